@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target sets up what it needs, in .venv: only Python 3.11 to 3.13 and make have to be there.
+#   make test    the tests            make demo    a loop from the example photograph
+#   make lint    style, types, layers make bench   the benchmarks
+#   make clean   remove all that these make
+
+VENV ?= .venv
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PYTEST_FLAGS ?=
+DEMO := demo
+
+.PHONY: test lint demo bench clean
+.DEFAULT_GOAL := test
+# Two installs into one environment at once would break it.
+.NOTPARALLEL:
+
+test: $(VENV)/.with-test
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/.with-lint
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/python .ci/check_layers.py
+
+demo: $(VENV)/.with-test
+	$(BIN)/loopcore animate examples/waterfall/plate.jpg --hints examples/waterfall/hints.json -o $(DEMO) --preview
+	$(BIN)/loopcore preview $(DEMO) -o $(DEMO)/contact_sheet.png
+	$(BIN)/loopcore check $(DEMO)
+	@echo
+	@echo "Frames:        $(DEMO)/*.exr"
+	@echo "Film:          $$(ls $(DEMO)/*.mp4)"
+	@echo "Contact sheet: $(DEMO)/contact_sheet.png"
+
+bench: $(VENV)/.with-test
+	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+$(VENV)/.with-%: pyproject.toml constraints.txt .ci/install.py
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found: install one, or name it: make PYTHON=/path/to/python"; exit 2; }
+	$(PYTHON) .ci/install.py $(VENV) $*
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The check of import layers and licence lines that every change has to pass."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECK = Path(__file__).resolve().parents[1] / ".ci" / "check_layers.py"
+SPDX = "# SPDX-License-Identifier: Apache-2.0\n"
+GPL = "# SPDX-License-Identifier: GPL-3.0-or-later\n"
+
+
+def check(root: Path) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, str(CHECK), str(root)], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A small tree that keeps all the rules."""
+    sources = {
+        "loopcore/__init__.py": "from loopcore.bake import bake\n__version__ = '1'\n",
+        "loopcore/errors.py": "",
+        "loopcore/sequence.py": "from loopcore.errors import SequenceError\n",
+        "loopcore/plate.py": "import loopcore.sequence\nfrom . import errors\n",
+        "loopcore/motion/__init__.py": "from loopcore.motion.field import MotionField\n",
+        "loopcore/motion/field.py": "from ..plate import Plate\n",
+        "loopcore/motion/solve.py": "from .field import MotionField\nfrom loopcore.motion import field\n",
+        "loopcore/recipe.py": "from loopcore import __version__\nfrom loopcore.motion import MotionField\n",
+        "loopcore/bake.py": "def bake():\n    from loopcore import recipe\n",
+        "loopcore/training/__init__.py": "from loopcore.recipe import Recipe\n",
+        "loopcore/cli.py": "import loopcore\nfrom loopcore import bake, training, Plate\n",
+    }
+    for name, text in sources.items():
+        write(tmp_path, name, text)
+    return tmp_path
+
+
+def write(root: Path, name: str, text: str, licence: str = SPDX) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(licence + text, encoding="utf-8")
+
+
+def test_a_tidy_house_passes(house: Path) -> None:
+    assert check(house) == (0, "layers and licences: fine\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("loopcore/sequence.py", "from loopcore.motion.field import MotionField\n", "an import upward"),
+        ("loopcore/plate.py", "def read():\n    import loopcore.bake\n", "an import upward"),
+        ("loopcore/motion/field.py", "from .. import recipe\n", "an import upward"),
+        ("loopcore/motion/field.py", "from ..cli import main\n", "an import upward"),
+        ("loopcore/plate.py", "from loopcore import Plate\n", "not the package"),
+        ("loopcore/plate.py", "import loopcore\n", "not the package"),
+        ("loopcore/errors.py", "def f():\n    from loopcore import plate\n", "an import upward"),
+        ("loopcore/sequence.py", "from loopcore.plate import Plate\n", "circle of imports"),
+        ("loopcore/motion/field.py", "def f():\n    from .solve import solve\n", "circle of imports"),
+        ("loopcore/utilities.py", "import loopcore.errors\n", "stands in no layer"),
+        ("loopcore/bake.py", "from loopcore import training\n", "only the command line"),
+        ("loopcore/training/train.py", "from loopcore.bake import bake\n", "below baking"),
+        ("addon/panels.py", "import torch\n", "inside Blender only"),
+        ("addon/panels.py", "from loopcore import Plate\n", "inside Blender only"),
+    ],
+)
+def test_a_broken_rule_is_named_with_its_place(house: Path, name: str, text: str, problem: str) -> None:
+    write(house, name, text, GPL if name.startswith("addon") else SPDX)
+    code, said = check(house)
+    assert code == 1
+    assert problem in said
+    assert problem == "circle of imports" or str(Path(name)) in said
+
+
+def test_blender_and_the_standard_library_are_the_addons(house: Path) -> None:
+    write(
+        house, "addon/__init__.py", "import bpy, json\nfrom bpy.props import IntProperty\nfrom . import panels\n", GPL
+    )
+    write(house, "addon/panels.py", "import mathutils\n", GPL)
+    assert check(house)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "licence"),
+    [
+        ("loopcore/bake.py", ""),
+        ("tests/test_bake.py", "# SPDX-License-Identifier: MIT\n"),
+        ("addon/panels.py", SPDX),
+        (".ci/tool.py", ""),
+        ("Makefile", ""),
+        ("setup.py", ""),
+    ],
+)
+def test_a_missing_or_wrong_licence_line_is_named(house: Path, name: str, licence: str) -> None:
+    write(house, name, "x = 1\n", licence)
+    code, said = check(house)
+    assert code == 1
+    assert f"{Path(name)}:1: begin with" in said

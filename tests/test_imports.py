@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Importing Loopcore and asking for help stay quick: the heavy libraries wait until they are needed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import loopcore
+
+HEAVY = {"torch", "triton", "numba", "llvmlite", "scipy", "av", "PIL", "OpenEXR", "OpenImageIO", "rich", "hypothesis"}
+# Kernels and networks are made of these libraries; others import them inside functions only.
+MADE_OF_HEAVY = {
+    "loopcore.transport.cpu",
+    "loopcore.transport.gpu",
+    "loopcore.transport.reference",
+    "loopcore.motion.networks",
+}
+PACKAGE = Path(loopcore.__path__[0])
+
+
+def light_modules() -> list[str]:
+    names = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name not in MADE_OF_HEAVY and not name.startswith("loopcore.training") and parts[-1] != "__main__":
+            names.append(name)
+    return names
+
+
+def loaded_after(statements: str) -> set[str]:
+    """Return the heavy libraries that a fresh interpreter holds after some statements."""
+    script = f"{statements}\nimport sys; print('loaded:', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = done.stdout.rpartition("loaded:")[2].split()
+    assert "sys" in loaded
+    return HEAVY & set(loaded)
+
+
+def test_the_probe_sees_a_heavy_library() -> None:
+    assert loaded_after("import PIL") == {"PIL"}
+
+
+def test_import_loopcore_is_light() -> None:
+    assert loaded_after("import loopcore") == set()
+
+
+def test_importing_all_ordinary_modules_is_light() -> None:
+    names = light_modules()
+    assert "loopcore.sequence" in names
+    assert loaded_after("\n".join(f"import {name}" for name in names)) == set()
+
+
+@pytest.mark.skipif(not (PACKAGE / "cli.py").exists(), reason="no command line yet")
+def test_help_is_light() -> None:
+    statements = """
+import sys
+from loopcore.cli import main
+sys.argv = ["loopcore", "--help"]
+try:
+    main()
+except SystemExit:
+    pass
+"""
+    assert loaded_after(statements) == set()
