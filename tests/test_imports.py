@@ -10,13 +10,9 @@ import pytest
 import loopcore
 
 HEAVY = {"torch", "triton", "numba", "llvmlite", "scipy", "av", "PIL", "OpenEXR", "OpenImageIO", "rich", "hypothesis"}
-# Kernels and networks are made of these libraries; others import them inside functions only.
-MADE_OF_HEAVY = {
-    "loopcore.transport.cpu",
-    "loopcore.transport.gpu",
-    "loopcore.transport.reference",
-    "loopcore.motion.networks",
-}
+# Kernels, networks and training are made of these libraries; all others import them inside functions only.
+PUBLIC_TRANSPORT = {"loopcore.transport.integrate", "loopcore.transport.splat", "loopcore.transport.warp"}
+MADE_OF_HEAVY = ("loopcore.transport.", "loopcore.motion.networks", "loopcore.training")
 PACKAGE = Path(loopcore.__path__[0])
 
 
@@ -25,7 +21,7 @@ def light_modules() -> list[str]:
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        if name not in MADE_OF_HEAVY and not name.startswith("loopcore.training") and parts[-1] != "__main__":
+        if parts[-1] != "__main__" and (name in PUBLIC_TRANSPORT or not name.startswith(MADE_OF_HEAVY)):
             names.append(name)
     return names
 
