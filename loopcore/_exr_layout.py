@@ -310,6 +310,9 @@ def check_sizes(layout: FileLayout) -> None:
             steps = (channel.x_sampling, channel.y_sampling)
             if any(size % step for size, step in zip(part.size + part.data_window[:2], steps * 2, strict=True)):
                 raise PlateError(f"its channel {channel.name!r}, subsampled by {steps}, does not fit its data window")
+        if part.tiles and any(tile > max(2048, 2 * side) for tile, side in zip(part.tiles[:2], part.size, strict=True)):
+            # Decoding takes memory, and many seconds, for whole tiles, however little of them is inside the image.
+            raise PlateError(f"its tiles of {part.tiles[0]}x{part.tiles[1]} are absurd for {part.size} pixels")
         count = part.chunk_count() if part.kind != "deep" else 0
         if count * 8 > layout.file_bytes:
             raise PlateError(f"it is cut short: {count} chunks are declared in a file of {layout.file_bytes} bytes")

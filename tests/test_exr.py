@@ -511,6 +511,16 @@ class TestParts:
         path.write_bytes(path.read_bytes()[:-5])
         assert not exr.is_complete(path)
 
+    def test_absurd_tiles(self, tmp_path: Path) -> None:
+        path = tmp_path / "tiles.exr"
+        tiles = OpenEXR.TileDescription()
+        tiles.xSize, tiles.ySize = 32, 32
+        OpenEXR.File({"type": OpenEXR.tiledimage, "tiles": tiles}, {"Y": noise(20, 20)}).write(str(path))
+        assert exr.is_complete(path)
+        patched(path, struct.pack("<IIB", 32, 32, 0), struct.pack("<IIB", 32, 4_000_000, 0))
+        with pytest.raises(PlateError, match="absurd"):
+            exr.read_exr(path)
+
     def test_windows(self, tmp_path: Path) -> None:
         path = tmp_path / "window.exr"
         pixels = noise(6, 9)
