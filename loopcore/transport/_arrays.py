@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes in comes out: numpy arrays or torch tensors at the door, float32 arrays for the kernels."""
+
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import EngineError, PlateError
+
+Array = Any  # numpy.ndarray or torch.Tensor
+BACKENDS = ("reference", "cpu", "triton")
+
+
+class Door(NamedTuple):
+    """How the caller's arrays are to be handled: which backend, and what to give back."""
+
+    backend: str
+    is_tensor: bool
+    dtype: Any
+    device: Any
+
+
+def is_tensor(x: object) -> bool:
+    """Whether x is a torch tensor, without importing torch for those who have not."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def door(backend: str | None, first: Array, *others: Array | None) -> Door:
+    """Choose the backend. Gradients and CUDA tensors take the plain torch one, everything else Numba's.
+
+    Raises EngineError for a backend that is unknown or not available.
+    """
+    if backend is not None and backend not in BACKENDS:
+        raise EngineError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    if backend == "triton":
+        raise EngineError("backend 'triton' is not available in this version: use 'cpu' or 'reference'")
+    arrays = [a for a in (first, *others) if a is not None]
+    tensors = [a for a in arrays if is_tensor(a)]
+    if tensors and len(tensors) != len(arrays):
+        raise EngineError("numpy arrays and torch tensors were mixed in one call: convert them to one kind")
+    if not tensors:
+        return Door(backend or "cpu", False, np.asarray(first).dtype, None)
+    on_device = any(t.device.type != "cpu" for t in tensors)
+    if backend == "cpu" and on_device:
+        raise EngineError(f"backend 'cpu' was asked for tensors on {tensors[0].device}: move them with .cpu()")
+    plain = on_device or any(t.requires_grad for t in tensors)
+    return Door(backend or ("reference" if plain else "cpu"), True, first.dtype, first.device)
+
+
+def to_numpy(x: Array) -> np.ndarray:
+    """A C-contiguous float32 array for the kernels."""
+    if is_tensor(x):
+        x = x.detach().numpy()
+    return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def from_numpy(x: np.ndarray, kind: Door) -> Array:
+    """The kernel's result as the caller's kind of array, in the caller's floating type."""
+    if kind.is_tensor:
+        import torch
+
+        tensor = torch.from_numpy(x)
+        return tensor.to(kind.dtype) if kind.dtype.is_floating_point else tensor
+    return x.astype(kind.dtype, copy=False) if np.issubdtype(kind.dtype, np.floating) else x
+
+
+def to_tensor(x: Array) -> Any:
+    """A floating torch tensor for the reference."""
+    import torch
+
+    tensor = x if is_tensor(x) else torch.from_numpy(np.ascontiguousarray(x))
+    return tensor if tensor.is_floating_point() else tensor.float()
+
+
+def from_tensor(x: Any, kind: Door) -> Array:
+    """The reference's result as the caller's kind of array."""
+    return x if kind.is_tensor else x.numpy()
+
+
+def require_shape(name: str, x: Array, expected: tuple[int | None, ...]) -> None:
+    """Raise PlateError unless x has this shape (None: any positive size)."""
+    shape = tuple(x.shape)
+    fits = len(shape) == len(expected) and all(
+        n > 0 and (e is None or n == e) for n, e in zip(shape, expected, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if e is None else str(e) for e in expected)
+        raise PlateError(f"{name} has shape {shape}, where ({wanted}) is needed")

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spreads a kernel over bands of rows, one thread a band.
+
+The kernels release the GIL and every output pixel is computed by exactly one band, with arithmetic
+that does not depend on where the band begins: results are bit-identical whatever the number of threads.
+Plain threads, not Numba's own layer: that one must not be entered from two Python threads at once.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+_pool: ThreadPoolExecutor | None = None
+_pool_size = 0
+_lock = threading.Lock()
+
+
+def thread_count() -> int:
+    """Threads to compute with: LOOPCORE_THREADS when set, else the cores this process may use."""
+    wanted = os.environ.get("LOOPCORE_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_bands(rows: int, work: Callable[[int, int], object], *, smallest: int = 16) -> None:
+    """Call work(first, last) over bands that cover range(rows); bands of at least `smallest` rows."""
+    threads = thread_count()
+    bands = max(1, min(rows // smallest, threads * 4)) if threads > 1 else 1
+    if bands == 1:
+        work(0, rows)
+        return
+    edges = [rows * i // bands for i in range(bands + 1)]
+    for done in [_executor(threads).submit(work, a, b) for a, b in zip(edges, edges[1:], strict=False)]:
+        done.result()
+
+
+def _executor(threads: int) -> ThreadPoolExecutor:
+    global _pool, _pool_size
+    with _lock:
+        if _pool is None or _pool_size != threads:
+            _pool = ThreadPoolExecutor(threads, thread_name_prefix="loopcore")
+            _pool_size = threads
+        return _pool

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Explicit SIMD for the innermost steps of the kernels.
+
+Numba leaves LLVM's SLP vectoriser off, so four channels (or eight paths) written side by side stay scalar
+operations, and a traced path waits for the latency of every lookup. These intrinsics emit the vector
+instructions themselves: portable LLVM vectors, which become AVX, SSE or NEON as the machine has them.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+_F = ir.FloatType()
+_V2 = ir.VectorType(_F, 2)
+_V4 = ir.VectorType(_F, 4)
+_V8 = ir.VectorType(_F, 8)
+_I32 = ir.IntType(32)
+_I64 = ir.IntType(64)
+_LONG2 = ir.VectorType(_I64, 2)  # as wide as intp on every 64-bit machine
+# Paths traced together by `trace_step`; their vectors interleave x and y.
+LANES = 8
+_PATHS = ir.VectorType(_F, 2 * LANES)
+_CELLS = ir.VectorType(_I32, 2 * LANES)
+# A product and a sum become one fused instruction where the machine has it.
+_FLAGS = ("contract",)
+
+
+def _pointer(context, builder, array_type, array, index, vector):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+
+
+def _load(builder, pointer):
+    return builder.load(pointer, align=4)
+
+
+def _shuffle(builder, a, b, lanes):
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(lanes)), lanes))
+
+
+def _fill(builder, vector, scalars):
+    out = ir.Constant(vector, ir.Undefined)
+    for lane, scalar in enumerate(scalars):
+        out = builder.insert_element(out, scalar, ir.Constant(_I32, lane))
+    return out
+
+
+def _broadcast(builder, vector, scalars):
+    """A vector whose lanes are split evenly among the scalars."""
+    each = vector.count // len(scalars)
+    return _fill(builder, vector, [scalars[lane // each] for lane in range(vector.count)])
+
+
+def _interleave(builder, vector, x, y):
+    return _fill(builder, vector, [x, y] * (vector.count // 2))
+
+
+def _pick(builder, comparison, a, b):
+    return builder.select(builder.fcmp_ordered(comparison, a, b), a, b)
+
+
+def _concatenate(builder, parts):
+    while len(parts) > 1:
+        lanes = list(range(2 * parts[0].type.count))
+        parts = [_shuffle(builder, a, b, lanes) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _halves(builder, v):
+    return _shuffle(builder, v, v, [0, 1, 2, 3]), _shuffle(builder, v, v, [4, 5, 6, 7])
+
+
+def _keys_weights(builder, t):
+    """Keys 1981, a = -1/2: weights of the samples at -1, 0, 1, 2 for t in [0, 1), a scalar or a vector."""
+
+    def constant(value):
+        many = isinstance(t.type, ir.VectorType)
+        return ir.Constant(t.type, [value] * t.type.count if many else value)
+
+    def times(a, b):
+        return builder.fmul(a, b, flags=_FLAGS)
+
+    def near(u):  # 1 + u^2 (1.5 u - 2.5)
+        slope = builder.fadd(times(constant(1.5), u), constant(-2.5), flags=_FLAGS)
+        return builder.fadd(constant(1.0), times(times(u, u), slope), flags=_FLAGS)
+
+    s = builder.fsub(constant(1.0), t)
+    lobe = times(constant(-0.5), times(s, t))
+    return [times(lobe, s), near(t), near(s), times(lobe, t)]
+
+
+def _cubic_sum(builder, load_row, wx, wy):
+    """The 4 x 4 weighted sum of 4-channel pixels, clamped per channel to the pixels' own range."""
+    wx_left, wx_right = _broadcast(builder, _V8, wx[:2]), _broadcast(builder, _V8, wx[2:])
+    total = low = high = None
+    for row in range(4):
+        left, right = load_row(row)
+        line = builder.fadd(
+            builder.fmul(left, wx_left, flags=_FLAGS), builder.fmul(right, wx_right, flags=_FLAGS), flags=_FLAGS
+        )
+        line = builder.fmul(line, _broadcast(builder, _V8, [wy[row]]), flags=_FLAGS)
+        row_low, row_high = _pick(builder, "<", left, right), _pick(builder, ">", left, right)
+        total = line if total is None else builder.fadd(total, line, flags=_FLAGS)
+        low = row_low if low is None else _pick(builder, "<", low, row_low)
+        high = row_high if high is None else _pick(builder, ">", high, row_high)
+    result = builder.fadd(*_halves(builder, total))
+    result = _pick(builder, ">", result, _pick(builder, "<", *_halves(builder, low)))
+    return _pick(builder, "<", result, _pick(builder, ">", *_halves(builder, high)))
+
+
+@intrinsic
+def cubic_fetch4(typingctx, values, height, width, x, y, out, position):
+    """out[position:position+4] = the 4-channel picture at (x, y), where its 4 x 4 footprint lies inside it.
+
+    `values` and `out` are flat float32 arrays, x and y float32. The sum is clamped per channel to the
+    16 pixels' own range, so the filter's negative lobes never overshoot. Returns False, having
+    done nothing, where the footprint crosses the border or a coordinate is NaN.
+    """
+    i, f = types.intp, types.float32
+    signature = types.boolean(values, i, i, f, f, out, i)
+
+    def codegen(context, builder, sig, args):
+        values, height, width, x, y, out, position = args
+        place = _fill(builder, _V2, [x, y])
+        last = [builder.sitofp(builder.sub(n, ir.Constant(n.type, 2)), _F) for n in (width, height)]
+        inside = builder.and_(
+            builder.fcmp_ordered(">=", place, ir.Constant(_V2, [1.0, 1.0])),
+            builder.fcmp_ordered("<", place, _fill(builder, _V2, last)),
+        )
+        zero, one = ir.Constant(_I32, 0), ir.Constant(_I32, 1)
+        inside = builder.and_(builder.extract_element(inside, zero), builder.extract_element(inside, one))
+        with builder.if_then(inside, likely=True):
+            cell = builder.fptosi(place, _LONG2)
+            weights = _keys_weights(builder, builder.fsub(place, builder.sitofp(cell, _V2)))
+            wx, wy = ([builder.extract_element(w, axis) for w in weights] for axis in (zero, one))
+            corner = builder.sub(cell, ir.Constant(_LONG2, [1, 1]))
+            column, row = builder.extract_element(corner, zero), builder.extract_element(corner, one)
+            four, eight = ir.Constant(_I64, 4), ir.Constant(_I64, 8)
+            stride = builder.mul(width, four)
+            start = builder.add(builder.mul(row, stride), builder.mul(column, four))
+
+            def load_row(k):
+                index = builder.add(start, builder.mul(stride, ir.Constant(_I64, k)))
+                left = _pointer(context, builder, sig.args[0], values, index, _V8)
+                right = _pointer(context, builder, sig.args[0], values, builder.add(index, eight), _V8)
+                return _load(builder, left), _load(builder, right)
+
+            target = _pointer(context, builder, sig.args[5], out, position, _V4)
+            builder.store(_cubic_sum(builder, load_row, wx, wy), target, align=4)
+        return inside
+
+    return signature, codegen
+
+
+@intrinsic
+def splat_pair4(typingctx, sums, position, values, source, w_left, w_right):
+    """sums[position:position+8] += one 4-channel pixel, weighted for two neighbours side by side."""
+    i, f = types.intp, types.float32
+    signature = types.void(sums, i, values, i, f, f)
+
+    def codegen(context, builder, sig, args):
+        sums, position, values, source, w_left, w_right = args
+        pixel = _load(builder, _pointer(context, builder, sig.args[2], values, source, _V4))
+        both = _shuffle(builder, pixel, pixel, [0, 1, 2, 3, 0, 1, 2, 3])
+        target = _pointer(context, builder, sig.args[0], sums, position, _V8)
+        weighted = builder.fmul(both, _broadcast(builder, _V8, [w_left, w_right]), flags=_FLAGS)
+        builder.store(builder.fadd(_load(builder, target), weighted, flags=_FLAGS), target, align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+class _Lookup:
+    """Emits the bilinear lookup of LANES velocities at once; beyond the frame the border's goes on."""
+
+    def __init__(self, builder, data, height, width):
+        self.builder, self.data = builder, data
+        one, two = ir.Constant(_I32, 1), ir.Constant(_I32, 2)
+        rows, columns = builder.trunc(height, _I32), builder.trunc(width, _I32)
+        limits = [builder.sitofp(builder.sub(n, one), _F) for n in (columns, rows)]
+        self.limit = _interleave(builder, _PATHS, *limits)
+        self.last_cell = _interleave(builder, _CELLS, builder.sub(columns, two), builder.sub(rows, two))
+        row = builder.mul(columns, two)
+        self.scale = _interleave(builder, _CELLS, two, row)
+        self.row = builder.sext(row, _I64)
+
+    def __call__(self, position):
+        b = self.builder
+        position = _pick(b, ">", position, ir.Constant(_PATHS, [0.0] * (2 * LANES)))
+        position = _pick(b, "<", position, self.limit)
+        cell = b.fptosi(position, _CELLS)
+        cell = b.select(b.icmp_signed("<", cell, self.last_cell), cell, self.last_cell)
+        part = b.fsub(position, b.sitofp(cell, _PATHS))
+        offset = b.mul(cell, self.scale)
+        xs, ys = list(range(0, 2 * LANES, 2)), list(range(1, 2 * LANES, 2))
+        offset = b.add(_shuffle(b, offset, offset, xs), _shuffle(b, offset, offset, ys))
+        return _concatenate(b, [self._pair(offset, part, lane) for lane in range(0, LANES, 2)])
+
+    def _pair(self, offset, part, lane):
+        """Two lookups: each row of a cell is one load of (u, v) left and (u, v) right."""
+        b, cell_row = self.builder, _V4.as_pointer()
+        tops, lows = [], []
+        for k in (lane, lane + 1):
+            start = b.gep(self.data, [b.sext(b.extract_element(offset, ir.Constant(_I32, k)), _I64)])
+            tops.append(_load(b, b.bitcast(start, cell_row)))
+            lows.append(_load(b, b.bitcast(b.gep(start, [self.row]), cell_row)))
+        top, low = _concatenate(b, tops), _concatenate(b, lows)
+        x, y = 2 * lane, 2 * lane + 1
+        middle = _lerp(b, top, low, _shuffle(b, part, part, [y] * 4 + [y + 2] * 4))
+        left, right = _shuffle(b, middle, middle, [0, 1, 4, 5]), _shuffle(b, middle, middle, [2, 3, 6, 7])
+        return _lerp(b, left, right, _shuffle(b, part, part, [x, x, x + 2, x + 2]))
+
+
+def _lerp(builder, a, b, t):
+    return builder.fadd(a, builder.fmul(t, builder.fsub(b, a), flags=_FLAGS), flags=_FLAGS)
+
+
+def _weighted(builder, terms):
+    """Sum of constant times vector."""
+    total = None
+    for factor, vector in terms:
+        term = builder.fmul(ir.Constant(_PATHS, [factor] * (2 * LANES)), vector, flags=_FLAGS)
+        total = term if total is None else builder.fadd(total, term, flags=_FLAGS)
+    return total
+
+
+def _largest(builder, vector):
+    vector = _pick(builder, ">", vector, builder.fneg(vector))
+    while vector.type.count > 1:
+        n = vector.type.count // 2
+        low, high = list(range(n)), list(range(n, 2 * n))
+        halves = _shuffle(builder, vector, vector, low), _shuffle(builder, vector, vector, high)
+        if n == 1:
+            a, b = (builder.extract_element(v, ir.Constant(_I32, 0)) for v in halves)
+            return _pick(builder, ">", a, b)
+        vector = _pick(builder, ">", *halves)
+    return vector
+
+
+@intrinsic
+def trace_step(typingctx, velocity, height, width, place, slope, step, move, next_slope):
+    """One step of Bogacki & Shampine 1989, RK3(2) with first same as last, for LANES paths at once.
+
+    `velocity` is flat (height, width, 2) with both sizes at least 2; `place`, `slope` (the velocity there), `move`
+    (out: the step taken) and `next_slope` (out: the velocity after it) are float32 arrays of 2 * LANES,
+    (x, y) interleaved. Returns the largest error estimate in pixels, the third-order result less the second-order.
+    """
+    i, f = types.intp, types.float32
+    signature = types.float32(velocity, i, i, place, slope, f, move, next_slope)
+
+    def codegen(context, builder, sig, args):
+        velocity, height, width, _, _, step, _, _ = args
+
+        def paths(k):
+            return _pointer(context, builder, sig.args[k], args[k], ir.Constant(_I64, 0), _PATHS)
+
+        lookup = _Lookup(builder, context.make_array(sig.args[0])(context, builder, velocity).data, height, width)
+        start, k1 = _load(builder, paths(3)), _load(builder, paths(4))
+        h = _broadcast(builder, _PATHS, [step])
+
+        def ahead(*terms):
+            return builder.fadd(start, builder.fmul(h, _weighted(builder, terms), flags=_FLAGS), flags=_FLAGS)
+
+        k2 = lookup(ahead((1 / 2, k1)))
+        k3 = lookup(ahead((3 / 4, k2)))
+        moved = builder.fmul(h, _weighted(builder, [(2 / 9, k1), (1 / 3, k2), (4 / 9, k3)]))
+        k4 = lookup(builder.fadd(start, moved))
+        error = _weighted(builder, [(-5 / 72, k1), (1 / 12, k2), (1 / 9, k3), (-1 / 8, k4)])
+        builder.store(moved, paths(6), align=4)
+        builder.store(k4, paths(7), align=4)
+        length = _pick(builder, ">", step, builder.fneg(step))
+        return builder.fmul(_largest(builder, error), length)
+
+    return signature, codegen

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Numba kernels: integrate, warp and splat on the CPU.
+
+Each kernel works on a band of rows of flat float32 arrays, without the GIL; `_bands` spreads the bands over
+threads. Every kernel has its oracle of the same name in `reference`.
+
+Convention: arrays (H, W, C), row 0 at the top; x right, y down; pixel centres at integers;
+displacements and velocities are (x, y) in pixels.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from ._bands import in_bands
+from ._simd import LANES, cubic_fetch4, splat_pair4, trace_step
+
+_JIT = {"nogil": True, "error_model": "numpy", "cache": True}
+_F = np.float32
+
+# Integration: error allowed in one step, in pixels, and the shortest step tried, in frames.
+STEP_TOLERANCE = 1e-3
+SHORTEST_STEP = 1.0 / 16.0
+# Splat: a pixel is subdivided where the field stretches it beyond 1.5 and up to this many times;
+# beyond that the field is torn, and the hole is real.
+MOST_SUBDIVISION = 8
+
+
+@njit(**_JIT)
+def _integrate_rows(velocity, height, width, steps, out, first, last):
+    span = abs(steps)
+    direction = _F(1) if steps >= 0 else _F(-1)
+    origin, place, moved = np.zeros(2 * LANES, _F), np.zeros(2 * LANES, _F), np.zeros(2 * LANES, _F)
+    slope, step, next_slope = np.zeros(2 * LANES, _F), np.zeros(2 * LANES, _F), np.zeros(2 * LANES, _F)
+    for y in range(first, last):
+        # The step length carries over from block to block, so it starts afresh in each row: a result must
+        # not hang on where a band begins.
+        h = span
+        for start in range(0, width, LANES):
+            moving = False
+            for lane in range(LANES):
+                x = min(start + lane, width - 1)
+                p = 2 * (y * width + x)
+                origin[2 * lane], origin[2 * lane + 1] = x, y
+                slope[2 * lane], slope[2 * lane + 1] = velocity[p], velocity[p + 1]
+                moving = moving or velocity[p] != 0 or velocity[p + 1] != 0
+            moved[:] = 0
+            place[:] = origin
+            left = span
+            while moving and left > 0:
+                now = min(h, left)
+                error = trace_step(velocity, height, width, place, slope, direction * now, step, next_slope)
+                if error <= _F(STEP_TOLERANCE) or now <= _F(SHORTEST_STEP):
+                    for k in range(2 * LANES):
+                        moved[k] += step[k]
+                        place[k] = origin[k] + moved[k]
+                        slope[k] = next_slope[k]
+                    left -= now
+                # The error grows as the cube of the step; a last, cut-short step says nothing of longer ones.
+                growth = _F(0.9) * (_F(STEP_TOLERANCE) / max(error, _F(1e-9))) ** _F(1 / 3)
+                wanted = now * min(max(growth, _F(0.2)), _F(4))
+                if now == h or wanted < h:
+                    h = max(wanted, _F(SHORTEST_STEP))
+            for lane in range(min(LANES, width - start)):
+                p = 2 * (y * width + start + lane)
+                out[p], out[p + 1] = moved[2 * lane], moved[2 * lane + 1]
+
+
+def integrate(velocity: np.ndarray, steps: float) -> np.ndarray:
+    """Displacement (H, W, 2) after `steps` frames (negative: backward) of a velocity (H, W, 2)."""
+    height, width = velocity.shape[:2]
+    if height < 2 or width < 2:
+        # The kernel loads whole cells: a single row or column is doubled, and taken off again.
+        doubled = np.pad(velocity, ((0, height < 2), (0, width < 2), (0, 0)), mode="edge")
+        return np.ascontiguousarray(integrate(doubled, steps)[:height, :width])
+    out = np.zeros((height, width, 2), np.float32)
+    flat, target, span = velocity.reshape(-1), out.reshape(-1), _F(steps)
+    if span != 0:
+        in_bands(height, lambda a, b: _integrate_rows(flat, height, width, span, target, a, b))
+    return out
+
+
+@njit(inline="always", **_JIT)
+def cubic_weights(t):
+    """Keys 1981, a = -1/2 (Catmull-Rom), at t in [0, 1) past the second of four samples."""
+    s = _F(1) - t
+    return (
+        _F(-0.5) * t * s * s,
+        _F(1) + t * t * (_F(1.5) * t - _F(2.5)),
+        _F(1) + s * s * (_F(1.5) * s - _F(2.5)),
+        _F(-0.5) * s * t * t,
+    )
+
+
+@njit(inline="always", **_JIT)
+def reflect(i, size):
+    """The index that i falls on when the frame is mirrored about its border pixels, again and again."""
+    if size == 1:
+        return 0
+    period = 2 * (size - 1)
+    i = abs(i) % period
+    return min(i, period - i)
+
+
+@njit(inline="always", **_JIT)
+def split(x):
+    """Whole and fractional part of a coordinate; NaN and the absurdly far, which no integer holds, count as 0."""
+    if not abs(x) < _F(1e9):
+        x = _F(0)
+    whole = np.floor(x)
+    return np.int64(whole), x - whole
+
+
+@njit(**_JIT)
+def _gather_patch(values, height, width, channels, ix, iy, patch):
+    """The 4 x 4 footprint from (ix - 1, iy - 1), mirrored at the border."""
+    n = 0
+    for j in range(-1, 3):
+        line = reflect(iy + j, height) * width
+        for i in range(-1, 3):
+            source = (line + reflect(ix + i, width)) * channels
+            for c in range(channels):
+                patch[n] = values[source + c]
+                n += 1
+
+
+@njit(**_JIT)
+def fetch4_at_border(values, height, width, x, y, out, position):
+    """What `cubic_fetch4` does, where the footprint crosses the border: the picture goes on mirrored."""
+    patch = np.empty(64, np.float32)
+    ix, tx = split(x)
+    iy, ty = split(y)
+    _gather_patch(values, height, width, 4, ix, iy, patch)
+    below_two = _F(1.9999999)
+    cubic_fetch4(patch, 4, 4, min(_F(1) + tx, below_two), min(_F(1) + ty, below_two), out, position)
+
+
+@njit(**_JIT)
+def _warp4_rows(values, height, width, displacement, out_width, out, first, last):
+    for y in range(first, last):
+        for x in range(out_width):
+            p = y * out_width + x
+            sx, sy = _F(x) + displacement[2 * p], _F(y) + displacement[2 * p + 1]
+            if not cubic_fetch4(values, height, width, sx, sy, out, 4 * p):
+                fetch4_at_border(values, height, width, sx, sy, out, 4 * p)
+
+
+@njit(**_JIT)
+def _warp_rows(values, height, width, channels, displacement, out_width, out, first, last):
+    patch = np.empty(16 * channels, np.float32)
+    wx, wy = np.empty(4, np.float32), np.empty(4, np.float32)
+    for y in range(first, last):
+        for x in range(out_width):
+            p = y * out_width + x
+            ix, tx = split(_F(x) + displacement[2 * p])
+            iy, ty = split(_F(y) + displacement[2 * p + 1])
+            wx[0], wx[1], wx[2], wx[3] = cubic_weights(tx)
+            wy[0], wy[1], wy[2], wy[3] = cubic_weights(ty)
+            _gather_patch(values, height, width, channels, ix, iy, patch)
+            for c in range(channels):
+                total, low, high = _F(0), patch[c], patch[c]
+                for j in range(4):
+                    line = _F(0)
+                    for i in range(4):
+                        value = patch[(4 * j + i) * channels + c]
+                        line += wx[i] * value
+                        low, high = min(low, value), max(high, value)
+                    total += wy[j] * line
+                out[p * channels + c] = min(max(total, low), high)
+
+
+def warp(values: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+    """values (H, W, C) fetched at each pixel of displacement (h, w, 2) plus its displacement: (h, w, C)."""
+    height, width, channels = values.shape
+    rows, columns = displacement.shape[:2]
+    out = np.empty((rows, columns, channels), np.float32)
+    source, shift, target = values.reshape(-1), displacement.reshape(-1), out.reshape(-1)
+    if channels == 4:
+        in_bands(rows, lambda a, b: _warp4_rows(source, height, width, shift, columns, target, a, b))
+    else:
+        in_bands(rows, lambda a, b: _warp_rows(source, height, width, channels, shift, columns, target, a, b))
+    return out
+
+
+@njit(**_JIT)
+def _landing_rows(displacement, height, width, low, high, first, last):
+    """Per source row, the lowest and highest target row that its samples can touch."""
+    for y in range(first, last):
+        lowest, highest = _F(np.inf), _F(-np.inf)
+        for x in range(width):
+            v = displacement[2 * (y * width + x) + 1]
+            if abs(v) < _F(1e9):
+                lowest, highest = min(lowest, v), max(highest, v)
+        low[y], high[y] = y + lowest, y + highest
+
+
+@njit(inline="always", **_JIT)
+def _side(displacement, p, q):
+    """Squared distance between where two neighbouring source pixels land, one apart at the start."""
+    du = displacement[2 * q] - displacement[2 * p]
+    dv = displacement[2 * q + 1] - displacement[2 * p + 1]
+    return du, dv
+
+
+@njit(inline="always", **_JIT)
+def _pieces(displacement, p, before, after, along_x):
+    """In how many pieces the pixel is deposited along one axis: its stretch less a half, rounded up."""
+    longest = _F(0)
+    for q in (before, after):
+        if q != p:
+            sign = _F(1) if q > p else _F(-1)
+            du, dv = _side(displacement, p, q)
+            if along_x:
+                du += sign
+            else:
+                dv += sign
+            longest = max(longest, du * du + dv * dv)
+    if not (longest > _F(2.25)) or longest > _F(MOST_SUBDIVISION * MOST_SUBDIVISION):
+        return 1
+    return int(math.ceil(math.sqrt(longest) - _F(0.5)))
+
+
+@njit(inline="always", **_JIT)
+def _deposit(values, source, channels, weight, x, y, height, width, sums, weights, first, last):
+    """Add one sample to the four pixels around (x, y), those of rows first..last-1 only."""
+    if not (x > -1 and y > -1 and x < width and y < height):
+        return
+    fx, fy = np.floor(x), np.floor(y)
+    ix, iy = np.int64(fx), np.int64(fy)
+    tx, ty = x - fx, y - fy
+    for j in range(2):
+        row = iy + j
+        wy = (ty if j else _F(1) - ty) * weight
+        if row < first or row >= last or wy == 0:
+            continue
+        p = row * width + ix
+        left, right = wy * (_F(1) - tx), wy * tx
+        if channels == 4 and ix >= 0 and ix + 1 < width:
+            splat_pair4(sums, 4 * p, values, source, left, right)
+            weights[p] += left
+            weights[p + 1] += right
+            continue
+        for i in range(2):
+            w = right if i else left
+            if 0 <= ix + i < width and w != 0:
+                for c in range(channels):
+                    sums[(p + i) * channels + c] += w * values[source + c]
+                weights[p + i] += w
+
+
+@njit(**_JIT)
+def _splat_rows(values, height, width, channels, displacement, weight, low, high, sums, weights, first, last):
+    sample = np.empty(channels, np.float32)
+    for y in range(height):
+        # Half the span of a subdivided pixel reaches beyond where its centre lands.
+        if not (high[y] + MOST_SUBDIVISION >= first and low[y] - MOST_SUBDIVISION <= last):
+            continue
+        for x in range(width):
+            p = y * width + x
+            w = weight[p] if weight.size else _F(1)
+            tx, ty = _F(x) + displacement[2 * p], _F(y) + displacement[2 * p + 1]
+            if w == 0 or not (ty > first - MOST_SUBDIVISION and ty < last + MOST_SUBDIVISION):
+                continue
+            left, right = p - (x > 0), p + (x + 1 < width)
+            above, below = p - width * (y > 0), p + width * (y + 1 < height)
+            nx = _pieces(displacement, p, left, right, True)
+            ny = _pieces(displacement, p, above, below, False)
+            if nx == 1 and ny == 1:
+                _deposit(values, p * channels, channels, w, tx, ty, height, width, sums, weights, first, last)
+                continue
+            share = w / _F(nx * ny)
+            for j in range(ny):
+                sy = (_F(j) + _F(0.5)) / _F(ny) - _F(0.5)
+                q = below if sy > 0 else above
+                ay = abs(sy) if q != p else _F(0)
+                for i in range(nx):
+                    sx = (_F(i) + _F(0.5)) / _F(nx) - _F(0.5)
+                    r = right if sx > 0 else left
+                    ax = abs(sx) if r != p else _F(0)
+                    au, av = _side(displacement, p, r)
+                    bu, bv = _side(displacement, p, q)
+                    ux, uy = tx + sx + ax * au + ay * bu, ty + sy + ax * av + ay * bv
+                    for c in range(channels):
+                        here = values[p * channels + c]
+                        across = ax * (values[r * channels + c] - here)
+                        sample[c] = here + across + ay * (values[q * channels + c] - here)
+                    _deposit(sample, 0, channels, share, ux, uy, height, width, sums, weights, first, last)
+
+
+def splat(
+    values: np.ndarray, displacement: np.ndarray, weight: np.ndarray | None = None,
+    into: tuple[np.ndarray, np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted sums (H, W, C) and weights (H, W) of values (H, W, C) deposited where they land.
+
+    `into` adds to sums and weights that are already there.
+    """
+    height, width, channels = values.shape
+    if into is None:
+        into = np.zeros((height, width, channels), np.float32), np.zeros((height, width), np.float32)
+    sums, weights = into[0].reshape(-1), into[1].reshape(-1)
+    source, shift = values.reshape(-1), displacement.reshape(-1)
+    share = np.empty(0, np.float32) if weight is None else weight.reshape(-1)
+    low, high = np.empty(height, np.float32), np.empty(height, np.float32)
+    in_bands(height, lambda a, b: _landing_rows(shift, height, width, low, high, a, b))
+    in_bands(
+        height,
+        lambda a, b: _splat_rows(
+            source, height, width, channels, shift, share, low, high, sums, weights, a, b
+        ),
+        smallest=64,
+    )
+    return into
+
+
+@njit(**_JIT)
+def all_finite(values) -> bool:
+    """Whether a float32 array holds neither NaN nor Inf, without a temporary."""
+    for value in values.flat:
+        if not abs(value) < _F(np.inf):
+            return False
+    return True

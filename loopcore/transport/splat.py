@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forward warping: every source pixel deposits its value where it lands."""
+
+from ._arrays import Array, door, from_numpy, from_tensor, require_shape, to_numpy, to_tensor
+
+
+def splat(
+    values: Array, displacement: Array, weight: Array | None = None, *, backend: str | None = None
+) -> tuple[Array, Array]:
+    """Deposit `values` where `displacement` carries them: weighted sums, and the weights to divide by.
+
+    values: (H, W, C), any C; displacement: (H, W, 2) in pixels; weight: (H, W), importance of each source pixel (e^Z of
+    softmax splatting), at least 0, 1 when not given. Returns sums (H, W, C) and weights (H, W) of the same kind of array;
+    the picture is sums / weights where weights > 0, and the rest are holes.
+
+    Each sample is shared bilinearly among the four pixels around where it lands. Where the field stretches a pixel beyond
+    1.5, the pixel is deposited in as many pieces, at most 8 a side, interpolated from its neighbours, so that a stretched
+    field has no pinholes; the pieces share the pixel's weight, so that the total is kept. Beyond
+    8 the field is torn, and what opens is a hole. What lands outside the frame is lost.
+
+    Convention: content at p lands at p + displacement[p]; (x, y), x right, y down, pixel centres at integers.
+
+    Raises PlateError for a wrong shape, EngineError for an unknown backend.
+    """
+    kind = door(backend, values, displacement, weight)
+    require_shape("values", values, (None, None, None))
+    require_shape("displacement", displacement, (values.shape[0], values.shape[1], 2))
+    if weight is not None:
+        require_shape("weight", weight, (values.shape[0], values.shape[1]))
+    if kind.backend == "reference":
+        from . import reference
+
+        given = None if weight is None else to_tensor(weight)
+        sums, weights = reference.splat(to_tensor(values), to_tensor(displacement), given)
+        return from_tensor(sums, kind), from_tensor(weights, kind)
+    from . import cpu
+
+    given = None if weight is None else to_numpy(weight)
+    sums, weights = cpu.splat(to_numpy(values), to_numpy(displacement), given)
+    return from_numpy(sums, kind), from_numpy(weights, kind)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backward warping: every target pixel fetches the value from where it came."""
+
+from ._arrays import Array, door, from_numpy, from_tensor, require_shape, to_numpy, to_tensor
+
+
+def warp(values: Array, displacement: Array, *, backend: str | None = None) -> Array:
+    """Fetch `values` at each pixel plus its displacement, with one bicubic resampling.
+
+    values: (H, W, C), any C; displacement: (H, W, 2) in pixels; numpy arrays or torch tensors. Returns (H, W, C)
+    of the same kind. The filter is Keys' cubic convolution with a = -1/2 (IEEE Trans. ASSP 29, 1981, eq. 15), and every
+    result is kept within the range of the 4 x 4 pixels it is made of, so that no halo appears.
+
+    Convention: out[p] = values at p + displacement[p]; (x, y), x right, y down, pixel centres
+    at integers. Beyond the frame the picture is mirrored about its border pixels.
+
+    NaN and Inf reach the pixels whose 4 x 4 footprint holds them.
+
+    Raises PlateError for a wrong shape, EngineError for an unknown backend.
+    """
+    kind = door(backend, values, displacement)
+    require_shape("values", values, (None, None, None))
+    require_shape("displacement", displacement, (values.shape[0], values.shape[1], 2))
+    if kind.backend == "reference":
+        from . import reference
+
+        return from_tensor(reference.warp(to_tensor(values), to_tensor(displacement)), kind)
+    from . import cpu
+
+    return from_numpy(cpu.warp(to_numpy(values), to_numpy(displacement)), kind)
