@@ -15,7 +15,7 @@ LAYERS = [
     {"errors"},
     {"plate", "exr", "color", "sequence"},
     {"transport", "motion"},
-    {"loop", "flowmap", "recipe"},
+    {"loop", "_blend", "flowmap", "recipe"},
     {"bake", "preview", "quality"},
     {"cli", "worker", "farm", "__main__"},
 ]
@@ -74,14 +74,14 @@ def judge(found: Import, target: str) -> str | None:
     """Say what is wrong with an import of a module of loopcore, if anything is."""
     if found.module == "loopcore":
         return None
-    here = found.module.split(".")[1]
+    here = family(found.module)
     if here not in LEVEL:
         return f"{here} stands in no layer; give it one in {Path(__file__).name}"
     if target == "loopcore":
         if found.target.removeprefix("loopcore.") in PACKAGE_NAMES or LEVEL[here] == len(LAYERS) - 1:
             return None
         return "import the module that has it, not the package"
-    there = target.split(".")[1]
+    there = family(target)
     if there not in LEVEL:
         return f"{there} stands in no layer; give it one in {Path(__file__).name}"
     if there == "training" and here not in TRAINING_USERS:
@@ -91,6 +91,12 @@ def judge(found: Import, target: str) -> str | None:
     if LEVEL[there] > LEVEL[here]:
         return "an import upward"
     return None
+
+
+def family(module: str) -> str:
+    """Return the name that the layers know a module by: ``_exr_layout`` is a part of ``exr``."""
+    name = module.split(".")[1]
+    return name if name in LEVEL else name.removeprefix("_").partition("_")[0] if name.startswith("_") else name
 
 
 def circles(links: dict[str, set[str]]) -> Iterator[list[str]]:
