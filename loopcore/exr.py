@@ -44,6 +44,7 @@ __all__ = [
     "MAGIC",
     "ExrPart",
     "Window",
+    "existing_file",
     "is_complete",
     "read_attributes",
     "read_exr",
@@ -80,13 +81,34 @@ class ExrPart:
     attributes: dict[str, object] = field(default_factory=dict)
 
 
+def existing_file(path: str | os.PathLike[str]) -> Path:
+    """`path` as a Path to a file that is there.
+
+    Raises:
+        PlateError: it is missing, a folder, no regular file, or not a path at all.
+    """
+    try:
+        source = Path(path)
+        if source.is_dir():
+            raise PlateError(f"{source} is a folder: give a file")
+        if not source.exists():
+            raise PlateError(f"{source} does not exist")
+        if not source.is_file():
+            raise PlateError(f"{source} is not a regular file")
+    except (TypeError, ValueError, OSError) as error:
+        if isinstance(error, PlateError):
+            raise
+        raise PlateError(f"{path!r} is not a path to a file: {error}") from error
+    return source
+
+
 def read_exr(path: str | os.PathLike[str]) -> list[ExrPart]:
     """Read all parts of an EXR file, pixels as stored: scan lines or tiles (the largest level), any compression.
 
     Raises:
         PlateError: the file is missing, damaged, cut short, deep, absurdly large, or the library cannot decode it.
     """
-    source = _existing_file(path)
+    source = existing_file(path)
     layout = _checked_layout(source)
     for part in layout.parts:
         if part.kind == "deep":
@@ -114,7 +136,7 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, object]:
     Raises:
         PlateError: the file is missing, not an EXR, or its header is damaged.
     """
-    part = _checked_layout(_existing_file(path)).parts[0]
+    part = _checked_layout(existing_file(path)).parts[0]
     return {
         **part.attributes,
         "dataWindow": part.data_window,
@@ -183,22 +205,6 @@ def write_exr(
         raise SequenceError(f"{target} cannot be written: {_reason(error, target)}") from error
     if not is_complete(target):
         raise SequenceError(f"{target} was not written whole: is the disk full?")
-
-
-def _existing_file(path: str | os.PathLike[str]) -> Path:
-    try:
-        source = Path(path)
-        if source.is_dir():
-            raise PlateError(f"{source} is a folder: give a file")
-        if not source.exists():
-            raise PlateError(f"{source} does not exist")
-        if not source.is_file():
-            raise PlateError(f"{source} is not a regular file")
-    except (TypeError, ValueError, OSError) as error:
-        if isinstance(error, PlateError):
-            raise
-        raise PlateError(f"{path!r} is not a path to a file: {error}") from error
-    return source
 
 
 def _checked_layout(source: Path) -> FileLayout:
