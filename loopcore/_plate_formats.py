@@ -211,6 +211,8 @@ def _read_with_oiio(path: Path, kind: str, colorspace: str | None) -> Still:
         what = f"it is a {kind}" if kind else "it is no EXR, PNG, JPEG or WebP"
         raise PlateError(f"{what}, which needs OpenImageIO: {INSTALL}") from error
 
+    if kind == "PSD":
+        _check_psd(path)
     wanted = oiio.ImageSpec()
     # Alpha as stored: multiplied here, once, in linear light.
     wanted.attribute("oiio:UnassociatedAlpha", 1)
@@ -236,12 +238,21 @@ def _read_with_oiio(path: Path, kind: str, colorspace: str | None) -> Still:
         source.close()
 
 
+def _check_psd(path: Path) -> None:
+    # OpenImageIO turns inks into RGB by a rule of thumb and says nothing of it.
+    with path.open("rb") as file:
+        head = file.read(26)
+    mode = int.from_bytes(head[24:26], "big")
+    names = {4: "CMYK", 7: "multichannel", 8: "duotone", 9: "Lab"}
+    if mode in names:
+        raise PlateError(f"it is {names[mode]}: convert it to RGB first")
+
+
 def _oiio_still(values: np.ndarray, spec: Any, colorspace: str | None) -> Still:
     def attribute(name: str) -> Any:
         return spec.getattribute(name)
 
-    space = str(attribute("tiff:ColorSpace") or attribute("psd:ColorMode") or "")
-    if "CMYK" in space.upper() or attribute("tiff:PhotometricInterpretation") == 5:
+    if attribute("tiff:PhotometricInterpretation") == 5:
         raise PlateError("it is CMYK: convert it to RGB first")
     channels, indices = _oiio_channels(spec)
     values = np.ascontiguousarray(values[..., indices])

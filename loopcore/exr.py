@@ -11,9 +11,10 @@ The OpenEXR bindings (3.4.14 to 3.5) trust their caller, and this module does no
   counted afterwards.
 - Header text that is not UTF-8 makes the whole file unreadable. Here such a file is read through a cleaned copy.
 - Attributes are stored with the wrong type or not at all (`loopcore._exr_attributes`).
+- The dict of channels handed over is altered. Here it is one of our own.
 - For a chunk that will not decode they ``print`` a warning: dropped, because a worker speaks a protocol on stdout.
-  What the C library itself says on stderr about it stays: only redirecting the descriptor of the whole process would
-  hide it, and swallow what other threads say. Files cut short never get that far.
+  What C code itself says about it on stderr (HTJ2K on stdout too) stays: only redirecting the descriptor of the whole
+  process would hide it, and swallow what other threads say. Files cut short never get that far.
 
 Memory: the bindings read whole files only, all parts and channels.
 """

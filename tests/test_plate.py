@@ -731,6 +731,15 @@ class TestRefused:
             read_plate(tmp_path / "x.tif")
 
 
+def psd(path: Path, values: np.ndarray, mode: int) -> Path:
+    """A Photoshop file of nothing but a merged image: mode 3 is RGB, 4 CMYK."""
+    height, width, count = values.shape
+    depth = values.dtype.itemsize * 8
+    head = b"8BPS" + struct.pack(">H6xHIIHH", 1, count, height, width, depth, mode) + bytes(12) + bytes(2)
+    path.write_bytes(head + values.transpose(2, 0, 1).astype(f">u{depth // 8}").tobytes())
+    return path
+
+
 class TestOpenImageIO:
     @pytest.fixture
     def oiio(self) -> object:
@@ -749,13 +758,12 @@ class TestOpenImageIO:
         output.close()
         return path
 
-    @pytest.mark.parametrize("suffix", ["png", "tif", "psd_absent"])
+    @pytest.mark.parametrize("suffix", ["png", "tif", "psd"])
     def test_every_16_bit_code_comes_back(self, tmp_path: Path, oiio: object, suffix: str) -> None:
-        if suffix == "psd_absent":
-            pytest.skip("nothing here writes PSD")
         ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
         stored = np.stack([ramp, ramp.T, 65535 - ramp], axis=-1)
-        plate = read_plate(self.write(tmp_path / f"x.{suffix}", stored, "uint16"))
+        path = tmp_path / f"x.{suffix}"
+        plate = read_plate(psd(path, stored, 3) if suffix == "psd" else self.write(path, stored, "uint16"))
         assert plate.encoded == "srgb" and plate.colorspace == "lin_rec709_scene" and plate.channels == ("R", "G", "B")
         np.testing.assert_array_equal(color.encode_16bit(plate.pixels), stored)
 
@@ -842,6 +850,13 @@ class TestOpenImageIO:
         narrow = read_plate(save(Image.fromarray(eight), tmp_path / "x.png", icc_profile=profile))
         assert wide.metadata["iccProfile"] == "Made for a test"
         np.testing.assert_allclose(wide.pixels, narrow.pixels, atol=1e-5)
+
+    def test_inks_are_refused(self, tmp_path: Path, oiio: object) -> None:
+        inks = codes(8, 8, 4)
+        with pytest.raises(PlateError, match="CMYK"):
+            read_plate(psd(tmp_path / "x.psd", inks, 4))
+        with pytest.raises(PlateError, match="CMYK"):
+            read_plate(save(Image.fromarray(inks, "CMYK"), tmp_path / "x.tif"))
 
     def test_signed_integers_are_refused(self, tmp_path: Path, oiio: object) -> None:
         path = self.write(tmp_path / "x.tif", np.zeros((4, 4, 3), np.int16), "int16")
