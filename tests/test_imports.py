@@ -11,6 +11,7 @@ import loopcore
 
 HEAVY = {"torch", "triton", "numba", "llvmlite", "scipy", "av", "PIL", "OpenEXR", "OpenImageIO", "rich", "hypothesis"}
 # Kernels, networks and training are made of these libraries; all others import them inside functions only.
+# Private modules count when a public one imports them.
 PUBLIC_TRANSPORT = {"loopcore.transport.integrate", "loopcore.transport.splat", "loopcore.transport.warp"}
 MADE_OF_HEAVY = ("loopcore.transport.", "loopcore.motion.networks", "loopcore.training")
 PACKAGE = Path(loopcore.__path__[0])
@@ -20,8 +21,9 @@ def light_modules() -> list[str]:
     names = []
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        if parts[-1] != "__main__" and (name in PUBLIC_TRANSPORT or not name.startswith(MADE_OF_HEAVY)):
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        name = ".".join(parts)
+        if not parts[-1].startswith("_") and (name in PUBLIC_TRANSPORT or not name.startswith(MADE_OF_HEAVY)):
             names.append(name)
     return names
 
