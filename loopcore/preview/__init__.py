@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures and films to look at: a loop as mp4 or contact sheet, a motion field as colours or arrows.
+
+All of them are for eyes only. The frames and flow maps that other programs read come from elsewhere.
+"""
+
+from loopcore.preview.arrows import arrow_picture
+from loopcore.preview.film import frame_rate, write_film
+from loopcore.preview.flow import flow_picture
+from loopcore.preview.frames import preview_sequence
+from loopcore.preview.sheet import contact_sheet, write_picture
+
+__all__ = [
+    "arrow_picture",
+    "contact_sheet",
+    "flow_picture",
+    "frame_rate",
+    "preview_sequence",
+    "write_film",
+    "write_picture",
+]

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the frames of a loop on disk to a film or a contact sheet of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loopcore.color import display_exposure, display_image
+from loopcore.errors import SequenceError
+from loopcore.plate import read_plate
+from loopcore.preview.film import Progress, frame_rate, write_film
+from loopcore.preview.sheet import PICTURE_SUFFIXES, contact_sheet, write_picture
+from loopcore.sequence import FramePattern, find_sequence
+
+if TYPE_CHECKING:
+    from loopcore.plate import Plate
+
+Source = str | Path | FramePattern | Sequence[str | Path]
+
+_FILM_SUFFIXES = (".mp4",)
+_SHEET_FRAMES = 12
+_READERS = 2
+
+
+def preview_sequence(
+    source: Source,
+    out_path: str | Path,
+    fps: Fraction | float | str = 24,
+    cycles: int = 3,
+    max_width: int = 1920,
+    on_progress: Progress | None = None,
+) -> str:
+    """Make a film (``.mp4``) or a contact sheet (``.png``, ``.jpg``) of frames on disk; return the encoder's name.
+
+    ``source`` is the folder of one sequence, a pattern (``plate_loop.####.exr``), or the frames' paths in order.
+    All frames are shown with the first one's exposure, so that none flickers; wider ones are averaged down to
+    ``max_width`` in linear light, and pixels that are not square are made so. A contact sheet has up to twelve.
+
+    Raises:
+        SequenceError: frames are missing, named twice or of different sizes, or ``out_path`` cannot be written.
+        PlateError: a frame cannot be read.
+        EngineError: no encoder for films.
+    """
+    out_path = Path(out_path)
+    suffix = out_path.suffix.lower()
+    if suffix not in _FILM_SUFFIXES + PICTURE_SUFFIXES:
+        raise SequenceError(
+            f"cannot make a preview '{out_path.name}': name it .mp4 for a film, .png for a contact sheet"
+        )
+    if max_width < 16:
+        raise SequenceError(f"a preview {max_width} pixels wide is too small to see: give 16 or more")
+    rate = frame_rate(fps)
+    files = _list_frames(source)
+    if suffix in _FILM_SUFFIXES:
+        pictures = _read_all([path for _, path in files], max_width)
+        return write_film(pictures, out_path, rate, cycles, on_progress, count=len(files))
+    write_picture(_sheet(files, max_width, on_progress), out_path)
+    return "PNG" if suffix == ".png" else "JPEG"
+
+
+def _sheet(files: list[tuple[str, Path]], max_width: int, on_progress: Progress | None) -> np.ndarray:
+    count = min(_SHEET_FRAMES, len(files))
+    # Evenly round the loop: after the last comes the first again, so the last is not one of them.
+    chosen = [files[index * len(files) // count] for index in range(count)]
+    frames = []
+    pictures = _read_all([path for _, path in chosen], max(16, max_width // 2))
+    for (label, _), picture in zip(chosen, pictures, strict=True):
+        frames.append((label, picture))
+        if on_progress is not None:
+            on_progress(len(frames), count)
+    return contact_sheet(frames, columns=4, width=max_width)
+
+
+def _list_frames(source: Source) -> list[tuple[str, Path]]:
+    """Return labels and files of all frames in order, none missing."""
+    if isinstance(source, str | Path):
+        source = find_sequence(source) if Path(source).is_dir() else FramePattern.from_text(source)
+    if isinstance(source, FramePattern):
+        return [(str(frame), path) for frame, path in source.find_all().items()]
+    paths = [Path(path) for path in source]
+    if not paths:
+        raise SequenceError("no frames to preview")
+    seen: set[Path] = set()
+    for path in paths:
+        if not path.is_file():
+            raise SequenceError(f"frame '{path}' is missing")
+        if path in seen:
+            raise SequenceError(f"frame '{path}' is named twice")
+        seen.add(path)
+    return [(path.stem.rpartition(".")[2] or path.name, path) for path in paths]
+
+
+def _read_all(paths: list[Path], max_width: int) -> Iterator[np.ndarray]:
+    """Yield each file as a picture for display, all with the first one's exposure, read a little ahead."""
+    first = read_plate(paths[0])
+    exposure = 1.0 if first.encoded != "linear" else display_exposure(first.pixels, first.channels)
+    size = first.pixels.shape[:2]
+
+    def read(path: Path) -> np.ndarray:
+        plate = read_plate(path)
+        if plate.pixels.shape[:2] != size:
+            here, there = f"{plate.width}x{plate.height}", f"{size[1]}x{size[0]}"
+            raise SequenceError(f"frame '{path}' is {here}, the first one is {there}: all must be of one size")
+        return _picture(plate, max_width, exposure)
+
+    yield _picture(first, max_width, exposure)
+    del first
+    yield from _ahead(read, paths[1:])
+
+
+def _ahead(work: Callable[[Path], np.ndarray], paths: Iterable[Path]) -> Iterator[np.ndarray]:
+    """Yield the results of ``work`` in order while threads are busy with the next few."""
+    pool = ThreadPoolExecutor(_READERS)
+    waiting: deque[Future[np.ndarray]] = deque()
+    try:
+        for path in paths:
+            waiting.append(pool.submit(work, path))
+            if len(waiting) > _READERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _picture(plate: Plate, max_width: int, exposure: float) -> np.ndarray:
+    height, width = plate.pixels.shape[:2]
+    wide = width * plate.pixel_aspect
+    share = min(1.0, max_width / wide)
+    size = max(1, round(wide * share)), max(1, round(height * share))
+    if size != (width, height):
+        plate = replace(plate, pixels=_resized(plate.pixels, size))
+    return display_image(plate, exposure=exposure)
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return linear (H, W, C) pixels at another (width, height): means of whole blocks, then a triangle filter.
+
+    Sharper filters would ring around highlights. What is not finite would spread over its neighbours, and is dropped.
+    """
+    from PIL import Image
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.isfinite(pixels.sum()):
+            pixels = np.nan_to_num(pixels, nan=0.0, posinf=65504.0, neginf=-65504.0)
+    height, width = pixels.shape[:2]
+    block = min(width // size[0], height // size[1])
+    if block > 1 and width % block == 0 and height % block == 0:
+        rows = sum(pixels[row::block] for row in range(1, block)) + pixels[::block]
+        pixels = (sum(rows[:, column::block] for column in range(1, block)) + rows[:, ::block]) / np.float32(block**2)
+    if pixels.shape[:2] == size[::-1]:
+        return pixels
+    channels = [Image.fromarray(np.ascontiguousarray(pixels[..., index])) for index in range(pixels.shape[2])]
+    return np.stack([np.asarray(channel.resize(size, Image.Resampling.BILINEAR)) for channel in channels], axis=2)
