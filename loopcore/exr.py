@@ -23,10 +23,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import struct
 import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -189,7 +187,8 @@ def write_exr(
             float16 or float32, which is written without a copy when it is C-contiguous.
         attributes: plain Python values, see `loopcore._exr_attributes`.
         compression: one of `COMPRESSIONS`.
-        threads: how many threads compress, where the library lets a caller choose (3.5); the bytes do not depend on it.
+        threads: handed to the library, from 3.5 on, for compressing; the bytes do not depend on it. The 3.5.3 wheels
+            gain nothing by it: several files written from several threads do go side by side.
 
     Raises:
         PlateError: channels, attributes or settings that cannot be written.
@@ -318,6 +317,9 @@ def _text_cleaned(source: Path, layout: FileLayout) -> Iterator[Path]:
     if not layout.foreign_text:
         yield source
         return
+    import shutil
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="loopcore-") as folder:
         copy = Path(folder) / "plate.exr"
         shutil.copyfile(source, copy)
