@@ -63,7 +63,7 @@ def _streamlets(velocity: np.ndarray, spacing: float) -> tuple[np.ndarray, np.nd
     # One wild pixel must not shrink all the others to dots.
     top = np.percentile(speed[moving], 98)
     points, speed = points[speed > 0.02 * top], np.minimum(speed[speed > 0.02 * top] / top, 1.15)
-    step = (1.3 * spacing * speed / _STEPS)[:, None]
+    step = (1.15 * spacing * speed / _STEPS)[:, None]
     halves = []
     for sign in (-1, 1):
         line = [points]
