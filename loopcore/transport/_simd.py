@@ -272,3 +272,20 @@ def trace_step(typingctx, velocity, height, width, place, slope, step, move, nex
         return builder.fmul(_largest(builder, error), length)
 
     return signature, codegen
+
+
+@intrinsic
+def store_half4(typingctx, values, source, out, position):
+    """out[position:position+4] = four float32 of `values` as IEEE half bits (uint16), rounded to nearest even."""
+    i = types.intp
+    signature = types.void(values, i, out, i)
+
+    def codegen(context, builder, sig, args):
+        values, source, out, position = args
+        vector = _load(builder, _pointer(context, builder, sig.args[0], values, source, _V4))
+        half = builder.fptrunc(vector, ir.VectorType(ir.HalfType(), 4))
+        bits = builder.bitcast(half, ir.VectorType(ir.IntType(16), 4))
+        builder.store(bits, _pointer(context, builder, sig.args[2], out, position, bits.type), align=2)
+        return context.get_dummy_value()
+
+    return signature, codegen

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels of the loop: displacement grid, blend of the two transported copies, composite over the still.
+
+The displacement is traced on a grid of every s-th pixel and interpolated between its nodes; node (i, j) lies at pixel
+(s i, s j). A node carries six numbers: where the forward copy is fetched from (2), where the backward copy is
+fetched from (2), both as displacements in pixels, the forward copy's share of the blend, and its share of the weight.
+
+Convention: as in `transport.cpu`; kernels work on bands of rows of flat float32 arrays.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .transport._bands import in_bands
+from .transport._simd import cubic_fetch4, store_half4
+from .transport.cpu import fetch4_at_border
+
+_JIT = {"nogil": True, "error_model": "numpy", "cache": True}
+_F = np.float32
+
+NODE = 5
+# Over this many pixels beyond the frame a copy's weight falls to nothing, as a share of the frame's longer side.
+BORDER_RAMP = 1 / 64
+# What is left of the weight of a copy that is torn or comes from far outside: it still fills where the other has none.
+LEAST_WEIGHT = 1e-4
+# Amplification of detail must not turn it inside out: the new value is at least this share of the old.
+LEAST_RATIO = 0.35
+MOST_RATIO = 2.0
+
+
+@njit(**_JIT)
+def _tent_rows(field, height, width, channels, step, rows, columns, out, first, last):
+    for i in range(first, last):
+        for j in range(columns):
+            for c in range(channels):
+                total, weights = _F(0), _F(0)
+                for dy in range(-step + 1, step):
+                    y = min(max(step * i + dy, 0), height - 1)
+                    for dx in range(-step + 1, step):
+                        x = min(max(step * j + dx, 0), width - 1)
+                        w = _F((step - abs(dy)) * (step - abs(dx)))
+                        total += w * field[(y * width + x) * channels + c]
+                        weights += w
+                out[(i * columns + j) * channels + c] = total / weights
+
+
+def to_grid(field: np.ndarray, step: int) -> np.ndarray:
+    """field (H, W, C) averaged around every step-th pixel, with a tent as wide as two cells."""
+    height, width, channels = field.shape
+    if step == 1:
+        return np.ascontiguousarray(field, np.float32)
+    rows, columns = -(-(height - 1) // step) + 1, -(-(width - 1) // step) + 1
+    out = np.empty((rows, columns, channels), np.float32)
+    flat, target = np.ascontiguousarray(field, np.float32).reshape(-1), out.reshape(-1)
+    in_bands(rows, lambda a, b: _tent_rows(flat, height, width, channels, step, rows, columns, target, a, b))
+    return out
+
+
+@njit(**_JIT)
+def _stretch(displacement, rows, columns, i, j):
+    """|det(I + dB/dy)| by central differences: the weight that a splat would gather here."""
+    left, right = max(j - 1, 0), min(j + 1, columns - 1)
+    above, below = max(i - 1, 0), min(i + 1, rows - 1)
+    across, along = _F(max(right - left, 1)), _F(max(below - above, 1))
+    p, q = 2 * (i * columns + right), 2 * (i * columns + left)
+    ux, vx = (displacement[p] - displacement[q]) / across, (displacement[p + 1] - displacement[q + 1]) / across
+    p, q = 2 * (below * columns + j), 2 * (above * columns + j)
+    uy, vy = (displacement[p] - displacement[q]) / along, (displacement[p + 1] - displacement[q + 1]) / along
+    return abs((_F(1) + ux) * (_F(1) + vy) - uy * vx)
+
+
+@njit(**_JIT)
+def _beyond(x, y, height, width):
+    """How far (x, y) lies outside the frame, in pixels."""
+    dx = max(max(-x, x - _F(width - 1)), _F(0))
+    dy = max(max(-y, y - _F(height - 1)), _F(0))
+    return max(dx, dy)
+
+
+@njit(**_JIT)
+def _node_rows(past, future, rows, columns, step, height, width, alpha, ramp, nodes, first, last):
+    scale = _F(step)
+    for i in range(first, last):
+        for j in range(columns):
+            p = i * columns + j
+            bx, by = past[2 * p] * scale, past[2 * p + 1] * scale
+            fx, fy = future[2 * p] * scale, future[2 * p + 1] * scale
+            x, y = _F(step * j), _F(step * i)
+            from_past = min(_stretch(past, rows, columns, i, j), _F(1))
+            from_past *= max(_F(1) - _beyond(x + bx, y + by, height, width) / ramp, _F(0))
+            from_future = min(_stretch(future, rows, columns, i, j), _F(1))
+            from_future *= max(_F(1) - _beyond(x + fx, y + fy, height, width) / ramp, _F(0))
+            w_past = alpha * max(from_past, _F(LEAST_WEIGHT))
+            w_future = (_F(1) - alpha) * max(from_future, _F(LEAST_WEIGHT))
+            n = NODE * p
+            nodes[n], nodes[n + 1], nodes[n + 2], nodes[n + 3] = bx, by, fx, fy
+            nodes[n + 4] = w_past / (w_past + w_future)
+
+
+def nodes(past: np.ndarray, future: np.ndarray, step: int, height: int, width: int, alpha: float) -> np.ndarray:
+    """The grid's nodes (rows, columns, 5) for displacements in grid units that lead back and ahead in time."""
+    rows, columns = past.shape[:2]
+    out = np.empty((rows, columns, NODE), np.float32)
+    b, f, target = past.reshape(-1), future.reshape(-1), out.reshape(-1)
+    ramp = _F(max(4.0, BORDER_RAMP * max(height, width)))
+    in_bands(
+        rows, lambda p, q: _node_rows(b, f, rows, columns, step, height, width, _F(alpha), ramp, target, p, q)
+    )
+    return out
+
+
+@njit(**_JIT)
+def _line_between(grid, rows, columns, channels, step, y, line):
+    """The grid interpolated to pixel row y: `line` (columns, channels)."""
+    i = min(y // step, rows - 1)
+    below = min(i + 1, rows - 1)
+    t = _F(y - i * step) / _F(step)
+    a, b = i * columns * channels, below * columns * channels
+    for k in range(columns * channels):
+        line[k] = grid[a + k] + t * (grid[b + k] - grid[a + k])
+
+
+@njit(**_JIT)
+def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, luma, copy, tones, first, last):
+    size = height * width
+    line = np.empty(columns * NODE, np.float32)
+    pair = np.empty(8, np.float32)
+    for y in range(first, last):
+        start, stop = spans[2 * y], spans[2 * y + 1]
+        if start >= stop:
+            continue
+        _line_between(grid, rows, columns, NODE, step, y, line)
+        for x in range(start, stop):
+            p = y * width + x
+            if mask[p] <= 0:
+                continue
+            j = min(x // step, columns - 1)
+            t = _F(x - j * step) / _F(step)
+            n = j * NODE
+            m = min(j + 1, columns - 1) * NODE
+            sx, sy = _F(x) + line[n] + t * (line[m] - line[n]), _F(y) + line[n + 1] + t * (line[m + 1] - line[n + 1])
+            if not cubic_fetch4(plate, height, width, sx, sy, pair, 0):
+                fetch4_at_border(plate, height, width, sx, sy, pair, 0)
+            sx = _F(x) + line[n + 2] + t * (line[m + 2] - line[n + 2])
+            sy = _F(y) + line[n + 3] + t * (line[m + 3] - line[n + 3])
+            if not cubic_fetch4(plate, height, width, sx, sy, pair, 4):
+                fetch4_at_border(plate, height, width, sx, sy, pair, 4)
+            share = line[n + 4] + t * (line[m + 4] - line[n + 4])
+            light, past, future = _F(0), _F(0), _F(0)
+            for c in range(4):
+                value = share * pair[c] + (_F(1) - share) * pair[4 + c]
+                copy[4 * p + c] = value
+                light += luma[c] * value
+                past += luma[c] * pair[c]
+                future += luma[c] * pair[4 + c]
+            tones[p] = math.sqrt(max(light, _F(0)))
+            tones[size + p] = math.sqrt(max(past, _F(0)))
+            tones[2 * size + p] = math.sqrt(max(future, _F(0)))
+
+
+def blend(
+    plate: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray, luma: np.ndarray,
+    copy: np.ndarray, tones: np.ndarray,
+) -> None:
+    """Into `copy` (H, W, 4) and `tones` (3, H, W): the two warped copies blended where the mask is above 0.
+
+    The tones are the square roots of the luminance of the blend, the copy from the past and the one from the
+    future; `spans` (H, 2) says from where to where each row moves.
+    """
+    height, width = mask.shape
+    rows, columns = grid.shape[:2]
+    flat = [a.reshape(-1) for a in (plate, grid, mask, spans, copy, tones)]
+    in_bands(
+        height,
+        lambda a, b: _blend_rows(
+            flat[0], height, width, flat[1], rows, columns, step, flat[2], flat[3], luma, flat[4], flat[5], a, b
+        ),
+    )
+
+
+@njit(**_JIT)
+def _tone_rows(picture, width, luma, tone, first, last):
+    for p in range(first * width, last * width):
+        light = _F(0)
+        for c in range(4):
+            light += luma[c] * picture[4 * p + c]
+        tone[p] = math.sqrt(max(light, _F(0)))
+
+
+def tone_of(picture: np.ndarray, luma: np.ndarray) -> np.ndarray:
+    """Square root of the luminance of a (H, W, 4) picture: contrast is measured on it."""
+    height, width = picture.shape[:2]
+    out = np.empty((height, width), np.float32)
+    flat, target = picture.reshape(-1), out.reshape(-1)
+    in_bands(height, lambda a, b: _tone_rows(flat, width, luma, target, a, b))
+    return out
+
+
+@njit(**_JIT)
+def _expand_rows(grid, rows, columns, channels, step, width, out, first, last):
+    line = np.empty(columns * channels, np.float32)
+    for y in range(first, last):
+        _line_between(grid, rows, columns, channels, step, y, line)
+        for x in range(width):
+            j = min(x // step, columns - 1)
+            t = _F(x - j * step) / _F(step)
+            n, m = j * channels, min(j + 1, columns - 1) * channels
+            for c in range(channels):
+                out[(y * width + x) * channels + c] = line[n + c] + t * (line[m + c] - line[n + c])
+
+
+def expand(grid: np.ndarray, step: int, height: int, width: int) -> np.ndarray:
+    """A grid (rows, columns, C) interpolated to every pixel: (H, W, C)."""
+    rows, columns, channels = grid.shape
+    out = np.empty((height, width, channels), np.float32)
+    flat, target = grid.reshape(-1), out.reshape(-1)
+    in_bands(height, lambda a, b: _expand_rows(flat, rows, columns, channels, step, width, target, a, b))
+    return out
+
+
+@njit(**_JIT)
+def _finish_rows(still, copy, tone, change, has_change, mask, spans, colour, width, half, out, bits, first, last):
+    """Composite over the still, with the detail's change of tone; see `finish`."""
+    value = np.empty(4, np.float32)
+    for y in range(first, last):
+        for x in range(spans[2 * y], spans[2 * y + 1]):
+            p = y * width + x
+            m = mask[p]
+            if m <= 0:
+                continue
+            ratio = _F(1)
+            if has_change and tone[p] > 0:
+                ratio = min(max(_F(1) + change[p] / tone[p], _F(LEAST_RATIO)), _F(MOST_RATIO))
+                ratio *= ratio
+            for c in range(4):
+                moved = copy[4 * p + c] * (ratio if colour[c] > 0 else _F(1))
+                value[c] = moved if m >= 1 else still[4 * p + c] + m * (moved - still[4 * p + c])
+            if half:
+                store_half4(value, 0, bits, 4 * p)
+            else:
+                for c in range(4):
+                    out[4 * p + c] = value[c]
+
+
+def finish(
+    still: np.ndarray, copy: np.ndarray, tone: np.ndarray, change: np.ndarray | None, mask: np.ndarray,
+    spans: np.ndarray, colour: np.ndarray, out: np.ndarray,
+) -> None:
+    """Write the moving pixels into `out` (H, W, 4), float32 or float16; the still ones are left as they are.
+
+    `change` (H, W) is what contrast keeping adds to the tone: a pixel's colour is scaled by the square of the tone's ratio,
+    which keeps hue and sign. `mask` above 0 is how much of the moved picture shows.
+    """
+    height, width = mask.shape
+    half = out.dtype == np.float16
+    bits = out.view(np.uint16).reshape(-1) if half else np.empty(0, np.uint16)
+    whole = np.empty(0, np.float32) if half else out.reshape(-1)
+    has_change = change is not None
+    delta = np.empty(0, np.float32) if change is None else change.reshape(-1)
+    flat = [a.reshape(-1) for a in (still, copy, tone, mask, spans)]
+    in_bands(
+        height,
+        lambda a, b: _finish_rows(
+            flat[0], flat[1], flat[2], delta, has_change, flat[3], flat[4], colour, width, half, whole, bits, a, b
+        ),
+    )

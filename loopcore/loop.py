@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: a plate transported forward and backward along its motion, blended so that frame N is frame 0."""
+
+import math
+import threading
+
+import numpy as np
+
+from .errors import EngineError, MotionError
+from .motion.field import MotionField
+from .plate import Plate
+
+METHODS = ("warp", "splat")
+DEVICES = ("auto", "cpu", "cuda")
+# The displacement is traced at no more nodes than this: a finer grid shows no finer motion.
+MOST_NODES = 600_000
+# Rec. 709 luminance, on the four channels that the kernels work with.
+_LUMA = {"RGB": (0.2126, 0.7152, 0.0722, 0.0), "Y": (1.0, 0.0, 0.0, 0.0)}
+
+
+class Loop:
+    """N frames of a plate that moves and comes back to itself.
+
+    plate: what moves. motion: where to, the same size as the plate. frames: N, at least 2. method: "warp" fetches each pixel
+    from where it came, "splat" deposits each where it goes. contrast: 0 to 1, how much of the detail that
+    blending takes is given back. device: "auto" or "cpu"; "cuda" where GPU kernels are available.
+
+    Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
+    each weighted by how little it was torn (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
+    continuum limit, w = min(1, |det(I + dB/dy)|)). Any frame is made alone, from nothing but the plate and the motion; the
+    same arguments give the same bits, whatever the order of frames or the number of threads.
+
+    Convention: as MotionField: (x, y) in pixels per frame, x right, y down, pointing where content goes.
+
+    Raises MotionError when plate and motion differ in size or a setting makes no sense, EngineError for a device
+    that is not available.
+    """
+
+    def __init__(
+        self, plate: Plate, motion: MotionField, frames: int = 60, method: str = "warp",
+        contrast: float = 1.0, device: str = "auto",
+    ) -> None:
+        _check(plate, motion, frames, method, contrast, device)
+        from . import _blend
+        from ._contrast import Contrast
+        from .transport.fill import repair
+
+        self.plate, self.motion, self.frames, self.method, self.contrast = plate, motion, frames, method, contrast
+        self.device = "cpu"
+        height, width = plate.height, plate.width
+        self._mask = np.ascontiguousarray(motion.mask, np.float32)
+        self._spans = _row_spans(self._mask)
+        self._still = _four_channels(plate.pixels)
+        # NaN and Inf stay where they are still; what moves, moves without them.
+        self._source = repair(self._still)
+        family = "Y" if plate.channels[0] == "Y" else "RGB"
+        self._luma = np.array(_LUMA[family], np.float32)
+        self._colour = (self._luma > 0).astype(np.float32)
+        self._step = max(1, math.ceil(math.sqrt(height * width / MOST_NODES)))
+        effective = motion.velocity * self._mask[..., None]
+        self._velocity = _blend.to_grid(effective, self._step) / np.float32(self._step)
+        self._tone = _blend.tone_of(self._source, self._luma)
+        self._detail = Contrast(self._mask, contrast)
+        self._scratch = threading.local()
+
+    def frame(self, t: float) -> np.ndarray:
+        """Frame t as (H, W, C) float32, scene-linear, in the plate's channels.
+
+        t runs from 0 to N (N gives frame 0 again, rendered honestly); beyond, it wraps round. Fractions are
+        moments between frames.
+        """
+        out = self._still.copy()
+        self.render(t, out)
+        channels = len(self.plate.channels)
+        return out if channels == 4 else np.ascontiguousarray(out[..., :channels])
+
+    def canvas(self, dtype: type = np.float32) -> np.ndarray:
+        """A buffer (H, W, 4), float32 or float16, for `render`, with the still plate in it."""
+        with np.errstate(over="ignore"):
+            return self._still.astype(dtype)
+
+    def render(self, t: float, out: np.ndarray) -> None:
+        """Write the moving pixels of frame t into `out`, a `canvas` used any number of times."""
+        from . import _blend
+
+        if not np.isfinite(t):
+            raise MotionError(f"frame {t} does not exist: give a number from 0 to {self.frames}")
+        time = float(t) if 0 <= t <= self.frames else float(t) % self.frames
+        nodes = self._nodes(time)
+        copy, tones = self._buffers()
+        _blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
+        if self.method == "splat":
+            copy[...] = self._splatted(time)[0]
+            np.copyto(tones[0], _blend.tone_of(copy, self._luma), where=self._mask > 0)
+        change = self._detail.change(*tones, nodes[..., 4])
+        _blend.finish(self._source, copy, tones[0], change, self._mask, self._spans, self._colour, out)
+
+    def holes(self, t: float) -> float:
+        """Share of the moving pixels that no sample reaches in frame t, before anything fills them."""
+        if self.method == "warp" or not self._mask.any():
+            return 0.0
+        _, weights = self._splatted(float(t))
+        return float(np.mean(weights[self._mask > 0] <= 0))
+
+    def copies(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The two transported plates of frame t and the first one's share: (H, W, C), (H, W, C), (H, W).
+
+        Both are the plate fetched by backward warping, whatever the loop's method; the share is the normalised
+        weight of the copy that was carried forward.
+        """
+        from . import _blend
+        from .transport import cpu
+
+        field = _blend.expand(self._nodes(float(t)), self._step, self.plate.height, self.plate.width)
+        channels = len(self.plate.channels)
+        pair = [cpu.warp(self._source, np.ascontiguousarray(field[..., k : k + 2])) for k in (0, 2)]
+        return pair[0][..., :channels], pair[1][..., :channels], field[..., 4]
+
+    def _nodes(self, time: float) -> np.ndarray:
+        from . import _blend
+        from .transport import cpu
+
+        past = cpu.integrate(self._velocity, -time)
+        future = cpu.integrate(self._velocity, self.frames - time)
+        alpha = 1.0 - time / self.frames
+        return _blend.nodes(past, future, self._step, self.plate.height, self.plate.width, alpha)
+
+    def _splatted(self, time: float) -> tuple[np.ndarray, np.ndarray]:
+        """The symmetric splat, divided by its weights and with its holes filled, and the weights."""
+        from . import _blend
+        from .transport import cpu
+        from .transport.fill import fill
+
+        height, width = self.plate.height, self.plate.width
+        sums, weights = np.zeros((height, width, 4), np.float32), np.zeros((height, width), np.float32)
+        alpha = 1.0 - time / self.frames
+        for steps, share in ((time, alpha), (time - self.frames, 1.0 - alpha)):
+            if share > 0:
+                grid = cpu.integrate(self._velocity, steps) * np.float32(self._step)
+                moved = _blend.expand(grid, self._step, height, width)
+                cpu.splat(self._source, moved, np.full((height, width), share, np.float32), (sums, weights))
+        return fill(sums, weights, self._mask > 0), weights
+
+    def _buffers(self) -> tuple[np.ndarray, np.ndarray]:
+        """A thread's own blend and three tones; the tones' still pixels are the plate's, and stay so."""
+        if not hasattr(self._scratch, "copy"):
+            self._scratch.copy = np.zeros_like(self._source)
+            self._scratch.tones = np.stack([self._tone] * 3)
+        return self._scratch.copy, self._scratch.tones
+
+
+def _check(plate: Plate, motion: MotionField, frames: int, method: str, contrast: float, device: str) -> None:
+    size, moving = (plate.height, plate.width), motion.velocity.shape[:2]
+    if size != moving:
+        raise MotionError(
+            f"the plate is {size[1]}x{size[0]} and the motion {moving[1]}x{moving[0]}: "
+            "resize the motion to the plate (MotionField.resized)"
+        )
+    if not isinstance(frames, int | np.integer) or frames < 2:
+        raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
+    if method not in METHODS:
+        raise MotionError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    if not 0 <= contrast <= 1:
+        raise MotionError(f"contrast {contrast} is out of range: give a number from 0 (off) to 1 (full)")
+    if device not in DEVICES:
+        raise EngineError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
+    if device == "cuda":
+        raise EngineError("device 'cuda' is not available in this version: use --device auto or cpu")
+
+
+def _four_channels(pixels: np.ndarray) -> np.ndarray:
+    out = np.zeros((*pixels.shape[:2], 4), np.float32)
+    out[..., : pixels.shape[2]] = pixels
+    return out
+
+
+def _row_spans(mask: np.ndarray) -> np.ndarray:
+    """(H, 2): the first moving pixel of each row and one past the last; (0, 0) where none moves."""
+    moving = mask > 0
+    some = moving.any(axis=1)
+    first = np.where(some, moving.argmax(axis=1), 0)
+    last = np.where(some, mask.shape[1] - moving[:, ::-1].argmax(axis=1), 0)
+    return np.ascontiguousarray(np.stack([first, last], axis=1).astype(np.int64))
