@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The motion field: one static velocity a pixel, where it holds, how sure it is; and its EXR file.
+
+The file is one EXR, float32, ZIP, tagged as data, whose channels compositors read without a fix-up (y up):
+
+- ``forward.u/.v``: the motion that the loop shows, velocity times mask, as Nuke names it; ``backward.u/.v`` is its
+  negative (the field does not change in time); ``Vector.X/.Y/.Z/.W`` is Blender's pass (backward, then minus forward);
+- ``velocity.X/.Y``: the velocity itself, which goes on beyond the mask's edge; ``mask.V`` and ``confidence.V``.
+
+Loading gives back the very bits that were saved. Where ``forward`` was changed since (painted on in Nuke, say), it is
+what counts: the velocity becomes ``forward`` over the mask there. Any other EXR with ``forward.u/.v`` loads too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loopcore.errors import LoopcoreError, MotionError
+from loopcore.motion import masks
+
+_OWN = ("forward.u", "forward.v", "velocity.X", "velocity.Y", "mask.V", "confidence.V")
+_UNITS = "pixels_per_frame_y_up"
+
+
+@dataclass(frozen=True)
+class MotionField:
+    """Where content goes, for one plate.
+
+    velocity: (H, W, 2) float32, pixels per frame; smooth, not multiplied by the mask.
+    mask: (H, W) float32 in 0..1, the share of that velocity that is shown; 0 is still, bit for bit.
+    confidence: (H, W) float32 in 0..1, how sure the velocity is; 1 where it was drawn.
+
+    Convention: (vx, vy) with x right and y down, row 0 at the top, pixel centres at integers.
+
+    Raises:
+        MotionError: shapes that do not fit, values that are not finite or not in 0..1.
+    """
+
+    velocity: np.ndarray
+    mask: np.ndarray
+    confidence: np.ndarray
+
+    def __post_init__(self) -> None:
+        try:
+            velocity = np.ascontiguousarray(self.velocity, np.float32)
+        except (TypeError, ValueError):
+            raise MotionError(f"velocity must be an array of numbers, not {type(self.velocity).__name__}") from None
+        if velocity.ndim != 3 or velocity.shape[2] != 2 or not velocity.size:
+            raise MotionError(f"velocity must be an array of (height, width, 2), not of shape {velocity.shape}")
+        if not np.isfinite(velocity).all():
+            y, x = np.argwhere(~np.isfinite(velocity).all(axis=2))[0]
+            raise MotionError(
+                f"velocity holds NaN or Inf (first at x {x}, y {y}): replace them with 0, and mask what is still"
+            )
+        object.__setattr__(self, "velocity", velocity)
+        for name in ("mask", "confidence"):
+            values = masks.as_mask(getattr(self, name))
+            if values.shape != velocity.shape[:2]:
+                raise MotionError(f"{name} is of shape {values.shape}, but the velocity of {velocity.shape[:2]}")
+            object.__setattr__(self, name, values)
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return self.velocity.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Pixels in a row."""
+        return self.velocity.shape[1]
+
+    @property
+    def effective(self) -> np.ndarray:
+        """(H, W, 2) float32: velocity times mask, the motion that the loop shows."""
+        return self.velocity * self.mask[..., None]
+
+    def scaled(self, speed: float) -> MotionField:
+        """The same field ``speed`` times as fast; negative turns it round.
+
+        Raises:
+            MotionError: ``speed`` is not finite.
+        """
+        if not np.isfinite(speed):
+            raise MotionError(f"speed must be a finite number, not {speed}")
+        return replace(self, velocity=self.velocity * np.float32(speed))
+
+    def resized(self, height: int, width: int) -> MotionField:
+        """The same motion over a plate of another size: vectors scale with the picture.
+
+        Raises:
+            MotionError: a size below 1.
+        """
+        if height < 1 or width < 1:
+            raise MotionError(f"a motion field cannot be resized to {width}x{height}")
+        if (height, width) == (self.height, self.width):
+            return self
+        scale = (width / self.width, height / self.height)
+        velocity = [_cubic(self.velocity[..., i], height, width) * np.float32(scale[i]) for i in (0, 1)]
+        mask = masks.resize_mask(self.mask, height, width)
+        return MotionField(np.stack(velocity, axis=-1), mask, masks.resize_mask(self.confidence, height, width))
+
+    def digest(self) -> str:
+        """SHA-256 over size, velocity, mask and confidence, in hex."""
+        state = hashlib.sha256(f"loopcore motion field {self.width}x{self.height}\n".encode())
+        for values in (self.velocity, self.mask, self.confidence):
+            state.update(values.astype("<f4", copy=False).data)
+        return state.hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Writes the field as EXR, atomically; ``load`` gives back the same bits.
+
+        Raises:
+            MotionError: the file's name does not end in .exr.
+            SequenceError: the file cannot be written.
+        """
+        from loopcore.exr import write_exr
+        from loopcore.sequence import write_atomically
+
+        path = Path(path)
+        if path.suffix.lower() != ".exr":
+            raise MotionError(f"a motion field is an EXR file: name it {path.stem}.exr, not {path.name}")
+        attributes = {"colorInteropID": "data", "loopcore/flow_units": _UNITS, "loopcore/version": _version()}
+        channels = self._channels()
+        write_atomically(path, lambda hidden: write_exr(hidden, channels, attributes=attributes, compression="zip"))
+
+    def _channels(self) -> dict[str, np.ndarray]:
+        shown = self.effective
+        u, v = shown[..., 0], -shown[..., 1]
+        return {
+            "forward.u": u,
+            "forward.v": v,
+            "backward.u": -u,
+            "backward.v": -v,
+            "Vector.X": -u,
+            "Vector.Y": -v,
+            "Vector.Z": -u,
+            "Vector.W": -v,
+            "velocity.X": self.velocity[..., 0],
+            "velocity.Y": -self.velocity[..., 1],
+            "mask.V": self.mask,
+            "confidence.V": self.confidence,
+        }
+
+    @classmethod
+    def load(cls, path: str | Path) -> MotionField:
+        """A motion field from any EXR with ``forward.u`` and ``forward.v`` (pixels per frame, y up).
+
+        Without ``mask.V`` everything moves, without ``confidence.V`` the field is sure of itself.
+
+        Raises:
+            MotionError: no EXR, no such channels, values that are not finite.
+        """
+        from loopcore.exr import read_exr
+
+        path = Path(path)
+        try:
+            parts = read_exr(path)
+        except LoopcoreError as error:
+            raise MotionError(f"motion field: {error}") from None
+        channels = {name: values for part in reversed(parts) for name, values in part.channels.items()}
+        try:
+            return _from_channels(cls, channels)
+        except MotionError as error:
+            raise MotionError(f"motion field {path}: {error}") from None
+
+
+def read_motion(path: str | Path) -> MotionField:
+    """A motion field from an EXR; see :meth:`MotionField.load`."""
+    return MotionField.load(path)
+
+
+def _from_channels(cls: type[MotionField], channels: Mapping[str, np.ndarray]) -> MotionField:
+    if "forward.u" not in channels or "forward.v" not in channels:
+        raise MotionError(_what_instead(channels))
+    used = {name: channels[name] for name in _OWN if name in channels}
+    shape = channels["forward.u"].shape
+    for name, values in used.items():
+        if values.shape != shape:
+            raise MotionError(f"channel {name} is of size {values.shape[::-1]}, but forward.u of {shape[::-1]}")
+    full = {name: np.ascontiguousarray(values, np.float32) for name, values in used.items()}
+    ones = np.ones(shape, np.float32)
+    shown = np.stack([full["forward.u"], -full["forward.v"]], axis=-1)
+    mask, confidence = full.get("mask.V", ones), full.get("confidence.V", ones)
+    velocity = shown
+    if {"velocity.X", "velocity.Y", "mask.V"} <= full.keys():
+        stored = np.stack([full["velocity.X"], -full["velocity.Y"]], axis=-1)
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            edited = (stored * mask[..., None] != shown).any(axis=-1, keepdims=True) & (mask > 0)[..., None]
+            velocity = np.where(edited, shown / np.where(mask > 0, mask, 1)[..., None], stored)
+    return cls(velocity, mask, confidence)
+
+
+def _what_instead(channels: Mapping[str, Any]) -> str:
+    names = ", ".join(sorted(channels)[:12]) or "none"
+    if {"R", "G"} <= channels.keys():
+        return (
+            f"it is a picture (channels {names}), not a motion field. If red and green are pixels per frame (y up), "
+            "shuffle them into forward.u and forward.v and write that"
+        )
+    return f"it has the channels {names}, but a motion field needs forward.u and forward.v (pixels per frame, y up)"
+
+
+def _cubic(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(values))
+    return np.array(picture.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("loopcore")
+    except PackageNotFoundError:
+        return "unknown"
