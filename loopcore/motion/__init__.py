@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where motion comes from: drawn hints, and the field they make."""
+
+from loopcore.motion.field import MotionField, read_motion
+from loopcore.motion.hints import Anchor, Hints, Stroke, read_hints, read_mask, write_hints
+from loopcore.motion.solve import solve_motion
+
+__all__ = [
+    "Anchor",
+    "Hints",
+    "MotionField",
+    "Stroke",
+    "read_hints",
+    "read_mask",
+    "read_motion",
+    "solve_motion",
+    "write_hints",
+]
