@@ -12,7 +12,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PYTEST_FLAGS ?=
 DEMO := demo
 
-.PHONY: test lint demo bench clean
+.PHONY: test lint style types layers demo bench clean
 .DEFAULT_GOAL := test
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
@@ -20,9 +20,15 @@ DEMO := demo
 test: $(VENV)/.with-test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-lint: $(VENV)/.with-lint
+lint: style types layers
+
+style: $(VENV)/.with-lint
 	$(BIN)/python -m ruff check .
+
+types: $(VENV)/.with-lint
 	$(BIN)/python -m mypy
+
+layers: $(VENV)/.with-lint
 	$(BIN)/python .ci/check_layers.py
 
 demo: $(VENV)/.with-test
