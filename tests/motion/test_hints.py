@@ -383,3 +383,19 @@ def test_sixteen_bit_colour_is_not_halved_in_silence(tmp_path: Path) -> None:
     (tmp_path / "deep.png").write_bytes(png)
     with pytest.raises(MotionError, match="16 bits"):
         read_mask(tmp_path / "deep.png", 6, 8)
+
+
+def test_the_example_is_whole() -> None:
+    folder = Path(__file__).resolve().parents[2] / "examples" / "waterfall"
+    hints = read_hints(folder / "hints.json")
+    with Image.open(folder / "plate.jpg") as plate:
+        assert hints.size == plate.size
+    mask = hints.fitted(1080, 1920).mask
+    assert mask is not None and 0.05 < (mask > 0).mean() < 0.25
+    for stroke in hints.strokes:  # drawn over water, but for its ends
+        share = np.linspace(0, len(stroke.points) - 1, 50)
+        path = np.stack([np.interp(share, np.arange(len(stroke.points)), axis) for axis in stroke.points.T], 1)
+        x, y = np.rint(path).astype(int).T
+        seen = (x >= 0) & (x < 1920) & (y >= 0) & (y < 1080)
+        assert (mask[y[seen], x[seen]] > 0).mean() > 0.75, stroke.points.tolist()
+    assert "Aitzol Berasategi" in (folder / "README.md").read_text(encoding="utf-8")
