@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python;
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-PYTEST_FLAGS ?=
+PYTEST_FLAGS ?= -n 2
 DEMO := demo
 
 .PHONY: test lint style types layers demo bench clean
