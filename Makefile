@@ -33,12 +33,12 @@ layers: $(VENV)/.with-lint
 
 demo: $(VENV)/.with-test
 	$(BIN)/loopcore animate examples/waterfall/plate.jpg --hints examples/waterfall/hints.json -o $(DEMO) --preview
-	$(BIN)/loopcore preview $(DEMO) -o $(DEMO)/contact_sheet.png
 	$(BIN)/loopcore check $(DEMO)
 	@echo
-	@echo "Frames:        $(DEMO)/*.exr"
+	@echo "Frames:        $(DEMO)/*.[0-9]*.exr"
 	@echo "Film:          $$(ls $(DEMO)/*.mp4)"
-	@echo "Contact sheet: $(DEMO)/contact_sheet.png"
+	@echo "Contact sheet: $$(ls $(DEMO)/*_sheet.png)"
+	@echo "Motion:        $$(ls $(DEMO)/*_motion.png)"
 
 bench: $(VENV)/.with-test
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
