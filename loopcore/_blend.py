@@ -250,8 +250,8 @@ def finish(
 ) -> None:
     """Write the moving pixels into `out` (H, W, 4), float32 or float16; the still ones are left as they are.
 
-    `change` (H, W) is what contrast keeping adds to the tone: a pixel's colour is scaled by the square of the tone's ratio,
-    which keeps hue and sign. `mask` above 0 is how much of the moved picture shows.
+    `change` (H, W) is what contrast keeping adds to the tone: a pixel's colour is scaled by the square of the tone's
+    ratio, which keeps hue and sign. `mask` above 0 is how much of the moved picture shows.
     """
     height, width = mask.shape
     half = out.dtype == np.float16

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contrast keeping: give a blend of two copies the detail that the plate had.
 
-Half and half of two unlike textures has 71 % of their contrast; a loop that goes from one copy to the mix and back would
-breathe. For detail d = a d1 + b d2 (a + b = 1) of two copies with the same variance V and local correlation rho
+Half and half of two unlike textures has 71 % of their contrast; a loop that goes from one copy to the mix and back
+would breathe. For detail d = a d1 + b d2 (a + b = 1) of two copies with the same variance V and local correlation rho
 
     var(d) = (a^2 + b^2 + 2 a b rho) V,
 
-so d is divided by sqrt(a^2 + b^2 + 2 a b rho), band by band. Rather than rho, the variances themselves are measured: the
-blend's own, var(d), and what its copies carry, a V1 + b V2. Their ratio is that square root, also where V1 and V2 differ.
+so d is divided by sqrt(a^2 + b^2 + 2 a b rho), band by band. Rather than rho, the variances themselves are measured:
+the blend's own, var(d), and what its copies carry, a V1 + b V2. Their ratio is that square root, and
+holds where V1 and V2 differ, too.
 
 Done on the tone, the square root of luminance: as even to the eye as a logarithm, the same at every exposure, and with an
 exact account of brightness: adding detail (g - 1) d raises the mean of tone^2 by (g^2 - 1) var(d), which is taken
@@ -156,7 +157,7 @@ class Contrast:
 
     def __init__(self, weight: np.ndarray, strength: float = 1.0) -> None:
         self.strength = strength
-        self.weights = [fine for fine, _ in _levels(weight)]
+        self.weights = [fine for fine, _ in bands(weight)]
         # Floored: a block with next to no moving pixel has no say, and no division by zero.
         self.counts = [np.maximum(_smoothed(_counts(fine)), _F(1e-3)) for fine in self.weights]
 
@@ -168,13 +169,15 @@ class Contrast:
         """
         if self.strength == 0 or not self.weights:
             return None
-        levels, copies = _levels(blend), list(zip(_levels(past), _levels(future), strict=True))
+        levels, copies = bands(blend), list(zip(bands(past), bands(future), strict=True))
         change = np.zeros_like(levels[-1][1])
         for k in reversed(range(len(levels))):
             fine, coarse = levels[k]
             weight, count = self.weights[k], self.counts[k]
             has = _smoothed(energy(fine, coarse, weight))
-            from_past, from_future = (_smoothed(energy(*copy[k], weight)) for copy in zip(*copies, strict=True))
+            past_band, future_band = copies[k]
+            from_past = _smoothed(energy(past_band[0], past_band[1], weight))
+            from_future = _smoothed(energy(future_band[0], future_band[1], weight))
             part = _resampled(share, *has.shape)
             wanted = part * from_past + (1 - part) * from_future
             floor = _F(LEAST_VARIANCE) * count
@@ -200,7 +203,7 @@ def _resampled(grid: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return grid[y[:, None], x[None, :]]
 
 
-def _levels(tone: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def bands(tone: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pairs of neighbouring pyramid levels, finest first; none for a picture too small to have bands."""
     levels = [tone]
     while min(levels[-1].shape) >= 2 * BLOCK and len(levels) <= MOST_LEVELS:

@@ -21,14 +21,14 @@ _LUMA = {"RGB": (0.2126, 0.7152, 0.0722, 0.0), "Y": (1.0, 0.0, 0.0, 0.0)}
 class Loop:
     """N frames of a plate that moves and comes back to itself.
 
-    plate: what moves. motion: where to, the same size as the plate. frames: N, at least 2. method: "warp" fetches each pixel
-    from where it came, "splat" deposits each where it goes. contrast: 0 to 1, how much of the detail that
+    plate: what moves. motion: where to, the same size as the plate. frames: N, at least 2. method: "warp" fetches each
+    pixel from where it came, "splat" deposits each where it goes. contrast: 0 to 1, how much of the detail that
     blending takes is given back. device: "auto" or "cpu"; "cuda" where GPU kernels are available.
 
     Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
     each weighted by how little it was torn (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
-    continuum limit, w = min(1, |det(I + dB/dy)|)). Any frame is made alone, from nothing but the plate and the motion; the
-    same arguments give the same bits, whatever the order of frames or the number of threads.
+    continuum limit, w = min(1, |det(I + dB/dy)|)). Any frame is made alone, from nothing but the plate and the motion;
+    the same arguments give the same bits, whatever the order of frames or the number of threads.
 
     Convention: as MotionField: (x, y) in pixels per frame, x right, y down, pointing where content goes.
 
@@ -92,7 +92,7 @@ class Loop:
         if self.method == "splat":
             copy[...] = self._splatted(time)[0]
             np.copyto(tones[0], _blend.tone_of(copy, self._luma), where=self._mask > 0)
-        change = self._detail.change(*tones, nodes[..., 4])
+        change = self._detail.change(tones[0], tones[1], tones[2], nodes[..., 4])
         _blend.finish(self._source, copy, tones[0], change, self._mask, self._spans, self._colour, out)
 
     def holes(self, t: float) -> float:
@@ -102,19 +102,27 @@ class Loop:
         _, weights = self._splatted(float(t))
         return float(np.mean(weights[self._mask > 0] <= 0))
 
-    def copies(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The two transported plates of frame t and the first one's share: (H, W, C), (H, W, C), (H, W).
+    def carried(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the blend of frame t is made of: tone of the copy from the past, of the one from the future, and
+        the first one's share; (H, W) float32 each, of meaning where the mask is above 0.
 
-        Both are the plate fetched by backward warping, whatever the loop's method; the share is the normalised
-        weight of the copy that was carried forward.
+        The tone is the square root of luminance. Both copies are the plate fetched by backward warping, whatever
+        the loop's method.
         """
         from . import _blend
-        from .transport import cpu
 
-        field = _blend.expand(self._nodes(float(t)), self._step, self.plate.height, self.plate.width)
-        channels = len(self.plate.channels)
-        pair = [cpu.warp(self._source, np.ascontiguousarray(field[..., k : k + 2])) for k in (0, 2)]
-        return pair[0][..., :channels], pair[1][..., :channels], field[..., 4]
+        nodes = self._nodes(float(t))
+        copy, tones = self._buffers()
+        _blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
+        share = _blend.expand(np.ascontiguousarray(nodes[..., 4:]), self._step, *self._mask.shape)[..., 0]
+        return tones[1].copy(), tones[2].copy(), share
+
+    def tone(self, pixels: np.ndarray) -> np.ndarray:
+        """The tone (H, W) of a frame (H, W, C): the square root of its luminance, 0 where that is negative."""
+        from . import _blend
+        from .transport.fill import repair
+
+        return _blend.tone_of(repair(_four_channels(pixels)), self._luma)
 
     def _nodes(self, time: float) -> np.ndarray:
         from . import _blend

@@ -9,14 +9,14 @@ def splat(
 ) -> tuple[Array, Array]:
     """Deposit `values` where `displacement` carries them: weighted sums, and the weights to divide by.
 
-    values: (H, W, C), any C; displacement: (H, W, 2) in pixels; weight: (H, W), importance of each source pixel (e^Z of
-    softmax splatting), at least 0, 1 when not given. Returns sums (H, W, C) and weights (H, W) of the same kind of array;
-    the picture is sums / weights where weights > 0, and the rest are holes.
+    values: (H, W, C), any C; displacement: (H, W, 2) in pixels; weight: (H, W), importance of each source pixel (e^Z
+    of softmax splatting), at least 0, 1 when not given. Returns sums (H, W, C) and weights (H, W) of the same kind of
+    array; the picture is sums / weights where weights > 0, and the rest are holes.
 
-    Each sample is shared bilinearly among the four pixels around where it lands. Where the field stretches a pixel beyond
-    1.5, the pixel is deposited in as many pieces, at most 8 a side, interpolated from its neighbours, so that a stretched
-    field has no pinholes; the pieces share the pixel's weight, so that the total is kept. Beyond
-    8 the field is torn, and what opens is a hole. What lands outside the frame is lost.
+    Each sample is shared bilinearly among the four pixels around where it lands. Where the field stretches a pixel
+    beyond 1.5, the pixel is deposited in as many pieces, at most 8 a side, interpolated from its neighbours, so that a
+    stretched field has no pinholes; the pieces share the pixel's weight, so that the total is kept. Beyond 8 the
+    field is torn, and what opens is a hole. What lands outside the frame is lost.
 
     Convention: content at p lands at p + displacement[p]; (x, y), x right, y down, pixel centres at integers.
 

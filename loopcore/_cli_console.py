@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands share of the terminal: progress, interruption, tables."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .quality import Report
+
+
+class Interrupted(Exception):
+    """The user or the farm asked for an end, and everything begun is finished."""
+
+
+class Stop:
+    """Turns Ctrl-C and SIGTERM into a question the work asks itself; the second one ends it at once."""
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._receive)
+        except ValueError:
+            pass  # Not in the main thread: whoever runs us there handles signals.
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        again = self._signal is not None
+        self._signal = number
+        if again:
+            raise KeyboardInterrupt
+
+    def asked(self) -> bool:
+        """Whether to stop."""
+        return self._signal is not None
+
+    def give_up(self) -> None:
+        """End the command as interrupted."""
+        raise Interrupted
+
+    def give_up_if_asked(self) -> None:
+        if self.asked():
+            raise Interrupted
+
+    @property
+    def exit_code(self) -> int:
+        """128 plus the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + (self._signal or signal.SIGINT)
+
+
+class Console:
+    """Progress on stdout: a bar with rate and time left on a terminal, else a line a percent and a line a file."""
+
+    def __init__(self, title: str, quiet: bool = False) -> None:
+        self._title, self._quiet = title, quiet
+        self._bar: Any = None
+        self._task: Any = None
+        self._percent = -1
+        self._start = time.monotonic()
+
+    def __enter__(self) -> Console:
+        if not self._quiet and sys.stdout is not None and sys.stdout.isatty():
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            )  # fmt: skip
+            self._bar.start()
+            self._task = self._bar.add_task(self._title, total=None, rate="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self, done: int, total: int, path: Path | None) -> None:
+        """Report `done` of `total`, and the file that was just saved, if any."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            rate = done / max(time.monotonic() - self._start, 1e-6)
+            self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.1f}/s")
+            return
+        if path is not None:
+            print(f"Saved: '{path}'")
+        percent = 100 * done // max(total, 1)
+        if percent != self._percent:
+            self._percent = percent
+            print(f"Progress: {percent}%", flush=True)
+
+
+def print_report(report: Report) -> None:
+    """The QC report as a table."""
+    from rich.console import Console as Terminal
+    from rich.table import Table
+
+    table = Table("", "measured", "limit", "", title=f"{report.folder}: {report.frames} frames")
+    for row in report.rows:
+        value = "-" if row.value is None else f"{row.value:.6g}"
+        verdict = "[green]pass[/]" if row.passed else "[red]FAIL[/]"
+        table.add_row(f"{row.name}\n  {row.note}" if row.note else row.name, value, row.limit, verdict)
+    terminal = Terminal(width=None if sys.stdout.isatty() else 110)
+    terminal.print(table)
+    terminal.print("[green]The loop passes.[/]" if report.passed else "[red]The loop does not pass.[/]")
+
+
+_PACKAGES = ("numpy", "numba", "scipy", "torch", "triton", "OpenEXR", "pillow", "openimageio", "av", "rich")
+
+
+def installed() -> dict[str, str]:
+    """Versions of what is installed, and the device that `--device auto` would use."""
+    from . import __version__
+    from .transport._bands import thread_count
+
+    facts = {"loopcore": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    for name in _PACKAGES:
+        try:
+            facts[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            facts[name] = "not installed"
+    facts["device"] = f"cpu, {thread_count()} threads of {os.cpu_count()}"
+    facts["gpu"] = _gpu()
+    return facts
+
+
+def _gpu() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "unknown (torch is not installed)"
+    if not torch.cuda.is_available():
+        return "none found"
+    return f"{torch.cuda.get_device_name(0)} (not used: this version computes on the CPU)"

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipe and frame range in, files out: with progress, cancelling, and nothing half done.
+
+Frames are computed one after another, each with all threads, while those before are being compressed and written by
+threads of their own. Buffers are used again and again, so memory does not grow with the number of frames.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from ._bake_frames import stored_hash, write_frame
+from .errors import LoopcoreError, SequenceError
+from .loop import Loop
+from .recipe import Recipe, write_recipe
+from .sequence import FramePattern, format_range, remove_leftovers, write_atomically
+from .transport._bands import thread_count
+
+FORMATS = {"exr": ("half", "float"), "png": ("8", "16")}
+MOST_WRITERS = 8
+HALF_MAX = 65504.0
+
+
+@dataclass
+class Progress:
+    """What `on_progress` is told after every frame: how many of `total` are there, and the last one's file.
+
+    `path` is None for frames that were already up to date.
+    """
+
+    done: int
+    total: int
+    path: Path | None
+
+
+@dataclass
+class Report:
+    """What a bake did: frame numbers written, left as they were, and failed with the reason."""
+
+    written: list[int] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    cancelled: bool = False
+
+
+def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
+    """The depth to write: as asked, else half (float where the plate is brighter than half can say), or 8 bits.
+
+    Raises SequenceError for a format or depth that does not exist.
+    """
+    if format not in FORMATS:
+        raise SequenceError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    if depth is not None:
+        if depth not in FORMATS[format]:
+            raise SequenceError(f"{format} has no depth {depth!r}: choose one of {', '.join(FORMATS[format])}")
+        return depth
+    if format == "png":
+        return "8"
+    finite = np.abs(loop.plate.pixels[np.isfinite(loop.plate.pixels)])
+    return "float" if finite.size and finite.max() > HALF_MAX else "half"
+
+
+def bake(
+    loop: Loop, folder: str | Path, name: str, *, first: int = 1001, fps: Fraction = Fraction(24),
+    numbers: Sequence[int] | None = None, format: str = "exr", depth: str | None = None, overwrite: bool = False,
+    speed: float = 1.0, on_progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Report:
+    """Write a loop's frames as `folder/name.1001.exr` and so on, with `motion.exr` and `recipe.json` beside them.
+
+    numbers: which frame numbers to write, within first .. first + N - 1; all when not given. A frame whose stored recipe
+    hash is this bake's is left alone, unless `overwrite`. speed is only noted: it is already in the loop's motion.
+    `cancelled` is asked between frames; what is being written then is finished, so that only whole files are left.
+
+    Raises SequenceError for numbers outside the loop, or a folder that cannot be made or written to. A frame that cannot
+    be written ends the bake: it is in the report's `failed`, with the reason.
+    """
+    folder = _made(Path(folder))
+    recipe = Recipe.of(loop, first=first, fps=fps, format=format, depth=choose_depth(loop, format, depth))
+    pattern = FramePattern(folder, f"{name}.", f".{format}")
+    wanted = _checked_numbers(numbers, first, loop.frames)
+    remove_leftovers(folder)
+    loop.motion.save(folder / "motion.exr")
+    write_recipe(folder, recipe, name, loop.plate.source, speed)
+    report, total = Report(), len(wanted)
+
+    def tell(path: Path | None) -> None:
+        if on_progress is not None:
+            on_progress(Progress(len(report.written) + len(report.skipped), total, path))
+
+    todo = []
+    digest = recipe.digest()
+    for number in wanted:
+        if not overwrite and stored_hash(pattern.path(number)) == digest:
+            report.skipped.append(number)
+            tell(None)
+        else:
+            todo.append(number)
+    _write_all(loop, recipe, pattern, todo, report, tell, cancelled)
+    if not report.failed and not report.cancelled:
+        for number in wanted:
+            if not pattern.path(number).is_file():
+                report.failed[number] = f"'{pattern.path(number)}' vanished after it was written: bake again"
+    return report
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SequenceError(f"cannot make folder '{folder}': {error.strerror or error}") from error
+    return folder
+
+
+def _checked_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> list[int]:
+    every = range(first, first + frames)
+    if numbers is None:
+        return list(every)
+    outside = [n for n in numbers if n not in every]
+    if outside:
+        raise SequenceError(
+            f"frames {format_range(outside)} are not in the loop, which has {every[0]}-{every[-1]}: change the range, "
+            "the first frame or the number of frames"
+        )
+    return sorted(set(numbers))
+
+
+def _write_all(
+    loop: Loop, recipe: Recipe, pattern: FramePattern, todo: list[int], report: Report,
+    tell: Callable[[Path | None], None], cancelled: Callable[[], bool],
+) -> None:
+    writers = max(1, min(MOST_WRITERS, thread_count() // 2, len(todo)))
+    half = recipe.depth == "half"
+    free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+    made = 0
+    stop = threading.Event()
+
+    def write(number: int, canvas: np.ndarray) -> Path:
+        try:
+            if stop.is_set():
+                raise SequenceError("not written, after an earlier frame failed")
+            path, time = pattern.path(number), recipe.time(number)
+            write_atomically(path, lambda temporary: write_frame(temporary, canvas, loop.plate, recipe, time))
+            return path
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            free.put(canvas)
+
+    pending: dict[Future[Path], int] = {}
+
+    def collect(block: bool) -> None:
+        if pending and block:
+            wait(pending, return_when=FIRST_COMPLETED)
+        for future in [f for f in pending if f.done()]:
+            number = pending.pop(future)
+            try:
+                path = future.result()
+            except LoopcoreError as error:
+                report.failed[number] = str(error)
+                continue
+            report.written.append(number)
+            tell(path)
+
+    with ThreadPoolExecutor(writers, thread_name_prefix="loopcore-write") as pool:
+        for number in todo:
+            if stop.is_set() or cancelled():
+                break
+            if made < writers + 1:
+                canvas, made = loop.canvas(np.float16 if half else np.float32), made + 1
+            else:
+                # One buffer is always on its way back: its writer puts it there whatever happens.
+                canvas = free.get()
+            loop.render(recipe.time(number), canvas)
+            pending[pool.submit(write, number, canvas)] = number
+            collect(block=False)
+        while pending:
+            collect(block=True)
+    report.cancelled = cancelled() and len(report.written) + len(report.failed) < len(todo)

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: `loopcore animate`, `predict`, `check`, `preview`, `info`.
+
+Exit codes: 0 done, 1 some frames failed or a check did not pass, 2 usage or bad input, 130 and 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import __version__
+from .errors import LoopcoreError
+
+if TYPE_CHECKING:
+    from .motion.field import MotionField
+    from .plate import Plate
+
+DONE, FAILED, USAGE = 0, 1, 2
+# The settings of animate's sheet of frames and of its film.
+FILM_CYCLES = 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    from ._cli_console import Interrupted, Stop
+
+    arguments = _parser().parse_args(argv)
+    with Stop() as stop:
+        try:
+            return int(arguments.run(arguments, stop))
+        except LoopcoreError as error:
+            print(f"loopcore: error: {error}", file=sys.stderr)
+            return USAGE
+        except MemoryError:
+            print("loopcore: error: not enough memory for a plate of this size: use a smaller one", file=sys.stderr)
+            return FAILED
+        except BrokenPipeError:
+            # Whoever read our output has gone: nothing is left to say, and Python must not say it at exit either.
+            sys.stdout = None
+            return FAILED
+        except (KeyboardInterrupt, Interrupted):
+            print("loopcore: interrupted", file=sys.stderr)
+            return stop.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="loopcore", description="One still plate and its motion in, a seamlessly looping animated plate out."
+    )
+    parser.add_argument("--version", action="version", version=f"loopcore {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _animate_options(commands.add_parser("animate", help="make the loop: a plate and its motion to frames"))
+    _predict_options(commands.add_parser("predict", help="make a motion field from a plate and hints"))
+    _check_options(commands.add_parser("check", help="measure a finished loop; exit code 1 if it fails"))
+    _preview_options(commands.add_parser("preview", help="a film or a contact sheet of finished frames"))
+    _info_options(commands.add_parser("info", help="what is installed, and which device would be used"))
+    return parser
+
+
+def _plate_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("plate", type=Path, help="the still: EXR, PNG, JPEG, WebP, ...")
+    command.add_argument("--layer", help="layer, part or view of a multi-layer EXR")
+    command.add_argument("--colorspace", help="how the plate's values are encoded, e.g. srgb_rec709_scene")
+    command.add_argument("--hints", type=Path, help="strokes, anchors and mask: own JSON or LabelMe's")
+    command.add_argument("--mask", type=Path, help="picture of where things may move, instead of the hints' mask")
+
+
+def _animate_options(command: argparse.ArgumentParser) -> None:
+    _plate_options(command)
+    add = command.add_argument
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the frames")
+    add("--frames", type=int, default=60, help="length of the loop (60)")
+    add("--fps", default="24", help="frames per second, e.g. 24, 23.976 or 30000/1001 (24)")
+    add("--first", type=int, default=1001, help="number of the first frame (1001)")
+    add("--method", choices=("warp", "splat"), default="warp", help="how pixels are carried (warp)")
+    add("--motion", type=Path, help="motion field, as `loopcore predict` writes it")
+    add("--speed", type=float, default=1.0, help="factor on the motion (1.0)")
+    add("--contrast", type=float, default=1.0, help="how much of the detail lost to blending is restored, 0 to 1 (1)")
+    add("--format", choices=("exr", "png"), default="exr", help="kind of file (exr)")
+    add("--depth", choices=("half", "float", "8", "16"), help="EXR: half or float; PNG: 8 or 16 bits (half, 8)")
+    add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto)")
+    add("--overwrite", action="store_true", help="make frames again that are up to date")
+    add("--preview", action="store_true", help="also write an mp4, three times round, and a contact sheet")
+    command.set_defaults(run=_animate)
+
+
+def _predict_options(command: argparse.ArgumentParser) -> None:
+    _plate_options(command)
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="MOTION.exr", help="file to write")
+    command.add_argument("--picture", type=Path, help="also draw the motion over the plate, as PNG")
+    command.set_defaults(run=_predict)
+
+
+def _check_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, metavar="DIR", help="folder that `loopcore animate` wrote")
+    command.add_argument("--plate", type=Path, help="where the still is now, if it was moved")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.set_defaults(run=_check)
+
+
+def _preview_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("folder", type=Path, metavar="DIR", help="folder of frames, or their pattern (loop.####.exr)")
+    add("-o", "--output", type=Path, required=True, help="film (.mp4) or contact sheet (.png)")
+    add("--fps", default="24", help="frames per second (24)")
+    add("--cycles", type=int, default=FILM_CYCLES, help="how many times round (3)")
+    add("--width", type=int, default=1920, help="at most this wide (1920)")
+    command.set_defaults(run=_preview)
+
+
+def _info_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.set_defaults(run=_info)
+
+
+def _read_plate(arguments: argparse.Namespace) -> Plate:
+    from .plate import read_plate
+
+    return read_plate(arguments.plate, layer=arguments.layer, colorspace=arguments.colorspace)
+
+
+def _motion_of(plate: Plate, arguments: argparse.Namespace) -> MotionField:
+    """The motion given, or made from hints; a mask given takes the place of either's own."""
+    from dataclasses import replace
+
+    from .errors import MotionError
+    from .motion.hints import read_hints, read_mask
+    from .motion.predict import predict_motion
+
+    mask = None if arguments.mask is None else read_mask(arguments.mask, plate.height, plate.width)
+    given = getattr(arguments, "motion", None)
+    if given is None:
+        hints = None if arguments.hints is None else read_hints(arguments.hints)
+        return predict_motion(plate, hints, mask)
+    if arguments.hints is not None:
+        raise MotionError("--motion and --hints were both given: a motion field needs no hints, leave one out")
+    from .motion.field import MotionField
+
+    motion = MotionField.load(given)
+    if motion.velocity.shape[:2] != (plate.height, plate.width):
+        raise MotionError(
+            f"the motion in '{given}' is {motion.width}x{motion.height} and the plate {plate.width}x{plate.height}: "
+            "make the motion for this plate"
+        )
+    return motion if mask is None else replace(motion, mask=mask)
+
+
+def _animate(arguments: argparse.Namespace, stop: object) -> int:
+    from ._cli_console import Console, Stop
+    from .bake import bake
+    from .loop import Loop
+    from .preview import frame_rate
+    from .sequence import parse_range
+
+    assert isinstance(stop, Stop)
+    fps = frame_rate(arguments.fps)
+    numbers = None if arguments.range is None else parse_range(arguments.range)
+    plate = _read_plate(arguments)
+    motion = _motion_of(plate, arguments)
+    if arguments.speed != 1.0:
+        motion = motion.scaled(arguments.speed)
+    loop = Loop(plate, motion, arguments.frames, arguments.method, arguments.contrast, arguments.device)
+    name = f"{arguments.plate.stem}_loop"
+    with Console("Frames") as console:
+        report = bake(
+            loop, arguments.output, name, first=arguments.first, fps=fps, numbers=numbers, format=arguments.format,
+            depth=arguments.depth, overwrite=arguments.overwrite, speed=arguments.speed,
+            on_progress=lambda p: console.step(p.done, p.total, p.path), cancelled=stop.asked,
+        )  # fmt: skip
+    for number, reason in sorted(report.failed.items()):
+        print(f"loopcore: error: frame {number}: {reason}", file=sys.stderr)
+    if report.cancelled:
+        stop.give_up()
+    print(f"{len(report.written)} frames written, {len(report.skipped)} up to date, {len(report.failed)} failed")
+    if report.failed:
+        return FAILED
+    return _animate_previews(arguments, name, motion, plate, stop) if arguments.preview else DONE
+
+
+def _animate_previews(
+    arguments: argparse.Namespace, name: str, motion: MotionField, plate: Plate, stop: object
+) -> int:
+    from ._cli_console import Console, Stop
+    from .color import display_image
+    from .preview import arrow_picture, preview_sequence, write_picture
+    from .sequence import FramePattern
+
+    assert isinstance(stop, Stop)
+    pattern = FramePattern.from_text(f"{name}.####.{arguments.format}", arguments.output)
+    film = arguments.output / f"{name}.mp4"
+    with Console("Film") as console:
+
+        def step(done: int, total: int) -> None:
+            stop.give_up_if_asked()
+            console.step(done, total, None)
+
+        preview_sequence(pattern, film, arguments.fps, FILM_CYCLES, on_progress=step)
+    sheet, picture = arguments.output / f"{name}_sheet.png", arguments.output / f"{name}_motion.png"
+    preview_sequence(pattern, sheet, arguments.fps)
+    write_picture(arrow_picture(display_image(plate), motion), picture)
+    for path in (film, sheet, picture):
+        print(f"Saved: '{path}'")
+    return DONE
+
+
+def _predict(arguments: argparse.Namespace, stop: object) -> int:
+    from .color import display_image
+    from .errors import MotionError
+    from .preview import arrow_picture, write_picture
+
+    if arguments.output.suffix.lower() != ".exr":
+        raise MotionError(f"'{arguments.output}' is no EXR name: a motion field is written as .exr")
+    plate = _read_plate(arguments)
+    motion = _motion_of(plate, arguments)
+    motion.save(arguments.output)
+    print(f"Saved: '{arguments.output}'")
+    if arguments.picture is not None:
+        write_picture(arrow_picture(display_image(plate), motion), arguments.picture)
+        print(f"Saved: '{arguments.picture}'")
+    return DONE
+
+
+def _check(arguments: argparse.Namespace, stop: object) -> int:
+    from ._cli_console import Console, Stop, print_report
+    from .quality import check
+
+    assert isinstance(stop, Stop)
+    with Console("Check", quiet=arguments.json) as console:
+
+        def step(done: int, total: int) -> None:
+            stop.give_up_if_asked()
+            console.step(done, total, None)
+
+        report = check(arguments.folder, plate=arguments.plate, on_progress=step)
+    if arguments.json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        print_report(report)
+    return DONE if report.passed else FAILED
+
+
+def _preview(arguments: argparse.Namespace, stop: object) -> int:
+    from ._cli_console import Console, Stop
+    from .preview import preview_sequence
+
+    assert isinstance(stop, Stop)
+    with Console("Preview") as console:
+
+        def step(done: int, total: int) -> None:
+            stop.give_up_if_asked()
+            console.step(done, total, None)
+
+        preview_sequence(
+            arguments.folder, arguments.output, arguments.fps, arguments.cycles, arguments.width, on_progress=step
+        )
+    print(f"Saved: '{arguments.output}'")
+    return DONE
+
+
+def _info(arguments: argparse.Namespace, stop: object) -> int:
+    from ._cli_console import installed
+
+    facts = installed()
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        for name, value in facts.items():
+            print(f"{name:<14}{value}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
