@@ -10,9 +10,9 @@ so d is divided by sqrt(a^2 + b^2 + 2 a b rho), band by band. Rather than rho, t
 the blend's own, var(d), and what its copies carry, a V1 + b V2. Their ratio is that square root, and
 holds where V1 and V2 differ, too.
 
-Done on the tone, the square root of luminance: as even to the eye as a logarithm, the same at every exposure, and with an
-exact account of brightness: adding detail (g - 1) d raises the mean of tone^2 by (g^2 - 1) var(d), which is taken
-off again.
+Done on the tone, the square root of luminance: as even to the eye as a logarithm, the same at every exposure, and with
+an exact account of brightness: adding detail (g - 1) d raises the mean of tone^2 by (g^2 - 1) var(d), which is
+taken off again.
 
 The bands are those of a Laplacian pyramid (Burt & Adelson 1983) with nodes at even pixels, expanded bilinearly.
 Variances are weighted means over blocks of 8 x 8 of a level's pixels, smoothed over 3 x 3 blocks.

@@ -74,8 +74,8 @@ def bake(
 ) -> Report:
     """Write a loop's frames as `folder/name.1001.exr` and so on, with `motion.exr` and `recipe.json` beside them.
 
-    numbers: which frame numbers to write, within first .. first + N - 1; all when not given. A frame whose stored recipe
-    hash is this bake's is left alone, unless `overwrite`. speed is only noted: it is already in the loop's motion.
+    numbers: which frame numbers to write, within first .. first + N - 1; all when not given. A frame whose stored
+    recipe hash is this bake's is left alone, unless `overwrite`. speed is only noted: it is in the loop's motion.
     `cancelled` is asked between frames; what is being written then is finished, so that only whole files are left.
 
     Raises SequenceError for numbers outside the loop, or a folder that cannot be made or written to. A frame that cannot

@@ -17,7 +17,6 @@ import numpy as np
 
 from . import color
 from ._bake_frames import stored_hash
-from ._contrast import bands, energy
 from .errors import LoopcoreError, SequenceError
 from .loop import Loop
 from .motion.field import MotionField
@@ -203,6 +202,8 @@ def _detail(loop: Loop, frame: np.ndarray, solid: np.ndarray, time: int) -> list
 
 
 def _energies(tone: np.ndarray, weight: np.ndarray) -> list[float]:
+    from ._contrast import bands, energy
+
     weights = bands(weight)
     levels = bands(tone)[:BANDS]
     return [
