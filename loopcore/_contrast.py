@@ -10,15 +10,14 @@ so d is divided by sqrt(a^2 + b^2 + 2 a b rho), band by band. Rather than rho, t
 the blend's own, var(d), and what its copies carry, a V1 + b V2. Their ratio is that square root, and
 holds where V1 and V2 differ, too.
 
-Done on the tone, the square root of luminance: as even to the eye as a logarithm, the same at every exposure, and with
-an exact account of brightness: adding detail (g - 1) d raises the mean of tone^2 by (g^2 - 1) var(d), which is
-taken off again.
+Done on the tone, the square root of luminance: as even to the eye as a logarithm, and the same at every exposure.
+More detail means more luminance, the mean of tone^2; what is added is measured and taken off, so that
+the loop does not pulse in brightness either.
 
 The bands are those of a Laplacian pyramid (Burt & Adelson 1983) with nodes at even pixels, expanded bilinearly.
 Variances are weighted means over blocks of 8 x 8 of a level's pixels, smoothed over 3 x 3 blocks.
 """
 
-import math
 
 import numpy as np
 from numba import njit
@@ -29,6 +28,8 @@ _JIT = {"nogil": True, "error_model": "numpy", "cache": True}
 _F = np.float32
 
 BLOCK = 8
+# Brightness is kept over squares of so many pixels.
+PATCH = 128
 MOST_LEVELS = 6
 # The square root of 2 makes good for two unrelated copies; where they cancel each other, it takes more.
 MOST_GAIN = 1.8
@@ -121,14 +122,14 @@ def _smoothed(grid: np.ndarray) -> np.ndarray:
 
 
 @njit(**_JIT)
-def _block_line(grid, y, width, line):
-    """A grid of blocks interpolated to pixel row y."""
+def _block_line(grid, size, y, width, line):
+    """A grid of blocks, size x size pixels each, interpolated between their centres to pixel row y."""
     rows, blocks = grid.shape
-    v = min(max((_F(y) - _F(0.5 * (BLOCK - 1))) / _F(BLOCK), _F(0)), _F(rows - 1))
+    v = min(max((_F(y) - _F(0.5) * _F(size - 1)) / _F(size), _F(0)), _F(rows - 1))
     i = int(v)
     below, t = min(i + 1, rows - 1), v - _F(i)
     for x in range(width):
-        u = min(max((_F(x) - _F(0.5 * (BLOCK - 1))) / _F(BLOCK), _F(0)), _F(blocks - 1))
+        u = min(max((_F(x) - _F(0.5) * _F(size - 1)) / _F(size), _F(0)), _F(blocks - 1))
         j = int(u)
         right, s = min(j + 1, blocks - 1), u - _F(j)
         top = grid[i, j] + s * (grid[i, right] - grid[i, j])
@@ -137,19 +138,56 @@ def _block_line(grid, y, width, line):
 
 
 @njit(**_JIT)
-def _change_rows(fine, width, coarse, change_below, rows, columns, gain, offset, out, first, last):
+def _change_rows(fine, width, coarse, change_below, rows, columns, gain, out, first, last):
     halves = np.empty(columns, np.float32)
     mean, below = np.empty(2 * columns, np.float32), np.empty(2 * columns, np.float32)
-    gains, offsets = np.empty(width, np.float32), np.empty(width, np.float32)
+    gains = np.empty(width, np.float32)
     for y in range(first, last):
         _expanded_line(coarse, rows, columns, y, width, halves, mean)
         _expanded_line(change_below, rows, columns, y, width, halves, below)
-        _block_line(gain, y, width, gains)
-        _block_line(offset, y, width, offsets)
+        _block_line(gain, BLOCK, y, width, gains)
         for x in range(width):
-            # (m - s)^2 is less than m^2 by offset where s is about offset / (2 m).
-            darker = _F(0.5) * offsets[x] / max(mean[x], _F(1e-6))
-            out[y * width + x] = below[x] + gains[x] * (fine[y * width + x] - mean[x]) - min(darker, _F(0.5) * mean[x])
+            out[y * width + x] = below[x] + gains[x] * (fine[y * width + x] - mean[x])
+
+
+@njit(**_JIT)
+def _surplus_rows(tone, change, weight, height, width, blocks, brighter, level, first, last):
+    """Per block of PATCH x PATCH: the luminance that the change adds, and the sum of the new tone."""
+    for i in range(first, last):
+        brighter[i, :] = 0
+        level[i, :] = 0
+        for y in range(PATCH * i, min(PATCH * (i + 1), height)):
+            for j in range(blocks):
+                more, total = _F(0), _F(0)
+                for p in range(y * width + PATCH * j, y * width + min(PATCH * (j + 1), width)):
+                    more += weight[p] * change[p] * (_F(2) * tone[p] + change[p])
+                    total += weight[p] * (tone[p] + change[p])
+                brighter[i, j] += more
+                level[i, j] += total
+
+
+@njit(**_JIT)
+def _lower_rows(change, width, grid, first, last):
+    line = np.empty(width, np.float32)
+    for y in range(first, last):
+        _block_line(grid, PATCH, y, width, line)
+        for x in range(width):
+            change[y * width + x] -= line[x]
+
+
+def _keep_brightness(tone: np.ndarray, change: np.ndarray, weight: np.ndarray) -> None:
+    """Lower the change by what it adds to the local mean of luminance, tone^2: s in sum (t + c - s)^2 = sum t^2."""
+    height, width = tone.shape
+    rows, blocks = -(-height // PATCH), -(-width // PATCH)
+    brighter, level = np.empty((rows, blocks), np.float32), np.empty((rows, blocks), np.float32)
+    flat, delta, share = tone.reshape(-1), change.reshape(-1), weight.reshape(-1)
+    in_bands(
+        rows,
+        lambda a, b: _surplus_rows(flat, delta, share, height, width, blocks, brighter, level, a, b),
+        smallest=1,
+    )
+    lower = _smoothed(brighter) / np.maximum(2 * _smoothed(level), _F(1e-6))
+    in_bands(height, lambda a, b: _lower_rows(delta, width, lower, a, b))
 
 
 class Contrast:
@@ -186,10 +224,12 @@ class Contrast:
             # What is still does not follow: a coarse band, amplified within a narrow mask only, falls short. Its
             # gain is raised by what is missing.
             fine = levels[start][0]
-            shown = fine + self.weights[start] * self._changed(levels, has, gains, start)
+            shown = fine + self.weights[start] * self._changed(levels, gains, start)
             for k, energies in enumerate(self._energies(bands(shown)[: len(levels) - start], start), start):
                 gains[k] = np.clip(gains[k] * self._gain(k, wanted[k], energies, least=0.8), 1, MOST_GAIN)
-        return self._changed(levels, has, gains, 0)
+        change = self._changed(levels, gains, 0)
+        _keep_brightness(blend, change, self.weights[0])
+        return change
 
     def _energies(self, levels: list[tuple[np.ndarray, np.ndarray]], start: int) -> list[np.ndarray]:
         return [
@@ -201,14 +241,13 @@ class Contrast:
         return np.clip(np.sqrt((wanted + floor) / (has + floor)), least, MOST_GAIN).astype(np.float32)
 
     def _changed(
-        self, levels: list[tuple[np.ndarray, np.ndarray]], has: list[np.ndarray], gains: list[np.ndarray], start: int
+        self, levels: list[tuple[np.ndarray, np.ndarray]], gains: list[np.ndarray], start: int
     ) -> np.ndarray:
         """The change of tone at one level's resolution, from the coarsest level up to it."""
         change = np.zeros_like(levels[-1][1])
         for k in reversed(range(start, len(levels))):
             gain = 1 + _F(self.strength) * (gains[k] - 1)
-            offset = (gain * gain - 1) * has[k] / self.counts[k]
-            change = _change(*levels[k], change, gain - 1, offset)
+            change = _change(*levels[k], change, gain - 1)
         return change
 
 
@@ -235,14 +274,9 @@ def bands(tone: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return list(zip(levels, levels[1:], strict=False))
 
 
-def _change(
-    fine: np.ndarray, coarse: np.ndarray, change_below: np.ndarray, gain: np.ndarray, offset: np.ndarray
-) -> np.ndarray:
+def _change(fine: np.ndarray, coarse: np.ndarray, change_below: np.ndarray, gain: np.ndarray) -> np.ndarray:
     height, width = fine.shape
     out = np.empty((height, width), np.float32)
     flat, low, below, target = (a.reshape(-1) for a in (fine, coarse, change_below, out))
-    in_bands(
-        height,
-        lambda a, b: _change_rows(flat, width, low, below, *coarse.shape, gain, offset, target, a, b),
-    )
+    in_bands(height, lambda a, b: _change_rows(flat, width, low, below, *coarse.shape, gain, target, a, b))
     return out

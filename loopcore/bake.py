@@ -78,8 +78,8 @@ def bake(
     recipe hash is this bake's is left alone, unless `overwrite`. speed is only noted: it is in the loop's motion.
     `cancelled` is asked between frames; what is being written then is finished, so that only whole files are left.
 
-    Raises SequenceError for numbers outside the loop, or a folder that cannot be made or written to. A frame that cannot
-    be written ends the bake: it is in the report's `failed`, with the reason.
+    Raises SequenceError for numbers outside the loop, or a folder that cannot be made or written to. A frame that
+    cannot be written ends the bake: it is in the report's `failed`, with the reason.
     """
     folder = _made(Path(folder))
     recipe = Recipe.of(loop, first=first, fps=fps, format=format, depth=choose_depth(loop, format, depth))
