@@ -2,8 +2,9 @@
 """The kernels of the loop: displacement grid, blend of the two transported copies, composite over the still.
 
 The displacement is traced on a grid of every s-th pixel and interpolated between its nodes; node (i, j) lies at pixel
-(s i, s j). A node carries six numbers: where the forward copy is fetched from (2), where the backward copy is
-fetched from (2), both as displacements in pixels, the forward copy's share of the blend, and its share of the weight.
+(s j, s i). A node carries, for the copy carried forward and for the one carried backward, where it is fetched from, as
+a displacement in pixels, then the first one's share of the blend, then for each the long axis of what one pixel of the
+frame covers in the plate, where that is more than a pixel or so, else 0.
 
 Convention: as in `transport.cpu`; kernels work on bands of rows of flat float32 arrays.
 """
@@ -20,7 +21,7 @@ from .transport.cpu import fetch4_at_border
 _JIT = {"nogil": True, "error_model": "numpy", "cache": True}
 _F = np.float32
 
-NODE = 5
+NODE = 9
 # Over this many pixels beyond the frame a copy's weight falls to nothing, as a share of the frame's longer side.
 BORDER_RAMP = 1 / 64
 # What is left of the weight of a copy that is torn or comes from far outside: it still fills where the other has none.
@@ -28,6 +29,9 @@ LEAST_WEIGHT = 1e-4
 # Amplification of detail must not turn it inside out: the new value is at least this share of the old.
 LEAST_RATIO = 0.35
 MOST_RATIO = 2.0
+# Where the motion squeezes the plate by more than this, a pixel is the mean of fetches along the squeeze, at most so many.
+LEAST_SQUEEZE = 1.25
+MOST_FETCHES = 16
 
 
 @njit(**_JIT)
@@ -59,16 +63,32 @@ def to_grid(field: np.ndarray, step: int) -> np.ndarray:
 
 
 @njit(**_JIT)
-def _stretch(displacement, rows, columns, i, j):
-    """|det(I + dB/dy)| by central differences: the weight that a splat would gather here."""
+def _jacobian(displacement, rows, columns, i, j):
+    """I + dB/dy by central differences: xx, xy, yx, yy, where xy is how x changes along y."""
     left, right = max(j - 1, 0), min(j + 1, columns - 1)
     above, below = max(i - 1, 0), min(i + 1, rows - 1)
     across, along = _F(max(right - left, 1)), _F(max(below - above, 1))
     p, q = 2 * (i * columns + right), 2 * (i * columns + left)
-    ux, vx = (displacement[p] - displacement[q]) / across, (displacement[p + 1] - displacement[q + 1]) / across
+    xx, yx = (displacement[p] - displacement[q]) / across, (displacement[p + 1] - displacement[q + 1]) / across
     p, q = 2 * (below * columns + j), 2 * (above * columns + j)
-    uy, vy = (displacement[p] - displacement[q]) / along, (displacement[p + 1] - displacement[q + 1]) / along
-    return abs((_F(1) + ux) * (_F(1) + vy) - uy * vx)
+    xy, yy = (displacement[p] - displacement[q]) / along, (displacement[p + 1] - displacement[q + 1]) / along
+    return _F(1) + xx, xy, yx, _F(1) + yy
+
+
+@njit(**_JIT)
+def _long_axis(xx, xy, yx, yy):
+    """The longest vector that the Jacobian makes of a unit one (its first singular vector, scaled); 0 if hardly over 1.
+
+    The eigenvector of J J^T = [[a, b], [b, d]] for its larger eigenvalue lies at half the angle of (a - d, 2 b).
+    """
+    a, b, d = xx * xx + xy * xy, xx * yx + xy * yy, yx * yx + yy * yy
+    spread = math.sqrt((a - d) * (a - d) + _F(4) * b * b)
+    square = _F(0.5) * (a + d + spread)
+    if not square > _F(LEAST_SQUEEZE * LEAST_SQUEEZE):
+        return _F(0), _F(0)
+    angle = _F(0.5) * math.atan2(_F(2) * b, a - d)
+    length = math.sqrt(square)
+    return length * math.cos(angle), length * math.sin(angle)
 
 
 @njit(**_JIT)
@@ -85,22 +105,27 @@ def _node_rows(past, future, rows, columns, step, height, width, alpha, ramp, no
     for i in range(first, last):
         for j in range(columns):
             p = i * columns + j
-            bx, by = past[2 * p] * scale, past[2 * p + 1] * scale
-            fx, fy = future[2 * p] * scale, future[2 * p + 1] * scale
-            x, y = _F(step * j), _F(step * i)
-            from_past = min(_stretch(past, rows, columns, i, j), _F(1))
-            from_past *= max(_F(1) - _beyond(x + bx, y + by, height, width) / ramp, _F(0))
-            from_future = min(_stretch(future, rows, columns, i, j), _F(1))
-            from_future *= max(_F(1) - _beyond(x + fx, y + fy, height, width) / ramp, _F(0))
-            w_past = alpha * max(from_past, _F(LEAST_WEIGHT))
-            w_future = (_F(1) - alpha) * max(from_future, _F(LEAST_WEIGHT))
             n = NODE * p
-            nodes[n], nodes[n + 1], nodes[n + 2], nodes[n + 3] = bx, by, fx, fy
-            nodes[n + 4] = w_past / (w_past + w_future)
+            x, y = _F(step * j), _F(step * i)
+            weights = (_F(0), _F(0))
+            for k in range(2):
+                shift = past if k == 0 else future
+                dx, dy = shift[2 * p] * scale, shift[2 * p + 1] * scale
+                xx, xy, yx, yy = _jacobian(shift, rows, columns, i, j)
+                # The weight that a splat would gather here, at most 1; less where the plate is squeezed, so that the
+                # copy that is less distorted shows; less the further it comes from outside the frame.
+                area = abs(xx * yy - xy * yx)
+                w = min(area, _F(1) / max(area, _F(1)))
+                w *= max(_F(1) - _beyond(x + dx, y + dy, height, width) / ramp, _F(0))
+                w = max(w, _F(LEAST_WEIGHT))
+                weights = (alpha * w, weights[1]) if k == 0 else (weights[0], (_F(1) - alpha) * w)
+                nodes[n + 2 * k], nodes[n + 2 * k + 1] = dx, dy
+                nodes[n + 5 + 2 * k], nodes[n + 6 + 2 * k] = _long_axis(xx, xy, yx, yy)
+            nodes[n + 4] = weights[0] / (weights[0] + weights[1])
 
 
 def nodes(past: np.ndarray, future: np.ndarray, step: int, height: int, width: int, alpha: float) -> np.ndarray:
-    """The grid's nodes (rows, columns, 5) for displacements in grid units that lead back and ahead in time."""
+    """The grid's nodes (rows, columns, NODE) for displacements in grid units that lead back and ahead in time."""
     rows, columns = past.shape[:2]
     out = np.empty((rows, columns, NODE), np.float32)
     b, f, target = past.reshape(-1), future.reshape(-1), out.reshape(-1)
@@ -123,6 +148,21 @@ def _line_between(grid, rows, columns, channels, step, y, line):
 
 
 @njit(**_JIT)
+def _fetch_along(plate, height, width, x, y, ax, ay, out, position):
+    """The mean of fetches along the axis (ax, ay) through (x, y): what one pixel sees of a squeezed plate."""
+    sample = np.empty(4, np.float32)
+    count = min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MOST_FETCHES)
+    for c in range(4):
+        out[position + c] = _F(0)
+    for k in range(count):
+        s = (_F(k) + _F(0.5)) / _F(count) - _F(0.5)
+        if not cubic_fetch4(plate, height, width, x + s * ax, y + s * ay, sample, 0):
+            fetch4_at_border(plate, height, width, x + s * ax, y + s * ay, sample, 0)
+        for c in range(4):
+            out[position + c] += sample[c] / _F(count)
+
+
+@njit(**_JIT)
 def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, luma, copy, tones, first, last):
     size = height * width
     line = np.empty(columns * NODE, np.float32)
@@ -132,6 +172,7 @@ def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, lu
         if start >= stop:
             continue
         _line_between(grid, rows, columns, NODE, step, y, line)
+        nearest_row = min((y + step // 2) // step, rows - 1) * columns
         for x in range(start, stop):
             p = y * width + x
             if mask[p] <= 0:
@@ -140,13 +181,16 @@ def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, lu
             t = _F(x - j * step) / _F(step)
             n = j * NODE
             m = min(j + 1, columns - 1) * NODE
-            sx, sy = _F(x) + line[n] + t * (line[m] - line[n]), _F(y) + line[n + 1] + t * (line[m + 1] - line[n + 1])
-            if not cubic_fetch4(plate, height, width, sx, sy, pair, 0):
-                fetch4_at_border(plate, height, width, sx, sy, pair, 0)
-            sx = _F(x) + line[n + 2] + t * (line[m + 2] - line[n + 2])
-            sy = _F(y) + line[n + 3] + t * (line[m + 3] - line[n + 3])
-            if not cubic_fetch4(plate, height, width, sx, sy, pair, 4):
-                fetch4_at_border(plate, height, width, sx, sy, pair, 4)
+            # An axis and its opposite mean the same, so axes are not interpolated: the nearest node's serves.
+            axis = (nearest_row + min((x + step // 2) // step, columns - 1)) * NODE + 5
+            for k in range(2):
+                sx = _F(x) + line[n + 2 * k] + t * (line[m + 2 * k] - line[n + 2 * k])
+                sy = _F(y) + line[n + 2 * k + 1] + t * (line[m + 2 * k + 1] - line[n + 2 * k + 1])
+                ax, ay = grid[axis + 2 * k], grid[axis + 2 * k + 1]
+                if ax != 0 or ay != 0:
+                    _fetch_along(plate, height, width, sx, sy, ax, ay, pair, 4 * k)
+                elif not cubic_fetch4(plate, height, width, sx, sy, pair, 4 * k):
+                    fetch4_at_border(plate, height, width, sx, sy, pair, 4 * k)
             share = line[n + 4] + t * (line[m + 4] - line[n + 4])
             light, past, future = _F(0), _F(0), _F(0)
             for c in range(4):

@@ -192,7 +192,7 @@ def _animate_previews(
     from .sequence import FramePattern
 
     assert isinstance(stop, Stop)
-    pattern = FramePattern.from_text(f"{name}.####.{arguments.format}", arguments.output)
+    pattern = FramePattern(arguments.output, f"{name}.", f".{arguments.format}")
     film = arguments.output / f"{name}.mp4"
     with Console("Film") as console:
 

@@ -77,7 +77,7 @@ def check(
     """
     folder = Path(folder)
     recipe, document = read_recipe(folder)
-    pattern = FramePattern.from_text(f"{document['name']}.####.{recipe.format}", folder)
+    pattern = FramePattern(folder, f"{document['name']}.", f".{recipe.format}")
     report = Report(str(folder), recipe.frames)
     report.rows += _files(pattern, recipe)
     if not report.passed:
