@@ -114,7 +114,7 @@ class Loop:
         nodes = self._nodes(float(t))
         copy, tones = self._buffers()
         _blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
-        share = _blend.expand(np.ascontiguousarray(nodes[..., 4:]), self._step, *self._mask.shape)[..., 0]
+        share = _blend.expand(np.ascontiguousarray(nodes[..., 4:5]), self._step, *self._mask.shape)[..., 0]
         return tones[1].copy(), tones[2].copy(), share
 
     def tone(self, pixels: np.ndarray) -> np.ndarray:
