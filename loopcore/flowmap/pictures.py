@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Vectors in the colours of a PNG, 8 or 16 bits, and Middlebury's .flo.
+
+Convention (f is where content goes, pixels per frame, y DOWN inside, W x H the picture):
+
+- ``rsmb``, RE:Vision's: red and green are ((d / D) + 1) / 2 * 65534, rounded, d = (fx, -fy) in pixels, D the plug-in's
+  Max Displace; 32767 is still. 16 bits only: 8 would be off by D / 254.
+- ``game``: red and green are c = (p / strength + 1) / 2, p = (-fx / W, fy / H) what is added to a texture coordinate
+  whose V points up (OpenGL, Unity, Blender), or (-fx / W, -fy / H) where it points down (DirectX, Unreal). An even
+  number of codes has no middle: still is 128 of 255 or 32768 of 65535.
+- ``kitti``: 16 bits, f * 64 + 32768, y DOWN; blue is 1 where the vector is known.
+- ``flo``: float32, y DOWN; beyond 1e9 is unknown.
+
+Blue is the mask in ours. Numbers that a reader needs stand in the PNG's text chunks.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loopcore.errors import EngineError, MotionError
+from loopcore.motion.field import MotionField
+
+from .layouts import with_mask
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+FLO_MAGIC = b"PIEH"
+GREENS = ("up", "down")
+_TEXT = b"loopcore/"
+_UNKNOWN = 1e9
+_RSMB_TOP = 65534
+
+
+def rsmb_codes(motion: MotionField, max_displace: float | None) -> tuple[np.ndarray, float]:
+    """(H, W, 3) uint16 and the Max Displace they are for: the least whole number of pixels that holds them.
+
+    Raises:
+        MotionError: a Max Displace below the fastest vector, or not above 0.
+    """
+    shown = motion.effective * np.array([1, -1], np.float32)
+    fastest = float(np.abs(shown).max())
+    limit = float(max(np.ceil(fastest), 1.0)) if max_displace is None else float(max_displace)
+    if not np.isfinite(limit) or limit <= 0:
+        raise MotionError(f"max displace {max_displace}: give pixels, above 0")
+    if fastest > limit:
+        raise MotionError(f"the motion reaches {fastest:.2f} px: a max displace of {limit:g} would cut it off")
+    codes = np.empty((*motion.mask.shape, 3), np.uint16)
+    codes[..., :2] = np.floor((shown.astype(np.float64) / limit + 1) / 2 * _RSMB_TOP + 0.5)
+    codes[..., 2] = np.rint(motion.mask.astype(np.float64) * 65535)
+    return codes, limit
+
+
+def motion_of_rsmb(codes: np.ndarray, max_displace: float, ours: bool) -> MotionField:
+    """The motion field of `rsmb_codes`; in a file of another maker blue means nothing."""
+    shown = (codes[..., :2].astype(np.float64) / _RSMB_TOP * 2 - 1) * max_displace * (1, -1)
+    return _with_blue(shown, codes, ours)
+
+
+def game_codes(
+    motion: MotionField, bits: int = 16, green: str = "up", strength: float | None = None
+) -> tuple[np.ndarray, float]:
+    """(H, W, 3) uint8 or uint16, and the strength (texture units a frame at full colour) they are for.
+
+    Raises:
+        MotionError: an unknown setting, or a strength below the fastest vector.
+    """
+    if bits not in (8, 16):
+        raise MotionError(f"a game's flow map has 8 or 16 bits, not {bits}")
+    pull = motion.effective * _game_scale(motion.height, motion.width, green)
+    fastest = float(np.abs(pull).max())
+    limit = (fastest or 1.0) if strength is None else float(strength)
+    if not np.isfinite(limit) or limit <= 0:
+        raise MotionError(f"strength {strength}: give texture units a frame, above 0")
+    if fastest > limit:
+        raise MotionError(f"the motion reaches {fastest:.6f} of the picture a frame: strength {limit:g} cuts it off")
+    top = 2**bits - 1
+    codes = np.empty((*motion.mask.shape, 3), np.uint8 if bits == 8 else np.uint16)
+    codes[..., :2] = np.floor((pull / limit + 1) / 2 * top + 0.5)
+    codes[..., 2] = np.rint(motion.mask.astype(np.float64) * top)
+    return codes, limit
+
+
+def motion_of_game(codes: np.ndarray, strength: float, green: str, ours: bool) -> MotionField:
+    """The motion field of `game_codes`."""
+    top = np.iinfo(codes.dtype).max
+    pull = (codes[..., :2].astype(np.float64) / top * 2 - 1) * strength
+    return _with_blue(pull / _game_scale(codes.shape[0], codes.shape[1], green), codes, ours)
+
+
+def _game_scale(height: int, width: int, green: str) -> np.ndarray:
+    if green not in GREENS:
+        raise MotionError(f"green {green!r}: choose up (OpenGL, Unity) or down (DirectX, Unreal)")
+    return np.array([-1 / width, (1 if green == "up" else -1) / height])
+
+
+def _with_blue(shown: np.ndarray, codes: np.ndarray, ours: bool) -> MotionField:
+    mask = codes[..., 2].astype(np.float32) / np.float32(np.iinfo(codes.dtype).max) if ours else None
+    return with_mask(shown.astype(np.float32), mask, ours)
+
+
+def motion_of_kitti(codes: np.ndarray) -> MotionField:
+    """A motion field from KITTI's codes; unknown vectors are still, with no confidence."""
+    if codes.dtype != np.uint16:
+        raise MotionError("it has 8 bits a colour, and a KITTI flow map 16: it was converted on its way")
+    known = codes[..., 2] > 0
+    return _partly_known((codes[..., :2].astype(np.float32) - 32768) / 64, known)
+
+
+def read_flo(path: Path) -> MotionField:
+    """A motion field from a Middlebury .flo; unknown vectors are still, with no confidence.
+
+    Raises:
+        MotionError: not a .flo, or cut short.
+    """
+    data = path.read_bytes()
+    if data[:4] != FLO_MAGIC or len(data) < 12:
+        raise MotionError("it does not begin as a Middlebury .flo does")
+    width, height = struct.unpack_from("<ii", data, 4)
+    if not (0 < width < 100_000 and 0 < height < 100_000) or len(data) < 12 + 8 * width * height:
+        raise MotionError(f"its header says {width}x{height}, but it holds {len(data)} bytes: it is damaged")
+    flow = np.frombuffer(data, "<f4", 2 * width * height, 12).reshape(height, width, 2).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        known = np.abs(flow).max(axis=2) <= _UNKNOWN
+    if np.isnan(flow).any():
+        raise MotionError("it holds NaN: its maker failed")
+    return _partly_known(flow, known)
+
+
+def _partly_known(flow: np.ndarray, known: np.ndarray) -> MotionField:
+    sure = known.astype(np.float32)
+    return MotionField(np.where(known[..., None], flow, 0), sure, sure.copy())
+
+
+def encode_png(codes: np.ndarray, text: dict[str, str]) -> bytes:
+    """A PNG of (H, W, 3) uint8 or uint16, with `text` under ``loopcore/`` names.
+
+    Raises:
+        EngineError: the av package cannot encode it.
+    """
+    import av
+
+    height, width, _ = codes.shape
+    layout = "rgb24" if codes.dtype == np.uint8 else "rgb48be"
+    try:
+        encoder: Any = av.CodecContext.create("png", "w")
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, layout
+        encoder.time_base = Fraction(1, 24)
+        frame = av.VideoFrame(width, height, layout)
+        plane = frame.planes[0]
+        rows = codes.astype(">u2" if layout == "rgb48be" else np.uint8).reshape(height, -1).view(np.uint8)
+        padded = np.zeros((height, plane.line_size), np.uint8)
+        padded[:, : rows.shape[1]] = rows
+        plane.update(padded)
+        png = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+    except (av.FFmpegError, ValueError) as error:
+        raise EngineError(f"the av package cannot encode a PNG ({error}): reinstall it") from error
+    chunks = b""
+    for key, value in text.items():
+        body = _TEXT + key.encode("latin-1") + b"\0" + value.encode("latin-1", "replace")
+        chunks += struct.pack(">I", len(body)) + b"tEXt" + body + struct.pack(">I", zlib.crc32(b"tEXt" + body))
+    return png[:33] + chunks + png[33:]
+
+
+def read_png(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    """(H, W, 3) uint8 or uint16 of a PNG of three or four colours, and our own notes in its text chunks.
+
+    Raises:
+        MotionError: cut short, damaged, or grey.
+    """
+    import av
+
+    text = _notes(path.read_bytes())
+    try:
+        with av.open(str(path)) as file:
+            frame = next(file.decode(video=0))
+    except (av.FFmpegError, StopIteration, IndexError, ValueError, OSError) as error:
+        raise MotionError(f"it cannot be decoded ({error}): it is damaged") from error
+    counts = {"rgb24": 3, "rgba": 4, "rgb48be": 3, "rgba64be": 4}
+    if frame.format.name not in counts:
+        raise MotionError(f"its pixels are {frame.format.name}, and vectors need red and green: it is another picture")
+    deep = frame.format.name.endswith("be")
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+    count = counts[frame.format.name]
+    rows = np.ascontiguousarray(rows[:, : frame.width * count * (2 if deep else 1)])
+    codes = rows.view(">u2").astype(np.uint16) if deep else rows
+    return np.ascontiguousarray(codes.reshape(frame.height, frame.width, count)[..., :3]), text
+
+
+def _notes(png: bytes) -> dict[str, str]:
+    notes: dict[str, str] = {}
+    at = len(PNG_MAGIC)
+    while at + 12 <= len(png):
+        size, kind = struct.unpack_from(">I4s", png, at)
+        key, _, value = png[at + 8 : at + 8 + size].partition(b"\0")
+        if kind == b"tEXt" and key.startswith(_TEXT):
+            notes[key[len(_TEXT) :].decode("latin-1")] = value.decode("latin-1")
+        at += size + 12
+    return notes
