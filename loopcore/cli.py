@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `loopcore animate`, `predict`, `check`, `preview`, `info`.
+"""The command line: `loopcore animate`, `predict`, `flow`, `check`, `preview`, `info`.
 
 Exit codes: 0 done, 1 some frames failed or a check did not pass, 2 usage or bad input, 130 and 143 interrupted.
 """
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _animate_options(commands.add_parser("animate", help="make the loop: a plate and its motion to frames"))
     _predict_options(commands.add_parser("predict", help="make a motion field from a plate and hints"))
+    _flow_options(commands.add_parser("flow", help="flow maps for Nuke, Blender, Fusion and others, and back"))
     _check_options(commands.add_parser("check", help="measure a finished loop; exit code 1 if it fails"))
     _preview_options(commands.add_parser("preview", help="a film or a contact sheet of finished frames"))
     _info_options(commands.add_parser("info", help="what is installed, and which device would be used"))
@@ -78,7 +79,7 @@ def _animate_options(command: argparse.ArgumentParser) -> None:
     add("--fps", default="24", help="frames per second, e.g. 24, 23.976 or 30000/1001 (24)")
     add("--first", type=int, default=1001, help="number of the first frame (1001)")
     add("--method", choices=("warp", "splat"), default="warp", help="how pixels are carried (warp)")
-    add("--motion", type=Path, help="motion field, as `loopcore predict` writes it")
+    _motion_options(command)
     add("--speed", type=float, default=1.0, help="factor on the motion (1.0)")
     add("--contrast", type=float, default=1.0, help="how much of the detail lost to blending is restored, 0 to 1 (1)")
     add("--format", choices=("exr", "png"), default="exr", help="kind of file (exr)")
@@ -93,6 +94,7 @@ def _animate_options(command: argparse.ArgumentParser) -> None:
 def _predict_options(command: argparse.ArgumentParser) -> None:
     _plate_options(command)
     command.add_argument("-o", "--output", type=Path, required=True, metavar="MOTION.exr", help="file to write")
+    _motion_options(command)
     command.add_argument("--picture", type=Path, help="also draw the motion over the plate, as PNG")
     command.set_defaults(run=_predict)
 
@@ -119,6 +121,35 @@ def _info_options(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_info)
 
 
+def _motion_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--motion", type=Path, help="motion field, or a flow map of any convention that `loopcore flow` knows")
+    add("--convention", help="the convention of --motion, where it cannot be found out")
+    add("--rescale", action="store_true", help="bring a --motion of another size to the plate's")
+
+
+def _flow_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("motion", type=Path, help="motion field, or a flow map of any convention")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files")
+    add("--convention", default="motion", help="what to write: motion, nuke, blender, fusion, rsmb, game: one file; "
+        "stmap, displace, idistort: one a frame (motion)")  # fmt: skip
+    add("--from", dest="source", metavar="NAME", help="the convention to read, where it cannot be found out: any of "
+        "those, or flo, kitti")  # fmt: skip
+    add("--name", help="how the files' names begin (that of the motion)")
+    add("--frames", type=int, default=60, help="length of the loop (60)")
+    add("--first", type=int, default=1001, help="number of the first frame (1001)")
+    add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
+    add("--with", dest="extras", action="append", default=[], metavar="EXTRA",
+        help="also write per frame: displacement, holes, weight; may be given several times")  # fmt: skip
+    add("--speed", type=float, default=1.0, help="factor on the motion (1.0)")
+    add("--max-displace", type=float, metavar="PX", help="rsmb: its Max Displace (the least that fits)")
+    add("--bits", type=int, choices=(8, 16), default=16, help="game: bits a colour (16)")
+    add("--green", choices=("up", "down"), help="game: where green points (up)")
+    add("--strength", type=float, help="game: texture units a frame at full colour (the least that fits)")
+    command.set_defaults(run=_flow)
+
+
 def _read_plate(arguments: argparse.Namespace) -> Plate:
     from .plate import read_plate
 
@@ -140,14 +171,10 @@ def _motion_of(plate: Plate, arguments: argparse.Namespace) -> MotionField:
         return predict_motion(plate, hints, mask)
     if arguments.hints is not None:
         raise MotionError("--motion and --hints were both given: a motion field needs no hints, leave one out")
-    from .motion.field import MotionField
+    from .flowmap import read_motion_any
 
-    motion = MotionField.load(given)
-    if motion.velocity.shape[:2] != (plate.height, plate.width):
-        raise MotionError(
-            f"the motion in '{given}' is {motion.width}x{motion.height} and the plate {plate.width}x{plate.height}: "
-            "make the motion for this plate"
-        )
+    size = (plate.height, plate.width)
+    motion = read_motion_any(given, arguments.convention, size=size, rescale=arguments.rescale)
     return motion if mask is None else replace(motion, mask=mask)
 
 
@@ -223,6 +250,31 @@ def _predict(arguments: argparse.Namespace, stop: object) -> int:
     if arguments.picture is not None:
         write_picture(arrow_picture(display_image(plate), motion), arguments.picture)
         print(f"Saved: '{arguments.picture}'")
+    return DONE
+
+
+def _flow(arguments: argparse.Namespace, stop: object) -> int:
+    from ._cli_console import Console, Stop
+    from .flowmap import Numbers, Settings, export_flow, read_motion_any
+    from .sequence import parse_range
+
+    assert isinstance(stop, Stop)
+    known = Numbers(arguments.max_displace, arguments.strength, arguments.green)
+    motion = read_motion_any(arguments.motion, arguments.source, numbers=known)
+    if arguments.speed != 1.0:
+        motion = motion.scaled(arguments.speed)
+    settings = Settings(
+        frames=arguments.frames, first=arguments.first, extras=tuple(arguments.extras), bits=arguments.bits,
+        numbers=None if arguments.range is None else parse_range(arguments.range), green=arguments.green or "up",
+        strength=arguments.strength, max_displace=arguments.max_displace,
+    )  # fmt: skip
+    with Console("Flow maps") as console:
+        written = export_flow(
+            motion, arguments.output, arguments.convention, name=arguments.name or arguments.motion.stem.split(".")[0],
+            settings=settings, on_progress=console.step, cancelled=stop.asked,
+        )  # fmt: skip
+    stop.give_up_if_asked()
+    print(f"{len(written)} files written")
     return DONE
 
 

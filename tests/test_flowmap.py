@@ -416,3 +416,50 @@ def test_progress_cancelling_and_refusals(tmp_path: Path) -> None:
     with pytest.raises(SequenceError, match="cannot write"):
         export_flow(motion, tmp_path, "nuke")
     assert not list(tmp_path.glob(".*tmp*"))
+
+
+def test_the_command_writes_converts_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from loopcore.cli import main
+
+    motion = field(30, 44)
+    motion.save(tmp_path / "m.exr")
+
+    def flow(*words: object) -> int:
+        return main(["flow", *map(str, words)])
+
+    assert flow(tmp_path / "m.exr", "-o", tmp_path / "a", "--convention", "stmap", "--range", "1001-1003") == 0
+    assert len(list((tmp_path / "a").glob("m_stmap_past.100?.exr"))) == 3
+    printed = capsys.readouterr().out
+    assert "Progress: 100%" in printed and "Saved: " in printed and "9 files written" in printed
+    assert flow(tmp_path / "m.exr", "-o", tmp_path, "--convention", "game", "--green", "down", "--speed", 2) == 0
+    assert flow(tmp_path / "m_game.png", "-o", tmp_path / "b", "--convention", "nuke") == 0
+    back = read_motion_any(tmp_path / "b" / "m_game_nuke.exr")
+    assert np.abs(back.effective - 2 * motion.effective).max() < 1e-3
+    assert flow(tmp_path / "m.exr", "-o", tmp_path, "--convention", "maya") == 2
+    assert "unknown convention 'maya'" in capsys.readouterr().err
+    assert flow(tmp_path / "m.exr", "-o", tmp_path, "--from", "rsmb") == 2
+    assert "is an EXR, and rsmb is not kept in one" in capsys.readouterr().err
+
+
+def test_animate_takes_any_flow_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    from loopcore.cli import main
+
+    motion = field(30, 44)
+    (pass_,) = export_flow(motion, tmp_path, "blender")
+    (small,) = export_flow(motion.resized(15, 22), tmp_path / "small", "nuke")
+    plate = tmp_path / "plate.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (30, 44, 3), np.uint8)).save(plate)
+
+    def animate(*words: object) -> int:
+        return main(["animate", str(plate), "-o", str(tmp_path / "out"), "--frames", "4", *map(str, words)])
+
+    assert animate("--motion", pass_) == 0
+    assert np.abs(MotionField.load(tmp_path / "out" / "motion.exr").effective - motion.effective).max() < 1e-6
+    capsys.readouterr()
+    assert animate("--motion", small) == 2
+    assert "is 22x15 and the plate 44x30" in capsys.readouterr().err
+    assert animate("--motion", small, "--rescale") == 0
+    assert animate("--motion", pass_, "--convention", "stmap") == 2
+    assert "lacks R and G" in capsys.readouterr().err
