@@ -16,7 +16,7 @@ from .plate import Plate
 from .recipe import Recipe
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_HASH_KEY = "loopcore/recipe_hash"
+_HASH_KEY, _TIME_KEY = "loopcore/recipe_hash", "loopcore/loop_time"
 _END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
 # pixel format of FFmpeg's PNG encoder by depth and number of channels
 _PNG_FORMATS = {
@@ -40,7 +40,7 @@ def exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object]
     attributes["loopcore/recipe"] = recipe.to_json()
     attributes[_HASH_KEY] = recipe.digest()
     attributes["loopcore/loop_frames"] = recipe.frames
-    attributes["loopcore/loop_time"] = time
+    attributes[_TIME_KEY] = time
     return attributes
 
 
@@ -49,7 +49,7 @@ def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, ti
     channels = plate.channels
     if recipe.format == "png":
         straight = np.ascontiguousarray(canvas[..., : len(channels)])
-        path.write_bytes(_png(straight, plate, recipe))
+        path.write_bytes(_png(straight, plate, recipe, time))
         return
     if channels in (("R", "G", "B", "A"), ("R", "G", "B")):
         arrays = {"".join(channels): np.ascontiguousarray(canvas[..., : len(channels)])}
@@ -61,8 +61,8 @@ def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, ti
     )
 
 
-def _png(pixels: np.ndarray, plate: Plate, recipe: Recipe) -> bytes:
-    """An sRGB PNG, alpha not premultiplied, with the recipe's hash in it.
+def _png(pixels: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> bytes:
+    """An sRGB PNG, alpha not premultiplied, with the recipe's hash and its time in it.
 
     FFmpeg's encoder knows 16 bits, which pillow does not; the chunks it does not write are put in after the header.
     """
@@ -92,17 +92,18 @@ def _png(pixels: np.ndarray, plate: Plate, recipe: Recipe) -> bytes:
         packets = [*encoder.encode(frame), *encoder.encode(None)]
     except (av.FFmpegError, ValueError) as error:
         raise EngineError(f"the av package cannot encode a {recipe.depth}-bit PNG ({error}): reinstall it") from error
-    return _with_chunks(b"".join(bytes(p) for p in packets), plate, recipe)
+    return _with_chunks(b"".join(bytes(p) for p in packets), plate, recipe, time)
 
 
-def _with_chunks(png: bytes, plate: Plate, recipe: Recipe) -> bytes:
+def _with_chunks(png: bytes, plate: Plate, recipe: Recipe, time: int) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     extra = chunk(b"sRGB", b"\0")
     if plate.pixel_aspect != 1.0:
         extra += chunk(b"pHYs", struct.pack(">IIB", 10000, round(10000 * plate.pixel_aspect), 0))
-    extra += chunk(b"tEXt", _HASH_KEY.encode() + b"\0" + recipe.digest().encode())
+    for key, text in ((_HASH_KEY, recipe.digest()), (_TIME_KEY, str(time))):
+        extra += chunk(b"tEXt", f"{key}\0{text}".encode("latin-1"))
     # Ours replace the encoder's own pHYs; every other chunk stays.
     out, at = [png[:33], extra], 33
     while at < len(png):
@@ -113,28 +114,30 @@ def _with_chunks(png: bytes, plate: Plate, recipe: Recipe) -> bytes:
     return b"".join(out)
 
 
-def stored_hash(path: Path) -> str | None:
-    """The recipe hash in a frame that is whole, else None: absent, torn, foreign."""
+def is_current(path: Path, recipe: Recipe, number: int) -> bool:
+    """Whether `path` holds, whole, the frame of this number by this recipe: not absent, torn, foreign or misplaced."""
     try:
         if path.suffix.lower() == ".png":
-            return _png_hash(path.read_bytes())
-        if not exr.is_complete(path):
-            return None
-        attributes: Mapping[str, object] = exr.read_attributes(path)
-        value = attributes.get(_HASH_KEY)
-        return value if isinstance(value, str) else None
+            texts: Mapping[str, object] = _png_texts(path.read_bytes())
+        elif exr.is_complete(path):
+            texts = exr.read_attributes(path)
+        else:
+            return False
     except (OSError, ValueError):
-        return None
+        return False
+    return texts.get(_HASH_KEY) == recipe.digest() and str(texts.get(_TIME_KEY)) == str(recipe.time(number))
 
 
-def _png_hash(png: bytes) -> str | None:
+def _png_texts(png: bytes) -> dict[str, object]:
+    """The texts in a whole PNG; none in one that is not."""
+    texts: dict[str, object] = {}
     if not png.startswith(_PNG_SIGNATURE) or not png.endswith(_END):
-        return None
+        return texts
     at = len(_PNG_SIGNATURE)
     while at + 12 <= len(png):
         size, kind = struct.unpack_from(">I4s", png, at)
-        body = png[at + 8 : at + 8 + size]
-        if kind == b"tEXt" and body.startswith(_HASH_KEY.encode() + b"\0"):
-            return body.partition(b"\0")[2].decode("latin-1")
+        if kind == b"tEXt":
+            key, _, text = png[at + 8 : at + 8 + size].partition(b"\0")
+            texts[key.decode("latin-1")] = text.decode("latin-1")
         at += size + 12
-    return None
+    return texts

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from .quality import Report
 
 
+# Ctrl-Break is how a Windows process is asked to end: there, SIGTERM ends it without asking.
+_SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform == "win32":
+    _SIGNALS.append(signal.SIGBREAK)
+
+
 class Interrupted(Exception):
     """The user or the farm asked for an end, and everything begun is finished."""
 
@@ -30,7 +36,7 @@ class Stop:
 
     def __enter__(self) -> Stop:
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 self._before[number] = signal.signal(number, self._receive)
         except ValueError:
             pass  # Not in the main thread: whoever runs us there handles signals.
@@ -60,8 +66,8 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """128 plus the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
-        return 128 + (self._signal or signal.SIGINT)
+        """128 plus the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM and Ctrl-Break."""
+        return 128 + (signal.SIGINT if self._signal in (None, signal.SIGINT) else signal.SIGTERM)
 
 
 class Console:

@@ -7,7 +7,7 @@ threads of their own. Buffers are used again and again, so memory does not grow 
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,16 +15,26 @@ from pathlib import Path
 
 import numpy as np
 
-from ._bake_frames import stored_hash, write_frame
+from ._bake_frames import is_current, write_frame
 from .errors import LoopcoreError, SequenceError
+from .exr import read_attributes
 from .loop import Loop
+from .motion.field import MotionField
 from .recipe import Recipe, write_recipe
-from .sequence import FramePattern, format_range, remove_leftovers, write_atomically
+from .sequence import (
+    MAX_FRAME_NUMBER,
+    MAX_FRAMES,
+    FramePattern,
+    format_range,
+    remove_leftovers,
+    write_atomically,
+)
 from .transport._bands import thread_count
 
 FORMATS = {"exr": ("half", "float"), "png": ("8", "16")}
 MOST_WRITERS = 8
 HALF_MAX = 65504.0
+_NOT_MADE = "not made, after another frame failed"
 
 
 @dataclass
@@ -52,8 +62,11 @@ class Report:
 def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
     """The depth to write: as asked, else half (float where the plate is brighter than half can say), or 8 bits.
 
-    Raises SequenceError for a format or depth that does not exist.
+    Raises SequenceError for a format or depth that does not exist, or that has no place for the plate's channels.
     """
+    channels = loop.plate.channels
+    if format == "png" and len(channels) - ("A" in channels) not in (1, 3):
+        raise SequenceError(f"a PNG cannot hold the channels {', '.join(channels)}: write EXR")
     if format not in FORMATS:
         raise SequenceError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
     if depth is not None:
@@ -69,25 +82,28 @@ def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
 def bake(
     loop: Loop, folder: str | Path, name: str, *, first: int = 1001, fps: Fraction = Fraction(24),
     numbers: Sequence[int] | None = None, format: str = "exr", depth: str | None = None, overwrite: bool = False,
-    speed: float = 1.0, on_progress: Callable[[Progress], None] | None = None,
+    notes: Mapping[str, object] | None = None, on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Write a loop's frames as `folder/name.1001.exr` and so on, with `motion.exr` and `recipe.json` beside them.
 
     numbers: which frame numbers to write, within first .. first + N - 1; all when not given. A frame whose stored
-    recipe hash is this bake's is left alone, unless `overwrite`. speed is only noted: it is in the loop's motion.
+    recipe hash is this bake's is left alone, unless `overwrite`. notes go into recipe.json: "layer" and "colorspace"
+    tell `check` how the plate was read, others are for people.
     `cancelled` is asked between frames; what is being written then is finished, so that only whole files are left.
 
     Raises SequenceError for numbers outside the loop, or a folder that cannot be made or written to. A frame that
-    cannot be written ends the bake: it is in the report's `failed`, with the reason.
+    cannot be written ends the bake: it and those not made are in the report's `failed`, with the reason.
     """
-    folder = _made(Path(folder))
+    folder = Path(folder)
     recipe = Recipe.of(loop, first=first, fps=fps, format=format, depth=choose_depth(loop, format, depth))
     pattern = FramePattern(folder, f"{name}.", f".{format}")
     wanted = _checked_numbers(numbers, first, loop.frames)
+    _make(folder)
     remove_leftovers(folder)
-    loop.motion.save(folder / "motion.exr")
-    write_recipe(folder, recipe, name, loop.plate.source, speed)
+    if not _holds(folder / "motion.exr", loop.motion):
+        loop.motion.save(folder / "motion.exr")
+    write_recipe(folder, recipe, name, loop.plate.source, notes or {})
     report, total = Report(), len(wanted)
 
     def tell(path: Path | None) -> None:
@@ -95,9 +111,8 @@ def bake(
             on_progress(Progress(len(report.written) + len(report.skipped), total, path))
 
     todo = []
-    digest = recipe.digest()
     for number in wanted:
-        if not overwrite and stored_hash(pattern.path(number)) == digest:
+        if not overwrite and is_current(pattern.path(number), recipe, number):
             report.skipped.append(number)
             tell(None)
         else:
@@ -110,16 +125,27 @@ def bake(
     return report
 
 
-def _made(folder: Path) -> Path:
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SequenceError(f"cannot make folder '{folder}': {error.strerror or error}") from error
-    return folder
+
+
+def _holds(path: Path, motion: MotionField) -> bool:
+    """Whether `path` is this motion as we write it: where others wrote to it, its other channels may be old."""
+    try:
+        return "loopcore/version" in read_attributes(path) and MotionField.load(path).digest() == motion.digest()
+    except LoopcoreError:
+        return False
 
 
 def _checked_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> list[int]:
     every = range(first, first + frames)
+    if frames > MAX_FRAMES or max(abs(every[0]), abs(every[-1])) > MAX_FRAME_NUMBER:
+        raise SequenceError(
+            f"{frames} frames from {first} on are too many or too far: at most {MAX_FRAMES}, up to {MAX_FRAME_NUMBER}"
+        )
     if numbers is None:
         return list(every)
     outside = [n for n in numbers if n not in every]
@@ -141,12 +167,19 @@ def _write_all(
     made = 0
     stop = threading.Event()
 
+    def fill(number: int, canvas: np.ndarray, temporary: Path) -> None:
+        try:
+            write_frame(temporary, canvas, loop.plate, recipe, recipe.time(number))
+        except SequenceError as error:
+            # Nobody knows the hidden file by its name.
+            raise SequenceError(str(error).replace(str(temporary), str(pattern.path(number)))) from error
+
     def write(number: int, canvas: np.ndarray) -> Path:
         try:
             if stop.is_set():
-                raise SequenceError("not written, after an earlier frame failed")
-            path, time = pattern.path(number), recipe.time(number)
-            write_atomically(path, lambda temporary: write_frame(temporary, canvas, loop.plate, recipe, time))
+                raise SequenceError(_NOT_MADE)
+            path = pattern.path(number)
+            write_atomically(path, lambda temporary: fill(number, canvas, temporary))
             return path
         except BaseException:
             stop.set()
@@ -170,17 +203,24 @@ def _write_all(
             tell(path)
 
     with ThreadPoolExecutor(writers, thread_name_prefix="loopcore-write") as pool:
-        for number in todo:
-            if stop.is_set() or cancelled():
-                break
-            if made < writers + 1:
-                canvas, made = loop.canvas(np.float16 if half else np.float32), made + 1
-            else:
-                # One buffer is always on its way back: its writer puts it there whatever happens.
-                canvas = free.get()
-            loop.render(recipe.time(number), canvas)
-            pending[pool.submit(write, number, canvas)] = number
-            collect(block=False)
-        while pending:
-            collect(block=True)
+        try:
+            for number in todo:
+                if stop.is_set() or cancelled():
+                    break
+                if made < writers + 1:
+                    canvas, made = loop.canvas(np.float16 if half else np.float32), made + 1
+                else:
+                    # One buffer is always on its way back: its writer puts it there whatever happens.
+                    canvas = free.get()
+                loop.render(recipe.time(number), canvas)
+                pending[pool.submit(write, number, canvas)] = number
+                collect(block=False)
+            while pending:
+                collect(block=True)
+        except BaseException:
+            stop.set()  # What waits to be written is not begun any more.
+            raise
+    if report.failed:
+        for number in set(todo).difference(report.written, report.failed):
+            report.failed[number] = _NOT_MADE
     report.cancelled = cancelled() and len(report.written) + len(report.failed) < len(todo)

@@ -17,6 +17,7 @@ from . import __version__
 from .errors import LoopcoreError
 
 if TYPE_CHECKING:
+    from .loop import Loop
     from .motion.field import MotionField
     from .plate import Plate
 
@@ -30,9 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ._cli_console import Interrupted, Stop
 
     arguments = _parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        # A file name that the terminal's encoding does not have is no reason to stop.
+        sys.stdout.reconfigure(errors="backslashreplace")
     with Stop() as stop:
         try:
-            return int(arguments.run(arguments, stop))
+            code = int(arguments.run(arguments, stop))
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return code
         except LoopcoreError as error:
             print(f"loopcore: error: {error}", file=sys.stderr)
             return USAGE
@@ -42,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             # Whoever read our output has gone: nothing is left to say, and Python must not say it at exit either.
             sys.stdout = None
+            return FAILED
+        except OSError as error:
+            sys.stdout = None
+            print(f"loopcore: error: cannot go on: {error}", file=sys.stderr)
             return FAILED
         except (KeyboardInterrupt, Interrupted):
             print("loopcore: interrupted", file=sys.stderr)
@@ -178,12 +189,25 @@ def _motion_of(plate: Plate, arguments: argparse.Namespace) -> MotionField:
     return motion if mask is None else replace(motion, mask=mask)
 
 
+def _scaled(motion: MotionField, arguments: argparse.Namespace) -> MotionField:
+    from .errors import MotionError
+
+    if arguments.speed == 0:
+        raise MotionError("speed 0 stops everything: give another factor on the motion")
+    ours = arguments.output / "motion.exr"
+    if arguments.motion is not None and ours.exists() and ours.samefile(arguments.motion):
+        raise MotionError(
+            f"'{ours}' would be replaced by itself at another speed, and again each time: keep it in another folder"
+        )
+    return motion.scaled(arguments.speed)
+
+
 def _animate(arguments: argparse.Namespace, stop: object) -> int:
     from ._cli_console import Console, Stop
     from .bake import bake
     from .loop import Loop
     from .preview import frame_rate
-    from .sequence import parse_range
+    from .sequence import format_range, parse_range
 
     assert isinstance(stop, Stop)
     fps = frame_rate(arguments.fps)
@@ -191,28 +215,29 @@ def _animate(arguments: argparse.Namespace, stop: object) -> int:
     plate = _read_plate(arguments)
     motion = _motion_of(plate, arguments)
     if arguments.speed != 1.0:
-        motion = motion.scaled(arguments.speed)
+        motion = _scaled(motion, arguments)
+    stop.give_up_if_asked()
     loop = Loop(plate, motion, arguments.frames, arguments.method, arguments.contrast, arguments.device)
     name = f"{arguments.plate.stem}_loop"
+    notes = {"layer": arguments.layer, "colorspace": arguments.colorspace, "speed": arguments.speed}
     with Console("Frames") as console:
         report = bake(
             loop, arguments.output, name, first=arguments.first, fps=fps, numbers=numbers, format=arguments.format,
-            depth=arguments.depth, overwrite=arguments.overwrite, speed=arguments.speed,
+            depth=arguments.depth, overwrite=arguments.overwrite, notes=notes,
             on_progress=lambda p: console.step(p.done, p.total, p.path), cancelled=stop.asked,
         )  # fmt: skip
-    for number, reason in sorted(report.failed.items()):
-        print(f"loopcore: error: frame {number}: {reason}", file=sys.stderr)
+    for reason in dict.fromkeys(report.failed[number] for number in sorted(report.failed)):
+        frames = format_range(number for number in report.failed if report.failed[number] == reason)
+        print(f"loopcore: error: frame {frames}: {reason}", file=sys.stderr)
     if report.cancelled:
         stop.give_up()
     print(f"{len(report.written)} frames written, {len(report.skipped)} up to date, {len(report.failed)} failed")
     if report.failed:
         return FAILED
-    return _animate_previews(arguments, name, motion, plate, stop) if arguments.preview else DONE
+    return _animate_previews(arguments, name, loop, stop) if arguments.preview else DONE
 
 
-def _animate_previews(
-    arguments: argparse.Namespace, name: str, motion: MotionField, plate: Plate, stop: object
-) -> int:
+def _animate_previews(arguments: argparse.Namespace, name: str, loop: Loop, stop: object) -> int:
     from ._cli_console import Console, Stop
     from .color import display_image
     from .preview import arrow_picture, preview_sequence, write_picture
@@ -220,6 +245,12 @@ def _animate_previews(
 
     assert isinstance(stop, Stop)
     pattern = FramePattern(arguments.output, f"{name}.", f".{arguments.format}")
+    # Not all that is there: a longer loop may have been baked here before.
+    frames = [pattern.path(arguments.first + time) for time in range(loop.frames)]
+    missing = sum(not path.is_file() for path in frames)
+    if missing:
+        print(f"No preview yet: {missing} of the loop's {loop.frames} frames are not there")
+        return DONE
     film = arguments.output / f"{name}.mp4"
     with Console("Film") as console:
 
@@ -227,24 +258,27 @@ def _animate_previews(
             stop.give_up_if_asked()
             console.step(done, total, None)
 
-        preview_sequence(pattern, film, arguments.fps, FILM_CYCLES, on_progress=step)
+        preview_sequence(frames, film, arguments.fps, FILM_CYCLES, on_progress=step)
     sheet, picture = arguments.output / f"{name}_sheet.png", arguments.output / f"{name}_motion.png"
-    preview_sequence(pattern, sheet, arguments.fps)
-    write_picture(arrow_picture(display_image(plate), motion), picture)
+    preview_sequence(frames, sheet, arguments.fps, on_progress=lambda *_: stop.give_up_if_asked())
+    write_picture(arrow_picture(display_image(loop.plate), loop.motion), picture)
     for path in (film, sheet, picture):
         print(f"Saved: '{path}'")
     return DONE
 
 
 def _predict(arguments: argparse.Namespace, stop: object) -> int:
+    from ._cli_console import Stop
     from .color import display_image
     from .errors import MotionError
     from .preview import arrow_picture, write_picture
 
+    assert isinstance(stop, Stop)
     if arguments.output.suffix.lower() != ".exr":
         raise MotionError(f"'{arguments.output}' is no EXR name: a motion field is written as .exr")
     plate = _read_plate(arguments)
     motion = _motion_of(plate, arguments)
+    stop.give_up_if_asked()
     motion.save(arguments.output)
     print(f"Saved: '{arguments.output}'")
     if arguments.picture is not None:

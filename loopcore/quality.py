@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import color
-from ._bake_frames import stored_hash
+from ._bake_frames import is_current
 from .errors import LoopcoreError, SequenceError
 from .loop import Loop
 from .motion.field import MotionField
@@ -96,9 +96,8 @@ def _files(pattern: FramePattern, recipe: Recipe) -> Iterator[Row]:
     extra = [n for n in there if n not in numbers]
     yield Row("missing frames", len(missing), "0", not missing, format_range(missing))
     yield Row("frames beyond the loop", len(extra), "0", not extra, format_range(extra))
-    digest = recipe.digest()
-    stale = [n for n in numbers if n in there and stored_hash(there[n]) != digest]
-    yield Row("damaged or of another recipe", len(stale), "0", not stale, format_range(stale))
+    stale = [n for n in numbers if n in there and not is_current(there[n], recipe, n)]
+    yield Row("damaged, misplaced or of another recipe", len(stale), "0", not stale, format_range(stale))
 
 
 def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None) -> Loop:
@@ -106,7 +105,7 @@ def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None)
     if where is None:
         raise SequenceError("the recipe does not say where the plate is: name it with --plate")
     try:
-        still = read_plate(where)
+        still = read_plate(where, layer=_text(document, "layer"), colorspace=_text(document, "colorspace"))
     except LoopcoreError as error:
         raise SequenceError(f"the plate cannot be read ({error}): name it with --plate") from None
     if still.digest() != recipe.plate:
@@ -117,12 +116,17 @@ def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None)
     return Loop(still, motion, recipe.frames, recipe.method, recipe.contrast)
 
 
+def _text(document: Any, name: str) -> str | None:
+    value = document.get(name)
+    return value if isinstance(value, str) else None
+
+
 def _closure(loop: Loop) -> Row:
     start, end = loop.frame(0), loop.frame(loop.frames)
     finite = np.isfinite(start) & np.isfinite(end)
     same_kind = np.array_equal(np.isfinite(start), np.isfinite(end))
     span = float(np.ptp(start[finite])) if finite.any() else 0.0
-    gap = float(np.abs(start - end, where=finite, out=np.zeros_like(start)).max()) / (span or 1.0)
+    gap = float(np.abs(start[finite] - end[finite]).max(initial=0.0)) / (span or 1.0)
     return Row("closure: frame N against frame 0", gap, f"<= {CLOSURE:g} of the range", gap <= CLOSURE and same_kind)
 
 
@@ -193,7 +197,8 @@ def _change(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
 def _detail(loop: Loop, frame: np.ndarray, solid: np.ndarray, time: int) -> list[float]:
     """Per band: contrast of the frame's detail over what its two copies carry."""
     past, future, share = loop.carried(time)
-    has = _energies(loop.tone(frame), solid)
+    solid = np.ascontiguousarray(solid[loop.window])
+    has = _energies(loop.tone(frame[loop.window]), solid)
     wanted = [
         a + b
         for a, b in zip(_energies(past, solid * share), _energies(future, solid * (1 - share)), strict=True)

@@ -16,7 +16,7 @@ from typing import Any
 from . import __version__
 from .errors import SequenceError
 from .loop import Loop
-from .sequence import write_atomically
+from .sequence import MAX_FRAMES, write_atomically
 
 FILE_NAME = "recipe.json"
 # Raised whenever the same settings give other pixels than before.
@@ -69,18 +69,29 @@ class Recipe:
         return (number - self.first) % self.frames
 
 
-def write_recipe(folder: Path, recipe: Recipe, name: str, plate: Path | None, speed: float) -> None:
-    """Write recipe.json beside the frames: the recipe, its hash, the frames' name, and where the plate was."""
+def write_recipe(folder: Path, recipe: Recipe, name: str, plate: Path | None, notes: Mapping[str, object]) -> None:
+    """Write recipe.json beside the frames: the recipe, its hash, the frames' name, where the plate was, and notes.
+
+    A file that says just that already is left alone.
+    """
     document = {
+        **notes,
         "loopcore": __version__,
         "recipe": asdict(recipe),
         "hash": recipe.digest(),
         "name": name,
         "plate_path": None if plate is None else str(plate.resolve()),
-        "speed": speed,
     }
     text = json.dumps(document, indent=2) + "\n"
-    write_atomically(folder / FILE_NAME, lambda path: _write_text(path, text))
+    if not _says(folder / FILE_NAME, text):
+        write_atomically(folder / FILE_NAME, lambda path: _write_text(path, text))
+
+
+def _says(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -97,11 +108,12 @@ def read_recipe(folder: Path) -> tuple[Recipe, Mapping[str, Any]]:
         document = json.loads(path.read_text(encoding="utf-8"))
         values = document["recipe"]
         recipe = Recipe(**{field.name: values[field.name] for field in fields(Recipe)})
-        whole = isinstance(document["name"], str) and recipe.frames >= 2 and recipe.digest() == document["hash"]
+        typed = all(type(values[field.name]) is field.type for field in fields(Recipe))
+        whole = typed and isinstance(document["name"], str) and recipe.digest() == document["hash"]
     except FileNotFoundError:
         raise SequenceError(f"'{folder}' has no {FILE_NAME}: give the folder that `loopcore animate` wrote") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SequenceError(f"'{path}' cannot be read ({error}): bake the loop again") from None
-    if not whole:
+    if not whole or not 2 <= recipe.frames <= MAX_FRAMES:
         raise SequenceError(f"'{path}' was changed or damaged (its hash does not fit): bake the loop again")
     return recipe, document
