@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from .transport._bands import in_bands
-from .transport._simd import cubic_fetch4, store_half4
+from .transport._simd import cubic_fetch4, mix4, store_half4
 from .transport.cpu import fetch4_at_border
 
 _JIT = {"nogil": True, "error_model": "numpy", "cache": True}
@@ -29,9 +29,12 @@ LEAST_WEIGHT = 1e-4
 # Amplification of detail must not turn it inside out: the new value is at least this share of the old.
 LEAST_RATIO = 0.35
 MOST_RATIO = 2.0
-# Where the motion squeezes the plate by more than this, a pixel is the mean of fetches along the squeeze, at most so many.
+# Where the motion squeezes the plate by more than this, a pixel is the mean of fetches along the squeeze, at most so
+# many.
 LEAST_SQUEEZE = 1.25
 MOST_FETCHES = 16
+# A tile of the frame is so many cells of the grid wide.
+TILE_CELLS = 96
 
 
 @njit(**_JIT)
@@ -137,13 +140,13 @@ def nodes(past: np.ndarray, future: np.ndarray, step: int, height: int, width: i
 
 
 @njit(**_JIT)
-def _line_between(grid, rows, columns, channels, step, y, line):
-    """The grid interpolated to pixel row y: `line` (columns, channels)."""
+def _line_between(grid, rows, columns, channels, step, y, first, last, line):
+    """Columns first..last-1 of the grid, interpolated to pixel row y, into the same place of `line`."""
     i = min(y // step, rows - 1)
     below = min(i + 1, rows - 1)
     t = _F(y - i * step) / _F(step)
     a, b = i * columns * channels, below * columns * channels
-    for k in range(columns * channels):
+    for k in range(first * channels, last * channels):
         line[k] = grid[a + k] + t * (grid[b + k] - grid[a + k])
 
 
@@ -151,7 +154,7 @@ def _line_between(grid, rows, columns, channels, step, y, line):
 def _fetch_along(plate, height, width, x, y, ax, ay, out, position):
     """The mean of fetches along the axis (ax, ay) through (x, y): what one pixel sees of a squeezed plate."""
     sample = np.empty(4, np.float32)
-    count = min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MOST_FETCHES)
+    count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MOST_FETCHES))
     for c in range(4):
         out[position + c] = _F(0)
     for k in range(count):
@@ -164,44 +167,58 @@ def _fetch_along(plate, height, width, x, y, ax, ay, out, position):
 
 @njit(**_JIT)
 def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, luma, copy, tones, first, last):
-    size = height * width
-    line = np.empty(columns * NODE, np.float32)
+    line = np.empty((columns + 1) * NODE, np.float32)
     pair = np.empty(8, np.float32)
-    for y in range(first, last):
-        start, stop = spans[2 * y], spans[2 * y + 1]
-        if start >= stop:
-            continue
-        _line_between(grid, rows, columns, NODE, step, y, line)
-        nearest_row = min((y + step // 2) // step, rows - 1) * columns
-        for x in range(start, stop):
+    # Rows of a large plate are longer than the cache: tile by tile, the rows that fetches share stay in it.
+    for left in range(0, columns, TILE_CELLS):
+        for y in range(first, last):
+            start, stop = max(spans[2 * y], left * step), min(spans[2 * y + 1], (left + TILE_CELLS) * step)
+            if start < stop:
+                _blend_span(
+                    plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line, pair
+                )
+
+
+@njit(**_JIT)
+def _blend_span(
+    plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line, pair
+):
+    size, per_pixel = height * width, _F(1) / _F(step)
+    first, last = start // step, (stop - 1) // step + 1
+    _line_between(grid, rows, columns, NODE, step, y, first, min(last + 1, columns), line)
+    if last == columns:
+        for c in range(NODE):
+            line[columns * NODE + c] = line[(columns - 1) * NODE + c]
+    nearest_row = min((y + step // 2) // step, rows - 1) * columns
+    for j in range(first, last):
+        n, m = j * NODE, (j + 1) * NODE
+        px, py, fx, fy, share = line[n], line[n + 1], line[n + 2], line[n + 3], line[n + 4]
+        px_step, py_step = (line[m] - px) * per_pixel, (line[m + 1] - py) * per_pixel
+        fx_step, fy_step = (line[m + 2] - fx) * per_pixel, (line[m + 3] - fy) * per_pixel
+        share_step = (line[m + 4] - share) * per_pixel
+        # An axis and its opposite mean the same, so axes are not interpolated: the nearest node's serves.
+        left, right = (nearest_row + j) * NODE + 5, (nearest_row + min(j + 1, columns - 1)) * NODE + 5
+        plain = True
+        for c in range(4):
+            plain = plain and grid[left + c] == 0 and grid[right + c] == 0
+        for x in range(max(start, j * step), min(stop, (j + 1) * step)):
             p = y * width + x
             if mask[p] <= 0:
                 continue
-            j = min(x // step, columns - 1)
-            t = _F(x - j * step) / _F(step)
-            n = j * NODE
-            m = min(j + 1, columns - 1) * NODE
-            # An axis and its opposite mean the same, so axes are not interpolated: the nearest node's serves.
-            axis = (nearest_row + min((x + step // 2) // step, columns - 1)) * NODE + 5
-            for k in range(2):
-                sx = _F(x) + line[n + 2 * k] + t * (line[m + 2 * k] - line[n + 2 * k])
-                sy = _F(y) + line[n + 2 * k + 1] + t * (line[m + 2 * k + 1] - line[n + 2 * k + 1])
-                ax, ay = grid[axis + 2 * k], grid[axis + 2 * k + 1]
-                if ax != 0 or ay != 0:
-                    _fetch_along(plate, height, width, sx, sy, ax, ay, pair, 4 * k)
-                elif not cubic_fetch4(plate, height, width, sx, sy, pair, 4 * k):
-                    fetch4_at_border(plate, height, width, sx, sy, pair, 4 * k)
-            share = line[n + 4] + t * (line[m + 4] - line[n + 4])
-            light, past, future = _F(0), _F(0), _F(0)
-            for c in range(4):
-                value = share * pair[c] + (_F(1) - share) * pair[4 + c]
-                copy[4 * p + c] = value
-                light += luma[c] * value
-                past += luma[c] * pair[c]
-                future += luma[c] * pair[4 + c]
-            tones[p] = math.sqrt(max(light, _F(0)))
-            tones[size + p] = math.sqrt(max(past, _F(0)))
-            tones[2 * size + p] = math.sqrt(max(future, _F(0)))
+            k = x - j * step
+            t = _F(k)
+            x0, y0 = _F(x) + (px + t * px_step), _F(y) + (py + t * py_step)
+            x1, y1 = _F(x) + (fx + t * fx_step), _F(y) + (fy + t * fy_step)
+            if plain:
+                if not cubic_fetch4(plate, height, width, x0, y0, pair, 0):
+                    fetch4_at_border(plate, height, width, x0, y0, pair, 0)
+                if not cubic_fetch4(plate, height, width, x1, y1, pair, 4):
+                    fetch4_at_border(plate, height, width, x1, y1, pair, 4)
+            else:
+                axis = left if 2 * k < step else right
+                _fetch_along(plate, height, width, x0, y0, grid[axis], grid[axis + 1], pair, 0)
+                _fetch_along(plate, height, width, x1, y1, grid[axis + 2], grid[axis + 3], pair, 4)
+            mix4(pair, share + t * share_step, luma, copy, 4 * p, tones, p, size)
 
 
 def blend(
@@ -246,7 +263,7 @@ def tone_of(picture: np.ndarray, luma: np.ndarray) -> np.ndarray:
 def _expand_rows(grid, rows, columns, channels, step, width, out, first, last):
     line = np.empty(columns * channels, np.float32)
     for y in range(first, last):
-        _line_between(grid, rows, columns, channels, step, y, line)
+        _line_between(grid, rows, columns, channels, step, y, 0, columns, line)
         for x in range(width):
             j = min(x // step, columns - 1)
             t = _F(x - j * step) / _F(step)
@@ -265,7 +282,9 @@ def expand(grid: np.ndarray, step: int, height: int, width: int) -> np.ndarray:
 
 
 @njit(**_JIT)
-def _finish_rows(still, copy, tone, change, has_change, mask, spans, colour, width, half, out, bits, first, last):
+def _finish_rows(
+    still, copy, tone, change, has_change, mask, spans, colour, width, half, out, bits, start, stride, first, last
+):
     """Composite over the still, with the detail's change of tone; see `finish`."""
     value = np.empty(4, np.float32)
     for y in range(first, last):
@@ -278,26 +297,31 @@ def _finish_rows(still, copy, tone, change, has_change, mask, spans, colour, wid
             if has_change and tone[p] > 0:
                 ratio = min(max(_F(1) + change[p] / tone[p], _F(LEAST_RATIO)), _F(MOST_RATIO))
                 ratio *= ratio
+            q = start + y * stride + 4 * x
             for c in range(4):
                 moved = copy[4 * p + c] * (ratio if colour[c] > 0 else _F(1))
                 value[c] = moved if m >= 1 else still[4 * p + c] + m * (moved - still[4 * p + c])
             if half:
-                store_half4(value, 0, bits, 4 * p)
+                store_half4(value, 0, bits, q)
             else:
                 for c in range(4):
-                    out[4 * p + c] = value[c]
+                    out[q + c] = value[c]
 
 
 def finish(
     still: np.ndarray, copy: np.ndarray, tone: np.ndarray, change: np.ndarray | None, mask: np.ndarray,
-    spans: np.ndarray, colour: np.ndarray, out: np.ndarray,
+    spans: np.ndarray, colour: np.ndarray, out: np.ndarray, corner: tuple[int, int] = (0, 0),
 ) -> None:
-    """Write the moving pixels into `out` (H, W, 4), float32 or float16; the still ones are left as they are.
+    """Write the moving pixels into `out`, float32 or float16; the still ones are left as they are.
+
+    `out` is (H, W, 4) or larger, with the others' first pixel at its row and column `corner`.
 
     `change` (H, W) is what contrast keeping adds to the tone: a pixel's colour is scaled by the square of the tone's
     ratio, which keeps hue and sign. `mask` above 0 is how much of the moved picture shows.
     """
     height, width = mask.shape
+    stride = 4 * out.shape[1]
+    start = corner[0] * stride + 4 * corner[1]
     half = out.dtype == np.float16
     bits = out.view(np.uint16).reshape(-1) if half else np.empty(0, np.uint16)
     whole = np.empty(0, np.float32) if half else out.reshape(-1)
@@ -307,6 +331,7 @@ def finish(
     in_bands(
         height,
         lambda a, b: _finish_rows(
-            flat[0], flat[1], flat[2], delta, has_change, flat[3], flat[4], colour, width, half, whole, bits, a, b
+            flat[0], flat[1], flat[2], delta, has_change, flat[3], flat[4], colour, width, half, whole, bits,
+            start, stride, a, b
         ),
     )

@@ -14,6 +14,8 @@ METHODS = ("warp", "splat")
 DEVICES = ("auto", "cpu", "cuda")
 # The displacement is traced at no more nodes than this: a finer grid shows no finer motion.
 MOST_NODES = 600_000
+# What is fetched lies this near to what moves: the filters' reach, and room for the coarser bands of contrast.
+MARGIN = 64
 # Rec. 709 luminance, on the four channels that the kernels work with.
 _LUMA = {"RGB": (0.2126, 0.7152, 0.0722, 0.0), "Y": (1.0, 0.0, 0.0, 0.0)}
 
@@ -27,7 +29,7 @@ class Loop:
 
     Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
     each weighted by how little it was torn (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
-    continuum limit, w = min(1, |det(I + dB/dy)|)). Any frame is made alone, from nothing but the plate and the motion;
+    continuum limit, w = |det(I + dB/dy)|, and 1 / w where the plate is squeezed). Any frame is made alone, from nothing but the plate and the motion;
     the same arguments give the same bits, whatever the order of frames or the number of threads.
 
     Convention: as MotionField: (x, y) in pixels per frame, x right, y down, pointing where content goes.
@@ -47,17 +49,19 @@ class Loop:
 
         self.plate, self.motion, self.frames, self.method, self.contrast = plate, motion, frames, method, contrast
         self.device = "cpu"
-        height, width = plate.height, plate.width
-        self._mask = np.ascontiguousarray(motion.mask, np.float32)
+        # Nothing outside the mask's bounding box moves, or is fetched: all the work is done in a window around it.
+        self.window = _window(motion.mask)
+        self._mask = np.ascontiguousarray(motion.mask[self.window], np.float32)
         self._spans = _row_spans(self._mask)
         self._still = _four_channels(plate.pixels)
         # NaN and Inf stay where they are still; what moves, moves without them.
-        self._source = repair(self._still)
+        self._source = repair(np.ascontiguousarray(self._still[self.window]))
         family = "Y" if plate.channels[0] == "Y" else "RGB"
         self._luma = np.array(_LUMA[family], np.float32)
         self._colour = (self._luma > 0).astype(np.float32)
+        height, width = self._mask.shape
         self._step = max(1, math.ceil(math.sqrt(height * width / MOST_NODES)))
-        effective = motion.velocity * self._mask[..., None]
+        effective = motion.velocity[self.window] * self._mask[..., None]
         self._velocity = _blend.to_grid(effective, self._step) / np.float32(self._step)
         self._tone = _blend.tone_of(self._source, self._luma)
         self._detail = Contrast(self._mask, contrast)
@@ -93,18 +97,21 @@ class Loop:
             copy[...] = self._splatted(time)[0]
             np.copyto(tones[0], _blend.tone_of(copy, self._luma), where=self._mask > 0)
         change = self._detail.change(tones[0], tones[1], tones[2], nodes[..., 4])
-        _blend.finish(self._source, copy, tones[0], change, self._mask, self._spans, self._colour, out)
+        _blend.finish(
+            self._source, copy, tones[0], change, self._mask, self._spans, self._colour, out,
+            (self.window[0].start, self.window[1].start),
+        )
 
     def holes(self, t: float) -> float:
         """Share of the moving pixels that no sample reaches in frame t, before anything fills them."""
-        if self.method == "warp" or not self._mask.any():
+        if self.method == "warp" or not (self._mask > 0).any():
             return 0.0
         _, weights = self._splatted(float(t))
         return float(np.mean(weights[self._mask > 0] <= 0))
 
     def carried(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the blend of frame t is made of: tone of the copy from the past, of the one from the future, and
-        the first one's share; (H, W) float32 each, of meaning where the mask is above 0.
+        the first one's share; float32, the size of `window` (two slices), of meaning where the mask is above 0.
 
         The tone is the square root of luminance. Both copies are the plate fetched by backward warping, whatever
         the loop's method.
@@ -131,7 +138,7 @@ class Loop:
         past = cpu.integrate(self._velocity, -time)
         future = cpu.integrate(self._velocity, self.frames - time)
         alpha = 1.0 - time / self.frames
-        return _blend.nodes(past, future, self._step, self.plate.height, self.plate.width, alpha)
+        return _blend.nodes(past, future, self._step, *self._mask.shape, alpha)
 
     def _splatted(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """The symmetric splat, divided by its weights and with its holes filled, and the weights."""
@@ -139,7 +146,7 @@ class Loop:
         from .transport import cpu
         from .transport.fill import fill
 
-        height, width = self.plate.height, self.plate.width
+        height, width = self._mask.shape
         sums, weights = np.zeros((height, width, 4), np.float32), np.zeros((height, width), np.float32)
         alpha = 1.0 - time / self.frames
         for steps, share in ((time, alpha), (time - self.frames, 1.0 - alpha)):
@@ -180,6 +187,19 @@ def _four_channels(pixels: np.ndarray) -> np.ndarray:
     out = np.zeros((*pixels.shape[:2], 4), np.float32)
     out[..., : pixels.shape[2]] = pixels
     return out
+
+
+def _window(mask: np.ndarray) -> tuple[slice, slice]:
+    """The mask's bounding box and a margin: rows and columns; one pixel when nothing moves."""
+    slices = []
+    for axis in (1, 0):
+        moving = np.flatnonzero((mask > 0).any(axis=axis))
+        size = mask.shape[1 - axis]
+        if moving.size:
+            slices.append(slice(max(int(moving[0]) - MARGIN, 0), min(int(moving[-1]) + 1 + MARGIN, size)))
+        else:
+            slices.append(slice(0, 1))
+    return slices[0], slices[1]
 
 
 def _row_spans(mask: np.ndarray) -> np.ndarray:

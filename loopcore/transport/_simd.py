@@ -275,6 +275,47 @@ def trace_step(typingctx, velocity, height, width, place, slope, step, move, nex
 
 
 @intrinsic
+def mix4(typingctx, pair, share, weights, out, position, tones, place, size):
+    """Blend two 4-channel pixels, pair[0:4] and pair[4:8], with `share` of the first, into out[position:position+4].
+
+    Also stores the tone, the square root of the weighted sum of channels where that is positive, of the blend at
+    tones[place], of the first pixel at tones[place + size], of the second at tones[place + 2 * size].
+    """
+    i, f = types.intp, types.float32
+    signature = types.void(pair, f, weights, out, i, tones, i, i)
+
+    def codegen(context, builder, sig, args):
+        pair, share, weights, out, position, tones, place, size = args
+        zero, four = ir.Constant(_I64, 0), ir.Constant(_I64, 4)
+        first = _load(builder, _pointer(context, builder, sig.args[0], pair, zero, _V4))
+        second = _load(builder, _pointer(context, builder, sig.args[0], pair, four, _V4))
+        luma = _load(builder, _pointer(context, builder, sig.args[2], weights, zero, _V4))
+        blend = _lerp(builder, second, first, _broadcast(builder, _V4, [share]))
+        builder.store(blend, _pointer(context, builder, sig.args[3], out, position, _V4), align=4)
+        lights = [_sum4(builder, builder.fmul(v, luma, flags=_FLAGS)) for v in (blend, first, second)]
+        vector = _fill(builder, _V4, [*lights, ir.Constant(_F, 0.0)])
+        vector = _pick(builder, ">", vector, ir.Constant(_V4, [0.0] * 4))
+        known = builder.module.globals
+        name = "llvm.sqrt.v4f32"
+        root = known[name] if name in known else ir.Function(builder.module, ir.FunctionType(_V4, [_V4]), name)
+        vector = builder.call(root, [vector])
+        data = context.make_array(sig.args[5])(context, builder, tones).data
+        for lane in range(3):
+            value = builder.extract_element(vector, ir.Constant(_I32, lane))
+            builder.store(value, builder.gep(data, [place]))
+            place = builder.add(place, size)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _sum4(builder, v):
+    v = builder.fadd(v, _shuffle(builder, v, v, [2, 3, 0, 1]), flags=_FLAGS)
+    v = builder.fadd(v, _shuffle(builder, v, v, [1, 0, 3, 2]), flags=_FLAGS)
+    return builder.extract_element(v, ir.Constant(_I32, 0))
+
+
+@intrinsic
 def store_half4(typingctx, values, source, out, position):
     """out[position:position+4] = four float32 of `values` as IEEE half bits (uint16), rounded to nearest even."""
     i = types.intp
