@@ -112,7 +112,7 @@ def read_recipe(folder: Path) -> tuple[Recipe, Mapping[str, Any]]:
         whole = typed and isinstance(document["name"], str) and recipe.digest() == document["hash"]
     except FileNotFoundError:
         raise SequenceError(f"'{folder}' has no {FILE_NAME}: give the folder that `loopcore animate` wrote") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SequenceError(f"'{path}' cannot be read ({error}): bake the loop again") from None
     if not whole or not 2 <= recipe.frames <= MAX_FRAMES:
         raise SequenceError(f"'{path}' was changed or damaged (its hash does not fit): bake the loop again")
