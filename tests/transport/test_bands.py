@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bands of rows over threads: each row once, whatever the number of threads, and errors are heard."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from loopcore.transport._bands import in_bands, thread_count
+
+
+def bands_of(rows: int, smallest: int | None = None) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    options = {} if smallest is None else {"smallest": smallest}
+    in_bands(rows, lambda first, last: found.append((first, last)), **options)
+    return sorted(found)
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "3", "7", "64"])
+@pytest.mark.parametrize("smallest", [1, 2, 16, 64])
+def test_every_row_is_done_once(threads: str, smallest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPCORE_THREADS", threads)
+    for rows in (1, 2, 15, 16, 31, 32, 33, 127, 1080):
+        bands = bands_of(rows, smallest)
+        assert [row for first, last in bands for row in range(first, last)] == list(range(rows))
+        assert len(bands) == 1 or all(last - first >= smallest for first, last in bands)
+        assert len(bands) <= 4 * int(threads)
+        if threads == "1":
+            assert len(bands) == 1
+
+
+def test_the_number_of_threads_is_read_on_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    for wanted in (3, 1, 5):
+        monkeypatch.setenv("LOOPCORE_THREADS", str(wanted))
+        assert thread_count() == wanted
+    monkeypatch.delenv("LOOPCORE_THREADS")
+    own = thread_count()
+    assert 1 <= own <= (os.cpu_count() or 1)
+    for nonsense in ("", "0", "-2", "many", "1.5"):
+        monkeypatch.setenv("LOOPCORE_THREADS", nonsense)
+        assert thread_count() == own
+
+
+def test_bands_run_at_the_same_time_on_as_many_threads_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPCORE_THREADS", "3")
+    meeting = threading.Barrier(3, timeout=30)
+    names = set()
+
+    def work(first: int, last: int) -> None:
+        meeting.wait()
+        names.add(threading.current_thread().name)
+
+    in_bands(12, work, smallest=1)
+    assert len(names) == 3
+
+
+def test_one_thread_means_the_callers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPCORE_THREADS", "1")
+    seen = []
+    in_bands(500, lambda first, last: seen.append(threading.current_thread()))
+    assert seen == [threading.current_thread()]
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_an_error_in_a_band_reaches_the_caller(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPCORE_THREADS", threads)
+
+    def work(first: int, last: int) -> None:
+        if first <= 200 < last:
+            raise ZeroDivisionError(f"rows {first} to {last}")
+
+    with pytest.raises(ZeroDivisionError, match="rows"):
+        in_bands(256, work)
+    assert bands_of(64)[0][0] == 0  # and the pool still works
+
+
+def test_many_callers_at_once_each_get_their_own_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPCORE_THREADS", "2")
+
+    def call(number: int) -> np.ndarray:
+        out = np.zeros(333, np.int64)
+
+        def work(first: int, last: int) -> None:
+            out[first:last] += number * np.arange(first, last)
+
+        in_bands(333, work, smallest=1)
+        return out
+
+    with ThreadPoolExecutor(8) as pool:
+        for number, out in enumerate(pool.map(call, range(60))):
+            assert np.array_equal(out, number * np.arange(333))
