@@ -95,7 +95,9 @@ def test_a_folder_without_one_is_named(tmp_path: Path) -> None:
         read_recipe(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"recipe": 3}', '{"recipe": {}}', "\x00\x01", "[" * 9999])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "{}", '{"recipe": 3}', '{"recipe": {}}', "\x00\x01", "[" * 9999]
+)
 def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE_NAME).write_text(text, encoding="utf-8")
     with pytest.raises(SequenceError, match="cannot be read"):
