@@ -64,7 +64,7 @@ def test_motion_is_the_fields_own_file(tmp_path: Path) -> None:
     assert read_motion_any(path).digest() == motion.digest()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(1, 23), st.integers(1, 23), st.floats(-40, 40, width=32), st.floats(-40, 40, width=32),
     st.sampled_from([c for c in STATIC if c != "motion"]), st.sampled_from([8, 16]), st.sampled_from(["up", "down"]),

@@ -201,7 +201,7 @@ def _channels(maps: Maps, moment: Moment | None, kind: str, time: int) -> dict[s
         return {f"holes.{c}": holes[..., k] for k, c in enumerate("XYZ")}
     assert moment is not None
     if kind == "weight":
-        return {"RGB": moment.shares}
+        return {c: moment.shares[..., k] for k, c in enumerate("RGB")}
     if kind.startswith("stmap"):
         return encode.stmap_channels(moment.past if kind.endswith("past") else moment.future)
     push = kind == "displace"

@@ -34,7 +34,7 @@ _SPREAD = 0.5
 
 @dataclass(frozen=True)
 class Moment:
-    """Frame t: (H, W, 2) displacements to fetch from, and (H, W, 3) shares past, future, rest; all float32."""
+    """Frame t: (H, W, 2) displacements to fetch from and (H, W, 3) shares past, future, rest; float32, as planes."""
 
     past: np.ndarray
     future: np.ndarray
@@ -55,7 +55,7 @@ class Maps:
             raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
         self.frames, self.height, self.width = int(frames), motion.height, motion.width
         self.mask = motion.mask
-        self._still = motion.mask <= 0
+        self._moving = (motion.mask > 0).astype(np.float32)
         # The same grid as the loop's own, so that the maps rebuild its frames.
         self.step = max(1, int(np.ceil(np.sqrt(motion.height * motion.width / MOST_NODES))))
         self.velocity = _blend.to_grid(motion.effective, self.step) / np.float32(self.step)
@@ -68,13 +68,18 @@ class Maps:
         past, future = (cpu.integrate(self.velocity, span) for span in (-t, self.frames - t))
         alpha = 1.0 - t / self.frames
         nodes = _blend.nodes(past, future, self.step, self.height, self.width, alpha)
-        full = _blend.expand(np.ascontiguousarray(nodes[..., :5]), self.step, self.height, self.width)
-        full[..., :4][self._still] = 0
-        shares = np.empty((self.height, self.width, 3), np.float32)
-        np.multiply(full[..., 4], self.mask, out=shares[..., 0])
-        np.subtract(self.mask, shares[..., 0], out=shares[..., 1])
-        np.subtract(1, self.mask, out=shares[..., 2])
-        return Moment(full[..., :2], full[..., 2:4], shares)
+        # A plane a number: all that follows, the file too, goes plane by plane.
+        planes = np.empty((5, self.height, self.width), np.float32)
+        for k, plane in enumerate(planes):
+            column = np.ascontiguousarray(nodes[..., k : k + 1])
+            plane[...] = _blend.expand(column, self.step, self.height, self.width)[..., 0]
+            if k < 4 and self.step > 1:
+                plane *= self._moving  # The grid leaks over the mask's edge.
+        shares = np.empty((3, self.height, self.width), np.float32)
+        np.multiply(planes[4], self.mask, out=shares[0])
+        np.subtract(self.mask, shares[0], out=shares[1])
+        np.subtract(1, self.mask, out=shares[2])
+        return Moment(*(np.moveaxis(a, 0, 2) for a in (planes[:2], planes[2:4], shares)))
 
     def carried(self, span: float) -> np.ndarray:
         """(H, W, 2): where each pixel's content is after `span` frames, relative to where it is now."""
@@ -82,8 +87,7 @@ class Maps:
         from loopcore.transport import cpu
 
         moved = _blend.expand(cpu.integrate(self.velocity, span), self.step, self.height, self.width)
-        moved *= np.float32(self.step)
-        moved[self._still] = 0
+        moved *= np.float32(self.step) * self._moving[..., None]
         return moved
 
     def holes(self, t: float) -> np.ndarray:
@@ -97,7 +101,7 @@ class Maps:
         out = np.empty((self.height, self.width, 3), np.float32)
         for k, span in enumerate((t, t - self.frames)):
             _, weight = splat(ones, self.carried(span))
-            out[..., k] = (weight <= 0) & ~self._still
+            out[..., k] = (weight <= 0) & (self.mask > 0)
         np.minimum(out[..., 0], out[..., 1], out=out[..., 2])
         return out
 

@@ -74,7 +74,8 @@ def game_codes(
         raise MotionError(f"a game's flow map has 8 or 16 bits, not {bits}")
     pull = motion.effective * _game_scale(motion.height, motion.width, green)
     fastest = float(np.abs(pull).max())
-    limit = (fastest or 1.0) if strength is None else float(strength)
+    # Nothing moves: as weak as can be, because the still code is not quite 0.
+    limit = (fastest or 1e-6) if strength is None else float(strength)
     if not np.isfinite(limit) or limit <= 0:
         raise MotionError(f"strength {strength}: give texture units a frame, above 0")
     if fastest > limit:
