@@ -16,12 +16,13 @@ Convention: displacements are where a pixel is fetched FROM, relative to it, in 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from loopcore.errors import MotionError
-from loopcore.loop import MOST_NODES
+from loopcore.loop import MOST_NODES, _window
 from loopcore.motion.field import MotionField
 
 _ROUNDS = 20
@@ -55,10 +56,14 @@ class Maps:
             raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
         self.frames, self.height, self.width = int(frames), motion.height, motion.width
         self.mask = motion.mask
-        self._moving = (motion.mask > 0).astype(np.float32)
-        # The same grid as the loop's own, so that the maps rebuild its frames.
-        self.step = max(1, int(np.ceil(np.sqrt(motion.height * motion.width / MOST_NODES))))
-        self.velocity = _blend.to_grid(motion.effective, self.step) / np.float32(self.step)
+        # The same window around what moves and the same grid as the loop's own, so that the maps rebuild its frames.
+        self.window = _window(motion.mask)
+        moving = np.ascontiguousarray(motion.mask[self.window])
+        self._size = height, width = moving.shape
+        self._moving = (moving > 0).astype(np.float32)
+        self.step = max(1, math.ceil(math.sqrt(height * width / MOST_NODES)))
+        shown = motion.velocity[self.window] * moving[..., None]
+        self.velocity = _blend.to_grid(shown, self.step) / np.float32(self.step)
 
     def at(self, t: float) -> Moment:
         """The maps of frame t, 0 <= t <= N."""
@@ -67,14 +72,14 @@ class Maps:
 
         past, future = (cpu.integrate(self.velocity, span) for span in (-t, self.frames - t))
         alpha = 1.0 - t / self.frames
-        nodes = _blend.nodes(past, future, self.step, self.height, self.width, alpha)
+        nodes = _blend.nodes(past, future, self.step, self._size[0], self._size[1], alpha)
         # A plane a number: all that follows, the file too, goes plane by plane.
-        planes = np.empty((5, self.height, self.width), np.float32)
+        planes = np.zeros((5, self.height, self.width), np.float32)
         for k, plane in enumerate(planes):
             column = np.ascontiguousarray(nodes[..., k : k + 1])
-            plane[...] = _blend.expand(column, self.step, self.height, self.width)[..., 0]
-            if k < 4 and self.step > 1:
-                plane *= self._moving  # The grid leaks over the mask's edge.
+            # The grid leaks over the mask's edge: what is still gets 0.
+            full = _blend.expand(column, self.step, self._size[0], self._size[1])[..., 0]
+            np.multiply(full, self._moving, out=plane[self.window])
         shares = np.empty((3, self.height, self.width), np.float32)
         np.multiply(planes[4], self.mask, out=shares[0])
         np.subtract(self.mask, shares[0], out=shares[1])
@@ -86,8 +91,9 @@ class Maps:
         from loopcore import _blend
         from loopcore.transport import cpu
 
-        moved = _blend.expand(cpu.integrate(self.velocity, span), self.step, self.height, self.width)
-        moved *= np.float32(self.step) * self._moving[..., None]
+        grid = cpu.integrate(self.velocity, span) * np.float32(self.step)
+        moved = np.zeros((self.height, self.width, 2), np.float32)
+        moved[self.window] = _blend.expand(grid, self.step, self._size[0], self._size[1]) * self._moving[..., None]
         return moved
 
     def holes(self, t: float) -> np.ndarray:
