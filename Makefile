@@ -2,6 +2,7 @@
 # Every target sets up what it needs, in .venv: only Python 3.11 to 3.13 and make have to be there.
 #   make test    the tests            make demo    a loop from the example photograph
 #   make lint    style, types, layers make bench   the benchmarks
+#   make test-blender   the tests that need a real Blender, in as many versions as Pythons allow (3 GB)
 #   make clean   remove all that these make
 
 VENV ?= .venv
@@ -12,13 +13,23 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PYTEST_FLAGS ?= -n 2
 DEMO := demo
 
-.PHONY: test lint style types layers demo bench clean
+BLENDERS := .venv-bpy
+
+.PHONY: test test-blender blender-envs lint style types layers demo bench clean
 .DEFAULT_GOAL := test
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
 
 test: $(VENV)/.with-test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+# Blender 4.2, 5.0 and 5.2 as Python modules, each in an environment of its own.
+blender-envs: $(VENV)/.with-test
+	@$(BIN)/python .ci/blender_envs.py $(BLENDERS)
+
+test-blender: $(VENV)/.with-test
+	@pythons=$$($(BIN)/python .ci/blender_envs.py $(BLENDERS)) || exit 1; \
+	LOOPCORE_BPY_PYTHONS="$$pythons" $(BIN)/python -m pytest tests/test_flowmap_blender.py
 
 lint: style types layers
 
@@ -49,5 +60,5 @@ $(VENV)/.with-%: pyproject.toml constraints.txt .ci/install.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BLENDERS) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
