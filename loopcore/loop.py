@@ -28,9 +28,10 @@ class Loop:
     blending takes is given back. device: "auto" or "cpu"; "cuda" where GPU kernels are available.
 
     Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
-    each weighted by how little it was torn (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
-    continuum limit, w = |det(I + dB/dy)|, and 1 / w where the plate is squeezed). Any frame is made alone, from nothing but the plate and the motion;
-    the same arguments give the same bits, whatever the order of frames or the number of threads.
+    each weighted by how little it was distorted (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
+    continuum limit, w = |det(I + dB/dy)|, and 1 / w where the plate is squeezed). Any frame is made alone, from nothing
+    but the plate and the motion; the same arguments give the same bits, whatever the order of frames or the number
+    of threads.
 
     Convention: as MotionField: (x, y) in pixels per frame, x right, y down, pointing where content goes.
 
@@ -138,7 +139,8 @@ class Loop:
         past = cpu.integrate(self._velocity, -time)
         future = cpu.integrate(self._velocity, self.frames - time)
         alpha = 1.0 - time / self.frames
-        return _blend.nodes(past, future, self._step, *self._mask.shape, alpha)
+        height, width = self._mask.shape
+        return _blend.nodes(past, future, self._step, height, width, alpha)
 
     def _splatted(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """The symmetric splat, divided by its weights and with its holes filled, and the weights."""

@@ -153,18 +153,24 @@ def cubic_fetch4(typingctx, values, height, width, x, y, out, position):
 
 
 @intrinsic
-def splat_pair4(typingctx, sums, position, values, source, w_left, w_right):
-    """sums[position:position+8] += one 4-channel pixel, weighted for two neighbours side by side."""
+def splat_pair4(typingctx, sums, weights, place, values, source, w_left, w_right):
+    """Deposit one 4-channel pixel, values[source:source+4], on two pixels side by side, with these weights.
+
+    `place` is the left pixel's index; `sums` is flat (height, width, 4), `weights` flat (height, width).
+    """
     i, f = types.intp, types.float32
-    signature = types.void(sums, i, values, i, f, f)
+    signature = types.void(sums, weights, i, values, i, f, f)
 
     def codegen(context, builder, sig, args):
-        sums, position, values, source, w_left, w_right = args
-        pixel = _load(builder, _pointer(context, builder, sig.args[2], values, source, _V4))
+        sums, weights, place, values, source, *pair = args
+        pixel = _load(builder, _pointer(context, builder, sig.args[3], values, source, _V4))
         both = _shuffle(builder, pixel, pixel, [0, 1, 2, 3, 0, 1, 2, 3])
-        target = _pointer(context, builder, sig.args[0], sums, position, _V8)
-        weighted = builder.fmul(both, _broadcast(builder, _V8, [w_left, w_right]), flags=_FLAGS)
-        builder.store(builder.fadd(_load(builder, target), weighted, flags=_FLAGS), target, align=4)
+        index = builder.mul(place, ir.Constant(_I64, 4))
+        target = _pointer(context, builder, sig.args[0], sums, index, _V8)
+        more = builder.fmul(both, _broadcast(builder, _V8, pair), flags=_FLAGS)
+        builder.store(builder.fadd(_load(builder, target), more, flags=_FLAGS), target, align=4)
+        target = _pointer(context, builder, sig.args[1], weights, place, _V2)
+        builder.store(builder.fadd(_load(builder, target), _fill(builder, _V2, pair)), target, align=4)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -20,7 +20,7 @@ _JIT = {"nogil": True, "error_model": "numpy", "cache": True}
 _F = np.float32
 
 # Integration: error allowed in one step, in pixels, and the shortest step tried, in frames.
-STEP_TOLERANCE = 1e-3
+STEP_TOLERANCE = 3e-3
 SHORTEST_STEP = 1.0 / 16.0
 # Splat: a pixel is subdivided where the field stretches it beyond 1.5 and up to this many times;
 # beyond that the field is torn, and the hole is real.
@@ -197,25 +197,21 @@ def _landing_rows(displacement, height, width, low, high, first, last):
 
 @njit(inline="always", **_JIT)
 def _side(displacement, p, q):
-    """Squared distance between where two neighbouring source pixels land, one apart at the start."""
-    du = displacement[2 * q] - displacement[2 * p]
-    dv = displacement[2 * q + 1] - displacement[2 * p + 1]
-    return du, dv
+    """How much further than p the neighbour q is carried."""
+    return displacement[2 * q] - displacement[2 * p], displacement[2 * q + 1] - displacement[2 * p + 1]
 
 
 @njit(inline="always", **_JIT)
-def _pieces(displacement, p, before, after, along_x):
-    """In how many pieces the pixel is deposited along one axis: its stretch less a half, rounded up."""
-    longest = _F(0)
-    for q in (before, after):
-        if q != p:
-            sign = _F(1) if q > p else _F(-1)
-            du, dv = _side(displacement, p, q)
-            if along_x:
-                du += sign
-            else:
-                dv += sign
-            longest = max(longest, du * du + dv * dv)
+def _square(u, v):
+    """Squared length; 0 for NaN, so that a neighbour without a place has no say."""
+    square = u * u + v * v
+    return square if square == square else _F(0)
+
+
+@njit(inline="always", **_JIT)
+def _pieces(longest):
+    """In how many pieces a pixel is deposited along one axis, for the longer of its sides squared: the side less a
+    half, rounded up."""
     if not (longest > _F(2.25)) or longest > _F(MOST_SUBDIVISION * MOST_SUBDIVISION):
         return 1
     return int(math.ceil(math.sqrt(longest) - _F(0.5)))
@@ -231,15 +227,14 @@ def _deposit(values, source, channels, weight, x, y, height, width, sums, weight
     tx, ty = x - fx, y - fy
     for j in range(2):
         row = iy + j
-        wy = (ty if j else _F(1) - ty) * weight
-        if row < first or row >= last or wy == 0:
+        if row < first or row >= last:
             continue
+        across = (ty if j else _F(1) - ty) * weight
+        left, right = across * (_F(1) - tx), across * tx
         p = row * width + ix
-        left, right = wy * (_F(1) - tx), wy * tx
+        # The same arithmetic on both sides of a band's edge: the sums must not depend on the bands.
         if channels == 4 and ix >= 0 and ix + 1 < width:
-            splat_pair4(sums, 4 * p, values, source, left, right)
-            weights[p] += left
-            weights[p + 1] += right
+            splat_pair4(sums, weights, p, values, source, left, right)
             continue
         for i in range(2):
             w = right if i else left
@@ -250,42 +245,65 @@ def _deposit(values, source, channels, weight, x, y, height, width, sums, weight
 
 
 @njit(**_JIT)
+def _splat_pieces(
+    values, displacement, p, left, right, above, below, nx, ny, share, tx, ty, channels, sample,
+    height, width, sums, weights, first, last,
+):  # fmt: skip
+    """Deposit a stretched pixel in nx * ny pieces, interpolated towards its neighbours."""
+    for j in range(ny):
+        sy = (_F(j) + _F(0.5)) / _F(ny) - _F(0.5)
+        q = below if sy > 0 else above if sy < 0 else p
+        ay = abs(sy) if q != p else _F(0)
+        for i in range(nx):
+            sx = (_F(i) + _F(0.5)) / _F(nx) - _F(0.5)
+            r = right if sx > 0 else left if sx < 0 else p
+            ax = abs(sx) if r != p else _F(0)
+            au, av = _side(displacement, p, r)
+            bu, bv = _side(displacement, p, q)
+            x, y = tx + sx + ax * au + ay * bu, ty + sy + ax * av + ay * bv
+            for c in range(channels):
+                here = values[p * channels + c]
+                across = ax * (values[r * channels + c] - here)
+                sample[c] = here + across + ay * (values[q * channels + c] - here)
+            _deposit(sample, 0, channels, share, x, y, height, width, sums, weights, first, last)
+
+
+@njit(**_JIT)
 def _splat_rows(values, height, width, channels, displacement, weight, low, high, sums, weights, first, last):
     sample = np.empty(channels, np.float32)
     for y in range(height):
         # Half the span of a subdivided pixel reaches beyond where its centre lands.
         if not (high[y] + MOST_SUBDIVISION >= first and low[y] - MOST_SUBDIVISION <= last):
             continue
+        # A pixel's left side is its left neighbour's right side.
+        left_side = _F(0)
         for x in range(width):
             p = y * width + x
+            right_side = _F(0)
+            if x + 1 < width:
+                du, dv = _side(displacement, p, p + 1)
+                right_side = _square(_F(1) + du, dv)
+            longest_x, left_side = max(left_side, right_side), right_side
             w = weight[p] if weight.size else _F(1)
             tx, ty = _F(x) + displacement[2 * p], _F(y) + displacement[2 * p + 1]
             if w == 0 or not (ty > first - MOST_SUBDIVISION and ty < last + MOST_SUBDIVISION):
                 continue
-            left, right = p - (x > 0), p + (x + 1 < width)
-            above, below = p - width * (y > 0), p + width * (y + 1 < height)
-            nx = _pieces(displacement, p, left, right, True)
-            ny = _pieces(displacement, p, above, below, False)
+            longest_y = _F(0)
+            if y > 0:
+                du, dv = _side(displacement, p - width, p)
+                longest_y = _square(du, _F(1) + dv)
+            if y + 1 < height:
+                du, dv = _side(displacement, p, p + width)
+                longest_y = max(longest_y, _square(du, _F(1) + dv))
+            nx, ny = _pieces(longest_x), _pieces(longest_y)
             if nx == 1 and ny == 1:
                 _deposit(values, p * channels, channels, w, tx, ty, height, width, sums, weights, first, last)
                 continue
-            share = w / _F(nx * ny)
-            for j in range(ny):
-                sy = (_F(j) + _F(0.5)) / _F(ny) - _F(0.5)
-                q = below if sy > 0 else above
-                ay = abs(sy) if q != p else _F(0)
-                for i in range(nx):
-                    sx = (_F(i) + _F(0.5)) / _F(nx) - _F(0.5)
-                    r = right if sx > 0 else left
-                    ax = abs(sx) if r != p else _F(0)
-                    au, av = _side(displacement, p, r)
-                    bu, bv = _side(displacement, p, q)
-                    ux, uy = tx + sx + ax * au + ay * bu, ty + sy + ax * av + ay * bv
-                    for c in range(channels):
-                        here = values[p * channels + c]
-                        across = ax * (values[r * channels + c] - here)
-                        sample[c] = here + across + ay * (values[q * channels + c] - here)
-                    _deposit(sample, 0, channels, share, ux, uy, height, width, sums, weights, first, last)
+            _splat_pieces(
+                values, displacement, p, p - (x > 0), p + (x + 1 < width), p - width * (y > 0),
+                p + width * (y + 1 < height), nx, ny, w / _F(nx * ny), tx, ty, channels, sample,
+                height, width, sums, weights, first, last,
+            )  # fmt: skip
 
 
 def splat(

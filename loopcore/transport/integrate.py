@@ -18,7 +18,7 @@ def integrate(velocity: Array, steps: float, *, backend: str | None = None) -> A
     border's velocity goes on.
 
     The CPU kernel traces each path with Bogacki & Shampine's embedded Runge-Kutta 3(2) pair ("A 3(2) pair of
-    Runge-Kutta formulas", Appl. Math. Lett. 2, 1989), whose step adapts to 0.001 px of error a step.
+    Runge-Kutta formulas", Appl. Math. Lett. 2, 1989), whose step adapts to 0.003 px of error a step.
 
     Raises MotionError for vectors that are not finite, PlateError for a wrong shape, EngineError for an unknown
     backend.
