@@ -420,7 +420,7 @@ def test_a_folder_removed_in_mid_bake(long_bake: tuple[list[object], dict[str, b
     assert process.returncode == 1
     assert err.startswith("loopcore: error: frame ") and "Traceback" not in err and "p_loop.1" in err
     assert not out.exists()
-    assert not _scenes.hidden(tmp_path / "gone") or len(_scenes.hidden(tmp_path / "gone")) <= 1
+    assert len(_scenes.hidden(tmp_path / "gone")) <= 1  # moved away with the folder while it was being written
     written = int(stdout.splitlines()[-1].split()[0])
     assert 3 <= written < 64 and f"{64 - written} failed" in stdout
 
