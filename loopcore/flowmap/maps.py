@@ -68,18 +68,13 @@ class Maps:
     def at(self, t: float) -> Moment:
         """The maps of frame t, 0 <= t <= N."""
         from loopcore import _blend
+        from loopcore.flowmap._planes import to_planes
         from loopcore.transport import cpu
 
         past, future = (cpu.integrate(self.velocity, span) for span in (-t, self.frames - t))
         alpha = 1.0 - t / self.frames
         nodes = _blend.nodes(past, future, self.step, self._size[0], self._size[1], alpha)
-        # A plane a number: all that follows, the file too, goes plane by plane.
-        planes = np.zeros((5, self.height, self.width), np.float32)
-        for k, plane in enumerate(planes):
-            column = np.ascontiguousarray(nodes[..., k : k + 1])
-            # The grid leaks over the mask's edge: what is still gets 0.
-            full = _blend.expand(column, self.step, self._size[0], self._size[1])[..., 0]
-            np.multiply(full, self._moving, out=plane[self.window])
+        planes = to_planes(nodes, 5, self.step, self.window, self.mask)
         shares = np.empty((3, self.height, self.width), np.float32)
         np.multiply(planes[4], self.mask, out=shares[0])
         np.subtract(self.mask, shares[0], out=shares[1])
