@@ -23,6 +23,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Stroke": "motion",
     "bake": "bake",
+    "export_flow": "flowmap",
     "check": "quality",
     "predict_motion": "motion.predict",
     "read_hints": "motion",

@@ -28,7 +28,10 @@ _PNG_FORMATS = {
 def exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object]:
     """What is written into an EXR frame's header besides the pixels."""
     attributes: dict[str, object] = {
-        key: value for key, value in plate.metadata.items() if not key.startswith("loopcore/")
+        key: value
+        for key, value in plate.metadata.items()
+        # One time code for all frames would be wrong for all but one.
+        if not key.startswith("loopcore/") and key != "timeCode"
     }
     if plate.colorspace:
         attributes["colorInteropID"] = plate.colorspace

@@ -101,8 +101,6 @@ def bake(
     wanted = _checked_numbers(numbers, first, loop.frames)
     _make(folder)
     remove_leftovers(folder)
-    if not _holds(folder / "motion.exr", loop.motion):
-        loop.motion.save(folder / "motion.exr")
     write_recipe(folder, recipe, name, loop.plate.source, notes or {})
     report, total = Report(), len(wanted)
 
@@ -117,7 +115,13 @@ def bake(
             tell(None)
         else:
             todo.append(number)
-    _write_all(loop, recipe, pattern, todo, report, tell, cancelled)
+    # Seconds for a large plate: beside the frames, not before them.
+    with ThreadPoolExecutor(1, thread_name_prefix="loopcore-motion") as beside:
+        saving = beside.submit(_save_motion, loop.motion, folder / "motion.exr")
+        _write_all(loop, recipe, pattern, todo, report, tell, cancelled)
+    problem = saving.exception()
+    if problem is not None and not report.failed:
+        raise problem
     if not report.failed and not report.cancelled:
         for number in wanted:
             if not pattern.path(number).is_file():
@@ -130,6 +134,11 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SequenceError(f"cannot make folder '{folder}': {error.strerror or error}") from error
+
+
+def _save_motion(motion: MotionField, path: Path) -> None:
+    if not _holds(path, motion):
+        motion.save(path)
 
 
 def _holds(path: Path, motion: MotionField) -> bool:

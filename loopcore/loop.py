@@ -51,7 +51,7 @@ class Loop:
         self.plate, self.motion, self.frames, self.method, self.contrast = plate, motion, frames, method, contrast
         self.device = "cpu"
         # Nothing outside the mask's bounding box moves, or is fetched: all the work is done in a window around it.
-        self.window = _window(motion.mask)
+        self.window = moving_window(motion.mask)
         self._mask = np.ascontiguousarray(motion.mask[self.window], np.float32)
         self._spans = _row_spans(self._mask)
         self._still = _four_channels(plate.pixels)
@@ -191,7 +191,7 @@ def _four_channels(pixels: np.ndarray) -> np.ndarray:
     return out
 
 
-def _window(mask: np.ndarray) -> tuple[slice, slice]:
+def moving_window(mask: np.ndarray) -> tuple[slice, slice]:
     """The mask's bounding box and a margin: rows and columns; one pixel when nothing moves."""
     slices = []
     for axis in (1, 0):

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loopcore.errors import MotionError
-from loopcore.loop import MOST_NODES, _window
+from loopcore.loop import MOST_NODES, moving_window
 from loopcore.motion.field import MotionField
 
 _ROUNDS = 20
@@ -57,7 +57,7 @@ class Maps:
         self.frames, self.height, self.width = int(frames), motion.height, motion.width
         self.mask = motion.mask
         # The same window around what moves and the same grid as the loop's own, so that the maps rebuild its frames.
-        self.window = _window(motion.mask)
+        self.window = moving_window(motion.mask)
         moving = np.ascontiguousarray(motion.mask[self.window])
         self._size = height, width = moving.shape
         self._moving = (moving > 0).astype(np.float32)
