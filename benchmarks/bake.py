@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Baking a 3840 x 2160 RGBA loop against writing the same frames with OpenEXR alone, and the peak of memory.
 
-`python benchmarks/bake.py [FRAMES]`: two plates that are photographs' like in detail, one with a third of it moving, one
-with all of it. Writing alone is what the OpenEXR binding does with finished half arrays in memory, one file after
-another; the same again from as many threads as the bake uses.
+`python benchmarks/bake.py [FRAMES]`: two plates as detailed as photographs, one with a third of it moving, one with all
+of it. Writing alone is what the OpenEXR binding does with finished half arrays in memory, one file after another;
+the same again from as many threads as the bake uses.
 """
 
 import shutil
