@@ -210,7 +210,7 @@ def test_displacements_compose(velocity: np.ndarray, a: float, b: float) -> None
     px, py = x + first[..., 0], y + first[..., 1]
     inside = (px >= 0) & (py >= 0) & (px <= width - 1) & (py <= height - 1)
     chained = first + sampled(second, px, py, order=1)
-    assert np.abs(chained - both)[inside].max(initial=0) <= 0.03
+    assert np.abs(chained - both)[inside].max(initial=0) <= 0.04
 
 
 @settings(max_examples=30, deadline=None)
@@ -221,7 +221,7 @@ def test_negative_steps_undo_positive_ones(velocity: np.ndarray, steps: float) -
     ahead, back = integrate(velocity, steps), integrate(velocity, -steps)
     px, py = x + ahead[..., 0], y + ahead[..., 1]
     inside = (px >= 0) & (py >= 0) & (px <= width - 1) & (py <= height - 1)
-    assert np.abs(ahead + sampled(back, px, py, order=1))[inside].max(initial=0) <= 0.03
+    assert np.abs(ahead + sampled(back, px, py, order=1))[inside].max(initial=0) <= 0.04
 
 
 @settings(max_examples=30, deadline=None)
