@@ -4,6 +4,8 @@
 Numba leaves LLVM's SLP vectoriser off, so four channels (or eight paths) written side by side stay scalar
 operations, and a traced path waits for the latency of every lookup. These intrinsics emit the vector
 instructions themselves: portable LLVM vectors, which become AVX, SSE or NEON as the machine has them.
+
+Numba's cache on disk follows the files of the kernels, not this one: whoever changes it saves those again, too.
 """
 
 from llvmlite import ir
@@ -296,7 +298,13 @@ def mix4(typingctx, pair, share, weights, out, position, tones, place, size):
         first = _load(builder, _pointer(context, builder, sig.args[0], pair, zero, _V4))
         second = _load(builder, _pointer(context, builder, sig.args[0], pair, four, _V4))
         luma = _load(builder, _pointer(context, builder, sig.args[2], weights, zero, _V4))
-        blend = _lerp(builder, second, first, _broadcast(builder, _V4, [share]))
+        # Not second + share (first - second): at share 1 the blend has to be the first, to the bit.
+        rest = builder.fsub(ir.Constant(_F, 1.0), share)
+        blend = builder.fadd(
+            builder.fmul(first, _broadcast(builder, _V4, [share]), flags=_FLAGS),
+            builder.fmul(second, _broadcast(builder, _V4, [rest]), flags=_FLAGS),
+            flags=_FLAGS,
+        )
         builder.store(blend, _pointer(context, builder, sig.args[3], out, position, _V4), align=4)
         lights = [_sum4(builder, builder.fmul(v, luma, flags=_FLAGS)) for v in (blend, first, second)]
         vector = _fill(builder, _V4, [*lights, ir.Constant(_F, 0.0)])
