@@ -453,6 +453,23 @@ def test_textures_do_not_breathe(method: str, name: str, masked: bool, record_pr
     assert_it_does_not_breathe(plate(192, 256, seed=3), field, method, times, record_property)
 
 
+@both_methods
+def test_keeping_contrast_does_not_brighten(method: str, record_property: Record) -> None:
+    """Of a texture with strong highlights, where detail given back to the tone would be light given to the frame."""
+    texture = np.exp(1.2 * noise(160, 200, 7, 0.7))[..., None] * (0.3, 0.5, 0.6)
+    still, field = Plate(texture.astype(np.float32), RGB), motion(160, 200, 1.5)
+    plain, kept = (Loop(still, field, frames=20, method=method, contrast=c) for c in (0, 1))
+    inside = field.mask >= 0.999
+    worst = 0.0
+    for t in (2, 6, 10, 15):
+        with_contrast, without = ((loop.frame(t) @ LUMA)[inside] for loop in (kept, plain))
+        assert with_contrast.std() > 1.1 * without.std() or t == 2
+        worst = max(worst, abs(float(with_contrast.mean() / without.mean()) - 1))
+    record_property("brightness", worst)
+    print(f"{method}: keeping contrast changes the brightness by {worst:.4f}")
+    assert worst <= 0.01
+
+
 def halved(picture: np.ndarray) -> np.ndarray:
     height, width = (n // 2 * 2 for n in picture.shape[:2])
     return picture[:height, :width].reshape(height // 2, 2, width // 2, 2, -1).mean((1, 3))
