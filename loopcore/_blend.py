@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from .transport._bands import in_bands
-from .transport._simd import cubic_fetch4, mix4, store_half4
+from .transport._simd import composite4, cubic_fetch4, mix4, store_half4
 from .transport.cpu import fetch4_at_border
 
 _JIT = {"nogil": True, "error_model": "numpy", "cache": True}
@@ -298,9 +298,7 @@ def _finish_rows(
                 ratio = min(max(_F(1) + change[p] / tone[p], _F(LEAST_RATIO)), _F(MOST_RATIO))
                 ratio *= ratio
             q = start + y * stride + 4 * x
-            for c in range(4):
-                moved = copy[4 * p + c] * (ratio if colour[c] > 0 else _F(1))
-                value[c] = moved if m >= 1 else still[4 * p + c] + m * (moved - still[4 * p + c])
+            composite4(still, copy, 4 * p, m, ratio, colour, value)
             if half:
                 store_half4(value, 0, bits, q)
             else:

@@ -123,18 +123,24 @@ def _smoothed(grid: np.ndarray) -> np.ndarray:
 
 @njit(**_JIT)
 def _block_line(grid, size, y, width, line):
-    """A grid of blocks, size x size pixels each, interpolated between their centres to pixel row y."""
+    """A grid of blocks, size x size pixels each (an even size), interpolated between their centres to pixel row y."""
     rows, blocks = grid.shape
     v = min(max((_F(y) - _F(0.5) * _F(size - 1)) / _F(size), _F(0)), _F(rows - 1))
     i = int(v)
     below, t = min(i + 1, rows - 1), v - _F(i)
-    for x in range(width):
-        u = min(max((_F(x) - _F(0.5) * _F(size - 1)) / _F(size), _F(0)), _F(blocks - 1))
-        j = int(u)
-        right, s = min(j + 1, blocks - 1), u - _F(j)
-        top = grid[i, j] + s * (grid[i, right] - grid[i, j])
-        low = grid[below, j] + s * (grid[below, right] - grid[below, j])
-        line[x] = top + t * (low - top)
+    half, per_pixel = size // 2, _F(1) / _F(size)
+    # Centres lie between two pixels: the first after block j's is at size j + half.
+    left = grid[i, 0] + t * (grid[below, 0] - grid[i, 0])
+    line[: min(half, width)] = left
+    for j in range(blocks):
+        right = left
+        if j + 1 < blocks:
+            right = grid[i, j + 1] + t * (grid[below, j + 1] - grid[i, j + 1])
+        slope = (right - left) * per_pixel
+        start = size * j + half
+        for k in range(min(size, width - start)):
+            line[start + k] = left + (_F(k) + _F(0.5)) * slope
+        left = right
 
 
 @njit(**_JIT)

@@ -18,7 +18,7 @@ _V4 = ir.VectorType(_F, 4)
 _V8 = ir.VectorType(_F, 8)
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
-_LONG2 = ir.VectorType(_I64, 2)  # as wide as intp on every 64-bit machine
+_INT4 = ir.VectorType(_I32, 4)
 # Paths traced together by `trace_step`; their vectors interleave x and y.
 LANES = 8
 _PATHS = ir.VectorType(_F, 2 * LANES)
@@ -123,20 +123,23 @@ def cubic_fetch4(typingctx, values, height, width, x, y, out, position):
 
     def codegen(context, builder, sig, args):
         values, height, width, x, y, out, position = args
-        place = _fill(builder, _V2, [x, y])
+        # Four lanes where two would do: LLVM converts a pair one by one, four in one instruction.
+        place = _interleave(builder, _V4, x, y)
         last = [builder.sitofp(builder.sub(n, ir.Constant(n.type, 2)), _F) for n in (width, height)]
-        inside = builder.and_(
-            builder.fcmp_ordered(">=", place, ir.Constant(_V2, [1.0, 1.0])),
-            builder.fcmp_ordered("<", place, _fill(builder, _V2, last)),
-        )
-        zero, one = ir.Constant(_I32, 0), ir.Constant(_I32, 1)
-        inside = builder.and_(builder.extract_element(inside, zero), builder.extract_element(inside, one))
+        one = ir.Constant(_F, 1.0)
+        inside = [
+            test
+            for at, end in zip((x, y), last, strict=True)
+            for test in (builder.fcmp_ordered(">=", at, one), builder.fcmp_ordered("<", at, end))
+        ]
+        inside = builder.and_(builder.and_(inside[0], inside[1]), builder.and_(inside[2], inside[3]))
         with builder.if_then(inside, likely=True):
-            cell = builder.fptosi(place, _LONG2)
-            weights = _keys_weights(builder, builder.fsub(place, builder.sitofp(cell, _V2)))
-            wx, wy = ([builder.extract_element(w, axis) for w in weights] for axis in (zero, one))
-            corner = builder.sub(cell, ir.Constant(_LONG2, [1, 1]))
-            column, row = builder.extract_element(corner, zero), builder.extract_element(corner, one)
+            cell = builder.fptosi(place, _INT4)
+            weights = _keys_weights(builder, builder.fsub(place, builder.sitofp(cell, _V4)))
+            lanes = ir.Constant(_I32, 0), ir.Constant(_I32, 1)
+            wx, wy = ([builder.extract_element(w, axis) for w in weights] for axis in lanes)
+            corner = builder.sub(cell, ir.Constant(_INT4, [1] * 4))
+            column, row = (builder.sext(builder.extract_element(corner, axis), _I64) for axis in lanes)
             four, eight = ir.Constant(_I64, 4), ir.Constant(_I64, 8)
             stride = builder.mul(width, four)
             start = builder.add(builder.mul(row, stride), builder.mul(column, four))
@@ -306,8 +309,7 @@ def mix4(typingctx, pair, share, weights, out, position, tones, place, size):
             flags=_FLAGS,
         )
         builder.store(blend, _pointer(context, builder, sig.args[3], out, position, _V4), align=4)
-        lights = [_sum4(builder, builder.fmul(v, luma, flags=_FLAGS)) for v in (blend, first, second)]
-        vector = _fill(builder, _V4, [*lights, ir.Constant(_F, 0.0)])
+        vector = _sums4(builder, [builder.fmul(v, luma, flags=_FLAGS) for v in (blend, first, second, second)])
         vector = _pick(builder, ">", vector, ir.Constant(_V4, [0.0] * 4))
         known = builder.module.globals
         name = "llvm.sqrt.v4f32"
@@ -323,10 +325,44 @@ def mix4(typingctx, pair, share, weights, out, position, tones, place, size):
     return signature, codegen
 
 
-def _sum4(builder, v):
-    v = builder.fadd(v, _shuffle(builder, v, v, [2, 3, 0, 1]), flags=_FLAGS)
-    v = builder.fadd(v, _shuffle(builder, v, v, [1, 0, 3, 2]), flags=_FLAGS)
-    return builder.extract_element(v, ir.Constant(_I32, 0))
+def _sums4(builder, vectors):
+    """The sums over each of four vectors' four lanes, as one vector."""
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [
+            builder.fadd(_shuffle(builder, a, b, [0, 2, 4, 6]), _shuffle(builder, a, b, [1, 3, 5, 7]), flags=_FLAGS)
+            for a, b in pairs
+        ]
+    return vectors[0]
+
+
+@intrinsic
+def composite4(typingctx, still, moved, position, share, ratio, colour, value):
+    """value[0:4] = `share` of the pixel moved[position:position+4] over still's, after its channels with colour[c] > 0
+    are scaled by `ratio`.
+
+    From a share of 1 on, it is the moved pixel to the bit.
+    """
+    i, f = types.intp, types.float32
+    signature = types.void(still, moved, i, f, f, colour, value)
+
+    def codegen(context, builder, sig, args):
+        still, moved, position, share, ratio, colour, value = args
+
+        def pixel(k, array, index):
+            return _pointer(context, builder, sig.args[k], array, index, _V4)
+
+        zero, one = ir.Constant(_I64, 0), ir.Constant(_V4, [1.0] * 4)
+        scaled = builder.fcmp_ordered(">", _load(builder, pixel(5, colour, zero)), ir.Constant(_V4, [0.0] * 4))
+        factor = builder.select(scaled, _broadcast(builder, _V4, [ratio]), one)
+        top = builder.fmul(_load(builder, pixel(1, moved, position)), factor)
+        base, part = _load(builder, pixel(0, still, position)), _broadcast(builder, _V4, [share])
+        mixed = builder.fadd(base, builder.fmul(part, builder.fsub(top, base), flags=_FLAGS), flags=_FLAGS)
+        whole = builder.fcmp_ordered(">=", part, one)
+        builder.store(builder.select(whole, top, mixed), pixel(6, value, zero), align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
 @intrinsic
