@@ -75,8 +75,10 @@ def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
         return depth
     if format == "png":
         return "8"
-    finite = np.abs(loop.plate.pixels[np.isfinite(loop.plate.pixels)])
-    return "float" if finite.size and finite.max() > HALF_MAX else "half"
+    brightest = np.abs(loop.plate.pixels).max(initial=0)
+    if not np.isfinite(brightest):
+        brightest = np.abs(loop.plate.pixels[np.isfinite(loop.plate.pixels)]).max(initial=0)
+    return "float" if brightest > HALF_MAX else "half"
 
 
 def bake(
@@ -102,9 +104,11 @@ def bake(
     _make(folder)
     remove_leftovers(folder)
     write_recipe(folder, recipe, name, loop.plate.source, notes or {})
-    report, total = Report(), len(wanted)
+    report, total, underway = Report(), len(wanted), threading.Event()
 
     def tell(path: Path | None) -> None:
+        if path is not None:
+            underway.set()
         if on_progress is not None:
             on_progress(Progress(len(report.written) + len(report.skipped), total, path))
 
@@ -115,10 +119,13 @@ def bake(
             tell(None)
         else:
             todo.append(number)
-    # Seconds for a large plate: beside the frames, not before them.
+    # Seconds for a large plate: beside the frames, once somebody has one to look at.
     with ThreadPoolExecutor(1, thread_name_prefix="loopcore-motion") as beside:
-        saving = beside.submit(_save_motion, loop.motion, folder / "motion.exr")
-        _write_all(loop, recipe, pattern, todo, report, tell, cancelled)
+        saving = beside.submit(lambda: underway.wait() and _save_motion(loop.motion, folder / "motion.exr"))
+        try:
+            _write_all(loop, recipe, pattern, todo, report, tell, cancelled)
+        finally:
+            underway.set()
     problem = saving.exception()
     if problem is not None and not report.failed:
         raise problem

@@ -203,17 +203,22 @@ def _scaled(motion: MotionField, arguments: argparse.Namespace) -> MotionField:
 
 
 def _animate(arguments: argparse.Namespace, stop: object) -> int:
+    from concurrent.futures import ThreadPoolExecutor
+
     from ._cli_console import Console, Stop
     from .bake import bake
-    from .loop import Loop
+    from .loop import Loop, load_kernels
     from .preview import frame_rate
     from .sequence import format_range, parse_range
 
     assert isinstance(stop, Stop)
     fps = frame_rate(arguments.fps)
     numbers = None if arguments.range is None else parse_range(arguments.range)
-    plate = _read_plate(arguments)
-    motion = _motion_of(plate, arguments)
+    with ThreadPoolExecutor(1) as beside:
+        # Half a second of the first frame's wait. What goes wrong there goes wrong below, too, and is told there.
+        beside.submit(load_kernels)
+        plate = _read_plate(arguments)
+        motion = _motion_of(plate, arguments)
     if arguments.speed != 1.0:
         motion = _scaled(motion, arguments)
     stop.give_up_if_asked()
