@@ -27,7 +27,7 @@ BORDER_RAMP = 1 / 64
 # What is left of the weight of a copy that is torn or comes from far outside: it still fills where the other has none.
 LEAST_WEIGHT = 1e-4
 # Amplification of detail must not turn it inside out: the new value is at least this share of the old.
-LEAST_RATIO = 0.35
+LEAST_RATIO = 0.25
 MOST_RATIO = 2.0
 # Where the motion squeezes the plate by more than this, a pixel is the mean of fetches along the squeeze, at most so
 # many.

@@ -30,12 +30,16 @@ _F = np.float32
 BLOCK = 8
 # Brightness is kept over squares of so many pixels.
 PATCH = 128
-MOST_LEVELS = 6
+MOST_LEVELS = 5
 # The square root of 2 makes good for two unrelated copies; where they cancel each other, it takes more.
 MOST_GAIN = 1.8
+# Where two copies happen to add up to more than they carry, a coarse band may be lowered, too.
+LEAST_GAIN = 0.5
+# Limits of what the gains of a whole band are scaled by.
+EVENING = (0.8, 1.25)
 # Levels from this one on, of periods of 16 pixels and more, have their gains settled in so many rounds.
 SETTLED_FROM = 2
-SETTLING = 2
+SETTLING = 3
 # Below this variance (of tone) a block holds no detail worth a gain: a 16-bit picture's rounding.
 LEAST_VARIANCE = 1e-9
 
@@ -219,12 +223,10 @@ class Contrast:
             return None
         levels = bands(blend)
         has = self._energies(levels, 0)
-        copies = [self._energies(bands(copy), 0) for copy in (past, future)]
-        wanted = []
-        for from_past, from_future in zip(*copies, strict=True):
-            part = _resampled(share, *from_past.shape)
-            wanted.append(part * from_past + (1 - part) * from_future)
-        gains = [self._gain(k, wanted[k], has[k]) for k in range(len(levels))]
+        carried = [bands(copy) for copy in (past, future)]
+        wanted = [self._wanted(k, carried[0][k], carried[1][k], share) for k in range(len(levels))]
+        gains = [np.clip(self._ratio(k, wanted[k], has[k]), 1, MOST_GAIN) for k in range(len(levels))]
+        gains = [gain * self._evened(k, gain, wanted[k], has[k]) for k, gain in enumerate(gains)]
         start = min(SETTLED_FROM, len(levels) - 1)
         for _ in range(SETTLING):
             # What is still does not follow: a coarse band, amplified within a narrow mask only, falls short. Its
@@ -232,7 +234,9 @@ class Contrast:
             fine = levels[start][0]
             shown = fine + self.weights[start] * self._changed(levels, gains, start)
             for k, energies in enumerate(self._energies(bands(shown)[: len(levels) - start], start), start):
-                gains[k] = np.clip(gains[k] * self._gain(k, wanted[k], energies, least=0.8), 1, MOST_GAIN)
+                more = np.clip(self._ratio(k, wanted[k], energies), 0.8, MOST_GAIN)
+                more = np.clip(gains[k] * more, LEAST_GAIN, MOST_GAIN) / gains[k]
+                gains[k] *= more * self._evened(k, more, wanted[k], energies)
         change = self._changed(levels, gains, 0)
         _keep_brightness(blend, change, self.weights[0])
         return change
@@ -242,9 +246,27 @@ class Contrast:
             _smoothed(energy(fine, coarse, self.weights[k])) for k, (fine, coarse) in enumerate(levels, start)
         ]
 
-    def _gain(self, k: int, wanted: np.ndarray, has: np.ndarray, least: float = 1.0) -> np.ndarray:
+    def _wanted(self, k: int, past: tuple[np.ndarray, np.ndarray], future: tuple[np.ndarray, np.ndarray],
+                share: np.ndarray) -> np.ndarray:  # fmt: skip
+        """What the copies carry in band k, by blocks, each as much as its share of the blend."""
+        weight = self.weights[k]
+        if k < SETTLED_FROM:
+            # Blocks are small: one share for each.
+            carried = [_smoothed(energy(*pair, weight)) for pair in (past, future)]
+            part = _resampled(share, *carried[0].shape)
+            return part * carried[0] + (1 - part) * carried[1]
+        part = weight * _resampled(share, *weight.shape)
+        return _smoothed(energy(*past, part)) + _smoothed(energy(*future, weight - part))
+
+    def _ratio(self, k: int, wanted: np.ndarray, has: np.ndarray) -> np.ndarray:
         floor = _F(LEAST_VARIANCE) * self.counts[k]
-        return np.clip(np.sqrt((wanted + floor) / (has + floor)), least, MOST_GAIN).astype(np.float32)
+        return np.sqrt((wanted + floor) / (has + floor)).astype(np.float32)
+
+    def _evened(self, k: int, gain: np.ndarray, wanted: np.ndarray, has: np.ndarray) -> np.float32:
+        """What a band's gains are scaled by, so that what limits them here and there does not change the whole."""
+        floor = LEAST_VARIANCE * self.counts[k].sum(dtype=np.float64)
+        shown = (gain * gain * has).sum(dtype=np.float64)
+        return _F(np.clip(np.sqrt((wanted.sum(dtype=np.float64) + floor) / (shown + floor)), *EVENING))
 
     def _changed(
         self, levels: list[tuple[np.ndarray, np.ndarray]], gains: list[np.ndarray], start: int
