@@ -7,11 +7,12 @@ threads of their own. Buffers are used again and again, so memory does not grow 
 
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def bake(
             todo.append(number)
     # Seconds for a large plate: beside the frames, once somebody has one to look at.
     with ThreadPoolExecutor(1, thread_name_prefix="loopcore-motion") as beside:
-        saving = beside.submit(lambda: underway.wait() and _save_motion(loop.motion, folder / "motion.exr"))
+        saving = beside.submit(_save_motion, loop.motion, folder / "motion.exr", underway)
         try:
             _write_all(loop, recipe, pattern, todo, report, tell, cancelled)
         finally:
@@ -143,7 +144,8 @@ def _make(folder: Path) -> None:
         raise SequenceError(f"cannot make folder '{folder}': {error.strerror or error}") from error
 
 
-def _save_motion(motion: MotionField, path: Path) -> None:
+def _save_motion(motion: MotionField, path: Path, underway: threading.Event) -> None:
+    underway.wait()
     if not _holds(path, motion):
         motion.save(path)
 
@@ -177,66 +179,85 @@ def _write_all(
     loop: Loop, recipe: Recipe, pattern: FramePattern, todo: list[int], report: Report,
     tell: Callable[[Path | None], None], cancelled: Callable[[], bool],
 ) -> None:
-    writers = max(1, min(MOST_WRITERS, thread_count() // 2, len(todo)))
-    half = recipe.depth == "half"
-    free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
-    made = 0
-    stop = threading.Event()
-
-    def fill(number: int, canvas: np.ndarray, temporary: Path) -> None:
-        try:
-            write_frame(temporary, canvas, loop.plate, recipe, recipe.time(number))
-        except SequenceError as error:
-            # Nobody knows the hidden file by its name.
-            raise SequenceError(str(error).replace(str(temporary), str(pattern.path(number)))) from error
-
-    def write(number: int, canvas: np.ndarray) -> Path:
-        try:
-            if stop.is_set():
-                raise SequenceError(_NOT_MADE)
-            path = pattern.path(number)
-            write_atomically(path, lambda temporary: fill(number, canvas, temporary))
-            return path
-        except BaseException:
-            stop.set()
-            raise
-        finally:
-            free.put(canvas)
-
-    pending: dict[Future[Path], int] = {}
-
-    def collect(block: bool) -> None:
-        if pending and block:
-            wait(pending, return_when=FIRST_COMPLETED)
-        for future in [f for f in pending if f.done()]:
-            number = pending.pop(future)
-            try:
-                path = future.result()
-            except LoopcoreError as error:
-                report.failed[number] = str(error)
-                continue
-            report.written.append(number)
-            tell(path)
-
-    with ThreadPoolExecutor(writers, thread_name_prefix="loopcore-write") as pool:
-        try:
-            for number in todo:
-                if stop.is_set() or cancelled():
-                    break
-                if made < writers + 1:
-                    canvas, made = loop.canvas(np.float16 if half else np.float32), made + 1
-                else:
-                    # One buffer is always on its way back: its writer puts it there whatever happens.
-                    canvas = free.get()
-                loop.render(recipe.time(number), canvas)
-                pending[pool.submit(write, number, canvas)] = number
-                collect(block=False)
-            while pending:
-                collect(block=True)
-        except BaseException:
-            stop.set()  # What waits to be written is not begun any more.
-            raise
+    with _Writers(loop, recipe, pattern, len(todo)) as writers:
+        for number in todo:
+            if writers.stop.is_set() or cancelled():
+                break
+            canvas = writers.canvas()
+            loop.render(recipe.time(number), canvas)
+            writers.submit(number, canvas)
+            _collect(writers.finished(wait_for_one=False), report, tell)
+        while writers.pending:
+            _collect(writers.finished(wait_for_one=True), report, tell)
     if report.failed:
         for number in set(todo).difference(report.written, report.failed):
             report.failed[number] = _NOT_MADE
     report.cancelled = cancelled() and len(report.written) + len(report.failed) < len(todo)
+
+
+def _collect(
+    finished: Iterator[tuple[int, Future[Path]]], report: Report, tell: Callable[[Path | None], None]
+) -> None:
+    for number, future in finished:
+        try:
+            path = future.result()
+        except LoopcoreError as error:
+            report.failed[number] = str(error)
+            continue
+        report.written.append(number)
+        tell(path)
+
+
+class _Writers:
+    """Threads that write frames while others are computed, and the few canvases that go round between them.
+
+    Once a frame has failed, or the block is left by an exception, what waits to be written is not begun any more.
+    """
+
+    def __init__(self, loop: Loop, recipe: Recipe, pattern: FramePattern, frames: int) -> None:
+        self.loop, self.recipe, self.pattern = loop, recipe, pattern
+        self.stop = threading.Event()
+        self.pending: dict[Future[Path], int] = {}
+        threads = max(1, min(MOST_WRITERS, thread_count() // 2, frames))
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loopcore-write")
+        self._free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+        self._unmade = threads + 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is not None:
+            self.stop.set()
+        self._pool.shutdown()
+
+    def canvas(self) -> np.ndarray:
+        """A canvas to render into; waits for one to be written where all are on their way."""
+        if self._unmade:
+            self._unmade -= 1
+            return self.loop.canvas(np.float16 if self.recipe.depth == "half" else np.float32)
+        return self._free.get()
+
+    def submit(self, number: int, canvas: np.ndarray) -> None:
+        """Have a frame written; its canvas is free again afterwards, whatever happens."""
+        self.pending[self._pool.submit(self._write, number, canvas)] = number
+
+    def finished(self, wait_for_one: bool) -> Iterator[tuple[int, Future[Path]]]:
+        """The frames that are done, or failed, since the last call."""
+        if wait_for_one:
+            wait(self.pending, return_when=FIRST_COMPLETED)
+        for future in [f for f in self.pending if f.done()]:
+            yield self.pending.pop(future), future
+
+    def _write(self, number: int, canvas: np.ndarray) -> Path:
+        try:
+            if self.stop.is_set():
+                raise SequenceError(_NOT_MADE)
+            path, time = self.pattern.path(number), self.recipe.time(number)
+            write_atomically(path, lambda hidden: write_frame(hidden, canvas, self.loop.plate, self.recipe, time))
+            return path
+        except BaseException:
+            self.stop.set()
+            raise
+        finally:
+            self._free.put(canvas)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from loopcore.errors import SequenceError
+from loopcore.errors import LoopcoreError, SequenceError
 
 MAX_FRAMES = 1_000_000
 MAX_FRAME_NUMBER = 999_999_999
@@ -271,7 +271,8 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
 
     Raises:
         SequenceError: the folder is missing or unwritable, the disk is full, ``path`` is a folder or stays
-            open in another program. Other exceptions of ``write`` pass through.
+            open in another program. Other exceptions of ``write`` pass through, Loopcore's own with ``path`` for the
+            temporary's name.
     """
     path = Path(path)
     with _temporary_beside(path) as temporary:
@@ -281,6 +282,11 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
             _replace(temporary, path)
         except OSError as error:
             raise SequenceError(f"cannot write '{path}': {_reason(error, temporary, path)}") from error
+        except LoopcoreError as error:
+            if str(temporary) not in str(error):
+                raise
+            # Nobody knows the hidden file by its name.
+            raise type(error)(str(error).replace(str(temporary), str(path))) from error
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 """Frame ranges, file patterns and atomic writes."""
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -307,6 +308,14 @@ def test_failed_write_keeps_the_old_file_and_no_temporary(tmp_path: Path, error:
     assert caught.value is error
     assert target.read_bytes() == b"old"
     assert names_in(tmp_path) == ["a.exr"]
+
+
+def test_what_a_write_says_of_the_temporary_is_said_of_the_file(tmp_path: Path) -> None:
+    def write(temporary: Path) -> None:
+        raise SequenceError(f"cannot write '{temporary}': no room")
+
+    with pytest.raises(SequenceError, match=re.escape(f"cannot write '{tmp_path / 'a.exr'}': no room")):
+        write_atomically(tmp_path / "a.exr", write)
 
 
 def write_a(temporary: Path) -> None:

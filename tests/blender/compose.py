@@ -26,6 +26,9 @@ def main():
         if job["kind"] == "vector":
             vector_pass(scene, path, *job["pixels"])
             continue
+        if job["kind"] == "script":
+            scripted(path, job)
+            continue
         tree = group.compositor_tree(scene)
         tree.nodes.clear()
         group.show(tree, SHOWN[job["kind"]](tree, job))
@@ -55,6 +58,24 @@ def save_as(scene, path, kind):
 def rebuilt(tree, job):
     """The loop, by the group that the examples hold."""
     return group.add_loop(tree, job["still"], job["maps"], job["first"], job["frames"])
+
+
+def scripted(path, job):
+    """The scene that the example sets up as a script, from relative paths: saved, opened again and rendered."""
+    os.chdir(job["folder"])
+    arguments = [Path(job["still"]).name, Path(job["maps"]).name, str(job["first"]), str(job["frames"])]
+    sys.argv = ["blender", "-b", "-P", group.__file__, "--", *arguments]
+    group.main()
+    os.chdir("/")
+    bpy.ops.wm.open_mainfile(filepath=f"{job['maps']}_loop.blend")
+    scene = bpy.context.scene
+    assert (scene.frame_start, scene.frame_end) == (1, job["frames"])
+    if hasattr(scene.render, "compositor_device"):
+        scene.render.compositor_device = "CPU"
+    scene.view_settings.view_transform = "Raw"
+    scene.frame_set(job["frame"])
+    save_as(scene, path, "OPEN_EXR")
+    bpy.ops.render.render(write_still=True)
 
 
 def mapped(tree, job):
