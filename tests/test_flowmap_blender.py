@@ -81,6 +81,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("motion", "motion_blender"):
         jobs[f"vector_of_{name}"] = {"kind": "layer", "map": str(folder / f"{name}.exr"), "layer": "Vector"}
     jobs = {name: {**job, "size": size} for name, job in jobs.items()}
+    jobs["scripted"] = {**loop, "kind": "script", "folder": str(folder), "frame": 4}
     jobs["rendered"] = {"kind": "vector", "size": (64, 48), "pixels": (3, 2)}
     (folder / "jobs.json").write_text(json.dumps(jobs), "utf-8")
     return folder
@@ -130,6 +131,11 @@ def test_the_group_rebuilds_the_loop(files: Path, blender: str, t: int) -> None:
         assert psnr(made, sum(moment.shares[..., k : k + 1] * seen[k] for k in range(3))) > 75
     still = motion().mask == 0
     assert np.abs(made - texture())[still].max() < 1e-5
+
+
+def test_the_script_sets_a_scene_up_that_still_works_when_opened_again(files: Path, blender: str) -> None:
+    made = picture(files / f"scripted.{blender}.exr")
+    assert np.array_equal(made, picture(files / f"frame3.{blender}.exr"))
 
 
 def off_by(made: np.ndarray, dot: str, shift: np.ndarray) -> float:

@@ -11,6 +11,7 @@ where FOLDER holds motion_stmap_past.1001.exr, motion_stmap_future.1001.exr, mot
     frame = red(weights) * still seen through past + green * still seen through future + blue * still
 """
 
+import os
 import sys
 
 import bpy
@@ -129,6 +130,8 @@ def main():
         build_group()
         return
     still, maps, first, frames = sys.argv[sys.argv.index("--") + 1 :]
+    # The .blend will be opened from elsewhere.
+    still, maps = os.path.abspath(still), os.path.abspath(maps)
     scene = bpy.context.scene
     tree = compositor_tree(scene)
     tree.nodes.clear()
