@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `loopcore animate`, `predict`, `flow`, `check`, `preview`, `info`.
+"""The command line: `loopcore animate`, `predict`, `flow`, `check`, `preview`, `info`, `worker`.
 
 Exit codes: 0 done, 1 some frames failed or a check did not pass, 2 usage or bad input, 130 and 143 interrupted.
 """
@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     _check_options(commands.add_parser("check", help="measure a finished loop; exit code 1 if it fails"))
     _preview_options(commands.add_parser("preview", help="a film or a contact sheet of finished frames"))
     _info_options(commands.add_parser("info", help="what is installed, and which device would be used"))
+    worker = commands.add_parser("worker", help="JSON-RPC on stdin and stdout, for other programs such as Blender")
+    worker.set_defaults(run=_worker)
     return parser
 
 
@@ -364,6 +366,12 @@ def _info(arguments: argparse.Namespace, stop: object) -> int:
         for name, value in facts.items():
             print(f"{name:<14}{value}")
     return DONE
+
+
+def _worker(arguments: argparse.Namespace, stop: object) -> int:
+    from .worker import serve
+
+    return serve()
 
 
 if __name__ == "__main__":

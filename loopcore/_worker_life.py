@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a worker keeps its protocol's pipes to itself, and does not outlive whoever holds their other end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from typing import BinaryIO
+
+# The worker notices by itself at once; the guard is for one that is busy inside a library that lets no thread run.
+_GUARD_GRACE_S = 0.6
+
+
+def take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Return what requests are read from and answers written to; nothing else can reach these two any more.
+
+    Whatever anything prints, Python or a library's C code, goes to stderr; whoever reads stdin finds it empty.
+    Neither pipe is inherited by child processes.
+    """
+    sys.stdout.flush()
+    requests, answers = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb", buffering=0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    sys.stdin, sys.stdout = open(0, encoding="utf-8", closefd=False), sys.stderr
+    return requests, answers
+
+
+def leave_control_keys_to_the_parent() -> None:
+    """Ctrl-C in the parent's terminal is the parent's: it tells us what to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def start_guard(requests: BinaryIO) -> None:
+    """Fork a small process that kills this one soon after the other end of `requests` has closed.
+
+    Only where there is fork, and before any thread was started; on Windows the parent's job object does the same.
+    """
+    if not hasattr(os, "fork") or threading.active_count() > 1:
+        return
+    ours, theirs = os.pipe()
+    worker = os.getpid()
+    if os.fork():
+        os.close(ours)  # `theirs` stays open as long as this process lives, and is inherited by no child.
+        return
+    # Nothing below may raise: this is a copy of the worker, and must never go on as one.
+    with contextlib.suppress(BaseException):
+        os.close(theirs)
+        for standard in (1, 2):  # A pipe held here would look like a living worker to whoever reads it.
+            os.dup2(0, standard)
+        keep = {0, 1, 2, ours, requests.fileno()}
+        for descriptor in range(3, 64):
+            if descriptor not in keep:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        _guard(worker, requests.fileno(), ours)
+    os._exit(0)
+
+
+def _guard(worker: int, requests: int, life: int) -> None:
+    """Return when the worker is gone; kill it when the other end of its requests has been gone for a while."""
+    import select
+
+    watch = select.poll()
+    for descriptor in (requests, life):
+        watch.register(descriptor, 0)  # Not the data: only hang-ups, which are always told.
+    if any(descriptor == life for descriptor, _ in watch.poll()):
+        return
+    watch.unregister(requests)
+    if not watch.poll(_GUARD_GRACE_S * 1000):
+        os.kill(worker, signal.SIGKILL)
