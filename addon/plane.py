@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the picture that an object shows, through its material whatever its shape; say why when there is none.
+
+From the material's output upstream: through shaders, mixes, node groups. A picture that comes in as colour counts for
+more than one that is somebody's alpha or roughness. A plane that plays a loop, or previews one live, is still seen
+as the plane with its still.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from .plane_map import PlaneError, PlaneMap
+
+__all__ = ["PlaneError", "PlaneImage", "PlaneMap", "find_plane_image", "image_file"]
+
+# On the image of a loop: the still that it was made from (a pointer, so that the still stays in the file).
+STILL = "loopcore_still"
+# On the group node of a live preview: the name of the image texture that it stands in for.
+LIVE = "loopcore_live"
+
+_REFUSED = {
+    "MOVIE": "is a movie: a loop is made from a still, so load one frame of it as an image",
+    "TILED": "is a UDIM of tiles: a loop is made from one picture, so load one tile as an image",
+    "VIEWER": "is a render result or viewer: save it, and use the saved file",
+}
+
+
+@dataclass(frozen=True)
+class PlaneImage:
+    """The picture of a plane. `path` is None while it lives in the .blend only: see image_file."""
+
+    object: bpy.types.Object
+    material: bpy.types.Material
+    slot: int
+    node: bpy.types.Node
+    group_nodes: tuple[bpy.types.Node, ...]  # the groups around the node, outermost first
+    image: bpy.types.Image  # the still, also while a loop plays
+    path: Path | None
+    playing: bpy.types.Image | None  # the loop, while one plays
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return tuple(self.image.size)
+
+    @property
+    def colorspace_name(self) -> str:
+        """Blender's name for the colour space of the still."""
+        return self.image.colorspace_settings.name
+
+    @property
+    def tree(self) -> bpy.types.NodeTree:
+        """The node tree that holds the image texture."""
+        return self.node.id_data
+
+
+def find_plane_image(obj: bpy.types.Object | None) -> PlaneImage:
+    """The picture that `obj` shows.
+
+    Raises:
+        PlaneError: there is none that could be animated; the message says why, and what to do.
+    """
+    if obj is None:
+        raise PlaneError("No object is selected: select an image plane")
+    if obj.type == "EMPTY" and obj.empty_display_type == "IMAGE":
+        raise PlaneError(f'"{obj.name}" is a reference image: convert it to a mesh plane (Object > Convert)')
+    if obj.type != "MESH":
+        raise PlaneError(f'"{obj.name}" is no mesh: select an image plane')
+    slots = [i for i, slot in enumerate(obj.material_slots) if slot.material]
+    if not slots:
+        raise PlaneError(f'"{obj.name}" has no material: give it one with an Image Texture')
+    slots.sort(key=lambda i: i != obj.active_material_index)
+    reasons = []
+    for index in slots:
+        try:
+            return _in_material(obj, index)
+        except PlaneError as reason:
+            reasons.append(reason)
+    raise reasons[0]
+
+
+def _in_material(obj, index):
+    material = obj.material_slots[index].material
+    tree = material.node_tree
+    if tree is None or not (bpy.app.version >= (5, 0, 0) or material.use_nodes):
+        raise PlaneError(f'The material "{material.name}" uses no nodes: it needs an Image Texture')
+    engine = bpy.context.scene.render.engine if bpy.context.scene else "CYCLES"
+    output = tree.get_output_node("CYCLES" if engine == "CYCLES" else "EEVEE") or tree.get_output_node("ALL")
+    if output is None:
+        raise PlaneError(f'The material "{material.name}" has no Material Output')
+    found = _Walk().start(output.inputs["Surface"])
+    if not found:
+        raise PlaneError(f'No image is connected to the surface of the material "{material.name}"')
+    node, stack = _best(found, tree)
+    playing = node.image if node.image.get(STILL) else None
+    image = node.image[STILL] if playing else node.image
+    return PlaneImage(obj, material, index, node, stack, image, _usable(image, node), playing)
+
+
+def _best(found, tree):
+    """The node to take of [(rank, node, stack)]: the best rank, then the active node, then the largest picture."""
+    filled = [item for item in found if item[1].image is not None]
+    if not filled:
+        raise PlaneError(f'The image texture "{found[0][1].name}" has no image: open one')
+    rank = min(item[0] for item in filled)
+    same = [item for item in filled if item[0] == rank]
+    active = tree.nodes.active
+    same.sort(key=lambda item: (item[1] != active, -item[1].image.size[0] * item[1].image.size[1]))
+    return same[0][1], same[0][2]
+
+
+def _usable(image, node):
+    """The file of an image that can be animated, None when it is in the .blend only."""
+    if node.projection != "FLAT":
+        raise PlaneError(f'The image texture "{node.name}" is projected as a {node.projection.lower()}: set it to Flat')
+    if image.source in _REFUSED:
+        raise PlaneError(f'"{image.name}" {_REFUSED[image.source]}')
+    if image.source == "SEQUENCE":
+        raise PlaneError(f'"{image.name}" plays an image sequence already: load one frame of it as a single image')
+    if image.source == "GENERATED" or image.is_dirty or image.packed_file:
+        path = None
+    else:
+        path = Path(bpy.path.abspath(image.filepath, library=image.library))
+        if not image.filepath or not path.is_file():
+            raise PlaneError(f'The file of "{image.name}" is not there: {path}. Find it with File > External Data')
+        path = path.resolve()
+    if not all(image.size):
+        raise PlaneError(f'"{image.name}" cannot be read as a picture')
+    return path
+
+
+class _Walk:
+    """Upstream through a node tree, collecting image textures as (rank, node, groups around it)."""
+
+    def __init__(self):
+        self.found, self.seen = [], set()
+
+    def start(self, socket):
+        self._into(socket, (), 0)
+        return self.found
+
+    def _into(self, socket, stack, rank):
+        for link in socket.links:
+            if not link.is_muted and link.is_valid:
+                self._at(link.from_node, link.from_socket, stack, rank)
+
+    def _at(self, node, output, stack, rank):
+        key = (tuple(n.name for n in stack), node.name, output.identifier, rank)
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        if node.type == "GROUP" and node.get(LIVE, "") in node.id_data.nodes:
+            node = node.id_data.nodes[node[LIVE]]
+        if node.type == "TEX_IMAGE":
+            if not node.mute:
+                self.found.append((rank, node, stack))
+        elif node.type == "GROUP":
+            self._into_group(node, output, stack, rank)
+        elif node.type == "GROUP_INPUT":
+            if stack:
+                self._into(_by_identifier(stack[-1].inputs, output), stack[:-1], rank)
+        else:
+            for socket in node.inputs:
+                self._into(socket, stack, rank + (node.type != "REROUTE" and not _is_colour(socket)))
+
+    def _into_group(self, node, output, stack, rank):
+        if node.node_tree is None:
+            return
+        ends = [n for n in node.node_tree.nodes if n.type == "GROUP_OUTPUT" and n.is_active_output]
+        for end in ends:
+            socket = _by_identifier(end.inputs, output)
+            if socket is not None:
+                self._into(socket, (*stack, node), rank)
+
+
+def _by_identifier(sockets, wanted):
+    return next((s for s in sockets if s.identifier == wanted.identifier), None)
+
+
+def _is_colour(socket):
+    """What the surface's colour comes through, as against its alpha, roughness, tints, normals."""
+    return socket.type == "SHADER" or (socket.type == "RGBA" and "Tint" not in socket.name)
+
+
+def image_file(plane: PlaneImage, folder: str | Path) -> Path:
+    """The still as a file; what lives in the .blend only (packed, painted on, generated) is written to `folder`.
+
+    A packed file comes out byte for byte. Painted and generated pictures become PNG (8 bits, as displayed) or, from
+    float images, EXR (scene-linear, alpha premultiplied).
+
+    Raises:
+        PlaneError: the file cannot be written.
+    """
+    if plane.path is not None:
+        return plane.path
+    image, folder = plane.image, Path(folder)
+    stem = bpy.path.clean_name(Path(image.name).stem) or "still"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if image.packed_file and not image.is_dirty:
+            name = Path(bpy.path.basename(image.filepath_from_user()) or image.name)
+            suffix = name.suffix or {"OPEN_EXR": ".exr", "JPEG": ".jpg"}.get(image.file_format, ".png")
+            path = folder / f"{stem}{suffix.lower()}"
+            path.write_bytes(image.packed_file.data)
+        else:
+            path = folder / f"{stem}.{'exr' if image.is_float else 'png'}"
+            _save_pixels(image, path)
+    except (OSError, RuntimeError) as error:
+        raise PlaneError(f'"{image.name}" cannot be written to {folder}: {error}') from None
+    return path.resolve()
+
+
+def _save_pixels(image, path):
+    """Pixels as they are in memory, by way of an image of their own: saving the image itself would change it."""
+    width, height = image.size
+    pixels = np.empty(width * height * image.channels, np.float32)
+    image.pixels.foreach_get(pixels)
+    full = np.ones((width * height, 4), np.float32)
+    part = pixels.reshape(-1, image.channels)
+    full[:, : image.channels] = part
+    if image.channels < 3:
+        full[:, 1:3] = part[:, :1]
+    # As data: 4.2 and 5.0 would write sRGB-encoded values into an EXR otherwise.
+    copy = bpy.data.images.new("Loopcore still", width, height, alpha=True, float_buffer=image.is_float, is_data=True)
+    try:
+        copy.pixels.foreach_set(full.reshape(-1))
+        copy.file_format = "OPEN_EXR" if image.is_float else "PNG"
+        copy.save(filepath=str(path))
+    finally:
+        bpy.data.images.remove(copy)
+    if not path.is_file():
+        raise OSError("Blender wrote no file")

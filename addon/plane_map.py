@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From pixels of the picture to points on the plane that shows it, and back.
+
+Renderers interpolate UVs over triangles, and so does this: whatever the mesh (cropped, flipped, rotated, subdivided,
+bent), a pixel is found where it is seen.
+
+Convention: pixels as everywhere in Loopcore, x right, y down, (0, 0) in the middle of the upper left pixel. UVs have
+their origin in the lower left corner of the picture, v up.
+"""
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+
+class PlaneError(RuntimeError):
+    """Something about the plane keeps it from being animated; the message is for people."""
+
+
+class PlaneMap:
+    """Where each pixel of a plane's picture is in space.
+
+    corners: (T, 3, 3) triangles in the object's own space; pixels: (T, 3, 2) the same triangles in pixels.
+    """
+
+    def __init__(self, corners, pixels, matrix):
+        self.corners = np.asarray(corners, float)
+        self.pixels = np.asarray(pixels, float)
+        self.matrix = Matrix(matrix)
+
+    @classmethod
+    def of(cls, plane):
+        """The map of a PlaneImage as it stands at the current frame.
+
+        Raises:
+            PlaneError: the mesh has no UVs, or the texture's coordinates are not the mesh's UVs.
+        """
+        layer, chain = texture_coordinates(plane.node, plane.group_nodes)
+        corners, uvs = _triangles(plane.object, layer, plane.slot)
+        uvs = _mapped(uvs, chain)
+        if plane.node.extension == "REPEAT":
+            uvs = uvs - np.floor(uvs.reshape(-1, 2).mean(axis=0))
+        width, height = plane.size
+        pixels = np.stack([uvs[..., 0] * width - 0.5, (1 - uvs[..., 1]) * height - 0.5], axis=-1)
+        sides = pixels[:, 1:] - pixels[:, :1]
+        wide = np.abs(np.linalg.det(sides)) > 1e-9
+        if not wide.any():
+            raise PlaneError(f'The UVs of "{plane.object.name}" show no area of the picture: unwrap the plane')
+        return cls(corners[wide], pixels[wide], plane.object.matrix_world)
+
+    @property
+    def pixel_area(self):
+        """The area of one pixel on the plane, in the object's own units squared; the median over the mesh."""
+        own = self.corners[:, 1:] - self.corners[:, :1]
+        areas = np.linalg.norm(np.cross(own[:, 0], own[:, 1]), axis=-1)
+        shown = np.abs(np.linalg.det(self.pixels[:, 1:] - self.pixels[:, :1]))
+        return float(np.median(areas / shown))
+
+    def pixel_of(self, world):
+        """(x, y) of the pixel that is seen at a point in world space; points off the plane are dropped onto it."""
+        return tuple(self.pixels_of([world])[0])
+
+    def pixels_of(self, worlds):
+        """(n, 2) pixels for (n, 3) points in world space."""
+        inverse = np.array(self.matrix.inverted_safe())
+        return self.pixels_of_local(np.atleast_2d(np.asarray(worlds, float)) @ inverse[:3, :3].T + inverse[:3, 3])
+
+    def pixels_of_local(self, points):
+        """(n, 2) pixels for (n, 3) points in the object's own space."""
+        weights, chosen = _barycentric(np.atleast_2d(np.asarray(points, float)), self.corners)
+        return np.einsum("nk,nkd->nd", weights, self.pixels[chosen])
+
+    def world_of(self, x, y):
+        """(x, y, z) in world space of a pixel; pixels beyond the plane's edge lie in its continuation."""
+        return tuple(self.worlds_of([(x, y)])[0])
+
+    def worlds_of(self, pixels):
+        """(n, 3) points in world space for (n, 2) pixels."""
+        matrix = np.array(self.matrix)
+        return self.locals_of(pixels) @ matrix[:3, :3].T + matrix[:3, 3]
+
+    def locals_of(self, pixels):
+        """(n, 3) points in the object's own space for (n, 2) pixels."""
+        weights, chosen = _barycentric(np.atleast_2d(np.asarray(pixels, float)), self.pixels)
+        return np.einsum("nk,nkd->nd", weights, self.corners[chosen])
+
+
+def _barycentric(points, triangles):
+    """Weights (n, 3) of each point in the triangle that it lies in, or is nearest to, and that triangle's index."""
+    origin, sides = triangles[:, 0], triangles[:, 1:] - triangles[:, :1]
+    # Least squares: exact in 2D; in 3D the point is projected onto the triangle's plane.
+    inverse = np.linalg.pinv(np.swapaxes(sides, 1, 2))
+    weights, chosen = np.empty((len(points), 3)), np.empty(len(points), int)
+    scale = np.abs(sides).max() or 1.0
+    step = max(1, 1_000_000 // len(triangles))
+    for start in range(0, len(points), step):
+        offset = points[start : start + step, None] - origin[None]
+        two = np.einsum("tkd,ntd->ntk", inverse, offset)
+        three = np.concatenate([1 - two.sum(axis=-1, keepdims=True), two], axis=-1)
+        lift = np.linalg.norm(offset - np.einsum("ntk,tkd->ntd", two, sides), axis=-1) / scale
+        # Outside the triangle, and off its plane: the sum of both is what we want least of.
+        badness = np.maximum(-three.min(axis=-1), 0) + lift
+        best = badness.argmin(axis=1)
+        weights[start : start + step] = three[np.arange(len(best)), best]
+        chosen[start : start + step] = best
+    return weights, chosen
+
+
+def _triangles(obj, layer, slot):
+    """Corners (T, 3, 3) in the object's own space, and their UVs (T, 3, 2), of the faces that show the material."""
+    if obj.mode == "EDIT":
+        obj.update_from_editmode()
+    evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()) if obj.modifiers else obj
+    mesh = evaluated.to_mesh()
+    try:
+        if not mesh.uv_layers:
+            raise PlaneError(f'"{obj.name}" has no UV map: unwrap it, so that each point has its place in the picture')
+        uv_layer = mesh.uv_layers.get(layer) if layer else next(u for u in mesh.uv_layers if u.active_render)
+        if uv_layer is None:
+            raise PlaneError(f'The material of "{obj.name}" asks for the UV map "{layer}", which the mesh has not')
+        mesh.calc_loop_triangles()
+        count = len(mesh.loop_triangles)
+        vertices, loops = np.empty(count * 3, np.int32), np.empty(count * 3, np.int32)
+        faces, materials = np.empty(count, np.int32), np.empty(len(mesh.polygons), np.int32)
+        mesh.loop_triangles.foreach_get("vertices", vertices)
+        mesh.loop_triangles.foreach_get("loops", loops)
+        mesh.loop_triangles.foreach_get("polygon_index", faces)
+        mesh.polygons.foreach_get("material_index", materials)
+        places = np.empty(len(mesh.vertices) * 3, np.float32)
+        mesh.vertices.foreach_get("co", places)
+        uvs = np.empty(len(mesh.loops) * 2, np.float32)
+        uv_layer.uv.foreach_get("vector", uvs)
+    finally:
+        evaluated.to_mesh_clear()
+    last = max(len(obj.material_slots) - 1, 0)
+    shown = np.minimum(materials[faces], last) == slot
+    if not shown.any():
+        raise PlaneError(f'No face of "{obj.name}" shows the material: assign it to the plane\'s face')
+    corners = places.reshape(-1, 3)[vertices.reshape(-1, 3)]
+    return corners[shown].astype(float), uvs.reshape(-1, 2)[loops.reshape(-1, 3)][shown].astype(float)
+
+
+def texture_coordinates(node, group_nodes):
+    """What the texture's Vector comes from: the name of a UV map ("" is the one to render), and Mapping nodes after it.
+
+    Raises:
+        PlaneError: it comes from something else than UVs.
+    """
+    chain, stack = [], list(group_nodes)
+    socket = node.inputs["Vector"]
+    while True:
+        link = next((link for link in socket.links if not link.is_muted), None)
+        if link is None:
+            if socket.node == node or socket.node.type == "REROUTE":
+                return "", chain
+            raise PlaneError(f'The coordinates of the picture are not UVs ("{socket.node.name}" has no input)')
+        source = link.from_node
+        if source.type == "UVMAP" and not source.from_instancer:
+            return source.uv_map, chain
+        if source.type == "TEX_COORD" and link.from_socket.identifier == "UV" and not source.from_instancer:
+            return "", chain
+        if source.type == "MAPPING" and not any(s.is_linked for s in source.inputs[1:]):
+            if not source.mute:
+                chain.append(source)
+            socket = source.inputs["Vector"]
+        elif source.type == "REROUTE":
+            socket = source.inputs[0]
+        elif source.type == "GROUP_INPUT" and stack:
+            outer, wanted = stack.pop(), link.from_socket.identifier
+            socket = next(s for s in outer.inputs if s.identifier == wanted)
+            if not socket.is_linked:
+                return "", chain
+        else:
+            raise PlaneError(
+                f'The picture is placed by "{source.name}" ({link.from_socket.name}), not by UVs: '
+                "connect a UV Map node to the image texture"
+            )
+
+
+def _mapped(uvs, chain):
+    """UVs as the Mapping nodes leave them; the nearest to the texture is first in `chain`."""
+    points = np.concatenate([uvs, np.zeros((*uvs.shape[:2], 1))], axis=-1)
+    for node in reversed(chain):
+        value = {s.name: np.array(s.default_value) for s in node.inputs if s.name in ("Location", "Scale")}
+        turn = np.array(node.inputs["Rotation"].default_value.to_matrix())
+        place, scale = value.get("Location", np.zeros(3)), value["Scale"]
+        if node.vector_type == "TEXTURE":
+            points = ((points - place) @ turn) / np.where(scale == 0, 1, scale)
+        elif node.vector_type == "NORMAL":
+            raise PlaneError(f'The Mapping node "{node.name}" is of type Normal: set it to Point or Texture')
+        else:
+            points = (points * scale) @ turn.T + (0 if node.vector_type == "VECTOR" else place)
+    return points[..., :2]
