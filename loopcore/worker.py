@@ -142,6 +142,9 @@ def _answer(task: Task) -> dict[str, Any]:
         return _error(INVALID_PARAMS, str(error))
     except LoopcoreError as error:
         return _error(USER_ERROR, str(error))
+    except ModuleNotFoundError as error:
+        traceback.print_exc()
+        return _error(USER_ERROR, f"'{sys.executable}' lacks the package {error.name!r}, which this needs: install it")
     except MemoryError:
         return _error(USER_ERROR, "not enough memory for a plate of this size: use a smaller one")
     except Exception as error:

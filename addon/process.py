@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Child processes that end when Blender does, on POSIX and on Windows: what differs between the two is all in here.
+
+A child leads a group of its own, so that it and whatever it started are ended together, and Ctrl-C in Blender's
+terminal stays Blender's. On Windows the group is a job object, which the system ends with the last process that holds
+it; on POSIX the child has to notice that its stdin closed.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+_WINDOWS = os.name == "nt"
+_KILL_ON_JOB_CLOSE, _EXTENDED_LIMITS = 0x2000, 9
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's variables without those that bend another Python: Blender's own, a debugger's, a conda's."""
+    dropped = ("PYTHON", "LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    return {**clean, "PYTHONUTF8": "1", **(extra or {})}
+
+
+def environment_python(folder: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return folder / "Scripts" / "python.exe" if _WINDOWS else folder / "bin" / "python"
+
+
+class Child:
+    """A running child: its pipes, and the end of it and all its own.
+
+    Raises OSError when it cannot be started.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], stderr: IO[bytes] | int, cwd: Path | None = None
+    ) -> None:
+        options: dict = {"start_new_session": True}
+        if _WINDOWS:
+            options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+        self._process = subprocess.Popen(
+            list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=dict(env), cwd=cwd,
+            bufsize=0, **options,
+        )  # fmt: skip
+        self.pid = self._process.pid
+        self.stdin, self.stdout = self._process.stdin, self._process.stdout
+        self._job = _Job(int(self._process._handle)) if _WINDOWS else None
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self) -> int:
+        """Wait for its end; the exit code."""
+        return self._process.wait()
+
+    def kill(self) -> None:
+        """End it and everything it started, now."""
+        if self._job is not None:
+            self._job.end()
+        if self._process.poll() is not None:
+            return
+        try:
+            if _WINDOWS:
+                self._process.kill()
+            else:
+                os.killpg(self.pid, signal.SIGKILL)
+        except OSError:
+            pass  # It ended meanwhile.
+
+
+def ending(code: int) -> str:
+    """An exit code in words."""
+    if code < 0:
+        try:
+            return f"killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"killed by signal {-code}"
+    return f"exit code {code}" if code < 0x80000000 else f"exit code {code:#x}"
+
+
+class _Job:
+    """A Windows job object with one process in it, which takes its children in, too."""
+
+    def __init__(self, process: int) -> None:
+        self._kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        self._kernel.CreateJobObjectW.restype = ctypes.c_void_p
+        self._handle = ctypes.c_void_p(self._kernel.CreateJobObjectW(None, None))
+        limits = _ExtendedLimits()
+        limits.flags = _KILL_ON_JOB_CLOSE
+        size = ctypes.sizeof(limits)
+        self._kernel.SetInformationJobObject(self._handle, _EXTENDED_LIMITS, ctypes.byref(limits), size)
+        self._kernel.AssignProcessToJobObject(self._handle, ctypes.c_void_p(process))
+
+    def end(self) -> None:
+        self._kernel.TerminateJobObject(self._handle, 1)
+
+
+class _ExtendedLimits(ctypes.Structure):
+    """JOBOBJECT_EXTENDED_LIMIT_INFORMATION."""
+
+    _fields_ = [
+        ("times", ctypes.c_int64 * 2),
+        ("flags", ctypes.c_uint32),
+        ("working_set", ctypes.c_size_t * 2),
+        ("processes", ctypes.c_uint32),
+        ("affinity", ctypes.c_size_t),
+        ("priority", ctypes.c_uint32 * 2),
+        ("io", ctypes.c_uint64 * 6),
+        ("memory", ctypes.c_size_t * 4),
+    ]
