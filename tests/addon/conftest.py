@@ -59,8 +59,9 @@ class Blender:
         )  # fmt: skip
 
     def run(
-        self, script: Path, *arguments: object, env: Mapping[str, str] | None = None, timeout: float = 240, code: int = 0
-    ) -> Ran:
+        self, script: Path, *arguments: object, env: Mapping[str, str] | None = None, timeout: float = 240,
+        code: int = 0,
+    ) -> Ran:  # fmt: skip
         """Run `script` to its end; its last line that begins with ``RESULT: `` is JSON for us."""
         process = self.start(script, *arguments, env=env)
         try:
