@@ -37,8 +37,8 @@ MOST_GAIN = 1.8
 LEAST_GAIN = 0.5
 # Limits of what the gains of a whole band are scaled by.
 EVENING = (0.8, 1.25)
-# Levels from this one on, of periods of 16 pixels and more, have their gains settled in so many rounds.
-SETTLED_FROM = 2
+# Levels from this one on, of periods of 8 pixels and more, have their gains settled in so many rounds.
+SETTLED_FROM = 1
 SETTLING = 3
 # Below this variance (of tone) a block holds no detail worth a gain: a 16-bit picture's rounding.
 LEAST_VARIANCE = 1e-9
