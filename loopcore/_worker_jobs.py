@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import platform
 from collections.abc import Callable
@@ -12,20 +13,30 @@ import numpy as np
 
 from ._worker_bake import Animation, PlateSource, make_folder
 from ._worker_task import Cancelled, Invalid, Params, Task
+from .errors import EngineError
 
 if TYPE_CHECKING:
     pass
 
 def hello(task: Task) -> dict[str, Any]:
-    """Who answers: versions, and the device that would be used. torch is null where it is not installed."""
+    """{import_torch?} -> {version, python, torch, device}; torch is null where it is not installed.
+
+    import_torch: not only look for it, but load it, which takes seconds and finds a broken installation.
+    """
     from . import __version__
     from .transport._bands import thread_count
 
-    Params(task).finish()
+    params = Params(task)
+    load = params.take("import_torch", bool, False)
+    params.finish()
     try:
         torch = importlib.metadata.version("torch")
+        if load:
+            importlib.import_module("torch")
     except importlib.metadata.PackageNotFoundError:
         torch = None
+    except (ImportError, OSError) as error:
+        raise EngineError(f"torch {torch} is installed but cannot be loaded ({error}): install it again") from error
     return {
         "version": __version__, "python": platform.python_version(), "torch": torch,
         "device": f"cpu, {thread_count()} threads",
