@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Light files for the viewport, the full ones for the render.
+
+A shader cannot tell the viewport from the render, and would load both. Geometry nodes can: a modifier gives the plane,
+in the viewport only, a copy of its material whose image texture plays the light files. Renders, on a farm too, see
+nothing of it, and need no add-on. What is changed in the material later is seen in the viewport from the next bake on.
+"""
+
+from __future__ import annotations
+
+import bpy
+
+from .single_user import ORIGINAL, image_nodes, own_groups, playing_nodes, remove_unused, users_of
+
+# On the node group of the modifier: the material for the viewport.
+PROXY = "loopcore_proxy"
+NAME = "Loopcore Viewport"
+
+
+def add(obj: bpy.types.Object, slot: int, image: bpy.types.Image) -> None:
+    """Have the viewport show `image` (a sequence) wherever the slot's material plays its loop."""
+    material = obj.material_slots[slot].material
+    loops = {node.image for node in playing_nodes(material.node_tree)}
+    light = material.copy()
+    light.name = f"{material.name} viewport"
+    if ORIGINAL in light:
+        del light[ORIGINAL]
+    own_groups(light.node_tree, loops)
+    for node in list(image_nodes(light.node_tree, loops)):
+        node.image = image
+    modifier = obj.modifiers.new(NAME, "NODES")
+    modifier.node_group = _group(material, light)
+    modifier.show_expanded = False
+
+
+def remove(obj: bpy.types.Object) -> None:
+    """Have the viewport show what renders do."""
+    for modifier in list(_modifiers(obj)):
+        group = modifier.node_group
+        obj.modifiers.remove(modifier)
+        if not users_of(group):
+            light = group[PROXY]
+            bpy.data.node_groups.remove(group)
+            remove_unused(light)
+
+
+def image_of(obj: bpy.types.Object) -> bpy.types.Image | None:
+    """The light sequence that the viewport plays, if it does."""
+    lights = [modifier.node_group[PROXY] for modifier in _modifiers(obj)]
+    return next((node.image for light in lights for node in playing_nodes(light.node_tree)), None)
+
+
+def _modifiers(obj):
+    return (m for m in obj.modifiers if m.type == "NODES" and m.node_group and PROXY in m.node_group)
+
+
+def _group(material, light):
+    tree = bpy.data.node_groups.new(NAME, "GeometryNodeTree")
+    tree.is_modifier = True
+    tree[PROXY] = light
+    for direction in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
+    start, end = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
+    swap, choose = tree.nodes.new("GeometryNodeReplaceMaterial"), tree.nodes.new("GeometryNodeSwitch")
+    where = tree.nodes.new("GeometryNodeIsViewport")
+    choose.input_type = "GEOMETRY"
+    swap.inputs["Old"].default_value, swap.inputs["New"].default_value = material, light
+    places = {start: (-400, 0), swap: (-200, -150), where: (-200, 100), choose: (0, 0), end: (200, 0)}
+    for node, place in places.items():
+        node.location = place
+    tree.links.new(start.outputs["Geometry"], swap.inputs["Geometry"])
+    tree.links.new(where.outputs[0], choose.inputs["Switch"])
+    tree.links.new(start.outputs["Geometry"], choose.inputs["False"])
+    tree.links.new(swap.outputs["Geometry"], choose.inputs["True"])
+    tree.links.new(choose.outputs["Output"], end.inputs["Geometry"])
+    return tree
