@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operators that make hints: strokes, anchors, the mask."""
+
+import json
+
+import bpy
+from bpy.props import FloatProperty, StringProperty
+
+from .. import plane, strokes, tasks
+from .base import OnObject
+
+
+class LOOPCORE_OT_add_stroke(OnObject, bpy.types.Operator):
+    """Add a curve on the plane along which things flow, in its direction; then drag its points, or draw it anew"""
+
+    bl_idname, bl_label, bl_options = "loopcore.add_stroke", "Add Stroke", {"REGISTER", "UNDO"}
+
+    points: StringProperty(
+        name="Points", description="JSON list of [x, y] in pixels of the plate, y down; empty: across the middle",
+        options={"SKIP_SAVE", "HIDDEN"},
+    )  # fmt: skip
+    speed: FloatProperty(
+        name="Speed", description="Pixels of the plate a frame; 0: as the object's settings say", default=0.0, min=0.0,
+        soft_max=8.0, options={"SKIP_SAVE"},
+    )  # fmt: skip
+
+    def act(self, context, obj):
+        try:
+            points = [(float(x), float(y)) for x, y in json.loads(self.points)] if self.points else None
+        except (ValueError, TypeError):
+            raise tasks.Refused(f"points must be a JSON list of [x, y], not {self.points!r}") from None
+        speed = self.speed or obj.loopcore.stroke_speed
+        strokes.add_stroke(context, plane.find_plane_image(obj), points=points, speed=speed)
+
+
+class LOOPCORE_OT_add_anchor(OnObject, bpy.types.Operator):
+    """Add a point on the plane that stays still; then drag it to its place"""
+
+    bl_idname, bl_label, bl_options = "loopcore.add_anchor", "Add Anchor", {"REGISTER", "UNDO"}
+
+    def act(self, context, obj):
+        strokes.add_anchor(context, plane.find_plane_image(obj))
+
+
+class LOOPCORE_OT_paint_mask(OnObject, bpy.types.Operator):
+    """Paint where things may move, white on black, on the plane"""
+
+    bl_idname, bl_label, bl_options = "loopcore.paint_mask", "Paint Mask", {"REGISTER", "UNDO"}
+
+    def act(self, context, obj):
+        image = strokes.add_mask(plane.find_plane_image(obj))
+        if bpy.app.background:
+            return
+        context.view_layer.objects.active = obj
+        context.tool_settings.image_paint.mode = "IMAGE"
+        context.tool_settings.image_paint.canvas = image
+        bpy.ops.object.mode_set(mode="TEXTURE_PAINT")
+
+
+CLASSES = (LOOPCORE_OT_add_stroke, LOOPCORE_OT_add_anchor, LOOPCORE_OT_paint_mask)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one engine of this Blender, which lives as long as the add-on is enabled, and what the panel asks about it."""
+
+import bpy
+
+from . import preferences, tasks
+from .engine import Engine
+
+_engine: Engine | None = None
+
+
+def register():
+    if _opening not in bpy.app.handlers.load_pre:
+        bpy.app.handlers.load_pre.append(_opening)
+
+
+def unregister():
+    """End what runs: disabling an add-on does not cancel its operators."""
+    tasks.stop("Cancelled: the add-on was disabled")
+    if _opening in bpy.app.handlers.load_pre:
+        bpy.app.handlers.load_pre.remove(_opening)
+    stop()
+
+
+def stop():
+    """End the worker; the next task starts another."""
+    global _engine
+    engine, _engine = _engine, None
+    if engine is not None:
+        engine.stop()
+
+
+@bpy.app.handlers.persistent
+def _opening(*_arguments):
+    tasks.stop("Cancelled: another file was opened")
+
+
+def plane_of(obj):
+    """The plane that `obj` is about: itself, or, for a stroke or an anchor, the plane that it lies on."""
+    if obj is not None and obj.type in {"CURVE", "EMPTY"} and obj.parent is not None:
+        return obj.parent
+    return obj
+
+
+def engine() -> Engine:
+    """The engine, in the Python that the preferences name.
+
+    Raises Refused while there is no such Python.
+    """
+    global _engine
+    reason = missing()
+    if reason:
+        raise tasks.Refused(reason)
+    python, log, env = preferences.worker()
+    if _engine is None or _engine.python != python:
+        stop()
+        _engine = Engine(python, log, env=env)
+    return _engine
+
+
+def missing() -> str:
+    """Why nothing can be made yet; empty when all is there."""
+    return preferences.missing()

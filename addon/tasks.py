@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one task at a time that the worker does for Blender: its steps, its progress, its end.
+
+A task is a generator that yields a `Step` for the worker, is given the step's result, and returns the sentence that
+says what was done. Between two steps anything may have happened to the scene: generators keep a `Target`, never the
+object itself.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import bpy
+
+from .engine import Engine, EngineError, Job
+
+Work = Generator["Step", dict, str]
+PUMP_SECONDS = 0.1
+SHOWN_IN = {"VIEW_3D", "NODE_EDITOR", "PROPERTIES", "PREFERENCES"}
+
+# What runs now. Kept here and not in an RNA property, which would outlive the add-on.
+_current: "Task | None" = None
+
+
+class Refused(RuntimeError):
+    """Nothing was done, or not all; the message says why, and what to do."""
+
+
+class Cancelled(Refused):
+    """The user said stop."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing for the worker to do, with a word for people."""
+
+    title: str
+    method: str
+    params: dict
+
+
+class Target:
+    """An object that may be renamed or removed meanwhile."""
+
+    def __init__(self, obj):
+        self._uid, self.name = obj.session_uid, obj.name
+
+    def find(self):
+        """The object as it is now.
+
+        Raises Refused where it has gone.
+        """
+        for obj in bpy.data.objects:
+            if obj.session_uid == self._uid:
+                return obj
+        raise Refused(f"'{self.name}' was removed meanwhile")
+
+
+class Task:
+    """A generator of steps, and how far it is. `failed` is None until it has ended."""
+
+    def __init__(self, title: str, work: Work, engine: Engine, target: Target):
+        self.title, self.target = title, target
+        self.message, self.failed = "", None
+        self.code = 0
+        self._work, self._engine = work, engine
+        self._step: Step | None = None
+        self._job: Job | None = None
+        self._stopped = False
+        self._advance(lambda: next(self._work))
+
+    @property
+    def factor(self) -> float:
+        job = self._job
+        return min(job.done / job.total, 1.0) if job is not None and job.total else 0.0
+
+    @property
+    def step(self) -> str:
+        """What is being done now, in a word."""
+        return self._step.title if self._step is not None else self.title
+
+    @property
+    def text(self) -> str:
+        """What is being done, how far, and how long yet."""
+        job = self._job
+        if self._stopped:
+            return "Cancelling"
+        if job is None or self._step is None:
+            return self.title
+        parts = [self._step.title]
+        if job.total > 1:
+            parts.append(f"{job.done}/{job.total}")
+        left = job.eta()
+        if left is not None and left >= 1:
+            parts.append(f"{clock(left)} left")
+        return "  ".join(parts)
+
+    def pump(self) -> bool:
+        """Take what the worker said; True once the task has ended. Never blocks."""
+        if self.failed is not None:
+            return True
+        try:
+            self._engine.poll()
+        except EngineError as error:
+            self._end(str(error), failed=True, code=1)
+            return True
+        job = self._job
+        if job is None or job.state not in ("done", "failed", "cancelled"):
+            return False
+        if self._stopped or job.state == "cancelled":
+            self._throw(Cancelled("Cancelled"))
+        elif job.state == "failed":
+            self._throw(Refused(job.error or "the worker failed without a word"))
+        else:
+            self._advance(lambda: self._work.send(job.result or {}))
+        return self.failed is not None
+
+    def cancel(self) -> None:
+        """Ask the worker to stop; the task ends at a later `pump`."""
+        if self.failed is None and not self._stopped:
+            self._stopped = True
+            if self._job is not None:
+                self._engine.cancel(self._job)
+
+    def abandon(self, reason: str) -> None:
+        """End at once, without a word with the worker: Blender is about to go on without us."""
+        self.cancel()
+        if self.failed is None:
+            self._work.close()
+            self._end(reason, failed=True, code=130)
+
+    def _throw(self, error: Refused) -> None:
+        self._advance(lambda: self._work.throw(error))
+
+    def _advance(self, move: Callable[[], Step]) -> None:
+        from .plane import PlaneError
+
+        try:
+            self._step = move()
+            self._job = self._engine.submit(self._step.method, self._step.params)
+        except StopIteration as end:
+            self._end(str(end.value), failed=False, code=0)
+        except Cancelled as error:
+            self._end(str(error), failed=True, code=130)
+        except (Refused, PlaneError) as error:
+            self._end(str(error), failed=True, code=2 if self._job is None else 1)
+        except (EngineError, OSError) as error:
+            self._end(str(error), failed=True, code=1)
+        except Exception as error:
+            traceback.print_exc()
+            self._end(f"{type(error).__name__}: {error} (the console has more)", failed=True, code=1)
+
+    def _end(self, message: str, *, failed: bool, code: int) -> None:
+        self.message, self.failed, self.code, self._job = message, failed, code, None
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+
+
+def current() -> Task | None:
+    """The task that runs now."""
+    return _current
+
+
+def begin(title: str, work: Work, engine: Engine, obj) -> Task:
+    """Make it the task that runs now.
+
+    Raises Refused while another does.
+    """
+    global _current
+    if _current is not None:
+        raise Refused(f"{_current.title} is still running")
+    _current = Task(title, work, engine, Target(obj))
+    return _current
+
+
+def finish(task: Task) -> None:
+    """It runs no more; the object is told what came of it, where there still is one."""
+    global _current
+    if _current is task:
+        _current = None
+    try:
+        obj = task.target.find()
+        obj.loopcore.message, obj.loopcore.failed = task.message, bool(task.failed)
+    except (Refused, AttributeError, ReferenceError):
+        # Removed meanwhile, or the add-on was disabled.
+        pass
+    redraw()
+
+
+def run(task: Task, told: Callable[[Task], None] | None = None) -> Task:
+    """Wait until it has ended; `told` hears of every look at it."""
+    try:
+        while not task.pump():
+            if told is not None:
+                told(task)
+            time.sleep(0.02)
+    except BaseException:
+        task.abandon("Interrupted")
+        raise
+    finally:
+        finish(task)
+    return task
+
+
+def stop(reason: str) -> None:
+    """End what runs, at once."""
+    task = _current
+    if task is not None:
+        task.abandon(reason)
+        finish(task)
+
+
+def redraw() -> None:
+    """Have all that shows a task drawn again."""
+    manager = getattr(bpy.context, "window_manager", None)
+    for window in manager.windows if manager is not None else ():
+        for area in window.screen.areas:
+            if area.type in SHOWN_IN:
+                area.tag_redraw()
+        # The status bar is redrawn for nothing else.
+        window.workspace.status_text_set(None)

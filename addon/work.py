@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the buttons and commands have the worker do: generators of steps for `tasks`, each ending in a sentence."""
+
+import json
+import os
+from pathlib import Path
+
+import bpy
+
+from . import live, plane, sequence_node, strokes
+from .properties import Settings, file_name, frame_rate
+from .tasks import Refused, Step, Target, Work
+
+# Beside the frames: the plate where it was only in memory, the hints, the motion and its arrows.
+SETUP = "setup"
+PREVIEW = "preview"
+PREVIEW_WIDTH = 480
+ARROWS = 24
+COLORSPACES = {
+    "sRGB": "srgb_rec709_scene",
+    "Linear Rec.709": "lin_rec709_scene",
+    "Linear": "lin_rec709_scene",
+}
+CONVENTIONS = [
+    ("motion", "Loopcore", "One EXR with everything, which Loopcore reads back"),
+    ("blender", "Blender", "A Vector pass, for the compositor's Vector Blur"),
+    ("nuke", "Nuke", "Layers forward and backward, for VectorBlur and VectorDistort"),
+    ("fusion", "Fusion", "Vector channels as Fusion names them"),
+    ("rsmb", "RSMB", "Motion vectors for ReelSmart Motion Blur"),
+    ("game", "Game", "A texture for flow-map shaders"),
+    ("stmap", "ST Maps", "Where each pixel comes from, a file a frame"),
+    ("displace", "Displace", "Displacement in pixels, a file a frame"),
+    ("idistort", "IDistort", "Displacement for Nuke's IDistort, a file a frame"),
+]
+
+
+def predict(obj, settings: Settings) -> Work:
+    """Solve the motion from what was drawn; by the picture alone, where the worker can."""
+    target, folder = Target(obj), _folder(obj, settings)
+    yield from _motion(target, folder)
+    return "The motion is solved"
+
+
+def bake(obj, settings: Settings, *, overwrite=False, range="", wire=True) -> Work:
+    """Make the frames and have the plane play them."""
+    target, folder = Target(obj), _folder(obj, settings, kept=True)
+    plate, motion = yield from _motion(target, folder)
+    params = {
+        **settings.to_params(), "plate": str(plate), "motion": motion, "folder": str(folder),
+        "name": f"{file_name(target.find())}_loop", "fps": frame_rate(bpy.context.scene), "overwrite": overwrite,
+        "proxy": settings.proxy, **_colorspace(target),
+    }  # fmt: skip
+    if range:
+        params["range"] = range
+    made = yield Step("Baking", "animate", params)
+    if wire:
+        _wire(target, made, settings)
+    return f"{made['written']} frames written, {made['skipped']} were up to date: {_shown(folder)}"
+
+
+def preview(obj, settings: Settings) -> Work:
+    """A small 8-bit loop, in seconds, on the plane."""
+    target, folder = Target(obj), _folder(obj, settings)
+    plate, motion = yield from _motion(target, folder)
+    width = plane.find_plane_image(target.find()).size[0]
+    small = max(1, min(100, round(100 * PREVIEW_WIDTH / max(width, 1))))
+    made = yield Step("Previewing", "animate", {
+        **settings.to_params(), "format": "png", "depth": "8", "resolution": small, "plate": str(plate),
+        "motion": motion, "folder": str(folder / PREVIEW), "name": f"{file_name(target.find())}_preview",
+        "fps": frame_rate(bpy.context.scene), "overwrite": False, "proxy": False, **_colorspace(target),
+    })  # fmt: skip
+    _wire(target, made, settings)
+    return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}"
+
+
+def export_flow(obj, settings: Settings, convention="motion", folder="") -> Work:
+    """Write the motion as another program reads it."""
+    target, home = Target(obj), _folder(obj, settings, kept=not folder)
+    _plate, motion = yield from _motion(target, home)
+    place = Path(bpy.path.abspath(folder)) if folder else home / "flow"
+    made = yield Step("Writing flow maps", "flow", {
+        "motion": motion, "folder": str(place), "convention": convention,
+        "name": f"{file_name(target.find())}_flow", "frames": settings.frames, "first": settings.first,
+        "speed": settings.speed,
+    })  # fmt: skip
+    count = len(made["files"])
+    return f"{count} flow {'map' if count == 1 else 'maps'} written: {_shown(place)}"
+
+
+def live_preview(obj, settings: Settings) -> Work:
+    """Animate the plane at once, by nodes, without a bake."""
+    target, folder = Target(obj), _folder(obj, settings)
+    _plate, motion = yield from _motion(target, folder)
+    if settings.speed != 1.0:
+        made = yield Step("Scaling the motion", "flow", {
+            "motion": motion, "folder": str(folder / SETUP), "convention": "motion", "name": "live",
+            "speed": settings.speed,
+        })  # fmt: skip
+        motion = made["files"][0]
+    live.add_live_preview(plane.find_plane_image(target.find()), Path(motion), settings.frames)
+    return "Live preview: play the animation to see it"
+
+
+def restore(obj) -> bool:
+    """Put the still back, as it was before all bakes and previews; False where it was there already."""
+    was_live = live.is_live(obj)
+    if was_live:
+        live.remove_live_preview(plane.find_plane_image(obj))
+    return sequence_node.restore_still(obj) or was_live
+
+
+def plays_own(obj) -> bool:
+    """Whether the loop that plays follows this object's speed and offset, and not those of one it was copied from."""
+    for slot in obj.material_slots:
+        tree = slot.material.node_tree if slot.material else None
+        for curve in tree.animation_data.drivers if tree and tree.animation_data else ():
+            targets = [variable.targets[0] for variable in curve.driver.variables]
+            if any(target.id == obj and sequence_node.SPEED in target.data_path for target in targets):
+                return True
+    return False
+
+
+def arrows_file(obj) -> Path | None:
+    """Where the arrows of the motion solved last lie."""
+    motion = obj.loopcore.motion
+    return Path(bpy.path.abspath(motion)).with_name("arrows.json") if motion else None
+
+
+def _motion(target: Target, folder: Path) -> Work:
+    """Solve the motion and tell the object where it is; returns the plate's file and the motion's."""
+    found = plane.find_plane_image(target.find())
+    setup = _made(folder / SETUP)
+    plate, hints = plane.image_file(found, setup), strokes.write_hints(found, setup)
+    motion = setup / "motion.exr"
+    params = {"plate": str(plate), "motion_out": str(motion), **_colorspace(target)}
+    if hints is not None:
+        params["hints"] = str(hints)
+    solved = yield Step("Solving the motion", "predict", params)
+    spacing = max(4, round(max(solved["width"], solved["height"]) / ARROWS))
+    drawn = yield Step("Drawing the motion", "arrows", {"motion": str(motion), "spacing_px": spacing})
+    text = json.dumps({**drawn, "spacing": spacing})
+    part = motion.with_name("arrows.json.part")
+    part.write_text(text, "utf-8")
+    os.replace(part, motion.with_name("arrows.json"))
+    target.find().loopcore.motion = str(motion)
+    return plate, str(motion)
+
+
+def _wire(target: Target, made: dict, settings: Settings) -> None:
+    try:
+        obj = target.find()
+    except Refused as error:
+        raise Refused(f"{error}. The frames are there, played by nothing: {_shown(Path(made['folder']))}") from None
+    sequence_node.wire_sequence(
+        plane.find_plane_image(obj), Path(made["folder"]), made["pattern"], made["first"], made["frames"],
+        proxy_pattern=made.get("proxy_pattern"), speed=obj.get(sequence_node.SPEED, 1.0),
+        offset=obj.get(sequence_node.OFFSET, 0.0),
+    )  # fmt: skip
+
+
+def _colorspace(target: Target) -> dict:
+    """What the plate's values mean, as Blender was told."""
+    name = COLORSPACES.get(plane.find_plane_image(target.find()).colorspace_name)
+    return {"colorspace": name} if name else {}
+
+
+def _folder(obj, settings: Settings, *, kept=False) -> Path:
+    """The output folder, there and writable; of an unsaved .blend Blender's own, unless it has to be `kept`."""
+    folder = settings.folder_of(obj)
+    if folder is None:
+        if kept or not settings.folder:
+            raise Refused("There is no place for the frames yet: save the .blend file, or choose an output folder")
+        folder = Path(bpy.app.tempdir) / "loopcore" / file_name(obj)
+    return _made(folder)
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"Cannot make the folder '{folder}': {error.strerror or error}") from None
+    return folder
+
+
+def _shown(folder: Path) -> str:
+    """A folder as people know it: relative to the .blend, where that is shorter."""
+    if bpy.data.filepath:
+        try:
+            relative = bpy.path.relpath(str(folder))
+        except ValueError:
+            return str(folder)
+        if len(relative) < len(str(folder)):
+            return relative
+    return str(folder)
