@@ -9,6 +9,7 @@ import atexit
 import itertools
 import json
 import queue
+import re
 import subprocess
 import tempfile
 import threading
@@ -291,9 +292,11 @@ class _Worker:
         """Why it ended, as far as its last lines tell."""
         text = "\n".join(lines)
         python = f"'{self._python}'"
-        missing = [line.rpartition("No module named ")[2].strip("'\" ") for line in lines if "No module named" in line]
-        if missing and missing[-1].partition(".")[0] == "loopcore":
+        missing = re.findall(r"No module named '?([\w.]+)", text)
+        if missing and missing[-1] == "loopcore":
             return f"{python} has no Loopcore: install it there, or choose another Python"
+        if missing and missing[-1].startswith("loopcore."):
+            return f"{python} has a Loopcore that is not whole (no {missing[-1]}): install it again, or Repair"
         if missing:
             return f"{python} lacks the package {missing[-1]!r}, which Loopcore needs: install it there, or Repair"
         if "unknown option -P" in text.lower():

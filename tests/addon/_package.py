@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-License-Identifier: Apache-2.0
 """Modules of the add-on that need no Blender, imported without the package's own start, which does."""
 
 import importlib

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-License-Identifier: Apache-2.0
 """Tests of the engine with real workers, real kills and a real clock; no Blender is needed for it."""
 
 from __future__ import annotations
