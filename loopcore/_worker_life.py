@@ -31,8 +31,11 @@ def take_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def leave_control_keys_to_the_parent() -> None:
-    """Ctrl-C in the parent's terminal is the parent's: it tells us what to do."""
+    """Ctrl-C in the parent's terminal is the parent's: it tells us what to do. Being asked to end is an order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "win32":
+        signal.signal(signal.SIGBREAK, signal.SIG_IGN)
 
 
 def start_guard(requests: BinaryIO) -> None:

@@ -468,3 +468,12 @@ def test_control_c_in_the_parents_terminal_is_not_for_it(client: Client) -> None
     client.call("hello")
     client.process.send_signal(signal.SIGINT)
     assert client.call("hello")["version"] == __version__
+
+
+@posix
+def test_asked_to_end_it_ends(client: Client, scene: Path, tmp_path: Path) -> None:
+    long_bake(client, scene, tmp_path)
+    pids = group(client.process.pid)
+    client.process.terminate()
+    client.process.wait(5)
+    assert client.process.returncode == -signal.SIGTERM and seconds_until_gone(pids) < GONE_WITHIN

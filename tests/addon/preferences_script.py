@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs inside Blender: what the preferences say and do about the worker's Python, without a window.
+
+python preferences_script.py ZIP WHEELS
+"""
+
+import sys
+from pathlib import Path
+
+import bpy
+import inside
+
+
+def main(zip_path, wheels):
+    found = {"package": inside.install(zip_path)}
+    mine = bpy.context.preferences.addons[found["package"]].preferences
+    module = sys.modules[found["package"] + ".preferences"]
+    found["check"], found["missing"] = tried(bpy.ops.loopcore.check_python), module.missing()
+    mine.python = "/nowhere/python"
+    found["gone"] = [module.missing(), tried(bpy.ops.loopcore.check_python)]
+    mine.python = ""
+    found["not set up"] = module.missing()
+    bpy.context.preferences.system.use_online_access = False
+    found["offline"] = tried(bpy.ops.loopcore.set_up)
+    found["empty folder"] = tried(bpy.ops.loopcore.set_up, wheels=wheels)
+    found["still not set up"] = module.missing()
+    found["place"] = [str(module.place().folder), str(module.place().wheel), module.place().wheel.is_file()]
+    # The middle of something, when the add-on is disabled.
+    work = module.Setup.check(module.place(create=True), Path(sys.executable))
+    module._setup = work
+    work.poll()
+    bpy.ops.preferences.addon_disable(module=found["package"])
+    found["disabled"] = work.state
+    inside.emit(found)
+
+
+def tried(operator, **settings):
+    """What came of it: the operator's result, or its error."""
+    try:
+        return sorted(operator(**settings))
+    except RuntimeError as error:
+        return str(error)
+
+
+main(*sys.argv[1:])
