@@ -209,29 +209,42 @@ def image_file(plane: PlaneImage, folder: str | Path) -> Path:
             path.write_bytes(image.packed_file.data)
         else:
             path = folder / f"{stem}.{'exr' if image.is_float else 'png'}"
-            _save_pixels(image, path)
+            save_pixels(_in_memory(image), path)
     except (OSError, RuntimeError) as error:
         raise PlaneError(f'"{image.name}" cannot be written to {folder}: {error}') from None
     return path.resolve()
 
 
-def _save_pixels(image, path):
-    """Pixels as they are in memory, by way of an image of their own: saving the image itself would change it."""
+def _in_memory(image):
+    """(H, W, 4) of an image's pixels as Blender holds them, row 0 at the bottom."""
     width, height = image.size
     pixels = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(pixels)
-    full = np.ones((width * height, 4), np.float32)
-    part = pixels.reshape(-1, image.channels)
-    full[:, : image.channels] = part
+    part = pixels.reshape(height, width, image.channels)
+    full = np.ones((height, width, 4), np.float32)
+    full[..., : image.channels] = part
     if image.channels < 3:
-        full[:, 1:3] = part[:, :1]
+        full[..., 1:3] = part[..., :1]
+    return full
+
+
+def save_pixels(pixels: np.ndarray, path: Path) -> None:
+    """(H, W, 4), row 0 at the bottom, as PNG of 8 bits or as EXR, by the file's name; values as they are.
+
+    By way of an image of its own: to save the image that they are from would change it.
+
+    Raises:
+        OSError, RuntimeError: the file cannot be written.
+    """
+    floats = path.suffix == ".exr"
+    height, width, _ = pixels.shape
     # As data: 4.2 and 5.0 would write sRGB-encoded values into an EXR otherwise.
-    copy = bpy.data.images.new("Loopcore still", width, height, alpha=True, float_buffer=image.is_float, is_data=True)
+    image = bpy.data.images.new("Loopcore pixels", width, height, alpha=True, float_buffer=floats, is_data=True)
     try:
-        copy.pixels.foreach_set(full.reshape(-1))
-        copy.file_format = "OPEN_EXR" if image.is_float else "PNG"
-        copy.save(filepath=str(path))
+        image.pixels.foreach_set(pixels.ravel())
+        image.file_format = "OPEN_EXR" if floats else "PNG"
+        image.save(filepath=str(path))
     finally:
-        bpy.data.images.remove(copy)
+        bpy.data.images.remove(image)
     if not path.is_file():
         raise OSError("Blender wrote no file")

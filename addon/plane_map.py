@@ -35,18 +35,8 @@ class PlaneMap:
         Raises:
             PlaneError: the mesh has no UVs, or the texture's coordinates are not the mesh's UVs.
         """
-        layer, chain = texture_coordinates(plane.node, plane.group_nodes)
-        corners, uvs = _triangles(plane.object, layer, plane.slot)
-        uvs = _mapped(uvs, chain)
-        if plane.node.extension == "REPEAT":
-            uvs = uvs - np.floor(uvs.reshape(-1, 2).mean(axis=0))
-        width, height = plane.size
-        pixels = np.stack([uvs[..., 0] * width - 0.5, (1 - uvs[..., 1]) * height - 0.5], axis=-1)
-        sides = pixels[:, 1:] - pixels[:, :1]
-        wide = np.abs(np.linalg.det(sides)) > 1e-9
-        if not wide.any():
-            raise PlaneError(f'The UVs of "{plane.object.name}" show no area of the picture: unwrap the plane')
-        return cls(corners[wide], pixels[wide], plane.object.matrix_world)
+        corners, pixels, _ = _shown(plane)
+        return cls(corners, pixels, plane.object.matrix_world)
 
     @property
     def pixel_area(self):
@@ -106,8 +96,33 @@ def _barycentric(points, triangles):
     return weights, chosen
 
 
-def _triangles(obj, layer, slot):
-    """Corners (T, 3, 3) in the object's own space, and their UVs (T, 3, 2), of the faces that show the material."""
+def corner_values(plane, attribute):
+    """Triangles (T, 3, 2) in pixels, and the brightness (T, 3) of a colour attribute at their corners.
+
+    Raises:
+        PlaneError: the mesh has no such attribute, or no UVs.
+    """
+    _, pixels, values = _shown(plane, attribute)
+    return pixels, values
+
+
+def _shown(plane, attribute=None):
+    """Corners, pixels and values of the triangles that show an area of the picture."""
+    layer, chain = texture_coordinates(plane.node, plane.group_nodes)
+    corners, uvs, values = _triangles(plane.object, layer, plane.slot, attribute)
+    uvs = _mapped(uvs, chain)
+    if plane.node.extension == "REPEAT":
+        uvs = uvs - np.floor(uvs.reshape(-1, 2).mean(axis=0))
+    width, height = plane.size
+    pixels = np.stack([uvs[..., 0] * width - 0.5, (1 - uvs[..., 1]) * height - 0.5], axis=-1)
+    wide = np.abs(np.linalg.det(pixels[:, 1:] - pixels[:, :1])) > 1e-9
+    if not wide.any():
+        raise PlaneError(f'The UVs of "{plane.object.name}" show no area of the picture: unwrap the plane')
+    return corners[wide], pixels[wide], values[wide]
+
+
+def _triangles(obj, layer, slot, attribute):
+    """Corners (T, 3, 3) in the object's own space, UVs (T, 3, 2), values (T, 3), of the faces with the material."""
     if obj.mode == "EDIT":
         obj.update_from_editmode()
     evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()) if obj.modifiers else obj
@@ -120,24 +135,34 @@ def _triangles(obj, layer, slot):
             raise PlaneError(f'The material of "{obj.name}" asks for the UV map "{layer}", which the mesh has not')
         mesh.calc_loop_triangles()
         count = len(mesh.loop_triangles)
-        vertices, loops = np.empty(count * 3, np.int32), np.empty(count * 3, np.int32)
-        faces, materials = np.empty(count, np.int32), np.empty(len(mesh.polygons), np.int32)
-        mesh.loop_triangles.foreach_get("vertices", vertices)
-        mesh.loop_triangles.foreach_get("loops", loops)
-        mesh.loop_triangles.foreach_get("polygon_index", faces)
-        mesh.polygons.foreach_get("material_index", materials)
-        places = np.empty(len(mesh.vertices) * 3, np.float32)
-        mesh.vertices.foreach_get("co", places)
-        uvs = np.empty(len(mesh.loops) * 2, np.float32)
-        uv_layer.uv.foreach_get("vector", uvs)
+        vertices = _read(mesh.loop_triangles, "vertices", (count, 3), np.int32)
+        loops = _read(mesh.loop_triangles, "loops", (count, 3), np.int32)
+        faces = _read(mesh.loop_triangles, "polygon_index", (count,), np.int32)
+        materials = _read(mesh.polygons, "material_index", (len(mesh.polygons),), np.int32)
+        corners = _read(mesh.vertices, "co", (len(mesh.vertices), 3), np.float32)[vertices]
+        uvs = _read(uv_layer.uv, "vector", (len(mesh.loops), 2), np.float32)[loops]
+        values = _values(mesh, attribute, vertices, loops) if attribute else np.zeros((count, 3))
     finally:
         evaluated.to_mesh_clear()
-    last = max(len(obj.material_slots) - 1, 0)
-    shown = np.minimum(materials[faces], last) == slot
+    shown = np.minimum(materials[faces], max(len(obj.material_slots) - 1, 0)) == slot
     if not shown.any():
         raise PlaneError(f'No face of "{obj.name}" shows the material: assign it to the plane\'s face')
-    corners = places.reshape(-1, 3)[vertices.reshape(-1, 3)]
-    return corners[shown].astype(float), uvs.reshape(-1, 2)[loops.reshape(-1, 3)][shown].astype(float)
+    return corners[shown].astype(float), uvs[shown].astype(float), values[shown]
+
+
+def _read(collection, name, shape, kind):
+    values = np.empty(int(np.prod(shape)), kind)
+    collection.foreach_get(name, values)
+    return values.reshape(shape)
+
+
+def _values(mesh, name, vertices, loops):
+    attribute = mesh.color_attributes.get(name)
+    if attribute is None:
+        raise PlaneError(f'The mesh has no colour attribute "{name}" to take as mask')
+    colors = _read(attribute.data, "color", (len(attribute.data), 4), np.float32)
+    grey = colors[:, :3] @ np.array([0.2126, 0.7152, 0.0722])
+    return grey[vertices if attribute.domain == "POINT" else loops]
 
 
 def texture_coordinates(node, group_nodes):
