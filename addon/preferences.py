@@ -103,9 +103,12 @@ def _draw_chosen(box, mine):
 def _draw_environment(box, mine):
     where = place()
     state = setup.state_of(where)
-    box.label(text=f"Engine: {state.message}", icon=_ICONS.get(state.name, "ERROR"))
     column = box.column()
     column.enabled = not _busy()
+    if _busy():
+        column.label(text="Engine: being set up", icon="TIME")
+    else:
+        column.label(text=f"Engine: {state.message}", icon=_ICONS.get(state.name, "ERROR"))
     column.prop(mine, "wheels")
     column.prop(mine, "base")
     column.prop(mine, "torch")
@@ -129,7 +132,7 @@ def _draw_progress(layout):
         row.operator("loopcore.cancel_set_up", text="", icon="X")
         return
     box = layout.box()
-    box.label(text=_setup.message, icon="CHECKMARK" if _setup.state == "done" else "ERROR")
+    box.label(text=_setup.message, icon={"done": "CHECKMARK", "failed": "ERROR"}.get(_setup.state, "INFO"))
     for line in _setup.error.splitlines()[:_SHOWN_LINES]:
         for start in range(0, max(1, len(line)), _LINE):
             box.label(text=line[start : start + _LINE])
@@ -213,10 +216,12 @@ class LOOPCORE_OT_set_up(_Background, bpy.types.Operator):
         self.wheels, self.base, self.torch = mine.wheels, mine.base, mine.torch
         if self.wheels:
             return self.execute(context)
-        return context.window_manager.invoke_props_dialog(self, width=420, title="Download the Engine?")
+        return context.window_manager.invoke_props_dialog(
+            self, width=420, title="Download the Engine?", confirm_text="Download"
+        )
 
     def draw(self, context):
-        size = "about 400 MB" if self.torch else "about 160 MB"
+        size = "about 350 MB" if self.torch else "about 160 MB"
         self.layout.label(text=f"Python packages ({size}) are downloaded from PyPI", icon="INTERNET")
         if self.torch and sys.platform == "linux":
             self.layout.label(text="and torch, without CUDA, from download.pytorch.org,", icon="BLANK1")

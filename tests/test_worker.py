@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -354,6 +355,21 @@ def test_a_folder_that_cannot_be_one(client: Client, scene: Path, tmp_path: Path
         out = tmp_path / "file" / "out"
         code, message = client.error("animate", **animation(scene, out, frames=4, resolution=resolution))
         assert code == -32000 and f"cannot make folder '{out}'" in message
+
+
+def test_a_folder_that_may_only_be_read(client: Client, scene: Path, tmp_path: Path) -> None:
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if not (sys.platform == "linux" and mount and umount):
+        pytest.skip("no read-only disk can be made here")
+    command = [mount, "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(tmp_path)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this user may not mount a read-only disk")
+    try:
+        for folder, resolution in ((tmp_path, 100), (tmp_path, 50), (tmp_path / "new", 100)):
+            code, message = client.error("animate", **animation(scene, folder, frames=4, resolution=resolution))
+            assert code == -32000 and "Read-only file system" in message and str(folder) in message
+    finally:
+        subprocess.run([umount, str(tmp_path)], check=True)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the size of files by RLIMIT_FSIZE")

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def wheel(folder: Path, name: str, files: dict[str, str], requires: tuple[str, .
     contents[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*contents, f"{info}/RECORD"])
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-0.1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for inside, text in contents.items():
             archive.writestr(inside, text)
     return path
@@ -231,6 +232,24 @@ def test_what_does_not_bake_is_never_called_done(tmp_path: Path) -> None:
     removal = Setup.remove(place)
     finish(removal)
     assert removal.state == "done" and state_of(place).name == "absent"
+
+
+def test_a_full_disk_ends_it_with_the_reason(tmp_path: Path) -> None:
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if not (sys.platform == "linux" and mount and umount):
+        pytest.skip("no small disk can be made here")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run([mount, "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("this user may not mount a small disk")
+    try:
+        wheel(tmp_path / "wheels", "large", {"large.py": "#" * (40 << 20)})
+        place = Place(disk / "engine", wheel(tmp_path, "loopcore", {"loopcore/__init__.py": ""}, ("large",)))
+        assert "No space left on device" in failure(install(place, tmp_path / "wheels"))
+        assert state_of(place).name in ("absent", "unfinished") and not place.marker.exists()
+        _scenes.wait_for(lambda: not any(path.is_dir() for path in place.folder.iterdir()))
+    finally:
+        subprocess.run([umount, str(disk)], check=True)
 
 
 @posix
