@@ -3,6 +3,8 @@
 #   make test    the tests            make demo    a loop from the example photograph
 #   make lint    style, types, layers make bench   the benchmarks
 #   make test-blender   the tests that need a real Blender, in as many versions as Pythons allow (3 GB)
+#   make extension   the Blender extension, dist/loopcore-VERSION.zip
+#   make test-gui    the extension in a real window: BLENDER=/path/to/blender, xdotool and ImageMagick have to be there
 #   make clean   remove all that these make
 
 VENV ?= .venv
@@ -15,7 +17,7 @@ DEMO := demo
 
 BLENDERS := .venv-bpy
 
-.PHONY: test test-blender blender-envs lint style types layers demo bench clean
+.PHONY: test test-blender blender-envs extension test-gui lint style types layers demo bench clean
 .DEFAULT_GOAL := test
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
@@ -29,7 +31,15 @@ blender-envs: $(VENV)/.with-test
 
 test-blender: $(VENV)/.with-test
 	@pythons=$$($(BIN)/python .ci/blender_envs.py $(BLENDERS)) || exit 1; \
-	LOOPCORE_BPY_PYTHONS="$$pythons" $(BIN)/python -m pytest tests/test_flowmap_blender.py
+	LOOPCORE_BPY_PYTHONS="$$pythons" $(BIN)/python -m pytest tests/test_flowmap_blender.py tests/addon
+
+extension: $(VENV)/.with-test
+	$(BIN)/python build_addon.py
+
+BLENDER ?= blender
+GUI_PICTURES ?= build/gui
+test-gui: $(VENV)/.with-test
+	$(BIN)/python tests/gui/run.py "$(BLENDER)" $(GUI_PICTURES)
 
 lint: style types layers
 

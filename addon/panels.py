@@ -5,7 +5,7 @@ import textwrap
 
 import bpy
 
-from . import plane, runtime, sequence_node, tasks, work
+from . import mask, plane, runtime, sequence_node, strokes, tasks, work
 
 PIXELS_A_LETTER = 7
 
@@ -111,7 +111,16 @@ class Motion(Part):
         row.operator("loopcore.add_stroke", text="Stroke", icon="CURVE_PATH")
         row.operator("loopcore.add_anchor", text="Anchor", icon="EMPTY_AXIS")
         row.operator("loopcore.paint_mask", text="Mask", icon="BRUSH_DATA")
-        layout.prop(state, "stroke_speed")
+        active = context.active_object
+        if active != obj and strokes.SPEED in active:
+            layout.prop(active, f'["{strokes.SPEED}"]', text="This Stroke's Speed")
+        else:
+            layout.prop(state, "stroke_speed")
+        source = mask.source_of(obj)
+        name = "Everything" if source is None else getattr(source, "name", source)
+        row = layout.split(factor=0.4)
+        row.label(text="What Moves")
+        row.operator_menu_enum("loopcore.set_mask", "source", text=name)
         column = layout.column(heading="Overlay")
         column.active = bool(state.motion)
         column.prop(state, "show_motion", text="Arrows")

@@ -3,23 +3,29 @@
 
 import bpy
 
-from . import preferences, tasks
+from . import mask, preferences, tasks
 from .engine import Engine
 
 _engine: Engine | None = None
 
 
 def register():
-    if _opening not in bpy.app.handlers.load_pre:
-        bpy.app.handlers.load_pre.append(_opening)
+    for handlers, handler in _handlers():
+        if handler not in handlers:
+            handlers.append(handler)
 
 
 def unregister():
     """End what runs: disabling an add-on does not cancel its operators."""
     tasks.stop("Cancelled: the add-on was disabled")
-    if _opening in bpy.app.handlers.load_pre:
-        bpy.app.handlers.load_pre.remove(_opening)
+    for handlers, handler in _handlers():
+        if handler in handlers:
+            handlers.remove(handler)
     stop()
+
+
+def _handlers():
+    return (bpy.app.handlers.load_pre, _opening), (bpy.app.handlers.save_pre, _saving)
 
 
 def stop():
@@ -33,6 +39,15 @@ def stop():
 @bpy.app.handlers.persistent
 def _opening(*_arguments):
     tasks.stop("Cancelled: another file was opened")
+
+
+@bpy.app.handlers.persistent
+def _saving(*_arguments):
+    """Keep what was painted on masks: Blender saves the .blend without what is not packed yet."""
+    for obj in bpy.data.objects:
+        source = mask.source_of(obj)
+        if isinstance(source, bpy.types.Image) and source.packed_file and source.is_dirty:
+            source.pack()
 
 
 def plane_of(obj):

@@ -4,9 +4,9 @@
 import json
 
 import bpy
-from bpy.props import FloatProperty, StringProperty
+from bpy.props import EnumProperty, FloatProperty, StringProperty
 
-from .. import plane, strokes, tasks
+from .. import mask, plane, runtime, strokes, tasks
 from .base import OnObject
 
 
@@ -57,4 +57,34 @@ class LOOPCORE_OT_paint_mask(OnObject, bpy.types.Operator):
         bpy.ops.object.mode_set(mode="TEXTURE_PAINT")
 
 
-CLASSES = (LOOPCORE_OT_add_stroke, LOOPCORE_OT_add_anchor, LOOPCORE_OT_paint_mask)
+# Blender keeps no reference to what the function below returns.
+_sources = []
+
+
+def mask_sources(self, context):
+    """What there is to choose from: every image, and the object's colour attributes."""
+    obj = bpy.data.objects.get(self.object_name) or (runtime.plane_of(context.active_object) if context else None)
+    _sources[:] = [("NONE", "Everything", "No mask")]
+    for image in bpy.data.images:
+        if image.source in {"FILE", "GENERATED"}:
+            _sources.append((f"IMAGE {image.name}", image.name, "White moves", "IMAGE_DATA", len(_sources)))
+    for attribute in obj.data.color_attributes if obj is not None and obj.type == "MESH" else ():
+        name = attribute.name
+        _sources.append((f"ATTRIBUTE {name}", name, "Colour attribute: white moves", "GROUP_VCOL", len(_sources)))
+    _sources[0] = (*_sources[0], "BLANK1", 0)
+    return _sources
+
+
+class LOOPCORE_OT_set_mask(OnObject, bpy.types.Operator):
+    """What says where things may move: an image, a colour attribute of the plane, or nothing"""
+
+    bl_idname, bl_label, bl_options = "loopcore.set_mask", "Mask From", {"REGISTER", "UNDO"}
+
+    source: EnumProperty(name="Mask", description="White moves", items=mask_sources)
+
+    def act(self, context, obj):
+        kind, _, name = self.source.partition(" ")
+        mask.set_mask(obj, bpy.data.images[name] if kind == "IMAGE" else name or None)
+
+
+CLASSES = (LOOPCORE_OT_add_stroke, LOOPCORE_OT_add_anchor, LOOPCORE_OT_paint_mask, LOOPCORE_OT_set_mask)

@@ -84,8 +84,8 @@ def camera_on(plane, pixels=(320, 180)):
 def render(path, engine="CYCLES"):
     """One frame as 32-bit EXR, a sample a pixel from its very middle."""
     scene = bpy.context.scene
-    engines = [e.identifier for e in type(scene.render).bl_rna.properties["engine"].enum_items_static]
-    scene.render.engine = engine if engine in engines else "BLENDER_EEVEE_NEXT"
+    renamed = engine == "BLENDER_EEVEE" and bpy.app.version < (5, 0, 0)
+    scene.render.engine = "BLENDER_EEVEE_NEXT" if renamed else engine
     if engine == "CYCLES":
         scene.cycles.samples, scene.cycles.use_denoising = 1, False
         scene.cycles.pixel_filter_type, scene.cycles.filter_width = "BLACKMAN_HARRIS", 0.01
