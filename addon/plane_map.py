@@ -130,7 +130,8 @@ def _triangles(obj, layer, slot, attribute):
     try:
         if not mesh.uv_layers:
             raise PlaneError(f'"{obj.name}" has no UV map: unwrap it, so that each point has its place in the picture')
-        uv_layer = mesh.uv_layers.get(layer) if layer else next(u for u in mesh.uv_layers if u.active_render)
+        active = next((u for u in mesh.uv_layers if u.active_render), mesh.uv_layers[0])
+        uv_layer = mesh.uv_layers.get(layer) if layer else active
         if uv_layer is None:
             raise PlaneError(f'The material of "{obj.name}" asks for the UV map "{layer}", which the mesh has not')
         mesh.calc_loop_triangles()

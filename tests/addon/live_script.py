@@ -10,7 +10,7 @@ import numpy as np
 import pictures
 from node_state import state
 
-from addon import live
+from addon import live, sequence_node, strokes
 from addon.flow_file import read_channels
 from addon.plane import PlaneError, find_plane_image
 
@@ -63,6 +63,73 @@ def moves():
     return out
 
 
+def loop_file():
+    """A loop of two files, black and white."""
+    for t in range(2):
+        pictures.save(FOLDER / f"loop.{t + 1}.exr", np.full((4, 4, 3), float(t)))
+    return FOLDER, "loop.#.exr", 1, 2
+
+
+def beside_a_loop():
+    """Live, then a loop, then live over the loop; strokes read the same through all of it."""
+    obj = scene()
+    before = state(obj)
+    strokes.add_stroke(bpy.context, find_plane_image(obj), [(3, 4), (40, 30)])
+    drawn = strokes.hints_json(find_plane_image(obj))
+    live.add_live_preview(find_plane_image(obj), FOLDER / "motion.exr", FRAMES)
+    sequence_node.wire_sequence(find_plane_image(obj), *loop_file(), proxy_pattern="loop.#.exr")
+    out = {"loop": [float(pictures.render(f)[..., :3].mean()) for f in (1, 2, 3)], "live": [live.is_live(obj)]}
+    out["strokes"] = [strokes.hints_json(find_plane_image(obj)) == drawn]
+    live.add_live_preview(find_plane_image(obj), FOLDER / "motion.exr", FRAMES)
+    out["over"] = noise(pictures.render(2), wanted(1))
+    out["live"].append(live.is_live(obj))
+    out["strokes"].append(strokes.hints_json(find_plane_image(obj)) == drawn)
+    live.remove_live_preview(find_plane_image(obj))
+    out["loop"].append(float(pictures.render(2)[..., :3].mean()))
+    for frame, ahead in ((1, 0.0), (10, 0.0), (11, 1.0)):
+        obj[sequence_node.OFFSET] = ahead
+        obj.keyframe_insert(f'["{sequence_node.OFFSET}"]', frame=frame)
+    obj.animation_data.action.name = "Ahead"
+    out["keyed"] = [float(pictures.render(f)[..., :3].mean()) for f in (4, 10, 11, 12)]
+    sequence_node.restore_still(obj)
+    bpy.data.objects.remove(obj.children[0])
+    after = state(obj)
+    out["differs"] = {key: [before.get(key), after.get(key)] for key in {*before, *after}
+                      if before.get(key) != after.get(key)}  # fmt: skip
+    return out
+
+
+def shared():
+    """A material that another plane has too is left alone, and had again afterwards."""
+    obj = scene()
+    other = bpy.data.objects.new("Other", obj.data.copy())
+    bpy.context.scene.collection.objects.link(other)
+    material = obj.active_material
+    live.add_live_preview(find_plane_image(obj), FOLDER / "motion.exr", FRAMES)
+    out = [live.is_live(obj), live.is_live(other)]
+    live.remove_live_preview(find_plane_image(obj))
+    return [*out, obj.active_material == material, len(bpy.data.materials)]
+
+
+def linked():
+    """A plane from another file is not changed."""
+    obj = scene()
+    bpy.data.libraries.write(str(FOLDER / "asset.blend"), {obj})
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    with bpy.data.libraries.load(str(FOLDER / "asset.blend"), link=True) as (theirs, ours):
+        ours.objects = theirs.objects
+    obj = bpy.data.objects["Plate"]
+    bpy.context.scene.collection.objects.link(obj)
+    out = []
+    for act in (lambda: live.add_live_preview(find_plane_image(obj), FOLDER / "motion.exr", FRAMES),
+                lambda: sequence_node.wire_sequence(find_plane_image(obj), *loop_file())):  # fmt: skip
+        try:
+            act()
+        except PlaneError as error:
+            out.append(str(error))
+    return [*out, live.is_live(obj), sequence_node.is_wired(obj)]
+
+
 def refusals():
     obj, out = scene(), []
     torn = FOLDER / "torn.exr"
@@ -82,4 +149,5 @@ def reads():
     return [bool((v[f"forward.{c}"] == known[..., k]).all()) for v in values for k, c in enumerate("uv")]
 
 
-inside.emit({"moves": moves(), "refusals": refusals(), "reads": reads()})
+CASES = (moves, beside_a_loop, shared, linked, refusals, reads)
+inside.emit({case.__name__: case() for case in CASES if len(sys.argv) < 4 or case.__name__ in sys.argv[3:]})

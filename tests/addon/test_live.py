@@ -73,6 +73,23 @@ def test_removing_it_leaves_nothing_behind(told: dict[str, Any]) -> None:
     assert moves["differs"] == {} and moves["still"] < 1e-3
 
 
+def test_it_goes_together_with_a_loop(told: dict[str, Any]) -> None:
+    beside = told["beside_a_loop"]
+    assert beside["loop"] == [0, 1, 0, 1] and beside["live"] == [False, True] and beside["strokes"] == [True, True]
+    assert beside["over"] == pytest.approx(told["moves"]["cycles"]["1"])
+    assert beside["keyed"] == [1, 1, 1, 0]
+    assert set(beside["differs"]) <= {"properties"}
+
+
+def test_a_shared_material_is_left_alone(told: dict[str, Any]) -> None:
+    assert told["shared"] == [True, False, True, 1]
+
+
+def test_a_linked_plane_is_not_changed(told: dict[str, Any]) -> None:
+    live, loop, is_live, is_wired = told["linked"]
+    assert "asset.blend" in live and "Make Local" in loop and not is_live and not is_wired
+
+
 def test_what_is_no_motion_is_refused(told: dict[str, Any]) -> None:
     gone, torn, picture, short, live = told["refusals"]
     assert "cannot be read" in gone and "no EXR that can be read" in torn
