@@ -84,8 +84,6 @@ def set_playback(obj: bpy.types.Object, *, speed: float = 1.0, offset: float = 0
     material = next(m for m in _materials(obj) if any(playing_nodes(m.node_tree)))
     if is_shared(obj, material) or any(not _driven_by(obj, node) for node in playing_nodes(material.node_tree)):
         _part(obj)
-    else:
-        obj.update_tag()
 
 
 def _part(obj):
@@ -195,6 +193,8 @@ def _set_properties(obj, speed, offset):
                               (OFFSET, offset, "Frames by which the loop is ahead")):  # fmt: skip
         obj[name] = float(value)
         obj.id_properties_ui(name).update(description=help)
+    # Drivers read the evaluated copy, which does not have new properties until it is made anew.
+    obj.update_tag()
 
 
 # Files

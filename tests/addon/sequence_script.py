@@ -237,6 +237,39 @@ def undo():
     return [*out, sequence_node.is_wired(obj), off(3, frame_of_loop(2)), sequence_node.restore_still(obj)]
 
 
+def imports():
+    """Blender's own image planes, whatever the shader: the still, the loop, the still again."""
+    out = {}
+    for shader in ("PRINCIPLED", "SHADELESS", "EMISSION"):
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        bpy.ops.image.import_as_mesh_planes(
+            files=[{"name": "still.png"}], directory=str(FOLDER), shader=shader, relative=False, align_axis="-Y"
+        )
+        obj = bpy.context.object
+        for node in obj.active_material.node_tree.nodes:
+            if node.type == "TEX_IMAGE":
+                node.interpolation = "Closest"
+            if node.type == "BSDF_PRINCIPLED" and shader == "PRINCIPLED":
+                # Unlit, so that what is seen is the picture.
+                source = node.inputs["Base Color"].links[0].from_socket
+                node.inputs["Emission Strength"].default_value, node.inputs["Roughness"].default_value = 1, 1
+                node.id_data.links.new(source, node.inputs["Emission Color"])
+        obj.location = (0, 0, 0)
+        camera = inside.camera_on(obj, (WIDTH, HEIGHT))
+        camera.data.ortho_scale = max(obj.dimensions)
+        before = state(obj)
+        seen = [pictures.render(3)[..., :3]]
+        wire(obj, pattern=DISPLAY)
+        seen.append(pictures.render(3)[..., :3])
+        sequence_node.restore_still(obj)
+        seen.append(pictures.render(3)[..., :3])
+        stills = [decoded(frame_of_loop(t, True)) for t in (99, 2, 99)]
+        after = state(obj)
+        differs = [key for key in {*before, *after} if before.get(key) != after.get(key)]
+        out[shader] = [[float(np.abs(a - b).max()) for a, b in zip(seen, stills, strict=True)], differs]
+    return out
+
+
 def refusals():
     obj = scene()
     out = []
@@ -250,5 +283,5 @@ def refusals():
 
 
 make_files()
-CASES = (plays, looks, restores, out_of_step, material_shared, light, undo, refusals)
+CASES = (plays, looks, restores, out_of_step, material_shared, light, undo, imports, refusals)
 inside.emit({case.__name__: case() for case in CASES if len(sys.argv) < 3 or case.__name__ in sys.argv[2:]})

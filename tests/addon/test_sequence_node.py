@@ -66,6 +66,13 @@ def test_light_files_for_the_viewport_full_ones_for_the_render(told: dict[str, A
     assert light["left"] == [["still.png"], ["Plate", "Plate.001"], [], 0]
 
 
+@pytest.mark.parametrize("shader", ["PRINCIPLED", "SHADELESS", "EMISSION"])
+def test_blenders_own_image_planes_play(told: dict[str, Any], shader: str) -> None:
+    """Rendered before it is wired, too: what was evaluated then is not what is to be seen now."""
+    seen, differs = told["imports"][shader]
+    assert max(seen) < DECODED and differs == []
+
+
 def test_undo_and_redo(told: dict[str, Any]) -> None:
     wired, still, again, playing, restored = told["undo"]
     assert (wired, again, restored) == (False, True, True)
