@@ -17,7 +17,6 @@ from .engine import Engine, EngineError, Job
 
 Work = Generator["Step", dict, str]
 PUMP_SECONDS = 0.1
-SETTLED_SECONDS = 0.4
 SHOWN_IN = {"VIEW_3D", "NODE_EDITOR", "PROPERTIES", "PREFERENCES"}
 
 # What runs now. Kept here and not in an RNA property, which would outlive the add-on.
@@ -190,9 +189,6 @@ def finish(task: Task) -> None:
         # Removed meanwhile, or the add-on was disabled.
         pass
     redraw()
-    if not bpy.app.background:
-        # The panel has another height now, and is drawn over itself until it is drawn again.
-        bpy.app.timers.register(redraw, first_interval=SETTLED_SECONDS)
 
 
 def run(task: Task, told: Callable[[Task], None] | None = None) -> Task:

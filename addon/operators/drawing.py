@@ -42,6 +42,16 @@ class LOOPCORE_OT_add_anchor(OnObject, bpy.types.Operator):
         strokes.add_anchor(context, plane.find_plane_image(obj))
 
 
+def paint_white(tools):
+    """White first: on a mask that is black yet, black shows nothing."""
+    shared = getattr(tools.image_paint, "unified_paint_settings", None) or tools.unified_paint_settings
+    shared.color = (1, 1, 1)
+    brush = tools.image_paint.brush
+    # Of a brush from Blender's own library nothing can be set.
+    if brush is not None and brush.library is None:
+        brush.color = (1, 1, 1)
+
+
 class LOOPCORE_OT_paint_mask(OnObject, bpy.types.Operator):
     """Paint where things may move, white on black, on the plane"""
 
@@ -55,6 +65,7 @@ class LOOPCORE_OT_paint_mask(OnObject, bpy.types.Operator):
         context.tool_settings.image_paint.mode = "IMAGE"
         context.tool_settings.image_paint.canvas = image
         bpy.ops.object.mode_set(mode="TEXTURE_PAINT")
+        paint_white(context.tool_settings)
 
 
 # Blender keeps no reference to what the function below returns.
