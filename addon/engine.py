@@ -25,7 +25,7 @@ from .process import Child, clean_environment, ending
 
 CANCELLED = -32001
 # How long the worker may take to stop by itself, before it is killed.
-KILL_AFTER_S = 0.8
+KILL_AFTER_S = 0.6
 # The most that one poll takes of Blender's time for what the worker said.
 _POLL_BUDGET_S = 0.003
 _STOP_PATIENCE_S = 0.04
@@ -164,6 +164,7 @@ class Engine:
             self._worker = _Worker(self.python, self.log, self._env)
         self.job = self._waiting.popleft()
         self.job.message = "Starting" if self._worker.pid is None else ""
+        self._worker.writes_to(self.job.params)
         self._worker.send({"id": self.job.id, "method": self.job.method, "params": self.job.params})
 
     def _hear(self, message: dict) -> None:
@@ -211,6 +212,7 @@ class _Worker:
         self.events: queue.SimpleQueue[dict | str] = queue.SimpleQueue()
         self.alive, self.pid = True, None
         self._child: Child | None = None
+        self._folders: set[Path] = set()
         self._gone, self._doomed = threading.Event(), threading.Event()
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         threading.Thread(target=self._live, name="loopcore-worker", daemon=True).start()
@@ -218,6 +220,13 @@ class _Worker:
     def send(self, message: dict) -> None:
         line = json.dumps({"jsonrpc": "2.0", **message}) + "\n"
         self._requests.put(line.encode())
+
+    def writes_to(self, params: dict) -> None:
+        """Remember the folders that a job writes to, to tidy them if the worker dies."""
+        if folder := params.get("folder"):
+            self._folders |= {Path(folder), Path(folder) / "proxy"}
+        if file := params.get("motion_out"):
+            self._folders.add(Path(file).parent)
 
     def kill_later(self, still: Callable[[], bool]) -> None:
         """Kill it in a while, if `still` holds then and it lives."""
@@ -254,6 +263,8 @@ class _Worker:
             threading.Thread(target=self._write, name="loopcore-requests", daemon=True).start()
             self._read(stray)
             code = self._child.wait()
+            if code:
+                _remove_temporaries(self._folders, self.pid)
             self._end(self._explained(code, [*stray, *_tail(log, start)]))
 
     def _write(self) -> None:
@@ -306,6 +317,16 @@ class _Worker:
         message = f"The worker ended unexpectedly ({ending(code)})"
         last = [line for line in lines if line.strip()][-_TAIL_LINES:]
         return "\n".join([f"{message}. The end of its log, {self._log}:", *last]) if last else message
+
+
+def _remove_temporaries(folders: set[Path], pid: int) -> None:
+    """Remove the hidden files that a worker was writing when it died; they carry its process's number."""
+    for folder in folders:
+        try:
+            for path in folder.glob(f".*.tmp-{pid}-*"):
+                path.unlink()
+        except OSError:
+            pass  # The next bake in that folder removes them.
 
 
 def _open_log(path: Path) -> IO[bytes]:

@@ -167,7 +167,7 @@ def test_a_worker_that_does_not_listen_is_killed(timed: Timed, scene: Path, tmp_
     os.kill(timed.engine.pid, signal.SIGSTOP)
     timed.engine.cancel(job)
     assert timed.until(lambda: job.state != "running") < 1 and job.state == "cancelled"
-    assert _gone(pids) < 1
+    assert _gone(pids) < 1 and not _scenes.hidden(tmp_path)
     assert timed.run("hello", {}).state == "done"
 
 
