@@ -2,6 +2,7 @@
 """What goes in comes out: numpy arrays or torch tensors at the door, float32 arrays for the kernels."""
 
 import sys
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,26 +28,65 @@ def is_tensor(x: object) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
-def door(backend: str | None, first: Array, *others: Array | None) -> Door:
-    """Choose the backend. Gradients and CUDA tensors take the plain torch one, everything else Numba's.
+def door(
+    backend: str | None, first: Array, *others: Array | None, more: tuple[str, ...] = (), gradient: bool = True
+) -> Door:
+    """Choose the backend: Triton's for CUDA tensors, plain torch for gradients and other devices, else Numba's.
 
-    Raises EngineError for a backend that is unknown or not available.
+    more: backends besides the usual. gradient: whether the Triton kernel has one.
+
+    Raises EngineError for a backend that is unknown, not available, or without the gradient asked for.
     """
-    if backend is not None and backend not in BACKENDS:
-        raise EngineError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    if backend == "triton":
-        raise EngineError("backend 'triton' is not available in this version: use 'cpu' or 'reference'")
+    if backend is not None and backend not in BACKENDS + more:
+        raise EngineError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS + more)}")
+    on_gpu = backend is not None and backend.startswith("triton")
+    if on_gpu:
+        _require_triton(backend)
     arrays = [a for a in (first, *others) if a is not None]
     tensors = [a for a in arrays if is_tensor(a)]
     if tensors and len(tensors) != len(arrays):
         raise EngineError("numpy arrays and torch tensors were mixed in one call: convert them to one kind")
     if not tensors:
         return Door(backend or "cpu", False, np.asarray(first).dtype, None)
-    on_device = any(t.device.type != "cpu" for t in tensors)
-    if backend == "cpu" and on_device:
-        raise EngineError(f"backend 'cpu' was asked for tensors on {tensors[0].device}: move them with .cpu()")
-    plain = on_device or any(t.requires_grad for t in tensors)
-    return Door(backend or ("reference" if plain else "cpu"), True, first.dtype, first.device)
+    devices = {t.device for t in tensors}
+    if len(devices) > 1:
+        raise EngineError(f"tensors on {' and '.join(sorted(map(str, devices)))} were mixed: move them to one device")
+    kind = first.device.type
+    if backend == "cpu" and kind != "cpu":
+        raise EngineError(f"backend 'cpu' was asked for tensors on {first.device}: move them with .cpu()")
+    if on_gpu and kind not in ("cpu", "cuda"):
+        raise EngineError(f"backend {backend!r} was asked for tensors on {first.device}: use 'reference'")
+    wanted = any(t.requires_grad for t in tensors)
+    if on_gpu and wanted and not gradient:
+        raise EngineError(f"backend {backend!r} has no gradient here: use 'reference'")
+    if backend is None:
+        backend = "reference" if wanted or kind != "cpu" else "cpu"
+        if kind == "cuda" and (gradient or not wanted) and find_spec("triton"):
+            backend = "triton"
+    return Door(backend, True, first.dtype, first.device)
+
+
+def _require_triton(backend: str | None) -> None:
+    if not find_spec("triton"):
+        raise EngineError(f"backend {backend!r} is not available: install triton, or use 'cpu' or 'reference'")
+    import torch
+
+    from . import gpu
+
+    if not (torch.cuda.is_available() or gpu.INTERPRETED):
+        raise EngineError(f"backend {backend!r} is not available: torch sees no GPU; use 'cpu' or 'reference'")
+
+
+def to_gpu(x: Array) -> Any:
+    """A floating torch tensor for the Triton kernels."""
+    from .gpu import at_hand
+
+    return at_hand(to_tensor(x))
+
+
+def from_gpu(x: Any, kind: Door) -> Array:
+    """The Triton kernel's result as the caller's kind of array, where the caller's is."""
+    return x.to(kind.device) if kind.is_tensor else x.cpu().numpy()
 
 
 def to_numpy(x: Array) -> np.ndarray:

@@ -118,8 +118,9 @@ def splat(
     for j in range(int(ny.max())):
         for i in range(int(nx.max())):
             keep = ((nx > i) & (ny > j)).reshape(-1)
-            sx, sy = (i + 0.5) / nx - 0.5, (j + 0.5) / ny - 0.5
-            at = _between(place, sx, sy).reshape(-1, 2)[keep]
+            sx, sy = ((k + 0.5) / n.to(place.dtype) - 0.5 for k, n in ((i, nx), (j, ny)))
+            # The shift is interpolated, not the place: a pixel of the border has its outer half too.
+            at = (_between(displacement, sx, sy) + torch.stack([x + sx, y + sy], -1)).reshape(-1, 2)[keep]
             sample = _between(values, sx, sy).reshape(-1, channels)[keep]
             _deposit(at, sample, share.reshape(-1)[keep], (height, width), sums, weights)
     return sums.reshape(height, width, channels), weights.reshape(height, width)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forward warping: every source pixel deposits its value where it lands."""
 
-from ._arrays import Array, door, from_numpy, from_tensor, require_shape, to_numpy, to_tensor
+from ._arrays import Array, door, from_gpu, from_numpy, from_tensor, require_shape, to_gpu, to_numpy, to_tensor
+
+# The kernel that adds floats atomically, in whatever order they come: its last bits differ from run to run.
+ATOMIC = "triton-atomic"
 
 
 def splat(
@@ -18,11 +21,15 @@ def splat(
     stretched field has no pinholes; the pieces share the pixel's weight, so that the total is kept. Beyond 8 the
     field is torn, and what opens is a hole. What lands outside the frame is lost.
 
+    CUDA tensors run the Triton kernels where triton is installed; they and the reference have gradients by values,
+    displacement and weight. All backends give the same bits on every run but "triton-atomic", which adds up on the GPU
+    in whatever order deposits come.
+
     Convention: content at p lands at p + displacement[p]; (x, y), x right, y down, pixel centres at integers.
 
     Raises PlateError for a wrong shape, EngineError for an unknown backend.
     """
-    kind = door(backend, values, displacement, weight)
+    kind = door(backend, values, displacement, weight, more=(ATOMIC,))
     require_shape("values", values, (None, None, None))
     require_shape("displacement", displacement, (values.shape[0], values.shape[1], 2))
     if weight is not None:
@@ -33,6 +40,12 @@ def splat(
         given = None if weight is None else to_tensor(weight)
         sums, weights = reference.splat(to_tensor(values), to_tensor(displacement), given)
         return from_tensor(sums, kind), from_tensor(weights, kind)
+    if kind.backend in ("triton", ATOMIC):
+        from . import gpu
+
+        given = None if weight is None else to_gpu(weight)
+        sums, weights = gpu.splat(to_gpu(values), to_gpu(displacement), given, atomic=kind.backend == ATOMIC)
+        return from_gpu(sums, kind), from_gpu(weights, kind)
     from . import cpu
 
     given = None if weight is None else to_numpy(weight)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backward warping: every target pixel fetches the value from where it came."""
 
-from ._arrays import Array, door, from_numpy, from_tensor, require_shape, to_numpy, to_tensor
+from ._arrays import Array, door, from_gpu, from_numpy, from_tensor, require_shape, to_gpu, to_numpy, to_tensor
 
 
 def warp(values: Array, displacement: Array, *, backend: str | None = None) -> Array:
@@ -14,6 +14,8 @@ def warp(values: Array, displacement: Array, *, backend: str | None = None) -> A
     Convention: out[p] = values at p + displacement[p]; (x, y), x right, y down, pixel centres
     at integers. Beyond the frame the picture is mirrored about its border pixels.
 
+    CUDA tensors run the Triton kernel where triton is installed; it and the reference have gradients by both.
+
     NaN and Inf reach the pixels whose 4 x 4 footprint holds them.
 
     Raises PlateError for a wrong shape, EngineError for an unknown backend.
@@ -25,6 +27,10 @@ def warp(values: Array, displacement: Array, *, backend: str | None = None) -> A
         from . import reference
 
         return from_tensor(reference.warp(to_tensor(values), to_tensor(displacement)), kind)
+    if kind.backend == "triton":
+        from . import gpu
+
+        return from_gpu(gpu.warp(to_gpu(values), to_gpu(displacement)), kind)
     from . import cpu
 
     return from_numpy(cpu.warp(to_numpy(values), to_numpy(displacement)), kind)

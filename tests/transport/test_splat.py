@@ -75,6 +75,17 @@ def test_kernel_matches_the_reference_where_pixels_come_in_pieces(stretch: float
         assert_same(kernel, splat(values, moved, given_weight, backend="reference"), 3 * np.abs(values).max())
 
 
+@pytest.mark.parametrize("stretch", [0.4, 2.3, 5.2])
+def test_kernel_matches_the_reference_where_the_border_is_stretched(stretch: float) -> None:
+    """A pixel of the border has its outer half too: the border's own pixels come to lie inside the frame."""
+    y, x = np.mgrid[:9, :11].astype(np.float32)
+    moved = np.stack([(stretch - 1) * np.minimum(x, 4), (1 / stretch - 1) * np.minimum(8 - y, 5)], -1)
+    values = picture(9, 11, 3)
+    for shift in (moved, np.random.default_rng(4).uniform(-3, 3, (9, 11, 2)).astype(np.float32)):
+        kernel = splat(values, shift)
+        assert_same(kernel, splat(values, shift, backend="reference"), 3 * np.abs(values).max())
+
+
 def test_one_sample_is_shared_bilinearly() -> None:
     values, weight = picture(7, 8, 3), np.zeros((7, 8), np.float32)
     weight[2, 3] = 2
