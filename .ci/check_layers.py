@@ -2,7 +2,7 @@
 """Check who imports whom, and that each source file names its licence: ``check_layers.py [ROOT]``.
 
 Imports go down the layers below, never up and never in a circle; an import inside a function counts like one
-at the top. ``addon`` lives in Blender's process and imports Blender, the standard library and itself.
+at the top. ``addon`` lives in Blender's process and imports what Blender brings, the standard library and itself.
 """
 
 import ast
@@ -26,7 +26,10 @@ TRAINING_USERS = {"cli", "training"}
 # Names of the package itself that any module may ask it for.
 PACKAGE_NAMES = {"__version__"}
 
-BLENDER = {"bpy", "bmesh", "mathutils", "gpu", "gpu_extras", "bpy_extras", "blf", "idprop", "addon_utils", "bl_ui"}
+# What every Blender brings; numpy is among it.
+BLENDER = {
+    "bpy", "bmesh", "mathutils", "gpu", "gpu_extras", "bpy_extras", "blf", "idprop", "addon_utils", "bl_ui", "numpy"
+}  # fmt: skip
 LICENCES = {"addon": "GPL-3.0-or-later", "build_addon.py": "GPL-3.0-or-later"}
 SKIPPED = {"__pycache__", "build", "dist", "demo"}
 
@@ -122,7 +125,7 @@ def check_addon(root: Path) -> Iterator[str]:
         for found in imports_of(module_name(path, root), path):
             top = found.target.partition(".")[0]
             if top != "addon" and top not in BLENDER and top not in sys.stdlib_module_names:
-                yield f"{found}: inside Blender only bpy, the standard library and the add-on itself"
+                yield f"{found}: inside Blender only bpy, numpy, the standard library and the add-on itself"
 
 
 def check_licences(root: Path) -> Iterator[str]:

@@ -57,9 +57,15 @@ class Main:
                 layout.label(text=f"{task.title}: {task.target.name}")
             draw_progress(layout, task)
         elif found is not None and obj.loopcore.message:
-            box = layout.box()
-            box.alert = obj.loopcore.failed
-            draw_text(box, context, obj.loopcore.message, icon="ERROR" if obj.loopcore.failed else "CHECKMARK")
+            draw_message(layout.box(), context, obj.loopcore)
+
+
+def draw_message(box, context, state):
+    """What came of the last job; one that the user cancelled is no alarm."""
+    cancelled = state.failed and state.message.startswith("Cancelled")
+    box.alert = state.failed and not cancelled
+    icon = "INFO" if cancelled else "ERROR" if state.failed else "CHECKMARK"
+    draw_text(box, context, state.message, icon=icon)
 
 
 def draw_plate(layout, context, obj):

@@ -15,7 +15,7 @@ from .tasks import Refused, Step, Target, Work
 SETUP = "setup"
 PREVIEW = "preview"
 PREVIEW_WIDTH = 480
-ARROWS = 40  # along the picture's longer side
+ARROWS = 32  # along the picture's longer side
 COLORSPACES = {
     "sRGB": "srgb_rec709_scene",
     "Linear Rec.709": "lin_rec709_scene",
