@@ -103,10 +103,10 @@ def _move_links(tree, source, target):
 def _extension(plane):
     """Beyond its edges the loop mirrors the still; a tiled still has no edges."""
     try:
-        shown = PlaneMap.of(plane).pixels
+        low, high = PlaneMap.of(plane).box
     except PlaneError:
         return plane.node.extension
-    inside = shown.min() > -1 and (shown.reshape(-1, 2).max(axis=0) < plane.size).all()
+    inside = low.min() > -1 and (high < plane.size).all()
     return "MIRROR" if inside else plane.node.extension
 
 

@@ -11,6 +11,10 @@ their origin in the lower left corner of the picture, v up.
 import bpy
 import numpy as np
 from mathutils import Matrix
+from mathutils.kdtree import KDTree
+
+# From how many triangles on a point's own is looked for among its neighbours first, and among how many of them.
+_FEW, _NEAR = 32, 12
 
 
 class PlaneError(RuntimeError):
@@ -21,12 +25,14 @@ class PlaneMap:
     """Where each pixel of a plane's picture is in space.
 
     corners: (T, 3, 3) triangles in the object's own space; pixels: (T, 3, 2) the same triangles in pixels.
+    box: the part of the picture that the plane shows, its upper left and lower right pixel.
     """
 
-    def __init__(self, corners, pixels, matrix):
+    def __init__(self, corners, pixels, matrix, box):
         self.corners = np.asarray(corners, float)
         self.pixels = np.asarray(pixels, float)
         self.matrix = Matrix(matrix)
+        self.box = np.asarray(box, float)
 
     @classmethod
     def of(cls, plane):
@@ -36,15 +42,8 @@ class PlaneMap:
             PlaneError: the mesh has no UVs, or the texture's coordinates are not the mesh's UVs.
         """
         corners, pixels, _ = _shown(plane)
-        return cls(corners, pixels, plane.object.matrix_world)
-
-    @property
-    def pixel_area(self):
-        """The area of one pixel on the plane, in the object's own units squared; the median over the mesh."""
-        own = self.corners[:, 1:] - self.corners[:, :1]
-        areas = np.linalg.norm(np.cross(own[:, 0], own[:, 1]), axis=-1)
-        shown = np.abs(np.linalg.det(self.pixels[:, 1:] - self.pixels[:, :1]))
-        return float(np.median(areas / shown))
+        box = pixels.min(axis=(0, 1)), pixels.max(axis=(0, 1))
+        return cls(*_flat(corners, pixels), plane.object.matrix_world, box)
 
     def pixel_of(self, world):
         """(x, y) of the pixel that is seen at a point in world space; points off the plane are dropped onto it."""
@@ -77,23 +76,52 @@ class PlaneMap:
 
 def _barycentric(points, triangles):
     """Weights (n, 3) of each point in the triangle that it lies in, or is nearest to, and that triangle's index."""
-    origin, sides = triangles[:, 0], triangles[:, 1:] - triangles[:, :1]
+    every = np.arange(len(triangles))
+    if len(triangles) <= _FEW:
+        return _best(points, triangles, np.broadcast_to(every, (len(points), len(every))))[:2]
+    # Of many triangles those with the nearest middles are tried first, and all of them only where none of those fits.
+    middles = np.zeros((len(triangles), 3))
+    middles[:, : points.shape[1]] = triangles.mean(axis=1)
+    tree = KDTree(len(middles))
+    for index, middle in enumerate(middles.tolist()):
+        tree.insert(middle, index)
+    tree.balance()
+    places = np.zeros((len(points), 3))
+    places[:, : points.shape[1]] = points
+    near = np.array([[index for _, index, _ in tree.find_n(place, _NEAR)] for place in places.tolist()])
+    weights, chosen, badness = _best(points, triangles, near)
+    for lost in np.flatnonzero(badness > 1e-6):
+        weights[lost], chosen[lost], _ = (found[0] for found in _best(points[lost : lost + 1], triangles, every[None]))
+    return weights, chosen
+
+
+def _best(points, triangles, tried):
+    """Weights (n, 3), triangle (n,), and how far off it is (n,), of the best of the triangles `tried` (n, k)."""
+    sides = triangles[:, 1:] - triangles[:, :1]
     # Least squares: exact in 2D; in 3D the point is projected onto the triangle's plane.
     inverse = np.linalg.pinv(np.swapaxes(sides, 1, 2))
-    weights, chosen = np.empty((len(points), 3)), np.empty(len(points), int)
-    scale = np.abs(sides).max() or 1.0
-    step = max(1, 1_000_000 // len(triangles))
-    for start in range(0, len(points), step):
-        offset = points[start : start + step, None] - origin[None]
-        two = np.einsum("tkd,ntd->ntk", inverse, offset)
-        three = np.concatenate([1 - two.sum(axis=-1, keepdims=True), two], axis=-1)
-        lift = np.linalg.norm(offset - np.einsum("ntk,tkd->ntd", two, sides), axis=-1) / scale
-        # Outside the triangle, and off its plane: the sum of both is what we want least of.
-        badness = np.maximum(-three.min(axis=-1), 0) + lift
-        best = badness.argmin(axis=1)
-        weights[start : start + step] = three[np.arange(len(best)), best]
-        chosen[start : start + step] = best
-    return weights, chosen
+    offset = points[:, None] - triangles[tried, 0]
+    two = np.einsum("nkij,nkj->nki", inverse[tried], offset)
+    three = np.concatenate([1 - two.sum(axis=-1, keepdims=True), two], axis=-1)
+    lift = np.linalg.norm(offset - np.einsum("nki,nkij->nkj", two, sides[tried]), axis=-1) / np.abs(sides).max()
+    # Outside the triangle, and off its plane: the sum of both is what we want least of.
+    badness = np.maximum(-three.min(axis=-1), 0) + lift
+    best = badness.argmin(axis=1)
+    row = np.arange(len(points))
+    return three[row, best], tried[row, best], badness[row, best]
+
+
+def _flat(corners, pixels):
+    """The same map with one triangle, where one affine map is all that it is: a flat plane, however finely cut."""
+    far = pixels.reshape(-1, 2)
+    low, high = far.min(axis=0), far.max(axis=0)
+    square = np.array([low, (high[0], low[1]), (low[0], high[1])])
+    known = np.concatenate([far, np.ones((len(far), 1))], axis=1)
+    places = corners.reshape(-1, 3)
+    affine = np.linalg.lstsq(known, places, rcond=None)[0]
+    if np.abs(known @ affine - places).max() > 1e-6 * np.ptp(places, axis=0).max():
+        return corners, pixels
+    return (np.concatenate([square, np.ones((3, 1))], axis=1) @ affine)[None], square[None]
 
 
 def corner_values(plane, attribute):

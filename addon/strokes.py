@@ -77,7 +77,7 @@ def add_anchor(
     """An empty on the plane at `point` (pixels); else at the 3D cursor, where that is over it, or in its middle."""
     context.view_layer.update()
     mapping = PlaneMap.of(plane)
-    low, high = _shown(mapping)
+    low, high = mapping.box
     if point is None:
         point = mapping.pixel_of(context.scene.cursor.location)
         if context.scene.cursor.location.length == 0 or not ((low <= point) & (point <= high)).all():
@@ -201,12 +201,7 @@ def _child(context, plane, name, data):
     return obj
 
 
-def _shown(mapping):
-    """The part of the picture that the plane shows, as its upper left and lower right pixel."""
-    return mapping.pixels.min(axis=(0, 1)), mapping.pixels.max(axis=(0, 1))
-
-
 def _across(mapping):
-    low, high = _shown(mapping)
+    low, high = mapping.box
     middle, reach = (low + high) / 2, (high - low)[0] / 6
     return [middle - (reach, 0), middle, middle + (reach, 0)]

@@ -296,10 +296,12 @@ def maps():
     obj, *_ = plane()
     inside.camera_on(obj, (64, 48))
     cut = obj.modifiers.new("Cut", "SUBSURF")
-    cut.subdivision_type, cut.levels, cut.render_levels = "SIMPLE", 2, 2
+    cut.subdivision_type, cut.levels, cut.render_levels = "SIMPLE", 4, 4
     wave = obj.modifiers.new("Wave", "SIMPLE_DEFORM")
     wave.deform_method, wave.deform_axis, wave.factor = "TAPER", "Y", 0.2
     out["bent"] = seen_at(obj, "bent")
+    obj.modifiers.remove(wave)
+    out["cut"] = [len(PlaneMap.of(find_plane_image(obj)).corners), *seen_at(obj, "cut")]
     return out
 
 

@@ -54,3 +54,8 @@ def test_the_pixel_that_is_seen_is_the_pixel_that_is_said(told: dict[str, Any], 
     """Cycles renders a picture whose colours say where they are; so does the map, and the way back."""
     across, down, back = told["maps"][case]
     assert across < 1e-3 and down < 1e-3 and back < 1e-5
+
+
+def test_a_flat_plane_is_one_triangle_however_finely_cut(told: dict[str, Any]) -> None:
+    count, across, down, back = told["maps"]["cut"]
+    assert count == 1 and across < 1e-3 and down < 1e-3 and back < 1e-5
