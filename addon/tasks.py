@@ -216,6 +216,9 @@ def stop(reason: str) -> None:
 
 def redraw() -> None:
     """Have all that shows a task drawn again."""
+    if bpy.app.background:
+        # A file brings its windows along even there, and Blender crashes on touching their status bar.
+        return
     manager = getattr(bpy.context, "window_manager", None)
     for window in manager.windows if manager is not None else ():
         for area in window.screen.areas:
