@@ -18,7 +18,7 @@ from pathlib import Path
 import bpy
 
 from .flow_file import flow_image
-from .plane import LIVE, PlaneError, PlaneImage, PlaneMap, find_plane_image
+from .plane import LIVE, STILL, PlaneError, PlaneImage, PlaneMap, find_plane_image
 from .single_user import groups_back, image_nodes, own_material, playing_nodes, remove_unused, shared_material_back
 
 NAME = "Loopcore Live"
@@ -84,7 +84,7 @@ def _stop(tree):
     nodes = list(_live_nodes(tree))
     for node in nodes:
         tree, group = node.id_data, node.node_tree
-        if (texture := tree.nodes.get(node[LIVE])) is not None:
+        if (texture := _texture(node)) is not None:
             _move_links(tree, node, texture)
         node.inputs["Time"].driver_remove("default_value")
         tree.nodes.remove(node)
@@ -92,6 +92,15 @@ def _stop(tree):
         remove_unused(group)
         remove_unused(*flows)
     return bool(nodes)
+
+
+def _texture(node):
+    """The image texture that a live node stands in for; by its picture, where it was given another name since."""
+    tree, group = node.id_data, node.node_tree
+    shown = {n.image for n in group.nodes if n.type == "TEX_IMAGE"} if group else set()
+    pictures = (n for n in tree.nodes if n.type == "TEX_IMAGE" and n.image)
+    others = (n for n in pictures if n.image in shown or n.image.get(STILL) in shown)
+    return tree.nodes.get(node[LIVE]) or next(others, None)
 
 
 def _move_links(tree, source, target):

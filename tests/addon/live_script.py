@@ -108,7 +108,18 @@ def shared():
     live.add_live_preview(find_plane_image(obj), FOLDER / "motion.exr", FRAMES)
     out = [live.is_live(obj), live.is_live(other)]
     live.remove_live_preview(find_plane_image(obj))
+    live.add_live_preview(find_plane_image(other), FOLDER / "motion.exr", FRAMES)
+    live.remove_live_preview(find_plane_image(other))
     return [*out, obj.active_material == material, len(bpy.data.materials)]
+
+
+def renamed():
+    """The image texture got another name while it was stood in for."""
+    obj = scene()
+    live.add_live_preview(find_plane_image(obj), FOLDER / "motion.exr", FRAMES)
+    find_plane_image(obj).node.name = "My plate"
+    removed = live.remove_live_preview(find_plane_image(obj))
+    return [removed, find_plane_image(obj).node.name, float(np.abs(pictures.render(6)[..., :3] - wanted(0)).max())]
 
 
 def linked():
@@ -149,5 +160,5 @@ def reads():
     return [bool((v[f"forward.{c}"] == known[..., k]).all()) for v in values for k, c in enumerate("uv")]
 
 
-CASES = (moves, beside_a_loop, shared, linked, refusals, reads)
+CASES = (moves, beside_a_loop, shared, renamed, linked, refusals, reads)
 inside.emit({case.__name__: case() for case in CASES if len(sys.argv) < 4 or case.__name__ in sys.argv[3:]})

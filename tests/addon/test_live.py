@@ -85,6 +85,11 @@ def test_a_shared_material_is_left_alone(told: dict[str, Any]) -> None:
     assert told["shared"] == [True, False, True, 1]
 
 
+def test_it_is_removed_from_a_renamed_texture(told: dict[str, Any]) -> None:
+    removed, name, off = told["renamed"]
+    assert removed and name == "My plate" and off < 1e-3
+
+
 def test_a_linked_plane_is_not_changed(told: dict[str, Any]) -> None:
     live, loop, is_live, is_wired = told["linked"]
     assert "asset.blend" in live and "Make Local" in loop and not is_live and not is_wired
