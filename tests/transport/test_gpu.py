@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is n
 
 
 def run_suite(suite: str, interpret: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(FOLDER / suite)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(FOLDER / suite)]
     environment = {**os.environ, "TRITON_INTERPRET": interpret}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
