@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `loopcore animate`, `predict`, `flow`, `check`, `preview`, `info`, `worker`.
+"""The command line: `loopcore animate`, `predict`, `flow`, `check`, `preview`, `info`, `worker`,
+`train`, `evaluate`.
 
 Exit codes: 0 done, 1 some frames failed or a check did not pass, 2 usage or bad input, 130 and 143 interrupted.
 """
@@ -66,11 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"loopcore {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _animate_options(commands.add_parser("animate", help="make the loop: a plate and its motion to frames"))
-    _predict_options(commands.add_parser("predict", help="make a motion field from a plate and hints"))
+    _predict_options(commands.add_parser("predict", help="make a motion field from a plate, and from hints"))
     _flow_options(commands.add_parser("flow", help="flow maps for Nuke, Blender, Fusion and others, and back"))
     _check_options(commands.add_parser("check", help="measure a finished loop; exit code 1 if it fails"))
     _preview_options(commands.add_parser("preview", help="a film or a contact sheet of finished frames"))
     _info_options(commands.add_parser("info", help="what is installed, and which device would be used"))
+    _train_options(commands.add_parser("train", help="train the predictor on pictures with a class for each pixel"))
+    _evaluate_options(commands.add_parser("evaluate", help="measure the predictor on such pictures, or on clips"))
     worker = commands.add_parser("worker", help="JSON-RPC on stdin and stdout, for other programs such as Blender")
     worker.set_defaults(run=_worker)
     return parser
@@ -132,6 +135,27 @@ def _preview_options(command: argparse.ArgumentParser) -> None:
 def _info_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.set_defaults(run=_info)
+
+
+def _train_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("pictures", type=Path, metavar="DIR", help="folder with manifest.csv, pictures and labels")
+    add("-o", "--output", type=Path, required=True, metavar="WEIGHTS.safetensors", help="file to write")
+    add("--cache", type=Path, metavar="DIR", help="folder for encoded crops, used again by later runs (beside -o)")
+    add("--encoder", type=Path, metavar="FILE.pth", help="published EfficientNet-Lite0 weights (those shipped)")
+    add("--epochs", type=int, default=6, help="how often each crop is seen (6)")
+    add("--seed", type=int, default=1, help="the same seed gives the same weights (1)")
+    add("--threads", type=int, default=1, help="processors to use; another number rounds otherwise (1)")
+    command.set_defaults(run=_train)
+
+
+def _evaluate_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("folder", type=Path, metavar="DIR", help="folder with manifest.csv, pictures and labels; or of clips")
+    add("--split", default="test", help="of the pictures: test, val or train (test)")
+    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="of the pictures: measure these (those shipped)")
+    add("-o", "--output", type=Path, metavar="DIR", help="of the clips: write plate, truth and prediction as pictures")
+    command.set_defaults(run=_evaluate)
 
 
 def _motion_options(command: argparse.ArgumentParser) -> None:
@@ -365,6 +389,64 @@ def _info(arguments: argparse.Namespace, stop: object) -> int:
     else:
         for name, value in facts.items():
             print(f"{name:<14}{value}")
+    return DONE
+
+
+def _train(arguments: argparse.Namespace, stop: object) -> int:
+    import torch
+
+    from ._cli_console import Console, Stop
+    from .errors import MotionError
+    from .training.train import TrainSettings, train
+
+    assert isinstance(stop, Stop)
+    if arguments.output.suffix.lower() != ".safetensors":
+        raise MotionError(f"'{arguments.output}' is no name for weights: they are written as .safetensors")
+    if min(arguments.epochs, arguments.threads) < 1 or arguments.seed < 0:
+        raise MotionError("epochs and threads must be 1 or more, the seed 0 or more")
+    torch.set_num_threads(arguments.threads)
+    cache = arguments.cache or arguments.output.with_name(f"{arguments.output.stem}_crops")
+    settings = TrainSettings(seed=arguments.seed, epochs=arguments.epochs)
+    with Console("Training") as console:
+
+        def step(what: str, done: int, total: int) -> None:
+            stop.give_up_if_asked()
+            console.step(done, total, None)
+            if what.startswith("loss"):
+                print(f"epoch {done} of {total}: {what}", flush=True)
+
+        train(
+            arguments.pictures, arguments.output, settings, cache=cache, encoder=arguments.encoder, on_progress=step
+        )
+    print(f"Saved: '{arguments.output}'")
+    return DONE
+
+
+def _evaluate(arguments: argparse.Namespace, stop: object) -> int:
+    from ._cli_console import Console, Stop
+    from .motion.networks import load_weights
+    from .training.evaluate import evaluate_pictures
+    from .training.measure import evaluate_clips, table, write_comparison
+
+    assert isinstance(stop, Stop)
+    if (arguments.folder / "manifest.csv").is_file():
+        network = None if arguments.weights is None else load_weights(arguments.weights)[0]
+        with Console("Pictures") as console:
+
+            def step(done: int, total: int) -> None:
+                stop.give_up_if_asked()
+                console.step(done, total, None)
+
+            report = evaluate_pictures(arguments.folder, arguments.split, network, step)
+        print("\n".join(report.lines()))
+        return DONE
+    rows = []
+    for clip, predicted, measured in evaluate_clips(arguments.folder):
+        stop.give_up_if_asked()
+        rows += measured
+        if arguments.output is not None:
+            write_comparison(clip, predicted, arguments.output / f"{clip.name}.png")
+    print("\n".join(table(rows)))
     return DONE
 
 

@@ -187,6 +187,13 @@ def test_a_layer_and_its_colour_space_are_found_again_by_check(scene: Path, tmp_
     assert main(["check", str(tmp_path / "out")]) == 0
 
 
+def test_a_picture_is_all_that_is_needed(scene: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(scene / "p.png"), "-o", str(tmp_path / "m.exr")]) == 0
+    assert main(["animate", str(scene / "p.png"), "-o", str(tmp_path / "out"), "--frames", "5"]) == 0
+    assert (tmp_path / "out" / "motion.exr").read_bytes() == (tmp_path / "m.exr").read_bytes()
+    assert len(list((tmp_path / "out").glob("p_loop.*.exr"))) == 5
+
+
 # Bad input
 
 
@@ -198,7 +205,7 @@ BAD: list[tuple[str, list[str], str]] = [
     ("torn image", ["animate", "torn.png", "--hints", "h.json", "-o", "OUT"], "damaged"),
     ("layer of a PNG", ["animate", "p.png", "--layer", "x", "--hints", "h.json", "-o", "OUT"], "only EXR"),
     ("colour space", ["animate", "p.png", "--colorspace", "red", "--hints", "h.json", "-o", "OUT"], "'red' is unknown"),
-    ("no motion", ["animate", "p.png", "-o", "OUT"], "--hints hints.json"),
+    ("nothing flows", ["animate", "black.png", "-o", "OUT"], "--hints hints.json"),
     ("both motions", ["animate", "p.png", "--hints", "h.json", "--motion", "m.exr", "-o", "OUT"], "leave one out"),
     ("motion of another size", ["animate", "p.png", "--motion", "s.exr", "-o", "OUT"], "80x44"),
     ("picture as motion", ["animate", "p.png", "--motion", "picture.exr", "-o", "OUT"], "picture.exr"),
@@ -211,7 +218,7 @@ BAD: list[tuple[str, list[str], str]] = [
     ("black mask", ["animate", "p.png", "--hints", "h.json", "--mask", "black.png", "-o", "OUT"], "black all over"),
     ("missing mask", ["animate", "p.png", "--hints", "h.json", "--mask", "none.png", "-o", "OUT"], "none.png"),
     ("predict to PNG", ["predict", "p.png", "--hints", "h.json", "-o", "OUT.png"], "no EXR name"),
-    ("predict from nothing", ["predict", "p.png", "-o", "OUT.exr"], "--hints"),
+    ("predict where nothing flows", ["predict", "black.png", "-o", "OUT.exr"], "nothing here seems to flow"),
     ("predict nowhere", ["predict", "p.png", "--hints", "h.json", "-o", "none/OUT.exr"], "OUT.exr"),
     ("output in a file", ["animate", "p.png", "--hints", "h.json", "-o", "text.png/OUT"], "cannot make folder"),
     ("check of nothing", ["check", "none"], "no recipe.json"),

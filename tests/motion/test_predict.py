@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Motion from the picture alone: the same every time, at any size and exposure, and none where nothing flows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loopcore.color import decode_codes
+from loopcore.errors import MotionError
+from loopcore.motion import Hints, MotionField, Stroke
+from loopcore.motion.predict import Sight, direction_and_speed, look, predict_motion
+from loopcore.motion.sight import class_shares, display_copy
+from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
+from loopcore.plate import Plate
+
+PHOTOGRAPH = Path(__file__).resolve().parents[2] / "examples" / "waterfall" / "plate.jpg"
+
+
+def photograph(width: int, height: int) -> np.ndarray:
+    """(height, width, 3) uint8: the example photograph, a fall between rocks and trees."""
+    from PIL import Image
+
+    with Image.open(PHOTOGRAPH) as picture:
+        return np.asarray(picture.convert("RGB").resize((width, height)))
+
+
+def plate(codes: np.ndarray, encoded: str = "srgb", exposure: float = 1.0) -> Plate:
+    return Plate(decode_codes(codes) * np.float32(exposure), ("R", "G", "B"), "lin_rec709_scene", encoded)
+
+
+@pytest.fixture(scope="module")
+def fall() -> Plate:
+    return plate(photograph(320, 213))
+
+
+@pytest.fixture(scope="module")
+def motion(fall: Plate) -> MotionField:
+    return predict_motion(fall)
+
+
+def test_the_brook_moves_and_much_of_the_picture_is_still(motion: MotionField) -> None:
+    moving = motion.mask > 0.5
+    assert 0.02 < moving.mean() < 0.7
+    assert moving[150:, 60:140].mean() > 0.5  # the pool
+    assert (motion.mask == 0).mean() > 0.2  # exactly still, not nearly
+    assert 0.05 < np.hypot(*motion.velocity[moving].T).mean() < 3
+
+
+def test_the_same_plate_gives_the_same_field(fall: Plate, motion: MotionField) -> None:
+    assert predict_motion(fall).digest() == motion.digest()
+
+
+def test_another_process_gives_the_same_field_without_a_network(tmp_path: Path, motion: MotionField) -> None:
+    from PIL import Image
+
+    Image.fromarray(photograph(320, 213)).save(tmp_path / "p.png")
+    script = (
+        "import socket, sys\n"
+        "def refuse(*a, **k): raise OSError('offline')\n"
+        "socket.socket.connect = refuse\n"
+        "import loopcore as lc\n"
+        "print(lc.predict_motion(lc.read_plate(sys.argv[1])).digest())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "p.png"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == motion.digest()
+
+
+@pytest.mark.parametrize("exposure", [1 / 64, 1.0, 37.0])
+def test_exposure_changes_nothing_in_a_linear_plate(exposure: float) -> None:
+    codes = photograph(240, 160)
+    other, same = plate(codes, "linear", exposure), plate(codes, "linear")
+    assert np.abs(display_copy(other) - display_copy(same)).max() <= 1 / 255
+    seen, plain = look(other), look(same)
+    assert np.abs(seen.moving - plain.moving).max() < 0.05
+
+
+def test_a_sun_and_broken_pixels_do_not_blind_it() -> None:
+    codes = photograph(240, 160)
+    pixels = decode_codes(codes)
+    pixels[2:5, 2:5] = 5e4
+    pixels[80, 100] = np.nan
+    pixels[81, 100] = np.inf
+    seen = look(Plate(pixels, ("R", "G", "B")))
+    assert np.isfinite(seen.moving).all() and seen.score > 0.5
+
+
+@pytest.mark.parametrize("size", [(17, 11), (33, 200), (401, 97), (640, 640)])
+def test_any_size_and_shape(size: tuple[int, int]) -> None:
+    width, height = size
+    seen = look(plate(photograph(width, height)))
+    assert seen.moving.shape[0] / seen.moving.shape[1] == pytest.approx(height / width, rel=0.3)
+    try:
+        field = predict_motion(plate(photograph(width, height)))
+    except MotionError as error:
+        assert "nothing here seems to flow" in str(error)  # too little left of it to tell
+    else:
+        assert field.velocity.shape == (height, width, 2)
+
+
+@pytest.mark.parametrize("channels", [("Y",), ("R", "G", "B", "A"), ("Y", "A")])
+def test_grey_and_transparent_plates(channels: tuple[str, ...]) -> None:
+    rgb = decode_codes(photograph(192, 128))
+    colour = rgb if "R" in channels else rgb[..., 1:2]
+    alpha = [np.ones((128, 192, 1), np.float32)] if "A" in channels else []
+    pixels = np.ascontiguousarray(np.concatenate([colour, *alpha], axis=2))
+    seen = look(Plate(pixels, channels, "lin_rec709_scene", "srgb"))
+    assert seen.shown.shape == (*seen.moving.shape, 3) and seen.score > 0.3
+
+
+def test_shares_sum_to_one(fall: Plate) -> None:
+    shares = class_shares(display_copy(fall))
+    assert shares.min() >= 0
+    assert np.allclose(shares.sum(axis=0), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("shade", [0, 90, 255])
+def test_a_blank_plate_is_refused(shade: int) -> None:
+    with pytest.raises(MotionError, match=r"nothing here seems to flow.*scores 0\.\d\d.*--hints"):
+        predict_motion(plate(np.full((90, 160, 3), shade, np.uint8)))
+
+
+def test_a_stroke_overrules_what_is_seen_around_it(fall: Plate, motion: MotionField) -> None:
+    y, x = np.argwhere(motion.mask > 0.99)[len(np.argwhere(motion.mask > 0.99)) // 2]
+    stroke = Stroke(np.array([[x, y + 6.0], [x, y - 6.0]]), 1.5)  # up the fall
+    corrected = predict_motion(fall, Hints((stroke,)))
+    assert corrected.velocity[y, x, 1] < -0.7
+    assert np.array_equal(corrected.mask, motion.mask)
+    far = np.hypot(*(np.indices(motion.mask.shape) - np.array([y, x])[:, None, None])) > 120
+    changed = np.hypot(*np.moveaxis(corrected.velocity - motion.velocity, -1, 0))
+    assert np.median(changed[far & (motion.mask > 0.5)]) < 0.1
+
+
+def test_a_stroke_where_nothing_flows_asks_for_a_mask(fall: Plate, motion: MotionField) -> None:
+    still = np.argwhere(motion.mask == 0)
+    box = next((y, x) for y, x in still[:: max(1, len(still) // 500)]
+               if 5 < x < 310 and y < 200 and not motion.mask[y : y + 9, x : x + 2].any())  # fmt: skip
+    stroke = Stroke(np.array([[box[1], box[0]], [box[1], box[0] + 8.0]]), 1.0)
+    with pytest.raises(MotionError, match=r"strokes\[0\] lies where nothing seems to flow: draw a mask"):
+        predict_motion(fall, Hints((stroke,)))
+
+
+def test_a_mask_says_where_things_move(fall: Plate) -> None:
+    mask = np.zeros((fall.height, fall.width), np.float32)
+    mask[60:140, 120:220] = 1
+    field = predict_motion(fall, mask=mask)
+    assert np.array_equal(field.mask, mask)
+    assert np.hypot(*field.velocity[mask > 0].T).mean() > 0.05
+
+
+def test_strokes_and_mask_together_need_no_picture() -> None:
+    mask = np.zeros((60, 80), np.float32)
+    mask[20:40] = 1
+    grey = plate(np.full((60, 80, 3), 99, np.uint8))
+    field = predict_motion(grey, Hints((Stroke(np.array([[10.0, 30.0], [70.0, 30.0]]), 2.0),)), mask)
+    assert np.allclose(field.velocity[30, 40], (2, 0), atol=0.1)
+
+
+def seen(kind: str, shown: np.ndarray) -> Sight:
+    """A picture that is full of one thing."""
+    shares = {name: np.zeros(shown.shape[:2], np.float32) for name in ("water", "spray", "sky", "smoke", "fire")}
+    shares[kind] = np.ones(shown.shape[:2], np.float32)
+    return Sight(**shares, moving=shares[kind], shown=np.repeat(shown[..., None], 3, axis=2))
+
+
+def drawn_out(horizontal: float, vertical: float) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    noise = gaussian_filter(np.random.default_rng(2).random((120, 160)), (vertical, horizontal))
+    return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown", "way"),
+    [
+        ("water", drawn_out(1, 9), (0, 1)),  # a fall
+        ("water", drawn_out(9, 1), (1, 0)),  # ripples
+        ("water", np.full((120, 160), 0.5, np.float32), (1, 0)),  # a calm lake
+        ("sky", drawn_out(6, 6), (1, 0)),
+        ("smoke", drawn_out(6, 6), (0, -1)),
+        ("fire", drawn_out(6, 6), (0, -1)),
+    ],
+)
+def test_each_kind_goes_its_own_way(kind: str, shown: np.ndarray, way: tuple[float, float]) -> None:
+    sight = seen(kind, shown)
+    velocity, sure = direction_and_speed(sight, sight.moving)
+    inner = velocity[20:-20, 20:-20]
+    unit = inner / np.hypot(inner[..., 0], inner[..., 1])[..., None]
+    assert np.median(unit @ np.array(way, np.float32)) > 0.95
+    assert (sure > 0).all() and sure.max() <= 1
+
+
+def test_near_water_moves_faster_than_far_water() -> None:
+    sight = seen("water", drawn_out(9, 1))
+    sight.sky[:30], sight.water[:30] = 1, 0
+    speed = np.hypot(*np.moveaxis(direction_and_speed(sight, sight.moving)[0], -1, 0))
+    assert np.median(speed[-15:]) > 1.5 * np.median(speed[35:50]) > 0
+
+
+@pytest.mark.parametrize("degrees", [-70, -20, 0, 35, 90])
+def test_streaks_are_found_at_their_angle(degrees: float) -> None:
+    y, x = np.mgrid[:120, :160]
+    a = np.deg2rad(degrees)
+    across = -np.sin(a) * x + np.cos(a) * y
+    grey = (0.5 + 0.3 * np.sin(across * 0.9)).astype(np.float32)
+    found = streak_axes(grey, np.ones_like(grey), 8.0)[:, 60, 80]
+    off = (axis_angle(found[:, None, None])[0, 0] - a + np.pi / 2) % np.pi - np.pi / 2
+    assert np.degrees(abs(off)) < 3 and np.hypot(*found) > 0.5
+
+
+def test_flat_colour_has_no_streaks_and_borders_have_their_own_axis() -> None:
+    flat = np.full((80, 80), 0.4, np.float32)
+    assert np.abs(streak_axes(flat, np.ones_like(flat), 8.0)).max() < 1e-6
+    inside = np.zeros((80, 80), np.float32)
+    inside[:, 30:50] = 1  # an upright channel
+    axes = bank_axes(inside, 6.0)
+    assert axes[0, 40, 40] < -0.3 and abs(axes[1, 40, 40]) < 0.05

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training: folders that are read or refused, crops, targets, and a decoder that learns the same way each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from loopcore.cli import main
+from loopcore.errors import MotionError, PlateError
+from loopcore.motion.networks import CLASSES, load_weights
+from loopcore.training.evaluate import evaluate_pictures
+from loopcore.training.pictures import UNKNOWN, crop_plan, random_crop, read_manifest, read_sample, soft_targets
+from loopcore.training.train import Cache, TrainSettings, encode_crops, new_network, segmentation_loss, train_decoder
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> object:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six pictures: bright bands (water) over dark ground."""
+    home = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(5)
+    lines = ["image,label,set,split,licence"]
+    for i in range(6):
+        labels = np.zeros((96, 128), np.uint8)
+        labels[20 + 5 * i : 60 + 5 * i] = 1
+        labels[:, :3] = UNKNOWN
+        picture = np.where(labels[..., None] == 1, (90, 160, 230), (60, 50, 20)) + random.integers(0, 20, (96, 128, 3))
+        Image.fromarray(picture.astype(np.uint8)).save(home / f"{i}.png")
+        Image.fromarray(labels).save(home / f"l{i}.png")
+        lines.append(f"{i}.png,l{i}.png,bands,{('train', 'val', 'test')[i // 2]},own")
+    (home / "manifest.csv").write_text("\n".join(lines), "utf-8")
+    return home
+
+
+@pytest.fixture(scope="module")
+def cache(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    samples = [s for s in read_manifest(folder) if s.split == "train"][:1]
+    return encode_crops(new_network(1), samples, tmp_path_factory.mktemp("cache"), seed=1)
+
+
+def test_rare_classes_and_small_sets_are_seen_more_often(folder: Path) -> None:
+    samples = read_manifest(folder)
+    assert len(samples) == 6 and samples[5].split == "test"
+    assert len(crop_plan(samples[:1])) == 24  # alone in its set: 8 times, and water: 3 times
+
+
+def test_a_crop_keeps_labels_on_their_pixels(folder: Path) -> None:
+    picture, labels = read_sample(read_manifest(folder)[0])
+    for seed in range(8):
+        crop, known = random_crop(picture, labels, np.random.default_rng(seed), 64)
+        assert crop.shape == (3, 64, 64) and crop.dtype == np.float32 and 0 <= crop.min() <= crop.max() <= 1
+        again = random_crop(picture, labels, np.random.default_rng(seed), 64)
+        assert np.array_equal(crop, again[0]) and np.array_equal(known, again[1])
+        if (known == 0).sum() > 50 and (known == 1).sum() > 50:
+            assert crop[:, known == 1].mean() > crop[:, known == 0].mean() + 0.1
+
+
+def test_targets_are_shares_of_what_is_known() -> None:
+    labels = np.zeros((8, 8), np.uint8)
+    labels[:4, :2] = 1
+    labels[4:, :4] = UNKNOWN
+    target = soft_targets(labels, 5, 4)
+    assert target.shape == (5, 2, 2)
+    assert target[:, 0, 0] == pytest.approx([0.5, 0.5, 0, 0, 0])
+    assert target[:, 1, 0].sum() == 0 and target[0, 1, 1] == 1
+
+
+def test_the_loss_knows_right_from_wrong_and_ignores_the_unknown() -> None:
+    target = torch.zeros(1, 5, 4, 4)
+    target[:, 1, :2] = 1  # the lower half is unknown
+    right, wrong = torch.zeros(1, 5, 4, 4), torch.zeros(1, 5, 4, 4)
+    right[:, 1], wrong[:, 2] = 9, 9
+    assert segmentation_loss(right, target, 0.5) < 0.01 < segmentation_loss(wrong, target, 0.5)
+    unknown_wrong = right.clone()
+    unknown_wrong[:, :, 2:] = wrong[:, :, 2:]
+    assert torch.allclose(segmentation_loss(unknown_wrong, target, 0.5), segmentation_loss(right, target, 0.5))
+
+
+def test_training_lowers_the_loss_and_repeats_itself(cache: Cache) -> None:
+    settings = TrainSettings(seed=3, epochs=3, batch=6)
+    network, twin = new_network(3), new_network(3)
+    losses = train_decoder(network, cache, settings)
+    assert losses[-1] < 0.7 * losses[0]
+    assert train_decoder(twin, cache, settings) == losses
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, twin.state_dict()[name])
+    other = new_network(4).decoder.scores.weight
+    assert not torch.equal(other, new_network(3).decoder.scores.weight)
+
+
+def test_only_the_decoder_is_trained(cache: Cache) -> None:
+    network = new_network(1)
+    before = {name: value.clone() for name, value in network.encoder.state_dict().items()}
+    train_decoder(network, cache, TrainSettings(epochs=1, batch=12))
+    assert all(torch.equal(value, before[name]) for name, value in network.encoder.state_dict().items())
+
+
+def test_encoded_crops_are_used_again(folder: Path, tmp_path: Path) -> None:
+    samples = [s for s in read_manifest(folder) if s.split == "train"][:1]
+    steps: list[int] = []
+    network = new_network(1)
+    encode_crops(network, samples, tmp_path, 1, lambda what, done, total: steps.append(done))
+    made = len(steps)
+    encode_crops(network, samples, tmp_path, 1, lambda what, done, total: steps.append(done))
+    assert made == len(steps) > 0
+    encode_crops(network, samples, tmp_path, 2, lambda what, done, total: steps.append(done))
+    assert len(steps) == 2 * made
+
+
+def test_train_and_evaluate_from_the_command_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "w.safetensors"
+    assert main(["train", str(folder), "-o", str(out), "--epochs", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "epoch 1 of 1: loss" in text and f"Saved: '{out}'" in text
+    network, notes = load_weights(out)
+    assert notes["epochs"] == "1" and notes["pictures"] == "2"
+    assert main(["evaluate", str(folder), "--weights", str(out)]) == 0
+    text = capsys.readouterr().out
+    report = evaluate_pictures(folder, "test", network)
+    assert f"water   {report.overlap['water']:6.3f}" in text and "test: 2 pictures" in text
+    assert np.isnan(report.overlap["fire"]) and set(report.overlap) == set(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        (None, "manifest.csv"),
+        ("image,label,set\na,b,c", "no column 'split'"),
+        ("image,label,set,split\n", "lists no pictures"),
+        ("image,label,set,split\n../a.png,b.png,s,train", "not in its folder"),
+        ("image,label,set,split\na.png,b.png,s,train", "cannot be read"),
+        ("image,label,set,split\na.png,b.png,s,val", "nothing to train on"),
+    ],
+)
+def test_folders_that_cannot_be_trained_on(tmp_path: Path, manifest: str | None, message: str) -> None:
+    if manifest is not None:
+        (tmp_path / "manifest.csv").write_text(manifest, "utf-8")
+    with pytest.raises((PlateError, MotionError), match=message):
+        samples = [s for s in read_manifest(tmp_path) if s.split == "train"]
+        train_decoder(new_network(1), encode_crops(new_network(1), samples, tmp_path / "c", 1), TrainSettings())
