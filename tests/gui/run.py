@@ -11,7 +11,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +33,8 @@ def main() -> int:
             print("skipped: there is neither a display nor xvfb-run")
             return 0
         blender = ["xvfb-run", "-a", "-s", "-screen 0 1280x900x24", *blender]
+    for old in ("resources", "shot"):
+        shutil.rmtree(pictures / old, ignore_errors=True)
     pictures.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, str(ROOT / "build_addon.py"), "--output", str(pictures)], check=True)
     (built,) = pictures.glob("loopcore-*.zip")
@@ -41,10 +42,8 @@ def main() -> int:
         *blender, "--window-geometry", "0", "0", "1280", "800", "--python", str(ROOT / "tests/gui/drive.py"), "--",
         str(built), str(pictures), sys.executable,
     ]  # fmt: skip
-    with tempfile.TemporaryDirectory() as resources:
-        env = {**os.environ, "BLENDER_USER_RESOURCES": resources if plain else str(pictures / "resources")}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        done = subprocess.run(command, env=env, text=True, timeout=LIMIT_S, **pipes)
+    env = {**os.environ, "BLENDER_USER_RESOURCES": str(pictures / "resources")}
+    done = run(command, env)
     (pictures / "output.txt").write_text(done.stdout, "utf-8")
     lines = [line[6:] for line in done.stdout.splitlines() if line.startswith("SEEN: ")]
     seen = json.loads(lines[-1]) if lines else {}
@@ -53,8 +52,30 @@ def main() -> int:
     if done.returncode or not seen.get("ok") or missing or not as_it_should_be(seen):
         print(f"FAILED: exit code {done.returncode}, pictures missing: {missing}; see {pictures / 'output.txt'}")
         return 1
+    if not commands_work(blender, pictures / "shot" / "shot.blend", env):
+        return 1
     print(f"passed in Blender {seen['version']}; look at the pictures in {pictures}")
     return 0
+
+
+def run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.run(command, env=env, text=True, timeout=LIMIT_S, **pipes)
+
+
+def commands_work(blender: list[str], blend: Path, env: dict[str, str]) -> bool:
+    """`blender -b shot.blend --command loopcore ...` on the file that the window saved, windows and all."""
+    blend.with_name("worker.txt").write_text(sys.executable, "utf-8")
+    start = [*blender, "-b", str(blend), "--python", str(ROOT / "tests/gui/prepare.py"), "--command", "loopcore"]
+    folder = blend.with_name("commanded")
+    baked = run([*start, "bake", "--object", "Plate", "--frames", "4", "--resolution", "50", "-o", str(folder)], env)
+    nobody = run([*start, "bake", "--object", "Nobody"], env)
+    files = len(list(folder.glob("Plate_loop.*.exr")))
+    if (baked.returncode, nobody.returncode, files) == (0, 2, 4) and "Progress: 50%" in baked.stdout:
+        return True
+    print(f"FAILED: commands ended with {baked.returncode} and {nobody.returncode}, {files} files")
+    print(baked.stdout[-3000:], nobody.stdout[-1000:])
+    return False
 
 
 def as_it_should_be(seen: dict) -> bool:
