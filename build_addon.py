@@ -81,7 +81,10 @@ def metadata(about: Mapping[str, object]) -> str:
     lines += [f"Requires-Dist: {requirement}" for requirement in about["dependencies"]]
     for extra, requirements in about["optional-dependencies"].items():
         lines.append(f"Provides-Extra: {extra}")
-        lines += [f'Requires-Dist: {requirement}; extra == "{extra}"' for requirement in requirements]
+        for requirement in requirements:
+            package, _, marker = (part.strip() for part in requirement.partition(";"))
+            condition = f"({marker}) and " if marker else ""
+            lines.append(f'Requires-Dist: {package}; {condition}extra == "{extra}"')
     return "\n".join(lines) + "\n"
 
 

@@ -30,7 +30,8 @@ def copied(folder: Path, line_end: bytes = b"\n", source: Path = ROOT) -> Path:
             continue
         made = folder / path.relative_to(source)
         made.parent.mkdir(parents=True, exist_ok=True)
-        made.write_bytes(path.read_bytes().replace(b"\n", line_end))
+        data = path.read_bytes()
+        made.write_bytes(data if path.suffix == ".safetensors" else data.replace(b"\n", line_end))
     (folder / "addon" / "__pycache__").mkdir()
     (folder / "addon" / "__pycache__" / "left.py").write_text("left over")
     return folder
