@@ -166,8 +166,9 @@ def test_unknown_backends_are_refused() -> None:
     for backend in ("cuda", "Triton", ""):
         with pytest.raises(EngineError, match="backend"):
             integrate(np.zeros((2, 2, 2), np.float32), 1, backend=backend)
-    with pytest.raises(EngineError, match="triton"):
-        integrate(np.zeros((2, 2, 2), np.float32), 1, backend="triton")
+    if not torch.cuda.is_available():
+        with pytest.raises(EngineError, match="triton"):
+            integrate(np.zeros((2, 2, 2), np.float32), 1, backend="triton")
 
 
 # The laws of a flow

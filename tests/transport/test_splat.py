@@ -177,8 +177,9 @@ def test_mixed_kinds_and_unknown_backends_are_refused() -> None:
         splat(values, moved, torch.from_numpy(weight))
     with pytest.raises(EngineError, match="unknown backend 'gpu'"):
         splat(values, moved, backend="gpu")
-    with pytest.raises(EngineError, match="not available"):
-        splat(values, moved, backend="triton")
+    if not torch.cuda.is_available():
+        with pytest.raises(EngineError, match="not available"):
+            splat(values, moved, backend="triton")
 
 
 # Laws

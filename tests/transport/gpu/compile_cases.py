@@ -26,12 +26,12 @@ FLOATS = {
 }  # fmt: skip
 
 
-def compiled(kernel: Any, channels: int, wide: bool, real: str, number: Any) -> Any:
+def compiled(kernel: Any, channels: int, wide: bool, real: str, number: Any, way: bool) -> Any:
     constants = {
         "CHANNELS": channels, "COMPUTE": number, "WIDE": wide, "NONE": 2**63 - 1 if wide else 2**31 - 1,
         "TILE_X": 32 if channels <= 4 else 8, "TILE_Y": 4, "BLOCK_C": triton.next_power_of_2(channels),
-        "SORTED": False, "FILL": True, "TOLERANCE": 3e-3, "SHORTEST": 1 / 16, "FIRST": 1.0,
-        "WEIGHTED": True, "STRETCHED": True,
+        "SORTED": not way, "FILL": way, "WEIGHTED": way, "STRETCHED": way,
+        "TOLERANCE": 3e-3, "SHORTEST": 1 / 16, "FIRST": 1.0,
     }  # fmt: skip
     kinds = dict.fromkeys(WHOLE, "*i64" if wide else "*i32") | dict.fromkeys(FLOATS, f"*{real}")
     kinds |= {"choice": "*i8", "pieces": "*u8", "span": "fp32", "direction": "fp32"}
@@ -51,12 +51,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: f"{kernel.fn.__module__[20:]}.{kernel.fn.__name__}")
 @pytest.mark.parametrize(
-    ("channels", "wide", "real", "number"),
-    [(4, False, "fp32", tl.float32), (3, True, "fp16", tl.float32), (2, False, "fp64", tl.float64)],
-    ids=["rgba", "half, 64 bits", "double"],
+    ("channels", "wide", "real", "number", "way"),
+    [(4, False, "fp32", tl.float32, True), (3, True, "fp16", tl.float32, True), (2, False, "fp64", tl.float64, False)],
+    ids=["rgba", "half, 64 bits", "double, the other ways"],
 )
-def test_it_compiles(kernel: Any, channels: int, wide: bool, real: str, number: Any) -> None:
-    assembly = compiled(kernel, channels, wide, real, number).asm
+def test_it_compiles(kernel: Any, channels: int, wide: bool, real: str, number: Any, way: bool) -> None:
+    assembly = compiled(kernel, channels, wide, real, number, way).asm
     assert assembly["cubin"].startswith(b"\x7fELF")
     # No float atomics but in the kernel that is made of them.
     atomics = re.findall(r"(?:atom|red)\S*\.add\S*\.(?:f|bf)\d+", assembly["ptx"])
