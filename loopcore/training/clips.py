@@ -2,7 +2,7 @@
 """Clips of real fluids: their frames, and the one steady field that explains them best.
 
 Optical flow between neighbouring frames comes from OpenCV's DIS (Kroeger et al., ECCV 2016), which is asked for only
-here: ``pip install opencv-python-headless``.
+here: the extra ``training``.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _opencv() -> Any:
     try:
         return importlib.import_module("cv2")
     except ImportError:
-        raise PlateError("the motion of clips is measured with OpenCV: pip install opencv-python-headless") from None
+        raise PlateError("the motion of clips is measured with OpenCV: pip install loopcore[training]") from None
 
 
 def _read_frames(path: Path) -> np.ndarray:
