@@ -18,6 +18,7 @@ The bands are those of a Laplacian pyramid (Burt & Adelson 1983) with nodes at e
 Variances are weighted means over blocks of 8 x 8 of a level's pixels, smoothed over 3 x 3 blocks.
 """
 
+import math
 
 import numpy as np
 from numba import njit
@@ -33,10 +34,8 @@ PATCH = 128
 MOST_LEVELS = 5
 # The square root of 2 makes good for two unrelated copies; where they cancel each other, it takes more.
 MOST_GAIN = 1.8
-# Where two copies happen to add up to more than they carry, a coarse band may be lowered, too.
-LEAST_GAIN = 0.5
-# Limits of what the gains of a whole band are scaled by.
-EVENING = (0.8, 1.25)
+# Limits of what the changes of a whole band are scaled by.
+EVENING = (0.5, 1.5)
 # Levels from this one on, of periods of 8 pixels and more, have their gains settled in so many rounds.
 SETTLED_FROM = 1
 SETTLING = 3
@@ -226,7 +225,7 @@ class Contrast:
         carried = [bands(copy) for copy in (past, future)]
         wanted = [self._wanted(k, carried[0][k], carried[1][k], share) for k in range(len(levels))]
         gains = [np.clip(self._ratio(k, wanted[k], has[k]), 1, MOST_GAIN) for k in range(len(levels))]
-        gains = [gain * self._evened(k, gain, wanted[k], has[k]) for k, gain in enumerate(gains)]
+        gains = [self._evened(k, gain, wanted[k], has[k]) for k, gain in enumerate(gains)]
         start = min(SETTLED_FROM, len(levels) - 1)
         for _ in range(SETTLING):
             # What is still does not follow: a coarse band, amplified within a narrow mask only, falls short. Its
@@ -235,8 +234,8 @@ class Contrast:
             shown = fine + self.weights[start] * self._changed(levels, gains, start)
             for k, energies in enumerate(self._energies(bands(shown)[: len(levels) - start], start), start):
                 more = np.clip(self._ratio(k, wanted[k], energies), 0.8, MOST_GAIN)
-                more = np.clip(gains[k] * more, LEAST_GAIN, MOST_GAIN) / gains[k]
-                gains[k] *= more * self._evened(k, more, wanted[k], energies)
+                more = np.clip(gains[k] * more, 1, MOST_GAIN)
+                gains[k] = self._evened(k, more, wanted[k], energies / gains[k] ** 2)
         change = self._changed(levels, gains, 0)
         _keep_brightness(blend, change, self.weights[0])
         return change
@@ -262,11 +261,20 @@ class Contrast:
         floor = _F(LEAST_VARIANCE) * self.counts[k]
         return np.sqrt((wanted + floor) / (has + floor)).astype(np.float32)
 
-    def _evened(self, k: int, gain: np.ndarray, wanted: np.ndarray, has: np.ndarray) -> np.float32:
-        """What a band's gains are scaled by, so that what limits them here and there does not change the whole."""
-        floor = LEAST_VARIANCE * self.counts[k].sum(dtype=np.float64)
-        shown = (gain * gain * has).sum(dtype=np.float64)
-        return _F(np.clip(np.sqrt((wanted.sum(dtype=np.float64) + floor) / (shown + floor)), *EVENING))
+    def _evened(self, k: int, gain: np.ndarray, wanted: np.ndarray, has: np.ndarray) -> np.ndarray:
+        """A band's gains, their change scaled so that what limits it here and there is made up for by the rest.
+
+        Solves sum (1 + s (gain - 1))^2 has = sum wanted for s; where copies agree the gain is 1, and stays so.
+        """
+        change = (gain - 1).astype(np.float64)
+        a, b = float((change * change * has).sum()), float((change * has).sum())
+        c = float(has.sum(dtype=np.float64) - wanted.sum(dtype=np.float64))
+        floor = LEAST_VARIANCE * float(self.counts[k].sum(dtype=np.float64))
+        if a <= floor:
+            return gain
+        root = math.sqrt(max(b * b - a * c, 0.0))
+        scale = np.clip((root - b) / a, *EVENING)
+        return (1 + scale * change).astype(np.float32)
 
     def _changed(
         self, levels: list[tuple[np.ndarray, np.ndarray]], gains: list[np.ndarray], start: int

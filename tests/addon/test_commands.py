@@ -15,7 +15,8 @@ pytestmark = pytest.mark.skipif(not PYTHONS, reason="LOOPCORE_BPY_PYTHONS names 
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(blender: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for each Blender: the next finds nothing baked."""
     return tmp_path_factory.mktemp("shot")
 
 

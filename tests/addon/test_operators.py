@@ -17,8 +17,8 @@ FRAMES, FIRST = 8, 1001
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A path as people have them: a space, a quote, other scripts than Latin."""
+def folder(blender: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for each Blender, with a path as people have them: a space, a quote, other scripts than Latin."""
     made = tmp_path_factory.mktemp("shot") / "l'eau 水 plate"
     made.mkdir()
     return made
