@@ -7,7 +7,7 @@ import importlib
 import importlib.metadata
 import platform
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from ._worker_bake import Animation, PlateSource, make_folder
 from ._worker_task import Cancelled, Invalid, Params, Task
 from .errors import EngineError
 
-if TYPE_CHECKING:
-    pass
 
 def hello(task: Task) -> dict[str, Any]:
     """{import_torch?} -> {version, python, torch, device}; torch is null where it is not installed.
