@@ -9,6 +9,7 @@ import platform
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .quality import Report
 
+DONE, FAILED, USAGE = 0, 1, 2
 
 # Ctrl-Break is how a Windows process is asked to end: there, SIGTERM ends it without asking.
 _SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -105,7 +107,7 @@ class Console:
         if self._bar is not None:
             self._bar.stop()
 
-    def step(self, done: int, total: int, path: Path | None) -> None:
+    def step(self, done: int, total: int, path: Path | None = None) -> None:
         """Report `done` of `total`, and the file that was just saved, if any."""
         if self._quiet:
             return
@@ -119,6 +121,15 @@ class Console:
         if percent != self._percent:
             self._percent = percent
             print(f"Progress: {percent}%", flush=True)
+
+    def until(self, stop: Stop) -> Callable[[int, int], None]:
+        """A progress callback `(done, total)` that ends the command once a stop was asked for."""
+
+        def step(done: int, total: int) -> None:
+            stop.give_up_if_asked()
+            self.step(done, total)
+
+        return step
 
 
 def print_report(report: Report) -> None:
