@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import signal
 import sys
 import time
@@ -152,6 +150,9 @@ _PACKAGES = ("numpy", "numba", "scipy", "torch", "triton", "OpenEXR", "pillow", 
 
 def installed() -> dict[str, str]:
     """Versions of what is installed, and the device that `--device auto` would use."""
+    import importlib.metadata
+    import platform
+
     from . import __version__
     from .transport._bands import thread_count
 
