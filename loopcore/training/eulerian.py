@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``*_motion.pth``: the mean motion of a clip as the Eulerian motion field dataset was released, and as torch saves it.
+
+The released files are an LZ4 frame around a pickled numpy array, (1, 2, H, W) float32, pixels per frame, x then y.
+A pickle is a program: here it may build one array and nothing else, and nothing that it names is ever run. What
+``torch.save`` wrote is read by torch's own restricted loader.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loopcore.errors import MotionError
+from loopcore.training import lz4
+
+MOST_BYTES = 1 << 29  # an 8K field of float64 is just below
+_TYPES = ("f2", "f4", "f8")
+
+
+def read_motion_pth(path: str | Path) -> np.ndarray:
+    """(H, W, 2) float32, pixels per frame.
+
+    Convention: x right, y down, where content goes.
+
+    Raises:
+        MotionError: not such a file, something else than one array of numbers in it, or values that are not finite.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise MotionError(f"it has more than {MOST_BYTES} bytes")
+        return _checked(_array(path.read_bytes()))
+    except OSError as error:
+        raise MotionError(f"motion file {path} cannot be read: {error.strerror or error}") from None
+    except MotionError as error:
+        raise MotionError(f"motion file {path}: {error}") from None
+
+
+def _array(data: bytes) -> np.ndarray:
+    if data.startswith(lz4.MAGIC):
+        data = lz4.decompress(data, MOST_BYTES)
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        try:
+            return _from_pickle(data)
+        except _Torch:
+            pass
+    return _from_torch(data)
+
+
+class _Torch(Exception):
+    """The data begins as torch's older files do."""
+
+
+# Stand-ins for what a pickled array names: they keep what they are told and do nothing.
+
+
+class _Dtype:
+    def __init__(self, kind: object = None, *_: object) -> None:
+        self.kind, self.order = kind, "="
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "|", "="):
+            self.order = state[1]
+
+
+class _Array:
+    state: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, tuple):
+            self.state = state
+
+
+class _Named:
+    """numpy.ndarray, which is only named as the class of what is rebuilt."""
+
+
+def _rebuild(*_: object) -> _Array:
+    return _Array()
+
+
+def _from_buffer(content: object = None, kind: object = None, shape: object = None, order: object = "C",
+                 *_: object) -> _Array:  # fmt: skip
+    """How protocol 5 spells an array."""
+    array = _Array()
+    array.state = (1, shape, kind, order == "F", bytes(content) if isinstance(content, bytearray) else content)
+    return array
+
+
+def _encode(text: object, encoding: object = None) -> bytes:
+    """Bytes that old protocols spell as text."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise MotionError("it is no pickled array")
+    return text.encode("latin-1")
+
+
+_STAND_INS = {
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _rebuild for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
+    ("numpy", "ndarray"): _Named,
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _encode,
+}
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _STAND_INS:
+            raise MotionError(f"it names {module}.{name}, which no array needs: it is not read")
+        return _STAND_INS[module, name]
+
+
+def _from_pickle(data: bytes) -> np.ndarray:
+    try:
+        found = _Reader(io.BytesIO(data)).load()
+    except MotionError:
+        raise
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise MotionError(f"it is damaged, or no file of motion ({type(error).__name__})") from None
+    if isinstance(found, int):  # torch's older files begin with a magic number
+        raise _Torch
+    if not isinstance(found, _Array) or len(found.state) != 5:
+        raise MotionError(f"it holds a {type(found).__name__.strip('_').lower()}, not one array")
+    _, shape, kind, fortran, content = found.state
+    if not isinstance(kind, _Dtype) or kind.kind not in _TYPES or not isinstance(content, bytes):
+        raise MotionError("its array is not of floating-point numbers")
+    if not isinstance(shape, tuple) or not all(isinstance(side, int) and side > 0 for side in shape):
+        raise MotionError(f"its array has the shape {shape!r}")
+    try:
+        values = np.frombuffer(content, np.dtype(str(kind.kind)).newbyteorder(kind.order))
+        return values.reshape(shape, order="F" if fortran else "C")
+    except ValueError:
+        raise MotionError(f"its array is said to be {shape}, but holds {len(content)} bytes") from None
+
+
+def _from_torch(data: bytes) -> np.ndarray:
+    import torch
+
+    try:
+        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises nearly anything on a bad file, or on what it refuses to run
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise MotionError(f"it is damaged, or holds something else than a tensor ({reason})") from None
+    if not isinstance(found, torch.Tensor) or not found.is_floating_point() or found.layout != torch.strided:
+        raise MotionError(f"it holds a {type(found).__name__}, not one tensor of floating-point numbers")
+    return found.detach().float().numpy()
+
+
+def _checked(values: np.ndarray) -> np.ndarray:
+    if values.ndim == 4 and len(values) == 1:
+        values = values[0]
+    if values.ndim != 3 or values.shape[0] != 2:
+        raise MotionError(f"motion is of the shape (1, 2, height, width), not {values.shape}")
+    if not np.isfinite(values).all():
+        raise MotionError("it holds NaN or Inf: its maker failed")
+    return np.ascontiguousarray(values.transpose(1, 2, 0), np.float32)
