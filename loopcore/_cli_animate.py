@@ -75,8 +75,7 @@ def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
     with ThreadPoolExecutor(1) as beside:
         # Half a second of the first frame's wait. What goes wrong there goes wrong below, too, and is told there.
         beside.submit(load_kernels)
-        plate = _read_plate(arguments)
-        motion = _motion_of(plate, arguments)
+        plate, motion = _read(arguments)
     if arguments.speed != 1.0:
         motion = _scaled(motion, arguments)
     stop.give_up_if_asked()
@@ -130,8 +129,7 @@ def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
 
     if arguments.output.suffix.lower() != ".exr":
         raise MotionError(f"'{arguments.output}' is no EXR name: a motion field is written as .exr")
-    plate = _read_plate(arguments)
-    motion = _motion_of(plate, arguments)
+    plate, motion = _read(arguments)
     stop.give_up_if_asked()
     motion.save(arguments.output)
     print(f"Saved: '{arguments.output}'")
@@ -141,10 +139,12 @@ def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
     return DONE
 
 
-def _read_plate(arguments: argparse.Namespace) -> Plate:
+def _read(arguments: argparse.Namespace) -> tuple[Plate, MotionField]:
     from .plate import read_plate
 
-    return read_plate(arguments.plate, layer=arguments.layer, colorspace=arguments.colorspace)
+    with Console("Motion", passing=True):
+        plate = read_plate(arguments.plate, layer=arguments.layer, colorspace=arguments.colorspace)
+        return plate, _motion_of(plate, arguments)
 
 
 def _motion_of(plate: Plate, arguments: argparse.Namespace) -> MotionField:

@@ -71,10 +71,13 @@ class Stop:
 
 
 class Console:
-    """Progress on stdout: a bar with rate and time left on a terminal, else a line a percent and a line a file."""
+    """Progress on stdout: a bar with rate and time left on a terminal, else a line a percent and a line a file.
 
-    def __init__(self, title: str, quiet: bool = False) -> None:
-        self._title, self._quiet = title, quiet
+    What is `passing` tells no steps: on a terminal it shows that time runs, and is wiped away when done.
+    """
+
+    def __init__(self, title: str, quiet: bool = False, passing: bool = False) -> None:
+        self._title, self._quiet, self._passing = title, quiet, passing
         self._bar: Any = None
         self._task: Any = None
         self._percent = -1
@@ -91,9 +94,11 @@ class Console:
                 TimeRemainingColumn,
             )
 
+            steps = [MofNCompleteColumn(), TextColumn("{task.fields[rate]}")]
+            left = [TextColumn("left"), TimeRemainingColumn()]
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+                TextColumn("{task.description}"), BarColumn(), *([] if self._passing else steps), TimeElapsedColumn(),
+                *([] if self._passing else left), transient=self._passing,
             )  # fmt: skip
             self._bar.start()
             self._task = self._bar.add_task(self._title, total=None, rate="")
