@@ -7,7 +7,11 @@ Source: He, Sun, Tang, "Guided Image Filtering" (TPAMI 2013), section 3.4 (colou
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+
+_BAND = 32  # rows of the full picture at a time: they stay in the processor's cache
 
 
 def refine_mask(coarse: np.ndarray, guide: np.ndarray, radius: int, epsilon: float = 2e-4) -> tuple[np.ndarray, ...]:
@@ -19,31 +23,76 @@ def refine_mask(coarse: np.ndarray, guide: np.ndarray, radius: int, epsilon: flo
     p = coarse.astype(np.float32)
     mean_i, mean_p = _box(guide, radius), _box(p, radius)
     covariance = _box(guide * p[..., None], radius) - mean_i * mean_p[..., None]
-    pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
-    spread = np.empty((*p.shape, 3, 3), np.float32)
-    for a, b in pairs:
-        spread[..., a, b] = _box(guide[..., a] * guide[..., b], radius) - mean_i[..., a] * mean_i[..., b]
-        spread[..., b, a] = spread[..., a, b]
-    spread += np.float32(epsilon) * np.eye(3, dtype=np.float32)
-    slopes = np.linalg.solve(spread, covariance[..., None])[..., 0]
+    spread = {}
+    for a, b in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
+        spread[a, b] = _box(guide[..., a] * guide[..., b], radius) - mean_i[..., a] * mean_i[..., b]
+        if a == b:
+            spread[a, b] += np.float32(epsilon)
+    slopes = _solved(spread, covariance)
     offset = mean_p - (slopes * mean_i).sum(axis=-1)
     return _box(slopes, radius), _box(offset, radius)
 
 
-def apply_lines(slopes: np.ndarray, offset: np.ndarray, guide: np.ndarray) -> np.ndarray:
-    """slopes · guide + offset, (H, W) float32 clipped to 0..1; slopes and offset are enlarged to the guide's size."""
-    import torch
-    from torch.nn import functional as F
+def _solved(spread: dict[tuple[int, int], np.ndarray], right: np.ndarray) -> np.ndarray:
+    """Symmetric 3x3 systems at every pixel, by Cramer's rule; in double precision, as they are nearly singular."""
+    xx, xy, xz, yy, yz, zz = (spread[pair].astype(np.float64) for pair in sorted(spread))
+    rx, ry, rz = np.moveaxis(right.astype(np.float64), -1, 0)
+    # the adjugate's entries
+    axx, axy, axz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
+    ayy, ayz, azz = xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy
+    size = xx * axx + xy * axy + xz * axz
+    rows = [axx * rx + axy * ry + axz * rz, axy * rx + ayy * ry + ayz * rz, axz * rx + ayz * ry + azz * rz]
+    return np.stack([row / size for row in rows], axis=-1).astype(np.float32)
 
-    height, width = guide.shape[:2]
-    lines = torch.from_numpy(np.concatenate([slopes, offset[..., None]], axis=-1)).permute(2, 0, 1)[None]
-    if lines.shape[2:] != (height, width):
-        lines = F.interpolate(lines, size=(height, width), mode="bilinear", align_corners=False)
-    lines = lines[0]
-    out = lines[3].clone()
-    for channel in range(3):
-        out += lines[channel] * torch.from_numpy(np.ascontiguousarray(guide[..., channel]))
-    return out.clamp_(0, 1).numpy()
+
+def apply_lines(
+    slopes: np.ndarray,
+    offset: np.ndarray,
+    guide: Callable[[int, int], np.ndarray],
+    size: tuple[int, int],
+    sharpen: tuple[float, float],
+) -> np.ndarray:
+    """slopes · guide + offset, sharpened, (H, W) float32 in 0..1; slopes and offset are enlarged to the guide's size.
+
+    guide: gives the rows from the first to the one before the last, (n, W, 3) float32; asked for from several threads.
+    size: (H, W). sharpen: ends of the ramp, as :func:`sharpened` has them.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+
+    height, width = size
+    lines = _widened(np.moveaxis(np.concatenate([slopes, offset[..., None]], axis=-1), -1, 0), width)
+    above, part = _between(height, lines.shape[1])
+    out = np.empty(size, np.float32)
+
+    def fill(first: int) -> None:
+        last = min(first + _BAND, height)
+        low = lines[:, above[first:last]]
+        low += part[first:last, None] * (lines[:, above[first:last] + 1] - low)
+        rows = guide(first, last)
+        total = low[3]
+        for channel in range(3):
+            total += low[channel] * rows[..., channel]
+        out[first:last] = sharpened(total, *sharpen)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as beside:
+        list(beside.map(fill, range(0, height, _BAND)))
+    return out
+
+
+def _widened(lines: np.ndarray, width: int) -> np.ndarray:
+    """(n, h, w) to (n, h, width), linearly."""
+    left, part = _between(width, lines.shape[2])
+    before = lines[..., left]
+    return before + part * (lines[..., left + 1] - before)
+
+
+def _between(count: int, known: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each of ``count`` pixels along a side: which of the ``known`` ones lies before it, and how far it is on."""
+    at = np.clip((np.arange(count) + 0.5) * (known / count) - 0.5, 0, known - 1)
+    before = np.minimum(at.astype(np.int64), known - 2)
+    return before, (at - before).astype(np.float32)
 
 
 def sharpened(mask: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -11,7 +11,6 @@ integers. In-grid positions are (x, y) in cells, cell centres at integers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -167,12 +166,16 @@ def shrink(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return np.array(picture.resize((columns, rows), Image.Resampling.BOX))
 
 
-def enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(rows, columns) float32 cell values as (H, W) pixels, by Catmull-Rom cubics."""
+def enlarge(values: np.ndarray, height: int, width: int, box: tuple[slice, slice] | None = None) -> np.ndarray:
+    """(rows, columns) float32 cell values as (H, W) pixels, by Catmull-Rom cubics; or a box (rows, columns) of them."""
     from PIL import Image
 
+    rows, columns = box or (slice(0, height), slice(0, width))
+    tall, wide = values.shape[0] / height, values.shape[1] / width
+    source = (columns.start * wide, rows.start * tall, columns.stop * wide, rows.stop * tall)
     picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
-    return np.array(picture.resize((width, height), Image.Resampling.BICUBIC))
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    return np.array(picture.resize(size, Image.Resampling.BICUBIC, box=source))
 
 
 def bank_normals(grid: Grid) -> np.ndarray:
@@ -255,15 +258,30 @@ def to_pixels(grid: Grid, velocity: np.ndarray, known: np.ndarray) -> np.ndarray
     wanted = _pixel_layers(grid, layer_of, owner) if len(layers) > 1 else None
     for layer in layers:
         field = extended(velocity, owner == layer)
-        here: Any = True if wanted is None else wanted == layer
-        for i in (0, 1):
-            np.copyto(out[..., i], _whole(field[i], height, width), where=here)
+        if wanted is None:
+            for i in (0, 1):
+                out[..., i] = _whole(field[i], height, width)
+        else:
+            _lay(out, field, wanted == layer)
     still = np.ones(grid.count + 1, bool)
     still[moving] = False
     still[0] = False
     if still.any():
         out[still[grid.pixels]] = 0
     return out
+
+
+def _lay(out: np.ndarray, field: np.ndarray, here: np.ndarray) -> None:
+    """Puts cell velocities (2, rows, columns) into the pixels ``here``, enlarging no more than the box around them."""
+    height, width = here.shape
+    rows, columns = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
+    if not len(rows):
+        return
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    for i in (0, 1):
+        same = field.shape[1:] == here.shape
+        values = field[i][box] if same else enlarge(field[i], height, width, box)
+        np.copyto(out[..., i][box], values, where=here[box])
 
 
 def _whole(channel: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from loopcore.motion.edges import apply_lines, refine_mask, sharpened
 from loopcore.motion.field import MotionField
 from loopcore.motion.hints import Hints
 from loopcore.motion.masks import same_aspect
-from loopcore.motion.sight import class_shares, display_copy
+from loopcore.motion.sight import class_shares, display_copy, display_rows
 from loopcore.motion.solve import solve_motion
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 from loopcore.plate import Plate
@@ -82,7 +82,8 @@ def predict_motion(plate: Plate, hints: Hints | None = None, mask: np.ndarray | 
     drawn = hints.mask if mask is None else mask
     if hints.strokes and drawn is not None:
         return solve_motion(plate.height, plate.width, hints, mask=drawn)
-    sight = look(plate)
+    picture = display_copy(plate)
+    sight = look_at(picture)
     if sight.score < THRESHOLD:
         if hints.strokes:
             return solve_motion(plate.height, plate.width, hints)
@@ -90,7 +91,7 @@ def predict_motion(plate: Plate, hints: Hints | None = None, mask: np.ndarray | 
             f"nothing here seems to flow (the surest place scores {sight.score:.2f}, {THRESHOLD:.2f} is needed): "
             "draw strokes along the flow and a mask around it (--hints hints.json), or give a motion field (--motion)"
         )
-    where = full_mask(plate, sight) if drawn is None else drawn
+    where = full_mask(plate, picture, sight) if drawn is None else drawn
     if not where.any():
         raise MotionError("nothing here seems to flow along any edge: draw strokes along the flow and a mask around it")
     _check_strokes(hints, where)
@@ -197,13 +198,15 @@ def _forecast(plate: Plate, sight: Sight, drawn: np.ndarray | None) -> MotionFie
     return field.resized(plate.height, plate.width)  # a plate so thin that its grid had to be made wider
 
 
-def full_mask(plate: Plate, sight: Sight) -> np.ndarray:
-    """(H, W) float32: where the plate moves, along its own edges; exactly 0 where it does not."""
-    guide = display_copy(plate, max(plate.height, plate.width))
-    half = _resized(guide, *_half_size(*guide.shape[:2]))
+def full_mask(plate: Plate, picture: np.ndarray, sight: Sight) -> np.ndarray:
+    """(H, W) float32: where the plate moves, along its own edges; exactly 0 where it does not.
+
+    picture: the display copy that ``sight`` was taken from.
+    """
+    half = _resized(picture, *_half_size(*picture.shape[:2]))
     coarse = _enlarged(_without_specks(sight.moving)[None], *half.shape[:2])[0]
     slopes, offset = refine_mask(coarse, half, radius=max(2, round(0.012 * max(half.shape[:2]))))
-    return sharpened(apply_lines(slopes, offset, guide), 0.35, 0.7)
+    return apply_lines(slopes, offset, display_rows(plate), (plate.height, plate.width), (0.35, 0.7))
 
 
 def _without_specks(moving: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ scales, and the answers are averaged. The plate's own pixels are never touched.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ WEIGHTS = Path(__file__).with_name("weights") / "fluid.safetensors"
 LONG_SIDES = (384, 576)  # pixels the network is shown, at two scales
 GUIDE_SIDE = 1024  # pixels of the display copy that edges and streaks are taken from
 _MIDDLE_GREY = 0.18
+_SAMPLES = 500_000  # pixels that the exposure is found from
 _FRAME = 32  # pixels of mirrored picture around what the network is shown
 
 
@@ -34,20 +36,35 @@ def shipped_network() -> FluidNet:
     return load_weights(WEIGHTS)[0]
 
 
-def display_copy(plate: Plate, long_side: int = GUIDE_SIDE) -> np.ndarray:
-    """(h, w, 3) float32 sRGB 0..1: the plate as a display shows it, ``long_side`` pixels long at most.
+def display_copy(plate: Plate) -> np.ndarray:
+    """(h, w, 3) float32 sRGB 0..1: the plate as a display shows it, at most GUIDE_SIDE pixels long.
 
     Plates stored for a display are shown as they are. Scene-linear ones are exposed so that their log-average
     luminance is middle grey (Reinhard et al., SIGGRAPH 2002), whatever their exposure was. NaN and Inf are black.
     """
-    pixels = np.nan_to_num(_shrunk(plate.pixels, long_side), nan=0.0, posinf=0.0, neginf=0.0)
-    exposure = 1.0
-    if plate.encoded == "linear":
-        light = luminance(pixels, plate.channels).astype(np.float64)
-        light = light[light > light.max(initial=0.0) * 1e-6]
-        if light.size:
-            exposure = float(_MIDDLE_GREY / np.exp(np.log(light).mean()))
-    small = Plate(pixels * np.float32(exposure), plate.channels, plate.colorspace, plate.encoded,
+    return _shown(plate, _shrunk(plate.pixels, GUIDE_SIDE), _exposure(plate))
+
+
+def display_rows(plate: Plate) -> Callable[[int, int], np.ndarray]:
+    """The same at the plate's own size, some rows at a time: (first, last) to (last - first, W, 3)."""
+    exposure = _exposure(plate)
+    return lambda first, last: _shown(plate, plate.pixels[first:last], exposure)
+
+
+def _exposure(plate: Plate) -> float:
+    if plate.encoded != "linear":
+        return 1.0
+    step = max(1, int((plate.height * plate.width / _SAMPLES) ** 0.5))
+    light = luminance(plate.pixels[::step, ::step], plate.channels).astype(np.float64)
+    light = light[np.isfinite(light)]
+    light = light[light > light.max(initial=0.0) * 1e-6]
+    return float(_MIDDLE_GREY / np.exp(np.log(light).mean())) if light.size else 1.0
+
+
+def _shown(plate: Plate, pixels: np.ndarray, exposure: float) -> np.ndarray:
+    pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
+    pixels *= np.float32(exposure)
+    small = Plate(pixels, plate.channels, plate.colorspace, plate.encoded,
                   metadata={k: v for k, v in plate.metadata.items() if k == "chromaticities"})  # fmt: skip
     # any factor but 1 also rolls off the highlights
     shown = display_image(small, exposure=1.0 if plate.encoded != "linear" else 1.0 + 1e-6)
@@ -67,8 +84,9 @@ def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
     block = int(1 / scale)
     rows, columns = height // block, width // block
     if rows and columns and block > 1:
-        whole = pixels[: rows * block, : columns * block].reshape(rows, block, columns, block, -1)
-        pixels = whole.sum(axis=(1, 3), dtype=np.float32) / np.float32(block * block)
+        whole = pixels[: rows * block, : columns * block].reshape(rows, block, -1)
+        lines = functools.reduce(np.add, (whole[:, i] for i in range(1, block)), whole[:, 0])
+        pixels = lines.reshape(rows, columns, block, -1).sum(axis=2) / np.float32(block * block)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
     return F.interpolate(planes, size=size, mode="area")[0].permute(1, 2, 0).contiguous().numpy()

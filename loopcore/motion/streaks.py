@@ -52,9 +52,20 @@ def bank_axes(inside: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _gathered(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian means of (n, h, w); wide ones on a coarser grid, which they would not show anyway."""
+    import torch
     from scipy.ndimage import gaussian_filter
+    from torch.nn import functional as F
 
-    return np.stack([gaussian_filter(plane, sigma, truncate=3.0, mode="nearest") for plane in values])
+    height, width = values.shape[1:]
+    step = max(1, int(sigma / 4))
+    if step > 1:
+        planes = torch.from_numpy(values)[None]
+        values = F.interpolate(planes, size=(-(-height // step), -(-width // step)), mode="area")[0].numpy()
+    means = np.stack([gaussian_filter(plane, sigma / step, truncate=3.0, mode="nearest") for plane in values])
+    if step == 1:
+        return means
+    return F.interpolate(torch.from_numpy(means)[None], size=(height, width), mode="bilinear")[0].numpy()
 
 
 def axis_angle(axes: np.ndarray) -> np.ndarray:

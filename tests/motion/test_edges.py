@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks brought to the picture's own edges, the same by any number of threads and in any bands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from loopcore.motion.edges import apply_lines, refine_mask, sharpened
+
+SHARPEN = (0.35, 0.7)
+
+
+def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture with a slanted border between two colours, and where it is beyond the border."""
+    y, x = np.mgrid[:height, :width] / np.float32(max(height, width))
+    beyond = x + 0.3 * y > 0.55
+    noise = np.random.default_rng(1).normal(0, 0.01, (height, width, 3))
+    picture = np.where(beyond[..., None], (0.2, 0.45, 0.6), (0.5, 0.4, 0.3)) + noise
+    return np.clip(picture, 0, 1).astype(np.float32), beyond
+
+
+def test_a_blurred_mask_finds_the_border_at_full_size() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    small, beyond = scene(90, 120)
+    coarse = gaussian_filter(beyond.astype(np.float32), 4)
+    slopes, offset = refine_mask(coarse, small, radius=8)
+    full, truth = scene(361, 481)
+    mask = apply_lines(slopes, offset, lambda a, b: full[a:b], full.shape[:2], SHARPEN)
+    wrong = np.abs(mask - truth) > 0.5
+    blurred = np.abs(np.kron(coarse, np.ones((4, 4)))[:361, :481] - truth[:360, :480]) > 0.05
+    assert wrong.mean() < 0.005 < 0.03 < blurred.mean()
+    assert (mask == 0).mean() > 0.3 and (mask == 1).mean() > 0.3
+
+
+def test_coefficients_are_the_least_squares_line() -> None:
+    """He, Sun, Tang, equations 14 and 15: where the mask is linear in the guide, the line is that of the mask."""
+    guide = np.random.default_rng(2).random((40, 50, 3), np.float32)
+    line = np.array([0.5, -0.2, 0.3], np.float32)
+    slopes, offset = refine_mask(guide @ line + 0.2, guide, radius=6, epsilon=1e-7)
+    assert np.allclose(slopes, line, atol=1e-3) and np.allclose(offset, 0.2, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(33, 7), (64, 95), (301, 90)])
+def test_lines_are_enlarged_as_bilinear_interpolation_does(size: tuple[int, int]) -> None:
+    random = np.random.default_rng(3)
+    slopes, offset = random.random((20, 30, 3), np.float32), random.random((20, 30), np.float32)
+    guide = random.random((*size, 3), np.float32) - np.float32(0.4)
+    planes = torch.from_numpy(np.concatenate([slopes, offset[..., None]], axis=2)).permute(2, 0, 1)[None]
+    dense = torch.nn.functional.interpolate(planes, size=size, mode="bilinear", align_corners=False)[0].numpy()
+    expected = sharpened((dense[:3] * guide.transpose(2, 0, 1)).sum(axis=0) + dense[3], *SHARPEN)
+    found = apply_lines(slopes, offset, lambda a, b: guide[a:b], size, SHARPEN)
+    assert np.abs(found - expected).max() < 1e-4
+
+
+def test_threads_change_nothing() -> None:
+    random = np.random.default_rng(4)
+    slopes, offset = random.random((9, 12, 3), np.float32), random.random((9, 12), np.float32)
+    guide = random.random((150, 200, 3), np.float32)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(apply_lines(slopes, offset, lambda a, b: guide[a:b], (150, 200), SHARPEN))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*found)
+
+
+def test_the_ramp_ends_exactly() -> None:
+    ramp = sharpened(np.array([-1, 0.35, 0.5, 0.7, 2], np.float32), *SHARPEN)
+    assert ramp[[0, 1]].tolist() == [0, 0] and ramp[[3, 4]].tolist() == [1, 1] and 0 < ramp[2] < 1
