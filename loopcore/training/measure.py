@@ -15,7 +15,8 @@ from loopcore.motion.field import MotionField
 from loopcore.motion.predict import predict_motion
 from loopcore.motion.streaks import axis_angle, streak_axes
 from loopcore.plate import Plate
-from loopcore.training.clips import Clip, find_clips, read_clip
+from loopcore.training.clips import Clip, read_clip
+from loopcore.training.video import find_clips
 
 STEADY = 0.8  # clips that one field explains so far are counted as steady
 _COMPARED = 15  # frames of the clip that the loop's first ones are held against

@@ -11,8 +11,9 @@ from PIL import Image
 
 from loopcore.cli import main
 from loopcore.errors import SequenceError
-from loopcore.training.clips import find_clips, read_clip
+from loopcore.training.clips import read_clip
 from loopcore.training.measure import evaluate_clips, similarity, table
+from loopcore.training.video import find_clips
 
 
 def texture(seed: int, height: int = 240, width: int = 320) -> np.ndarray:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the camera of a clip stands still: one field of motion means nothing where the picture itself moves.
+
+Between frames next to each other, and frames further apart (for slow pans), the one camera movement (shift, turn, zoom)
+is found that explains most of the optical flow. A camera that stands still leaves banks, rocks or ground in their places,
+however much fluid flows alike; one that moves leaves nothing where the movement would take it from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from loopcore.training.flows import estimator, grey
+
+_SIDE = 256  # pixels of the frames that are compared
+_STILL, _AWAY = 0.3, 0.6  # pixels, at that size: what stays where it is, and what is moved by the camera
+_LEAST_STILL = 0.05  # of the picture
+_MOST_ALIKE = 0.6  # of the picture
+_PAIRS, _APART = 8, 12
+_GRID = 4  # pixels between the places that are asked
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What was measured between frames ``gap`` apart.
+
+    alike: share of the picture that one movement explains; far: pixels (of 256) that this takes things, the median;
+    still: share that it would take elsewhere, and that is where it was.
+    """
+
+    still: float
+    alike: float
+    far: float
+    gap: int
+
+    @property
+    def moves(self) -> bool:
+        """Whether the camera does, not only what it looks at."""
+        return self.still < _LEAST_STILL and self.alike > _MOST_ALIKE and self.far > _AWAY
+
+    def reason(self) -> str:
+        """What to tell of a camera that moves."""
+        return (
+            f"the camera moves: {self.alike:.0%} of the picture moves alike, by {self.far / self.gap / _SIDE:.2%} of "
+            f"its length a frame, and {self.still:.0%} stays behind (stabilise the clip first)"
+        )
+
+
+def watch_camera(frames: np.ndarray) -> Camera:
+    """What the camera does over some frames, (n, h, w, 3) uint8: the worse of near and far pairs.
+
+    Raises:
+        PlateError: OpenCV is absent.
+    """
+    step = max(1, round(max(frames.shape[1:3]) / _SIDE))
+    small = [np.ascontiguousarray(grey(_blocks(frame, step))) for frame in frames]
+    found = [_between(small, gap) for gap in sorted({1, min(_APART, len(small) // 2) or 1})]
+    return next((camera for camera in found if camera.moves), found[0])
+
+
+def _blocks(frame: np.ndarray, step: int) -> np.ndarray:
+    height, width = (side // step * step for side in frame.shape[:2])
+    blocks = frame[:height, :width].reshape(height // step, step, width // step, step, 3)
+    return blocks.mean(axis=(1, 3)).astype(np.uint8)
+
+
+def _between(small: list[np.ndarray], gap: int) -> Camera:
+    starts = np.unique(np.linspace(0, len(small) - 1 - gap, _PAIRS).astype(int))
+    dis = estimator()
+    rows = [_shares(dis.calc(small[i], small[i + gap], None)) for i in starts]
+    still, alike, far = np.median(rows, axis=0)
+    return Camera(float(still), float(alike), float(far), gap)
+
+
+def _shares(flow: np.ndarray) -> tuple[float, float, float]:
+    """Share that stays though it should not, share that one similarity explains, and how far that takes things."""
+    height, width = flow.shape[:2]
+    y, x = np.mgrid[:height:_GRID, :width:_GRID].reshape(2, -1) - np.array([[height / 2], [width / 2]])
+    side = max(height, width)
+    moved = flow[::_GRID, ::_GRID].reshape(-1, 2).astype(np.float64)
+    common = _similarity(x / side, y / side, moved)
+    far = np.hypot(*common.T)
+    alike = np.hypot(*(moved - common).T) < np.maximum(_STILL, 0.1 * far)
+    stays = (np.hypot(*moved.T) < _STILL) & (far > _AWAY)
+    return float(stays.mean()), float(alike.mean()), float(np.median(far))
+
+
+def _similarity(x: np.ndarray, y: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Displacements of the shift, turn and zoom that fits most of the flow (reweighted least squares, Cauchy)."""
+    one, none = np.ones_like(x), np.zeros_like(x)
+    design = np.concatenate([np.stack([x, -y, one, none], 1), np.stack([y, x, none, one], 1)])
+    target = moved.T.reshape(-1)
+    weight = np.ones(len(x))
+    scale = np.hypot(*(moved - np.median(moved, axis=0)).T).mean() + _STILL
+    for _ in range(12):
+        root = np.sqrt(np.tile(weight, 2))
+        fit = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)[0]
+        left = (target - design @ fit).reshape(2, -1)
+        weight = 1 / (1 + (np.hypot(*left) / scale) ** 2)
+        scale = max(_STILL, 0.7 * scale)
+    return (design @ fit).reshape(2, -1).T

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real video files of made-up scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from loopcore.training.synthetic import Scene, make_scene
+
+
+def write_film(path: Path, frames: Iterable[np.ndarray], rate: int = 24) -> Path:
+    """An H.264 mp4, nearly without loss, or any other kind that the name says."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264" if path.suffix == ".mp4" else "mpeg4", rate=rate)
+        for pixels in frames:
+            if not stream.width or stream.pix_fmt != "yuv420p" or not stream.codec_context.is_open:
+                stream.height, stream.width = pixels.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.options = {"crf": "8"} if path.suffix == ".mp4" else {}
+                stream.bit_rate = 0 if path.suffix == ".mp4" else 8_000_000
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+def film_of(path: Path, kind: str, seed: int, size: tuple[int, int], frames: int, speed: float = 1.5) -> Scene:
+    """Writes a scene's first frames as a film, and returns the scene."""
+    scene = make_scene(kind, seed, *size, speed=speed)
+    write_film(path, (scene.frame(t) for t in range(frames)))
+    return scene
