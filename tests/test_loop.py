@@ -3,55 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
+from _textures import RGB, Record, motion, plate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.ndimage import uniform_filter
 
 import loopcore.loop as loop_module
 from loopcore.errors import EngineError, MotionError
 from loopcore.loop import METHODS, Loop
-from loopcore.motion import MotionField, read_mask
-from loopcore.plate import Plate, read_plate
-from loopcore.transport import integrate, warp
+from loopcore.motion import MotionField
+from loopcore.plate import Plate
 
 CHANNELS = [("Y",), ("Y", "A"), ("R", "G", "B"), ("R", "G", "B", "A"), ("G",)]
 SIZES = [(1, 1), (1, 2), (2, 1), (2, 3), (1, 23), (19, 1), (7, 5), (17, 33)]
-RGB = ("R", "G", "B")
-Record = Callable[[str, object], None]
 both_methods = pytest.mark.parametrize("method", METHODS)
-
-
-def noise(height: int, width: int, seed: int = 0, slope: float = 1.0) -> np.ndarray:
-    """Texture of mean 0 and variance 1 whose amplitude falls as frequency to the minus slope."""
-    spectrum = np.fft.fft2(np.random.default_rng(seed).normal(size=(height, width)))
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
-    frequency[0, 0] = np.inf if height * width > 1 else 1
-    texture = np.fft.ifft2(spectrum * frequency**-slope).real
-    return texture / texture.std() if texture.std() > 1e-6 else 0 * texture
-
-
-def plate(height: int, width: int, channels: tuple[str, ...] = RGB, seed: int = 0, slope: float = 1.0) -> Plate:
-    """Scene-linear texture, premultiplied where there is alpha."""
-    light = np.exp(0.5 * noise(height, width, seed, slope))[..., None] * (0.3, 0.5, 0.6, 0.4)[: len(channels)]
-    if channels[-1] == "A":
-        light[..., -1] = 1 / (1 + np.exp(-noise(height, width, seed + 1)))
-        light[..., :-1] *= light[..., -1:]
-    return Plate(light.astype(np.float32), channels)
-
-
-def motion(height: int, width: int, speed: float = 1.0, masked: bool = True) -> MotionField:
-    """A swirl with a drift; with a mask, only in a feathered ellipse, so that much of the plate stays still."""
-    y, x = np.mgrid[:height, :width].astype(np.float64)
-    dx, dy = (x - (width - 1) / 2) / max(width, 2), (y - (height - 1) / 2) / max(height, 2)
-    velocity = speed * np.stack([0.6 - 2.5 * dy, 2.5 * dx + 0.2], -1)
-    mask = np.clip((0.42 - np.hypot(dx, dy)) * 12, 0, 1) if masked else np.ones((height, width))
-    return MotionField(velocity.astype(np.float32), mask.astype(np.float32), np.ones((height, width), np.float32))
 
 
 def uniform(height: int, width: int, vx: float, vy: float, mask: np.ndarray | None = None) -> MotionField:
@@ -379,113 +348,3 @@ def test_holes_of_a_torn_motion_are_counted_and_filled() -> None:
     assert loop.holes(0) == 0 and loop.holes(8) > 0
     assert np.isfinite(loop.frame(8)).all() and (loop.frame(8) > 0).all()
     assert Loop(still, field, frames=16, method="warp").holes(8) == 0
-
-
-# Breathing: measured with Gaussian bands, which know nothing of how contrast is kept
-
-BANDS = [(0, 1), (1, 2), (2, 4), (4, 8)]
-LUMA = np.array([0.2126, 0.7152, 0.0722])
-
-
-def bands(pixels: np.ndarray) -> list[np.ndarray]:
-    """Differences of Gaussians of the square root of luminance, as even to the eye as a display shows it."""
-    tone = np.sqrt(np.maximum(pixels @ LUMA, 0))
-    blurred = [tone if sigma == 0 else gaussian_filter(tone, sigma, mode="nearest") for sigma in (0, 1, 2, 4, 8)]
-    return [fine - coarse for fine, coarse in zip(blurred, blurred[1:], strict=False)]
-
-
-def undistorted(displacement: np.ndarray) -> np.ndarray:
-    """Weight of a copy: how far the area that a pixel covers in the plate is from one pixel."""
-    (xy, xx), (yy, yx) = (np.gradient(displacement[..., k]) for k in (0, 1))
-    area = np.abs((1 + xx) * (1 + yy) - xy * yx)
-    return np.maximum(np.minimum(area, 1 / np.maximum(area, 1)), 1e-4)
-
-
-def breathing(loop: Loop, times: tuple[float, ...]) -> tuple[np.ndarray, float]:
-    """Spread over time, per band, of a frame's detail over what its two copies carry; and of brightness."""
-    velocity, solid, n = loop.motion.effective, loop.motion.mask >= 0.999, loop.frames
-    ratios, lights = [], []
-    for t in times:
-        shifts = integrate(velocity, -t), integrate(velocity, n - t)
-        past, future = (bands(warp(loop.plate.pixels, shift)) for shift in shifts)
-        weights = (1 - t / n) * undistorted(shifts[0]), t / n * undistorted(shifts[1])
-        share = weights[0] / (weights[0] + weights[1])
-        frame = loop.frame(t)
-        carried = [np.mean((share * a**2 + (1 - share) * b**2)[solid]) for a, b in zip(past, future, strict=True)]
-        ratios.append([np.sqrt(np.mean(has[solid] ** 2) / c) for has, c in zip(bands(frame), carried, strict=True)])
-        lights.append((frame @ LUMA)[solid].mean())
-    return np.ptp(ratios, axis=0), float(np.ptp(lights) / np.mean(lights))
-
-
-def assert_it_does_not_breathe(
-    still: Plate, field: MotionField, method: str, times: tuple[float, ...], record: Record
-) -> None:
-    spread, light = breathing(Loop(still, field, frames=30, method=method), times)
-    without, _ = breathing(Loop(still, field, frames=30, method=method, contrast=0), (0, 15))
-    record("spread_per_band", spread.round(4).tolist())
-    record("spread_without", without.round(4).tolist())
-    record("brightness", light)
-    print(f"{method}: breathing {spread.round(3)}, without contrast {without.round(3)}, brightness {light:.4f}")
-    assert (spread <= MOST[method]).all()
-    assert without.min() >= 0.1 and (without > 2 * spread).all()
-    assert light < 0.02
-
-
-# Splatting deposits bilinearly, which takes some of the finest detail between whole pixels.
-MOST = {"warp": (0.05, 0.05, 0.05, 0.06), "splat": (0.08, 0.08, 0.08, 0.06)}
-
-
-@both_methods
-@pytest.mark.parametrize("name", ["uniform", "vortex", "wave"])
-@pytest.mark.parametrize("masked", [False, True])
-def test_textures_do_not_breathe(method: str, name: str, masked: bool, record_property: Record) -> None:
-    y, x = np.mgrid[:192, :256].astype(np.float64)
-    dx, dy = x - 128, y - 96
-    swirl = 0.03 * np.exp(-(dx**2 + dy**2) / (2 * 50**2))
-    velocity = {
-        "uniform": (1.1 + 0 * x, 0.3 + 0 * x),
-        "vortex": (-swirl * dy, swirl * dx),
-        "wave": (1 + 0.6 * np.sin(y / 25), 0.5 * np.cos(x / 30)),
-    }[name]
-    mask = np.clip((85 - np.hypot(dx, dy)) / 6, 0, 1) if masked else np.ones_like(x)
-    field = MotionField(np.stack(velocity, -1).astype(np.float32), mask.astype(np.float32), np.ones_like(mask))
-    times = (0, 3, 7.5, 15, 19, 28)
-    assert_it_does_not_breathe(plate(192, 256, seed=3), field, method, times, record_property)
-
-
-@both_methods
-def test_keeping_contrast_does_not_brighten(method: str, record_property: Record) -> None:
-    """Of a texture with strong highlights, where detail given back to the tone would be light given to the frame."""
-    texture = np.exp(1.2 * noise(160, 200, 7, 0.7))[..., None] * (0.3, 0.5, 0.6)
-    still, field = Plate(texture.astype(np.float32), RGB), motion(160, 200, 1.5)
-    plain, kept = (Loop(still, field, frames=20, method=method, contrast=c) for c in (0, 1))
-    inside = field.mask >= 0.999
-    worst = 0.0
-    for t in (2, 6, 10, 15):
-        with_contrast, without = ((loop.frame(t) @ LUMA)[inside] for loop in (kept, plain))
-        assert with_contrast.std() > 1.1 * without.std() or t == 2
-        worst = max(worst, abs(float(with_contrast.mean() / without.mean()) - 1))
-    record_property("brightness", worst)
-    print(f"{method}: keeping contrast changes the brightness by {worst:.4f}")
-    assert worst <= 0.01
-
-
-def halved(picture: np.ndarray) -> np.ndarray:
-    height, width = (n // 2 * 2 for n in picture.shape[:2])
-    return picture[:height, :width].reshape(height // 2, 2, width // 2, 2, -1).mean((1, 3))
-
-
-@both_methods
-@pytest.mark.parametrize("name", ["0000008", "0000023", "0000658", "0002268", "IMG_5866", "IMG_6011"])
-def test_photographs_do_not_breathe(method: str, name: str, corpus: Path, record_property: Record) -> None:
-    folder = corpus / "stills" / "stylecinegan"
-    if not (folder / f"{name}_mask.png").is_file():
-        pytest.skip(f"no {name}_mask.png in {folder}")
-    photograph = read_plate(folder / f"{name}.png")
-    painted = halved(read_mask(folder / f"{name}_mask.png", photograph.height, photograph.width))[..., 0]
-    mask = np.clip(2 * gaussian_filter(painted, 3) - 1, 0, 1).astype(np.float32)
-    y, x = np.mgrid[: mask.shape[0], : mask.shape[1]]
-    velocity = np.stack([1 + 0.3 * np.sin(y / 40), 0.2 * np.cos(x / 30)], -1).astype(np.float32)
-    field = MotionField(velocity, mask, np.ones_like(mask))
-    still = Plate(halved(photograph.pixels).astype(np.float32), photograph.channels)
-    assert_it_does_not_breathe(still, field, method, (0, 3, 7.5, 15), record_property)
