@@ -28,6 +28,7 @@ _SIDE = 512  # cells on the longer side of the grid that motion is found on
 
 # Longer sides of the picture a frame: a pixel a frame at 2K. Much faster, and the middle of a loop looks doubled.
 _SPEED = {"water": 0.6e-3, "sky": 0.3e-3, "smoke": 0.6e-3, "fire": 1.0e-3}
+_SMALL = 400  # pixels: smaller plates move as fast as one of this size, else the cross-fade outdoes the motion
 _FALLS = 0.6  # upright water is so much faster again
 _LED = 0.05  # mean sideways part of the falls over a region of water, from which on they lead it
 _STEEP = np.deg2rad(30)  # water at more than this from level goes down
@@ -192,7 +193,8 @@ def _forecast(plate: Plate, sight: Sight, drawn: np.ndarray | None) -> MotionFie
     if drawn is not None:
         moving = np.maximum(moving, _enlarged(drawn[None].astype(np.float32), *moving.shape)[0])
     velocity, sure = direction_and_speed(sight, moving)
-    field = MotionField(velocity * np.float32(max(moving.shape)), np.ones_like(sure), sure)
+    side = max(moving.shape) * max(1.0, _SMALL / max(plate.height, plate.width))
+    field = MotionField(velocity * np.float32(side), np.ones_like(sure), sure)
     if same_aspect((field.width, field.height), (plate.width, plate.height)):
         return field
     return field.resized(plate.height, plate.width)  # a plate so thin that its grid had to be made wider

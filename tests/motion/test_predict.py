@@ -114,6 +114,20 @@ def test_grey_and_transparent_plates(channels: tuple[str, ...]) -> None:
     assert seen.shown.shape == (*seen.moving.shape, 3) and seen.score > 0.3
 
 
+@pytest.mark.parametrize("frames", [5, 60])
+def test_a_small_plate_moves_more_than_it_fades(frames: int) -> None:
+    """Of a slow field's loop only the cross-fade is left, and that changes least at the seam."""
+    from loopcore.loop import Loop
+
+    small = plate(photograph(160, 107))
+    field = predict_motion(small)
+    loop = Loop(small, field, frames=frames)
+    pictures = [loop.frame(time) for time in (*range(frames), 0)]
+    moving = field.mask > 0
+    steps = [np.abs(b - a)[moving].mean() for a, b in zip(pictures, pictures[1:], strict=False)]
+    assert 0.8 <= steps[-1] / np.median(steps[:-1]) <= 1.25
+
+
 def test_shares_sum_to_one(fall: Plate) -> None:
     shares = class_shares(display_copy(fall))
     assert shares.min() >= 0
