@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the Triton kernels share: tiles of pixels, coordinates, the cubic filter.
+"""What the Triton kernels share: tiles of pixels, their loads, coordinates, the cubic filter.
 
 A program works on a tile of pixels, flat along the first axis of its tensors, and on a block of channels along the
 second. Indices are 32 bits where the array allows, 64 where it does not (`WIDE`).
@@ -22,6 +22,19 @@ def pixel_tile(width, height, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: 
     else:
         index = y * width + x
     return x, y, index, (x < width) & (y < height)
+
+
+@triton.jit
+def channels_at(values, p, c, mask, CHANNELS: tl.constexpr, COMPUTE: tl.constexpr):
+    """Channels c of the pixels p of `values` (..., CHANNELS), as (pixels, channels); 0 where the mask is not."""
+    return tl.load(values + (p * CHANNELS)[:, None] + c[None, :], mask, 0.0).to(COMPUTE)
+
+
+@triton.jit
+def shift_at(displacement, p, known, COMPUTE: tl.constexpr):
+    """The displacement (x, y) of the pixels p; 0 where they are not known."""
+    u = tl.load(displacement + 2 * p, known, 0.0).to(COMPUTE)
+    return u, tl.load(displacement + 2 * p + 1, known, 0.0).to(COMPUTE)
 
 
 @triton.jit
@@ -68,3 +81,37 @@ def mirror(i, size, period):
     """The pixel that an index from -1 to period + 1 falls on, the frame being mirrored about its border pixels."""
     i = tl.abs(i)
     return tl.minimum(tl.where(i < size, i, tl.abs(period - i)), size - 1)
+
+
+@triton.jit
+def cell_of(x, y, period_y, period_x):
+    """Column and row of the pixel at the upper left of (x, y), within one period, and how far past it (x, y) lies."""
+    ix, tx = split(x)
+    iy, ty = split(y)
+    return fold(ix, period_x), fold(iy, period_y), tx, ty
+
+
+@triton.jit
+def bicubic(
+    values, x, y, c, mask, height, width, period_y, period_x,
+    CHANNELS: tl.constexpr, COMPUTE: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """values (height, width, CHANNELS) at (x, y), each within the range of its 4 x 4 pixels: (pixels, channels)."""
+    ix, iy, tx, ty = cell_of(x, y, period_y, period_x)
+    wx, wy = keys(tx), keys(ty)
+    total = tl.zeros(mask.shape, COMPUTE)
+    low, high = total + float("inf"), total - float("inf")
+    for j in tl.static_range(4):
+        row = mirror(iy + (j - 1), height, period_y)
+        if WIDE:
+            row = row.to(tl.int64)
+        line = tl.zeros(mask.shape, COMPUTE)
+        for i in tl.static_range(4):
+            source = row * width + mirror(ix + (i - 1), width, period_x)
+            value = channels_at(values, source, c, mask, CHANNELS, COMPUTE)
+            line += wx[i][:, None] * value
+            low, high = tl.minimum(low, value), tl.maximum(high, value)
+        total += wy[j][:, None] * line
+    # Comparisons, not minimum and maximum: those would drop a NaN.
+    total = tl.where(total < low, low, total)
+    return tl.where(total > high, high, total)

@@ -12,13 +12,7 @@ import triton
 import triton.language as tl
 
 from ._gpu_bins import next_entry
-from ._gpu_common import pixel_tile
-
-
-@triton.jit
-def shift_at(displacement, p, known, COMPUTE: tl.constexpr):
-    u = tl.load(displacement + 2 * p, known, 0.0).to(COMPUTE)
-    return u, tl.load(displacement + 2 * p + 1, known, 0.0).to(COMPUTE)
+from ._gpu_common import channels_at, pixel_tile, shift_at
 
 
 @triton.jit
@@ -81,6 +75,17 @@ def landing(displacement, p, x, y, u, v, i, j, nx, ny, known, width, height, COM
 
 
 @triton.jit
+def lean(here, values, p, r, s, ax, ay, c, mask, CHANNELS: tl.constexpr, COMPUTE: tl.constexpr):
+    """What a piece of pixel p, whose value is `here`, deposits: its value, interpolated towards neighbours r and s."""
+    beside = (r != p)[:, None] & mask
+    across = channels_at(values, r, c, beside, CHANNELS, COMPUTE)
+    across = tl.where(beside, ax[:, None] * (across - here), 0.0)
+    beside = (s != p)[:, None] & mask
+    along = channels_at(values, s, c, beside, CHANNELS, COMPUTE)
+    return here + across + tl.where(beside, ay[:, None] * (along - here), 0.0)
+
+
+@triton.jit
 def bin_pieces(
     displacement, weight, pieces, counts, offsets, entries, places, width, height, FILL: tl.constexpr,
     WEIGHTED: tl.constexpr, COMPUTE: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
@@ -121,18 +126,13 @@ def bin_pieces(
 
 
 @triton.jit
-def gather(
-    values, weight, pieces, offsets, entries, places, sums, weights, width, height,
+def gather_cells(
+    total, share, values, weight, pieces, offsets, entries, places, x, y, t, inside, c, importance, width, height,
     CHANNELS: tl.constexpr, WEIGHTED: tl.constexpr, STRETCHED: tl.constexpr, COMPUTE: tl.constexpr,
-    TILE_X: tl.constexpr, TILE_Y: tl.constexpr, BLOCK_C: tl.constexpr, WIDE: tl.constexpr,
     NONE: tl.constexpr, SORTED: tl.constexpr,
 ):  # fmt: skip
-    """Sums and weights of each target pixel, from the four cells around it, in the order of their entries."""
-    x, y, t, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
-    block = tl.program_id(1)
-    c = block * BLOCK_C + tl.arange(0, BLOCK_C)
-    total = tl.zeros((TILE_X * TILE_Y, BLOCK_C), COMPUTE)
-    share = tl.zeros((TILE_X * TILE_Y,), COMPUTE)
+    """Add to the sums and weights of target pixels t what lies in the four cells around them, times `importance`, each
+    cell in the order of its entries."""
     for near in range(4):
         up, left = near // 2, near % 2
         # Rows of cells are one longer than rows of pixels, and begin one before.
@@ -140,14 +140,14 @@ def gather(
         start = tl.load(offsets + cell, inside, 0)
         count = tl.load(offsets + cell + 1, inside, 0) - start
         most = tl.max(count)
-        entry = tl.full((TILE_X * TILE_Y,), -1, entries.dtype.element_ty)
+        entry = tl.full(share.shape, -1, entries.dtype.element_ty)
         k = 0
         while k < most:
             entry, place = next_entry(entries, start, count, most, k, entry, NONE, SORTED)
             known = k < count
             p = tl.where(known, entry // 64, 0)
             tx, ty = tl.load(places + 2 * place, known, 0.0), tl.load(places + 2 * place + 1, known, 0.0)
-            part = tl.where(left != 0, tx, 1.0 - tx) * tl.where(up != 0, ty, 1.0 - ty)
+            part = importance * tl.where(left != 0, tx, 1.0 - tx) * tl.where(up != 0, ty, 1.0 - ty)
             if WEIGHTED:
                 part = part * tl.load(weight + p, known, 0.0).to(COMPUTE)
             if STRETCHED:
@@ -156,23 +156,35 @@ def gather(
                 part = part / (nx * ny).to(COMPUTE)
             part = tl.where(known, part, 0.0)
             mask = (known & (part != 0))[:, None] & (c < CHANNELS)[None, :]
-            sample = tl.load(values + (p * CHANNELS)[:, None] + c[None, :], mask, 0.0).to(COMPUTE)
+            sample = channels_at(values, p, c, mask, CHANNELS, COMPUTE)
             if STRETCHED:
                 if tl.max(piece) > 0:
                     which = tl.where(known, entry % 64, 0).to(tl.int32)
-                    row, column = p // width, p % width
-                    _, _, r, ax = towards(p, column, which % 8, nx, width, 1, COMPUTE)
-                    _, _, s, ay = towards(p, row, which // 8, ny, height, width, COMPUTE)
-                    beside = (r != p)[:, None] & mask
-                    across = tl.load(values + (r * CHANNELS)[:, None] + c[None, :], beside, 0.0).to(COMPUTE)
-                    across = tl.where(beside, ax[:, None] * (across - sample), 0.0)
-                    beside = (s != p)[:, None] & mask
-                    along = tl.load(values + (s * CHANNELS)[:, None] + c[None, :], beside, 0.0).to(COMPUTE)
-                    along = tl.where(beside, ay[:, None] * (along - sample), 0.0)
-                    sample = sample + across + along
+                    _, _, r, ax = towards(p, p % width, which % 8, nx, width, 1, COMPUTE)
+                    _, _, s, ay = towards(p, p // width, which // 8, ny, height, width, COMPUTE)
+                    sample = lean(sample, values, p, r, s, ax, ay, c, mask, CHANNELS, COMPUTE)
             total += part[:, None] * sample
             share += part
             k += 1
+    return total, share
+
+
+@triton.jit
+def gather(
+    values, weight, pieces, offsets, entries, places, sums, weights, width, height,
+    CHANNELS: tl.constexpr, WEIGHTED: tl.constexpr, STRETCHED: tl.constexpr, COMPUTE: tl.constexpr,
+    TILE_X: tl.constexpr, TILE_Y: tl.constexpr, BLOCK_C: tl.constexpr, WIDE: tl.constexpr,
+    NONE: tl.constexpr, SORTED: tl.constexpr,
+):  # fmt: skip
+    """Sums and weights of each target pixel."""
+    x, y, t, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
+    block = tl.program_id(1)
+    c = block * BLOCK_C + tl.arange(0, BLOCK_C)
+    total, share = gather_cells(
+        tl.zeros((TILE_X * TILE_Y, BLOCK_C), COMPUTE), tl.zeros((TILE_X * TILE_Y,), COMPUTE), values, weight, pieces,
+        offsets, entries, places, x, y, t, inside, c, 1.0, width, height,
+        CHANNELS, WEIGHTED, STRETCHED, COMPUTE, NONE, SORTED,
+    )  # fmt: skip
     mask = inside[:, None] & (c < CHANNELS)[None, :]
     tl.store(sums + (t * CHANNELS)[:, None] + c[None, :], total, mask)
     tl.store(weights + t, share, inside & (block == 0))
@@ -196,7 +208,7 @@ def scatter(
     inside = inside & (share != 0)
     most_x, most_y = tl.max(tl.where(inside, nx, 0)), tl.max(tl.where(inside, ny, 0))
     mask = inside[:, None] & (c < CHANNELS)[None, :]
-    here = tl.load(values + (p * CHANNELS)[:, None] + c[None, :], mask, 0.0).to(COMPUTE)
+    here = channels_at(values, p, c, mask, CHANNELS, COMPUTE)
     j = 0
     while j < most_y:
         i = 0
@@ -204,13 +216,7 @@ def scatter(
             at_x, at_y, known, r, s, ax, ay = landing(
                 displacement, p, x, y, u, v, i, j, nx, ny, inside, width, height, COMPUTE
             )
-            sample = here
-            beside = (known & (r != p))[:, None] & mask
-            across = tl.load(values + (r * CHANNELS)[:, None] + c[None, :], beside, 0.0).to(COMPUTE)
-            sample += tl.where(beside, ax[:, None] * (across - here), 0.0)
-            beside = (known & (s != p))[:, None] & mask
-            along = tl.load(values + (s * CHANNELS)[:, None] + c[None, :], beside, 0.0).to(COMPUTE)
-            sample += tl.where(beside, ay[:, None] * (along - here), 0.0)
+            sample = lean(here, values, p, r, s, ax, ay, c, mask & known[:, None], CHANNELS, COMPUTE)
             left, top = tl.floor(at_x), tl.floor(at_y)
             tx, ty = at_x - left, at_y - top
             for corner in tl.static_range(4):

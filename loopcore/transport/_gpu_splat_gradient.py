@@ -9,8 +9,8 @@ Convention: as in `cpu`; `pieces` as in `_gpu_splat`.
 import triton
 import triton.language as tl
 
-from ._gpu_common import pixel_tile
-from ._gpu_splat import landing, shift_at
+from ._gpu_common import channels_at, pixel_tile, shift_at
+from ._gpu_splat import landing, lean
 
 
 @triton.jit
@@ -51,7 +51,9 @@ def slope(
                     say = tl.where(r == p, ax, 0.0) + tl.where(s == p, ay, 0.0)
                     say = tl.where(near == 0, 1.0 - ax - ay, say)
                     lit = lit & (say != 0)
-                    sample = _sample(values, q, r, s, ax, ay, c, lit, CHANNELS, COMPUTE)
+                    mask = lit[:, None] & (c < CHANNELS)[None, :]
+                    sample = channels_at(values, q, c, mask, CHANNELS, COMPUTE)
+                    sample = lean(sample, values, q, r, s, ax, ay, c, mask, CHANNELS, COMPUTE)
                     pulled, to_x, to_y, to_share = _pull(
                         by_sums, by_weights, sample, at_x, at_y, c, lit, start == 0, width, height,
                         CHANNELS, COMPUTE, WIDE,
@@ -72,19 +74,6 @@ def slope(
 
 
 @triton.jit
-def _sample(values, q, r, s, ax, ay, c, lit, CHANNELS: tl.constexpr, COMPUTE: tl.constexpr):
-    """What a piece of pixel q deposits: its value, interpolated towards the neighbours r and s."""
-    mask = lit[:, None] & (c < CHANNELS)[None, :]
-    here = tl.load(values + (q * CHANNELS)[:, None] + c[None, :], mask, 0.0).to(COMPUTE)
-    beside = (r != q)[:, None] & mask
-    across = tl.load(values + (r * CHANNELS)[:, None] + c[None, :], beside, 0.0).to(COMPUTE)
-    sample = here + tl.where(beside, ax[:, None] * (across - here), 0.0)
-    beside = (s != q)[:, None] & mask
-    along = tl.load(values + (s * CHANNELS)[:, None] + c[None, :], beside, 0.0).to(COMPUTE)
-    return sample + tl.where(beside, ay[:, None] * (along - here), 0.0)
-
-
-@triton.jit
 def _pull(
     by_sums, by_weights, sample, at_x, at_y, c, lit, first, width, height,
     CHANNELS: tl.constexpr, COMPUTE: tl.constexpr, WIDE: tl.constexpr,
@@ -102,7 +91,7 @@ def _pull(
             row = row.to(tl.int64)
         t = row * width + column
         mask = known[:, None] & (c < CHANNELS)[None, :]
-        given = tl.load(by_sums + (t * CHANNELS)[:, None] + c[None, :], mask, 0.0).to(COMPUTE)
+        given = channels_at(by_sums, t, c, mask, CHANNELS, COMPUTE)
         gain = tl.sum(given * sample, 1) + tl.load(by_weights + t, known & first, 0.0).to(COMPUTE)
         pulled += (wx * wy)[:, None] * given
         to_share += wx * wy * gain

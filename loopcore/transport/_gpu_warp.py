@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 from ._gpu_bins import next_entry
-from ._gpu_common import fold, keys, keys_slope, mirror, pixel_tile, split
+from ._gpu_common import bicubic, cell_of, channels_at, keys, keys_slope, mirror, pixel_tile, shift_at
 
 
 @triton.jit
@@ -19,28 +19,13 @@ def fetch(
 ):  # fmt: skip
     """out (rows, columns, C) = values (height, width, C), bicubic, within the range of its 4 x 4 pixels."""
     x, y, p, inside = pixel_tile(columns, rows, TILE_X, TILE_Y, WIDE)
-    ix, tx = split(x.to(COMPUTE) + tl.load(displacement + 2 * p, inside, 0.0).to(COMPUTE))
-    iy, ty = split(y.to(COMPUTE) + tl.load(displacement + 2 * p + 1, inside, 0.0).to(COMPUTE))
-    ix, iy = fold(ix, period_x), fold(iy, period_y)
-    wx, wy = keys(tx), keys(ty)
+    u, v = shift_at(displacement, p, inside, COMPUTE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     mask = inside[:, None] & (c < CHANNELS)[None, :]
-    total = tl.zeros((TILE_X * TILE_Y, BLOCK_C), COMPUTE)
-    low, high = total + float("inf"), total - float("inf")
-    for j in tl.static_range(4):
-        row = mirror(iy + (j - 1), height, period_y)
-        if WIDE:
-            row = row.to(tl.int64)
-        line = tl.zeros((TILE_X * TILE_Y, BLOCK_C), COMPUTE)
-        for i in tl.static_range(4):
-            source = row * width + mirror(ix + (i - 1), width, period_x)
-            value = tl.load(values + (source * CHANNELS)[:, None] + c[None, :], mask, 0.0).to(COMPUTE)
-            line += wx[i][:, None] * value
-            low, high = tl.minimum(low, value), tl.maximum(high, value)
-        total += wy[j][:, None] * line
-    # Comparisons, not minimum and maximum: those would drop a NaN.
-    total = tl.where(total < low, low, total)
-    total = tl.where(total > high, high, total)
+    total = bicubic(
+        values, x.to(COMPUTE) + u, y.to(COMPUTE) + v, c, mask, height, width, period_y, period_x,
+        CHANNELS, COMPUTE, WIDE,
+    )  # fmt: skip
     tl.store(out + (p * CHANNELS)[:, None] + c[None, :], total, mask)
 
 
@@ -53,9 +38,8 @@ def slope(
     """moved (rows, columns, 2): the gradient by the displacement. choice (rows, columns, C) int8: 0 where the sum of
     the 4 x 4 pixels passed, k + 1 where the range held it at the value of pixel k."""
     x, y, p, inside = pixel_tile(columns, rows, TILE_X, TILE_Y, WIDE)
-    ix, tx = split(x.to(COMPUTE) + tl.load(displacement + 2 * p, inside, 0.0).to(COMPUTE))
-    iy, ty = split(y.to(COMPUTE) + tl.load(displacement + 2 * p + 1, inside, 0.0).to(COMPUTE))
-    ix, iy = fold(ix, period_x), fold(iy, period_y)
+    u, v = shift_at(displacement, p, inside, COMPUTE)
+    ix, iy, tx, ty = cell_of(x.to(COMPUTE) + u, y.to(COMPUTE) + v, period_y, period_x)
     wx, wy, vx, vy = keys(tx), keys(ty), keys_slope(tx), keys_slope(ty)
     along_x, along_y = tl.zeros((TILE_X * TILE_Y,), COMPUTE), tl.zeros((TILE_X * TILE_Y,), COMPUTE)
     for start in range(0, CHANNELS, BLOCK_C):
@@ -72,7 +56,7 @@ def slope(
             line, line_slope = tl.zeros_like(total), tl.zeros_like(total)
             for i in tl.static_range(4):
                 source = row * width + mirror(ix + (i - 1), width, period_x)
-                value = tl.load(values + (source * CHANNELS)[:, None] + c[None, :], mask, 0.0).to(COMPUTE)
+                value = channels_at(values, source, c, mask, CHANNELS, COMPUTE)
                 line += wx[i][:, None] * value
                 line_slope += vx[i][:, None] * value
                 low_at = tl.where(value < low, 4 * j + i, low_at)
@@ -84,7 +68,7 @@ def slope(
         chosen = tl.where(total < low, low_at + 1, tl.where(total > high, high_at + 1, 0))
         place = (p * CHANNELS)[:, None] + c[None, :]
         tl.store(choice + place, chosen.to(tl.int8), mask)
-        given = tl.load(gradient + place, mask, 0.0).to(COMPUTE)
+        given = channels_at(gradient, p, c, mask, CHANNELS, COMPUTE)
         given = tl.where(chosen == 0, given, 0.0)
         along_x += tl.sum(given * by_x, 1)
         along_y += tl.sum(given * by_y, 1)
@@ -95,9 +79,8 @@ def slope(
 @triton.jit
 def first_pixel(displacement, p, x, y, inside, height, width, period_y, period_x, COMPUTE: tl.constexpr):
     """The least column and row among the 4 x 4 pixels that the pixels p of a warp are made of."""
-    ix, _ = split(x.to(COMPUTE) + tl.load(displacement + 2 * p, inside, 0.0).to(COMPUTE))
-    iy, _ = split(y.to(COMPUTE) + tl.load(displacement + 2 * p + 1, inside, 0.0).to(COMPUTE))
-    ix, iy = fold(ix, period_x), fold(iy, period_y)
+    u, v = shift_at(displacement, p, inside, COMPUTE)
+    ix, iy, _, _ = cell_of(x.to(COMPUTE) + u, y.to(COMPUTE) + v, period_y, period_x)
     column, row = mirror(ix - 1, width, period_x), mirror(iy - 1, height, period_y)
     for k in tl.static_range(3):
         column = tl.minimum(column, mirror(ix + k, width, period_x))
@@ -148,13 +131,11 @@ def spread(
             there = k < count
             p = tl.where(there, entry, 0)
             row, column = p // columns, p % columns
-            ix, tx = split(column.to(COMPUTE) + tl.load(displacement + 2 * p, there, 0.0).to(COMPUTE))
-            iy, ty = split(row.to(COMPUTE) + tl.load(displacement + 2 * p + 1, there, 0.0).to(COMPUTE))
-            ix, iy = fold(ix, period_x), fold(iy, period_y)
+            u, v = shift_at(displacement, p, there, COMPUTE)
+            ix, iy, tx, ty = cell_of(column.to(COMPUTE) + u, row.to(COMPUTE) + v, period_y, period_x)
             mask = there[:, None] & (c < CHANNELS)[None, :]
-            place = (p * CHANNELS)[:, None] + c[None, :]
-            given = tl.load(gradient + place, mask, 0.0).to(COMPUTE)
-            chosen = tl.load(choice + place, mask, 0).to(tl.int32) - 1
+            given = channels_at(gradient, p, c, mask, CHANNELS, COMPUTE)
+            chosen = channels_at(choice, p, c, mask, CHANNELS, tl.int32) - 1
             wx, wy = keys(tx), keys(ty)
             # A mirrored border shows a pixel more than once: its weights add up.
             in_x, in_y = tl.zeros_like(tx), tl.zeros_like(ty)

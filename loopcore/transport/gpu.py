@@ -8,6 +8,7 @@ but for the splat that is asked for by that name.
 Convention: as in `cpu`.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -35,7 +36,7 @@ class Plan:
         # One pixel of up to 4 channels a thread, or 16 channels of a pixel; a tile as square as keeps its rows whole.
         self.tile_x, self.tile_y = (32, 4) if self.block <= 4 else (16, 4) if self.block <= 16 else (8, 4)
         if INTERPRETED:  # which takes as long for many pixels as for one
-            self.tile_x, self.tile_y = 16, 16
+            self.tile_x, self.tile_y = 64, 32
         self.tiles = triton.cdiv(columns, self.tile_x) * triton.cdiv(rows, self.tile_y)
         self.blocks = triton.cdiv(channels, self.block)
         self.wide = max(rows * columns * max(channels, 2), elements) >= NARROW
@@ -198,14 +199,37 @@ class _Splat(torch.autograd.Function):
 def _bin_pieces(
     fill: bool, plan: Plan, displacement: torch.Tensor, weight: torch.Tensor | None, pieces: torch.Tensor,
     *arrays: torch.Tensor,
-) -> torch.Tensor:  # fmt: skip
-    """Count, or list, the pieces; gives back the largest code in `pieces`, 0 where no pixel is in pieces."""
+) -> None:  # fmt: skip
+    """Count, or list, the pieces of one splat."""
     height, width = displacement.shape[:2]
     given = displacement if weight is None else weight
     _gpu_splat.bin_pieces[(plan.tiles,)](
         displacement, given, pieces, *arrays, width, height, FILL=fill, WEIGHTED=weight is not None, **plan.tile
     )
-    return pieces.max()
+
+
+def bin_splats(
+    plan: Plan, shifts: Sequence[torch.Tensor], weight: torch.Tensor | None = None
+) -> tuple[Bins, torch.Tensor]:
+    """Bins of the pieces of splats of one size by displacements (H, W, 2), one splat's cells after the other's.
+
+    Also in how many pieces each pixel of each splat comes, (splats, H, W) as in `_gpu_splat`; the bins' `noted` is
+    above 0 where some come in more than one. The plan's indices have to suffice for 64 times all splats' cells.
+    """
+    height, width = shifts[0].shape[:2]
+    cells = (height + 1) * (width + 1)
+    pieces = torch.empty((len(shifts), height, width), dtype=torch.uint8, device=shifts[0].device)
+
+    def each(fill: bool, counts: torch.Tensor, offsets: torch.Tensor, *lists: torch.Tensor) -> torch.Tensor:
+        for k, shift in enumerate(shifts):
+            _bin_pieces(fill, plan, shift, weight, pieces[k], counts[k * cells :], offsets[k * cells :], *lists)
+        return pieces.max()
+
+    bins = make_bins(
+        len(shifts) * cells, plan.index, plan.dtype, pieces.device,
+        lambda counts: each(False, counts, counts, counts, counts), lambda *arrays: each(True, *arrays),
+    )  # fmt: skip
+    return bins, pieces
 
 
 def _splat_binned(
@@ -216,12 +240,7 @@ def _splat_binned(
     plan = Plan(
         height, width, channels, arithmetic(values, displacement, weight), elements=64 * (height + 1) * (width + 1)
     )
-    pieces = torch.empty((height, width), dtype=torch.uint8, device=values.device)
-    bins: Bins = make_bins(
-        (height + 1) * (width + 1), plan.index, plan.dtype, values.device,
-        lambda counts: _bin_pieces(False, plan, displacement, weight, pieces, counts, counts, counts, counts),
-        lambda *arrays: _bin_pieces(True, plan, displacement, weight, pieces, *arrays),
-    )  # fmt: skip
+    bins, pieces = bin_splats(plan, [displacement], weight)
     sums = torch.empty_like(values)
     weights = torch.empty((height, width), dtype=values.dtype, device=values.device)
     _gpu_splat.gather[plan.tiles, plan.blocks](

@@ -13,7 +13,7 @@ from loopcore.transport import gpu, warp
 from loopcore.transport._gpu_bins import MOST_PICKED
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (8, 1, 2), (2, 3, 5), (5, 7, 4), (17, 23, 3), (3, 4, 70)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (8, 1, 2), (2, 3, 5), (5, 7, 4), (33, 65, 3), (3, 4, 70)])
 @pytest.mark.parametrize("reach", [0.7, 100.0])
 def test_the_oracle_is_matched(shape: tuple[int, int, int], reach: float) -> None:
     values, moved = picture(*shape), noise(*shape[:2], reach)
