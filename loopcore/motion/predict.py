@@ -10,6 +10,7 @@ Which way a level surface drifts cannot be told from a still: to the right, unle
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from loopcore.motion.edges import apply_lines, refine_mask, sharpened
 from loopcore.motion.field import MotionField
 from loopcore.motion.hints import Hints
 from loopcore.motion.masks import same_aspect
+from loopcore.motion.regress import FieldSight, regress
 from loopcore.motion.sight import class_shares, display_copy, display_rows
 from loopcore.motion.solve import solve_motion
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
@@ -62,37 +64,50 @@ class Sight:
 
     @property
     def score(self) -> float:
-        """How sure something flows: the share that three hundredths of the picture exceed, 0..1."""
-        return float(np.quantile(self.moving, 0.97))
+        """How sure something flows, 0..1."""
+        return _score(self.moving)
+
+    def motion(self, moving: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See :func:`direction_and_speed`."""
+        return direction_and_speed(self, moving)
 
 
-def predict_motion(plate: Plate, hints: Hints | None = None, mask: np.ndarray | None = None) -> MotionField:
+def _score(moving: np.ndarray) -> float:
+    """The share that three hundredths of the picture exceed."""
+    return float(np.quantile(moving, 0.97))
+
+
+def predict_motion(
+    plate: Plate, hints: Hints | None = None, mask: np.ndarray | None = None, weights: str | Path | None = None
+) -> MotionField:
     """The motion field of a plate.
 
     hints: strokes, anchors and mask; drawn for another size of the same shape they are rescaled. mask: (H, W)
     in 0..1, instead of the hints' own. Strokes drawn together with a mask say all there is to say. Strokes without a
     mask, or a mask without strokes, are joined by what is seen in the picture: strokes overrule it around them, and a
-    mask replaces where things move.
+    mask replaces where things move. weights: of a network trained on one's own, of either kind, instead of the
+    shipped one.
 
     Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
 
     Raises:
-        MotionError: nothing in the picture seems to flow, and nothing drawn says how it would.
+        MotionError: nothing in the picture seems to flow, and nothing drawn says how it would; weights that are none.
     """
     hints = (hints or Hints()).fitted(plate.height, plate.width)
     drawn = hints.mask if mask is None else mask
     if hints.strokes and drawn is not None:
         return solve_motion(plate.height, plate.width, hints, mask=drawn)
     picture = display_copy(plate)
-    sight = look_at(picture)
-    if sight.score < THRESHOLD:
+    sight = look_at(picture) if weights is None else look_with(weights, picture)
+    score = _score(sight.moving)
+    if score < THRESHOLD:
         if hints.strokes:
             return solve_motion(plate.height, plate.width, hints)
         raise MotionError(
-            f"nothing here seems to flow (the surest place scores {sight.score:.2f}, {THRESHOLD:.2f} is needed): "
+            f"nothing here seems to flow (the surest place scores {score:.2f}, {THRESHOLD:.2f} is needed): "
             "draw strokes along the flow and a mask around it (--hints hints.json), or give a motion field (--motion)"
         )
-    where = full_mask(plate, picture, sight) if drawn is None else drawn
+    where = full_mask(plate, picture, sight.moving) if drawn is None else drawn
     if not where.any():
         raise MotionError("nothing here seems to flow along any edge: draw strokes along the flow and a mask around it")
     _check_strokes(hints, where)
@@ -127,6 +142,20 @@ def look_at(picture: np.ndarray, shares: np.ndarray | None = None) -> Sight:
     if np.ptp(shown, axis=(0, 1)).max() < _BLANK:
         moving = np.zeros_like(moving)
     return Sight(water, spray, sky, smoke, fire, moving, shown)
+
+
+def look_with(weights: str | Path, picture: np.ndarray) -> Sight | FieldSight:
+    """What a network trained on one's own sees in a display picture: one that names classes, or gives the motion.
+
+    Raises:
+        MotionError: weights that are of neither.
+    """
+    from loopcore.motion.generator import KIND, weights_kind
+    from loopcore.motion.networks import load_weights
+
+    if weights_kind(weights) == KIND:
+        return regress(weights, picture, *_grid_size(*picture.shape[:2]))
+    return look_at(picture, class_shares(picture, load_weights(weights)[0]))
 
 
 def _grid_size(height: int, width: int) -> tuple[int, int]:
@@ -187,26 +216,28 @@ def _wet(water: np.ndarray, smoke: np.ndarray, fire: np.ndarray) -> np.ndarray:
 # where it goes
 
 
-def _forecast(plate: Plate, sight: Sight, drawn: np.ndarray | None) -> MotionField:
+def _forecast(plate: Plate, sight: Sight | FieldSight, drawn: np.ndarray | None) -> MotionField:
     """What is seen, as a field on the grid it was seen on; inside a drawn mask everything is taken to move."""
     moving = sight.moving
     if drawn is not None:
         moving = np.maximum(moving, _enlarged(drawn[None].astype(np.float32), *moving.shape)[0])
-    velocity, sure = direction_and_speed(sight, moving)
-    side = max(moving.shape) * max(1.0, _SMALL / max(plate.height, plate.width))
+    velocity, sure = sight.motion(moving)
+    side: float = max(moving.shape)
+    if isinstance(sight, Sight):  # else speeds are measured ones
+        side *= max(1.0, _SMALL / max(plate.height, plate.width))
     field = MotionField(velocity * np.float32(side), np.ones_like(sure), sure)
     if same_aspect((field.width, field.height), (plate.width, plate.height)):
         return field
     return field.resized(plate.height, plate.width)  # a plate so thin that its grid had to be made wider
 
 
-def full_mask(plate: Plate, picture: np.ndarray, sight: Sight) -> np.ndarray:
+def full_mask(plate: Plate, picture: np.ndarray, moving: np.ndarray) -> np.ndarray:
     """(H, W) float32: where the plate moves, along its own edges; exactly 0 where it does not.
 
-    picture: the display copy that ``sight`` was taken from.
+    picture: the display copy; moving: (h, w) in 0..1, how sure it is to move, as seen in that copy.
     """
     half = _resized(picture, *_half_size(*picture.shape[:2]))
-    coarse = _enlarged(_without_specks(sight.moving)[None], *half.shape[:2])[0]
+    coarse = _enlarged(_without_specks(moving)[None], *half.shape[:2])[0]
     slopes, offset = refine_mask(coarse, half, radius=max(2, round(0.012 * max(half.shape[:2]))))
     return apply_lines(slopes, offset, display_rows(plate), (plate.height, plate.width), (0.35, 0.7))
 

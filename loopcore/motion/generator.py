@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The motion network of the paper: picture in, velocity out, in the shape of pix2pixHD's global generator.
+
+Source: Holynski, Curless, Seitz, Szeliski, "Animating Pictures with Eulerian Motion Fields" (CVPR 2021), whose motion
+network is an image-to-image translation by Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation with
+Conditional GANs" (CVPR 2018), appendix: convolutions that halve the picture and double the channels, residual blocks,
+and the way back up. Two things differ: going up interpolates and then convolves, for a motion field is smooth; and
+a third output says where things move at all, for a plate's rocks have to stay still to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from loopcore.errors import MotionError
+
+KIND = "field generator"  # in the metadata of its files
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """What decides the network's shape: channels of the first layer and at most, halvings, residual blocks.
+
+    side: pixels of the longer side of the pictures it was trained on, and is to be shown.
+    """
+
+    width: int = 64
+    widest: int = 1024
+    halvings: int = 4
+    blocks: int = 9
+    side: int = 512
+
+    @property
+    def multiple(self) -> int:
+        """What the input's sides must be multiples of."""
+        return 2**self.halvings
+
+
+def _layer(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode="reflect"),
+        nn.InstanceNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Block(nn.Module):
+    """Two convolutions around which the input goes on (He et al., "Deep Residual Learning", CVPR 2016)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _layer(width, width, 3)
+        self.second = _layer(width, width, 3)[:2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, width, H, W) to the same."""
+        return x + self.second(self.first(x))
+
+
+class Up(nn.Module):
+    """Twice the size, by interpolation and a convolution."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = _layer(inputs, outputs, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, 2 H, 2 W)."""
+        return self.layer(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
+
+
+class FieldGenerator(nn.Module):
+    """Pictures to motion."""
+
+    def __init__(self, settings: GeneratorSettings | None = None) -> None:
+        super().__init__()
+        self.settings = settings or GeneratorSettings()
+        s = self.settings
+        widths = [min(s.widest, s.width * 2**level) for level in range(s.halvings + 1)]
+        self.first = _layer(3, s.width, 7)
+        self.down = nn.Sequential(*(_layer(a, b, 3, 2) for a, b in zip(widths, widths[1:], strict=False)))
+        self.blocks = nn.Sequential(*(Block(widths[-1]) for _ in range(s.blocks)))
+        self.up = nn.Sequential(*(Up(b, a) for a, b in reversed(list(zip(widths, widths[1:], strict=False)))))
+        self.last = nn.Conv2d(s.width, 3, 7, padding=3, padding_mode="reflect")
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Velocity (N, 2, H, W), pixels per frame of this picture, and the score of moving (N, 1, H, W).
+
+        pictures: (N, 3, H, W) sRGB codes 0..1, H and W multiples of ``settings.multiple``. Scores are before the
+        sigmoid. The velocity is 0 where nothing moves, as far as the network knows.
+
+        Convention: (vx, vy), x right, y down, where content goes.
+        """
+        x = self.last(self.up(self.blocks(self.down(self.first(pictures * 2 - 1)))))
+        return x[:, :2], x[:, 2:]
+
+
+def save_generator(
+    state: Mapping[str, Tensor], settings: GeneratorSettings, path: str | Path, notes: Mapping[str, str]
+) -> None:
+    """Writes a generator's state as safetensors in half precision, atomically; ``notes`` go into its metadata."""
+    from safetensors.torch import save
+
+    from loopcore.sequence import write_atomically
+
+    tensors = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in state.items()}
+    shape = {name: str(value) for name, value in asdict(settings).items()}
+    data = save(tensors, metadata={**notes, **shape, "kind": KIND})
+    write_atomically(Path(path), lambda hidden: _write_bytes(data, hidden))
+
+
+def _write_bytes(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
+
+
+def weights_kind(path: str | Path) -> str:
+    """What a file of weights says that it holds: ``KIND``, or "" for the network of pictures.
+
+    Raises:
+        MotionError: no such file, or no safetensors.
+    """
+    return _metadata(path).get("kind", "")
+
+
+def load_generator(path: str | Path) -> tuple[FieldGenerator, dict[str, str]]:
+    """The generator that ``save_generator`` wrote, in float32 and ready to run, and its notes.
+
+    Raises:
+        MotionError: no such file, or not one of these.
+    """
+    from safetensors import safe_open
+
+    notes = _metadata(path)
+    if notes.pop("kind", "") != KIND:
+        raise MotionError(f"weights {path} are not those of a generator of motion fields")
+    try:
+        settings = GeneratorSettings(**{name: int(notes.pop(name)) for name in asdict(GeneratorSettings())})
+        network = FieldGenerator(settings)
+        with safe_open(Path(path), framework="pt") as file:
+            network.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})
+    except (KeyError, ValueError, RuntimeError):
+        raise MotionError(f"weights {path} are not those of a network of this version: train it again") from None
+    return network.eval().requires_grad_(False), notes
+
+
+def _metadata(path: str | Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(Path(path), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise MotionError(f"weights {path} cannot be read: {error}") from None
