@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ._worker_task import Cancelled, Invalid, Params, Task
+from ._worker_task import Cancelled, Invalid, Params, Task, Unfinished
 from .bake import Progress, Report, bake
 from .color import display_image, unpremultiply
 from .errors import MotionError, SequenceError
@@ -92,7 +92,7 @@ class Animation:
         loop = Loop(plate, motion, self.frames, self.method, self.contrast)
         report = self._bake(loop, fps, numbers)
         if report.failed:
-            raise SequenceError(_reasons(report.failed))
+            raise Unfinished(_reasons(report.failed))
         if report.cancelled or self.task.cancelled():
             raise Cancelled
         return self._result(plate, report.written, report.skipped)

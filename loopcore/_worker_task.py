@@ -22,6 +22,10 @@ class Invalid(Exception):
     """A request's parameters are not what its method takes."""
 
 
+class Unfinished(Exception):
+    """The request was right, and some of it could not be done."""
+
+
 class Task:
     """One request: asked to stop by `cancelled`, and telling how far it is."""
 

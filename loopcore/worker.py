@@ -8,7 +8,8 @@ One JSON object a line, UTF-8. Requests are carried out one after another, in or
     <- {"jsonrpc": "2.0", "id": 1, "result": {...}}
 
 Notifications to it: ``cancel`` {"id": 1} and ``shutdown``. Errors have JSON-RPC's codes, -32000 for what the user can
-mend (the message says how) and -32001 for a request that was cancelled. Logs go to stderr. The worker ends when its
+mend (the message says how), -32001 for a request that was cancelled and -32002 for one that was right and could not be
+carried out whole: some frames failed, or there is too little memory. Logs go to stderr. The worker ends when its
 stdin is closed, within a second, whatever it is doing, and leaves no temporary file behind.
 """
 
@@ -26,11 +27,11 @@ from typing import Any, BinaryIO
 
 from ._worker_jobs import METHODS
 from ._worker_life import leave_control_keys_to_the_parent, start_guard, take_pipes
-from ._worker_task import Cancelled, Invalid, Task
+from ._worker_task import Cancelled, Invalid, Task, Unfinished
 from .errors import LoopcoreError
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
-USER_ERROR, CANCELLED = -32000, -32001
+USER_ERROR, CANCELLED, UNFINISHED = -32000, -32001, -32002
 # How long what was begun may take to end in order once the parent has gone.
 _LAST_GRACE_S = 0.4
 _LONGEST_LINE = 64 << 20
@@ -140,13 +141,17 @@ def _answer(task: Task) -> dict[str, Any]:
         return _error(CANCELLED, "cancelled")
     except Invalid as error:
         return _error(INVALID_PARAMS, str(error))
+    except Unfinished as error:
+        return _error(UNFINISHED, str(error))
     except LoopcoreError as error:
         return _error(USER_ERROR, str(error))
     except ModuleNotFoundError as error:
         traceback.print_exc()
         return _error(USER_ERROR, f"'{sys.executable}' lacks the package {error.name!r}, which this needs: install it")
     except MemoryError:
-        return _error(USER_ERROR, "not enough memory for a plate of this size: use a smaller one")
+        return _error(UNFINISHED, "not enough memory for a plate of this size: use a smaller one")
+    except OSError as error:
+        return _error(UNFINISHED, f"cannot go on: {error}")
     except Exception as error:
         traceback.print_exc()
         return _error(INTERNAL_ERROR, f"{task.method} failed: {type(error).__name__}: {error}")

@@ -18,6 +18,7 @@ from typing import Any
 import _scenes
 import numpy as np
 import pytest
+from _workers import animation, group, seconds_until_gone
 
 from loopcore import __version__
 from loopcore.color import encode_8bit
@@ -157,39 +158,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def animation(scene: Path, folder: Path, **more: object) -> dict[str, object]:
-    return {"plate": str(scene / "plate.png"), "hints": str(scene / "hints.json"), "folder": str(folder), **more}
-
-
 def long_bake(client: Client, scene: Path, folder: Path) -> int:
     """Start a bake of minutes, and return once it is writing frames."""
     id = client.request("animate", **animation(scene, folder, frames=5000))
     client.wait_for_frames(3)
     return id
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def group(pid: int) -> list[int]:
-    """A process and its children."""
-    done = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
-    rows = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
-    return [pid, *(child for child, parent in rows if parent == pid)]
-
-
-def seconds_until_gone(pids: list[int]) -> float:
-    start = time.monotonic()
-    while any(alive(pid) for pid in pids):
-        assert time.monotonic() < start + 20, "still there"
-        time.sleep(0.01)
-    return time.monotonic() - start
 
 
 # What it does
@@ -378,7 +351,7 @@ def test_a_disk_that_says_no_ends_the_bake_with_the_reason(client: Client, scene
 
     resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
     code, message = client.error("animate", **animation(scene, tmp_path / "out", frames=4))
-    assert code == -32000 and "cannot be written" in message and "File too large" in message
+    assert code == -32002 and "cannot be written" in message and "File too large" in message
     assert not _scenes.hidden(tmp_path / "out") and not _scenes.frames(tmp_path / "out")
 
 

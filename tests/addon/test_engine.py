@@ -16,6 +16,7 @@ from typing import Any
 import _package
 import _scenes
 import pytest
+from _workers import animation, group, seconds_until_gone
 
 engine_module = _package.module("engine")
 Engine = engine_module.Engine
@@ -56,7 +57,7 @@ def timed(tmp_path: Path) -> Iterator[Timed]:
     pid = engine.pid
     engine.stop()
     if pid is not None:
-        _gone([pid])
+        seconds_until_gone([pid])
 
 
 @pytest.fixture(scope="module")
@@ -66,33 +67,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _scenes.png(folder / "plate.png")
     _scenes.hints(folder / "hints.json")
     return folder
-
-
-def animation(scene: Path, folder: Path, **more: object) -> dict[str, Any]:
-    return {"plate": str(scene / "plate.png"), "hints": str(scene / "hints.json"), "folder": str(folder), **more}
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def _gone(pids: list[int]) -> float:
-    start = time.monotonic()
-    while any(_alive(pid) for pid in pids):
-        assert time.monotonic() < start + 10, "still there"
-        time.sleep(0.01)
-    return time.monotonic() - start
-
-
-def _group(pid: int) -> list[int]:
-    done = subprocess.run(["ps", "-A", "-o", "pid=,pgid="], capture_output=True, text=True, check=True)
-    rows = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
-    return [member for member, leader in rows if leader == pid]
 
 
 def test_a_job_is_done_and_told(timed: Timed, scene: Path, tmp_path: Path) -> None:
@@ -163,11 +137,11 @@ def test_cancelling_takes_less_than_a_second(timed: Timed, scene: Path, tmp_path
 def test_a_worker_that_does_not_listen_is_killed(timed: Timed, scene: Path, tmp_path: Path) -> None:
     job = timed.engine.submit("animate", animation(scene, tmp_path, frames=5000))
     timed.until(lambda: job.done > 2)
-    pids = _group(timed.engine.pid)
+    pids = group(timed.engine.pid)
     os.kill(timed.engine.pid, signal.SIGSTOP)
     timed.engine.cancel(job)
     assert timed.until(lambda: job.state != "running") < 1 and job.state == "cancelled"
-    assert _gone(pids) < 1 and not _scenes.hidden(tmp_path)
+    assert seconds_until_gone(pids) < 1 and not _scenes.hidden(tmp_path)
     assert timed.run("hello", {}).state == "done"
 
 
@@ -242,11 +216,11 @@ def test_stop_leaves_nothing_running(timed: Timed, scene: Path, tmp_path: Path) 
     engine.stop()
     job, waiting = engine.submit("animate", animation(scene, tmp_path, frames=5000)), engine.submit("hello", {})
     timed.until(lambda: job.done > 2)
-    pids = _group(engine.pid)
+    pids = group(engine.pid)
     begin = time.monotonic()
     engine.stop()
     engine.stop()
-    assert time.monotonic() - begin < 0.1 and _gone(pids) < 1
+    assert time.monotonic() - begin < 0.1 and seconds_until_gone(pids) < 1
     assert job.state == waiting.state == "cancelled" and not engine.running and engine.job is None
     assert not _scenes.hidden(tmp_path)
     assert timed.run("hello", {}).state == "done"
@@ -281,12 +255,12 @@ def test_it_goes_with_the_process_that_has_it(scene: Path, tmp_path: Path, end: 
     )  # fmt: skip
     try:
         assert holder.stdout is not None
-        pids = _group(int(holder.stdout.readline()))
+        pids = group(int(holder.stdout.readline()))
         assert len(pids) == 2 or end == "ended"  # the worker and its guard
         if end == "killed":
             holder.send_signal(signal.SIGKILL)
         holder.wait(10)
-        assert _gone(pids) < 1 and not _scenes.hidden(tmp_path / "out")
+        assert seconds_until_gone(pids) < 1 and not _scenes.hidden(tmp_path / "out")
     finally:
         holder.kill()
         holder.stdout.close()
