@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``blender -b shot.blend --command loopcore bake --object NAME ...``: for farms and scripts.
 
-A line a percent and a line a task, as ``loopcore`` itself prints them. Exit codes: 0 done, 1 the worker failed,
-2 usage or bad input, 130 interrupted.
+``Progress: 42%`` a percent and ``Saved: 'PATH'`` a file, as ``loopcore`` itself prints them, and its exit codes:
+0 done, 1 it failed, 2 usage or bad input, 130 and 143 interrupted by Ctrl-C and by SIGTERM.
 """
 
 import argparse
+import signal
 import sys
 
 import bpy
@@ -14,7 +15,7 @@ from . import properties, runtime, tasks, work
 from .plane import PlaneError
 
 NAME = "loopcore"
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE = 0, 1, 2
 
 _command = None
 
@@ -37,6 +38,7 @@ def main(argv: list[str]) -> int:
         arguments = _parser().parse_args(argv)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else USAGE
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         obj = _object(arguments.object)
         code = arguments.run(obj, arguments)
@@ -45,10 +47,25 @@ def main(argv: list[str]) -> int:
         return code
     except (tasks.Refused, PlaneError) as error:
         return _failed(str(error), USAGE)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         return _failed(str(error), FAILED)
-    except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED)
+    except _Interrupted as error:
+        return _failed("interrupted", 128 + error.number)
+    finally:
+        for number, handler in before.items():
+            # Blender's own, which Python knows nothing of, comes as None.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+class _Interrupted(BaseException):
+    """The terminal or the farm asked for an end."""
+
+    def __init__(self, number):
+        self.number = number
+
+
+def _interrupt(number, _frame):
+    raise _Interrupted(number)
 
 
 def _parser():
@@ -125,7 +142,10 @@ def _bake(obj, arguments):
 
 
 def _predict(obj, arguments):
-    return _run("Predict Motion", work.predict(obj, _given(obj, arguments)), obj)
+    code = _run("Predict Motion", work.predict(obj, _given(obj, arguments)), obj)
+    if code == DONE:
+        print(f"Saved: '{obj.loopcore.motion}'", flush=True)
+    return code
 
 
 def _flow(obj, arguments):
@@ -138,19 +158,34 @@ def _restore(obj, _arguments):
 
 
 def _run(title, work_, obj):
-    said = set()
-
-    def tell(task):
-        line = f"Progress: {int(100 * task.factor)}%  {task.step}"
-        if line not in said:
-            said.add(line)
-            print(line, flush=True)
-
-    task = tasks.run(tasks.begin(title, work_, runtime.engine(), obj), tell)
+    lines = _Lines()
+    task = tasks.run(tasks.begin(title, work_, runtime.engine(), obj), lines.tell)
+    lines.tell(task)
     if task.failed:
         return _failed(task.message, task.code)
     print(task.message, flush=True)
     return DONE
+
+
+class _Lines:
+    """What a task says while it runs. Percents only grow: they are of the frames, not of what comes after them."""
+
+    def __init__(self):
+        self._saved, self._percent = 0, -1
+
+    def tell(self, task):
+        for path, done, total in task.saved[self._saved :]:
+            print(f"Saved: '{path}'")
+            self._reached(done / total)
+        self._saved = len(task.saved)
+        if task.factor:
+            self._reached(task.factor)
+
+    def _reached(self, share):
+        percent = int(100 * share)
+        if percent > self._percent:
+            self._percent = percent
+            print(f"Progress: {percent}%", flush=True)
 
 
 def _save():

@@ -16,14 +16,17 @@ import threading
 import time
 import traceback
 import weakref
+import zipfile
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
+from .library import unpacked
 from .process import Child, clean_environment, ending
 
-CANCELLED = -32001
+# Of the worker's errors: what the user can mend, parameters of another kind, a job that was taken back.
+USER_ERROR, INVALID_PARAMS, CANCELLED = -32000, -32602, -32001
 # How long the worker may take to stop by itself, before it is killed.
 KILL_AFTER_S = 0.6
 # The most that one poll takes of Blender's time for what the worker said.
@@ -32,6 +35,11 @@ _STOP_PATIENCE_S = 0.04
 _LARGEST_LOG = 1 << 20
 _TAIL_LINES, _TAIL_BYTES = 12, 8192
 _STRAY_LINES = 20
+# The Python's own loopcore goes before the folder that is named first.
+_BEHIND = (
+    "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
+    "runpy.run_module('loopcore', run_name='__main__', alter_sys=True)"
+)
 
 
 class EngineError(RuntimeError):
@@ -42,15 +50,17 @@ class Job:
     """One thing for the worker to do, and how far it is.
 
     state: "running" (also while it waits for its turn), "done", "failed" or "cancelled". done, total: frames or files;
-    total is 0 while nobody knows. result: what a done job gave; error: why one failed.
+    total is 0 while nobody knows. saved: each file written until now, with done and total as they were then.
+    result: what a done job gave. error: why one failed; bad_input: for what it was asked, and would be again.
     """
 
     def __init__(self, id: int, method: str, params: dict, on_change: "Callable[[Job], None] | None") -> None:
         self.id, self.method, self.params = id, method, params
         self.state, self.message = "running", "Waiting"
-        self.done, self.total, self.path = 0, 0, ""
+        self.done, self.total = 0, 0
+        self.saved: list[tuple[str, int, int]] = []
         self.result: dict | None = None
-        self.error = ""
+        self.error, self.bad_input = "", False
         self.started = time.time()
         self.cancelling = False
         self._on_change = on_change
@@ -70,10 +80,11 @@ class Job:
         # Frames that were there already, or another stage's count, say nothing of the pace.
         if not path or self.total != self._pace[2] or self.done <= self._pace[1]:
             self._pace = (time.monotonic(), self.done, self.total)
-        self.path = path
+        if path:
+            self.saved.append((path, self.done, self.total))
 
-    def _end(self, state: str, *, result: dict | None = None, error: str = "") -> None:
-        self.state, self.result, self.error = state, result, error
+    def _end(self, state: str, *, result: dict | None = None, error: str = "", bad_input: bool = False) -> None:
+        self.state, self.result, self.error, self.bad_input = state, result, error, bad_input
 
     def _tell(self) -> None:
         if self._on_change is None:
@@ -86,10 +97,13 @@ class Job:
 
 
 class Engine:
-    """A worker process in `python`, and the jobs for it. All methods are for one thread, and return at once."""
+    """A worker process in `python`, and the jobs for it. All methods are for one thread, and return at once.
 
-    def __init__(self, python: Path, log: Path, *, env: Mapping[str, str] = {}) -> None:
-        self.python, self.log, self._env = Path(python), Path(log), dict(env)
+    wheel: the loopcore for a Python that has none; it is unpacked beside the log.
+    """
+
+    def __init__(self, python: Path, log: Path, *, env: Mapping[str, str] = {}, wheel: Path | None = None) -> None:
+        self.python, self.log, self._env, self._wheel = Path(python), Path(log), dict(env), wheel
         self.job: Job | None = None
         self._waiting: deque[Job] = deque()
         self._changed: list[Job] = []
@@ -161,7 +175,7 @@ class Engine:
         if self.job is not None or not self._waiting:
             return
         if self._worker is None:
-            self._worker = _Worker(self.python, self.log, self._env)
+            self._worker = _Worker(self.python, self.log, self._env, self._wheel)
         self.job = self._waiting.popleft()
         self.job.message = "Starting" if self._worker.pid is None else ""
         self._worker.writes_to(self.job.params)
@@ -182,7 +196,8 @@ class Engine:
             elif error.get("code") == CANCELLED:
                 job._end("cancelled")
             else:
-                job._end("failed", error=str(error.get("message", "the worker failed without a word")))
+                mendable = error.get("code") in (USER_ERROR, INVALID_PARAMS)
+                job._end("failed", error=str(error.get("message") or ""), bad_input=mendable)
             self.job = None
         self._changed.append(job)
 
@@ -207,8 +222,8 @@ def _stop_if_alive(reference: "weakref.ref[Engine]") -> None:
 class _Worker:
     """One worker process and the threads at its pipes. `events`: its messages, at last in words why it ended."""
 
-    def __init__(self, python: Path, log: Path, env: Mapping[str, str]) -> None:
-        self._python, self._log, self._env = python, log, env
+    def __init__(self, python: Path, log: Path, env: Mapping[str, str], wheel: Path | None) -> None:
+        self._python, self._log, self._env, self._wheel = python, log, env, wheel
         self.events: queue.SimpleQueue[dict | str] = queue.SimpleQueue()
         self.alive, self.pid = True, None
         self._child: Child | None = None
@@ -252,9 +267,8 @@ class _Worker:
             start = log.tell()
             stray: deque[str] = deque(maxlen=_STRAY_LINES)
             try:
-                command = [str(self._python), "-P", "-s", "-u", "-m", "loopcore", "worker"]
-                self._child = Child(command, env=clean_environment(self._env), stderr=log)
-            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                self._child = Child(self._command(), env=clean_environment(self._env), stderr=log)
+            except (OSError, ValueError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
                 self._end(f"'{self._python}' cannot be started ({getattr(error, 'strerror', None) or error})")
                 return
             self.pid = self._child.pid
@@ -266,6 +280,12 @@ class _Worker:
             if code:
                 _remove_temporaries(self._folders, self.pid)
             self._end(self._explained(code, [*stray, *_tail(log, start)]))
+
+    def _command(self) -> list[str]:
+        start = [str(self._python), "-P", "-s", "-u"]
+        if self._wheel is None:
+            return [*start, "-m", "loopcore", "worker"]
+        return [*start, "-c", _BEHIND, str(unpacked(self._wheel, self._log.parent)), "worker"]
 
     def _write(self) -> None:
         stdin = self._child.stdin

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
 import numpy as np
 
-from .plane import PlaneError, PlaneImage, save_pixels
+from .files import write_png
+from .plane import PlaneError, PlaneImage, pixels_of
 from .plane_map import corner_values
 
 # On the plane: the image (a pointer), or the name of the colour attribute.
 MASK = "loopcore_mask"
+# Beside the hints that name it.
+MASK_FILE = "hints_mask.png"
 _LONGEST_SIDE = 2048
 _ATTRIBUTE_SIDE = 1024
 
@@ -45,32 +48,54 @@ def source_of(obj: bpy.types.Object) -> bpy.types.Image | str | None:
     return obj.get(MASK) or None
 
 
-def write_mask(plane: PlaneImage, path: Path) -> None:
-    """The mask as 8-bit PNG of the picture's shape.
+def keep_painted() -> None:
+    """Pack what was painted on masks: Blender saves a .blend without what is not packed yet."""
+    for obj in bpy.data.objects:
+        source = source_of(obj)
+        if isinstance(source, bpy.types.Image) and source.packed_file and source.is_dirty:
+            source.pack()
+
+
+def mask_writer(plane: PlaneImage, folder: str | Path) -> Callable[[], None]:
+    """What writes the mask to `folder` as 8-bit PNG of the picture's shape, MASK_FILE, and needs no Blender.
 
     Raises:
-        PlaneError: it is black all over, of another shape than the picture, or has gone.
-        OSError: the file cannot be written.
+        PlaneError: it is of another shape than the picture, or has gone; when called: it is black all over, or the
+            folder cannot be written to.
     """
+    path = Path(folder) / MASK_FILE
     source = source_of(plane.object)
-    grey = _of_image(source, plane) if isinstance(source, bpy.types.Image) else _of_attribute(source, plane)
-    if grey.max() <= 0:
-        name = source.name if isinstance(source, bpy.types.Image) else source
-        raise PlaneError(f'The mask "{name}" is black all over, so nothing would move: paint white where things move')
-    if isinstance(source, bpy.types.Image) and source.packed_file and source.is_dirty:
-        source.pack()  # else what was painted would not be saved with the .blend
-    full = np.repeat(np.clip(grey, 0, 1)[::-1, :, None], 4, axis=2)
-    full[..., 3] = 1
-    part = path.with_name(f".{path.name}.part.png")
-    try:
-        save_pixels(full.astype(np.float32), part)
-        os.replace(part, path)
-    except RuntimeError as error:
-        raise OSError(str(error)) from None
+    if isinstance(source, bpy.types.Image):
+        name, draw, what = source.name, _grey, (_taken(source, plane),)
+    else:
+        name, draw, what = source, _drawn, (*corner_values(plane, source), plane.size)
+
+    def write() -> None:
+        moves = draw(*what)
+        if moves.max() <= 0:
+            raise PlaneError(
+                f'The mask "{name}" is black all over, so nothing would move: paint white where things move'
+            )
+        write_png(path, np.rint(np.clip(moves, 0, 1) * 255).astype(np.uint8)[..., None])
+
+    return refusing(write, path.parent)
 
 
-def _of_image(image, plane):
-    """(H, W), row 0 at the top: the values as they are in the file; the alpha of a picture that is cut out by it."""
+def refusing(write: Callable[[], None], folder: Path) -> Callable[[], None]:
+    """The same, with the folder made first, and a word for people where the system refuses."""
+
+    def act() -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write()
+        except OSError as error:
+            raise PlaneError(f"The hints cannot be written to {folder}: {error.strerror or error}") from None
+
+    return act
+
+
+def _taken(image, plane):
+    """(H, W, C) of an image as Blender holds it, row 0 at the bottom."""
     width, height = image.size
     if not width or not height:
         raise PlaneError(f'The mask "{image.name}" cannot be read: find its file with File > External Data')
@@ -80,21 +105,23 @@ def _of_image(image, plane):
             f'The mask "{image.name}" is {width} x {height}, of another shape than the picture '
             f"({plane.size[0]} x {plane.size[1]}): paint it on the plane"
         )
-    pixels = np.empty(width * height * image.channels, np.float32)
-    image.pixels.foreach_get(pixels)
-    pixels = pixels.reshape(height, width, image.channels)[::-1]
-    if image.channels == 4 and np.ptp(pixels[..., 3]) > 0:
+    return pixels_of(image)
+
+
+def _grey(pixels):
+    """(H, W), row 0 at the top: the values as they are in the file; the alpha of a picture that is cut out by it."""
+    pixels = pixels[::-1]
+    if pixels.shape[2] == 4 and np.ptp(pixels[..., 3]) > 0:
         return pixels[..., 3]
-    if image.channels < 3:
+    if pixels.shape[2] < 3:
         return pixels[..., 0]
     return pixels[..., :3] @ np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
-def _of_attribute(name, plane):
+def _drawn(pixels, values, size):
     """(H, W): a colour attribute, drawn over the picture triangle by triangle; nothing moves where no triangle is."""
-    pixels, values = corner_values(plane, name)
-    width, height = _fitted(plane.size, _ATTRIBUTE_SIDE)
-    corners = (pixels + 0.5) * (width / plane.size[0], height / plane.size[1]) - 0.5
+    width, height = _fitted(size, _ATTRIBUTE_SIDE)
+    corners = (pixels + 0.5) * (width / size[0], height / size[1]) - 0.5
     grey = np.zeros((height, width))
     for triangle, value in zip(corners, values, strict=True):
         low = np.maximum(np.ceil(triangle.min(axis=0) - 1e-6).astype(int), 0)

@@ -1,121 +1,201 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Arrows of the motion, drawn over the planes in the viewport: where things go, and how fast by length and colour."""
+"""What is drawn over planes in the viewport: their motion, as arrows or streaks, and which way each stroke goes."""
 
-import json
-import math
+import itertools
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import bpy
+from bpy_extras.view3d_utils import location_3d_to_region_2d
+from mathutils import Vector
 
-from . import plane, work
+from . import motion_lines, strokes, work
+from .motion_lines import Lines
 
 LIFT = 0.002  # towards the viewer, of the plane's larger side: else lines and plane flicker
-SLOW, FAST = (0.15, 0.75, 1.0, 0.95), (1.0, 0.55, 0.1, 0.95)
-SHADE = (0.0, 0.0, 0.0, 0.55)
-LONGEST = 0.9  # the fastest arrow, of the distance from one to the next
-SHORTEST = 0.25
+SHADE = 0.55  # how dark the edge is that has lines seen over bright water
+ENOUGH_S = 0.008  # after which no other piece of lines is begun in one drawing
+HEAD, LEAST_HEAD = 12, 6  # pixels of the screen
 
-_handle = None
+_handles: list = []
 _drawn: dict[int, "Drawn"] = {}
+# How often the geometry of an object that is drawn changed.
+_changes: dict[int, int] = {}
 
 
 @dataclass
 class Drawn:
-    """The lines of one object, and of what they were made: drawn again when that changes."""
+    """The lines of one object; of what they are made, and, while that goes on, their making."""
 
     made_of: tuple
-    points: list
-    colors: list
+    making: Iterator[Lines | None] | None
+    lines: Lines
+    batches: list | None = None
 
 
 def register():
-    global _handle
     # Nothing is drawn in background mode, and the gpu module refuses to be used there.
-    if not bpy.app.background and _handle is None:
-        _handle = bpy.types.SpaceView3D.draw_handler_add(_draw, (), "WINDOW", "POST_VIEW")
+    if bpy.app.background or _handles:
+        return
+    for draw, when in ((_draw_motion, "POST_VIEW"), (_draw_strokes, "POST_PIXEL")):
+        _handles.append(bpy.types.SpaceView3D.draw_handler_add(draw, (), "WINDOW", when))
+    bpy.app.handlers.depsgraph_update_post.append(_changed)
 
 
 def unregister():
-    global _handle
-    if _handle is not None:
-        bpy.types.SpaceView3D.draw_handler_remove(_handle, "WINDOW")
-        _handle = None
+    for handle in _handles:
+        bpy.types.SpaceView3D.draw_handler_remove(handle, "WINDOW")
+    _handles.clear()
+    if bpy.app.timers.is_registered(_draw_again):
+        bpy.app.timers.unregister(_draw_again)
+    if _changed in bpy.app.handlers.depsgraph_update_post:
+        bpy.app.handlers.depsgraph_update_post.remove(_changed)
     _drawn.clear()
+    _changes.clear()
+
+
+@bpy.app.handlers.persistent
+def _changed(_scene, depsgraph):
+    if not _drawn:
+        return
+    for update in depsgraph.updates:
+        if update.is_updated_geometry and isinstance(update.id, bpy.types.Object):
+            uid = update.id.original.session_uid
+            if uid in _drawn:
+                _changes[uid] = _changes.get(uid, 0) + 1
 
 
 def lines_of(obj) -> Drawn | None:
-    """The arrows of `obj`, as pairs of points in the world with a colour each; None where no motion was solved."""
-    file = work.arrows_file(obj)
+    """The lines of `obj`, a piece or more further made with each call; the former ones meanwhile. None: no motion."""
+    uid, file = obj.session_uid, work.arrows_file(obj)
     try:
-        made_of = (str(file), file.stat().st_mtime_ns, *(round(x, 6) for row in obj.matrix_world for x in row))
+        made_of = (str(file), file.stat().st_mtime_ns, obj.loopcore.motion_style, _changes.get(uid, 0))
     except (AttributeError, OSError):
-        _drawn.pop(obj.session_uid, None)
+        _drawn.pop(uid, None)
         return None
-    kept = _drawn.get(obj.session_uid)
+    kept = _drawn.get(uid)
     if kept is None or kept.made_of != made_of:
-        kept = _drawn[obj.session_uid] = Drawn(made_of, *_lines(obj, file))
+        making = motion_lines.made(obj, file, obj.loopcore.motion_style)
+        kept = _drawn[uid] = Drawn(made_of, making, kept.lines if kept else Lines(), kept and kept.batches)
+    until = time.perf_counter() + ENOUGH_S
+    while kept.making is not None:
+        lines = next(kept.making)
+        if lines is not None:
+            kept.making, kept.lines, kept.batches = None, lines, None
+        if time.perf_counter() > until:
+            break
     return kept
 
 
-def _lines(obj, file):
-    try:
-        field = json.loads(file.read_text("utf-8"))
-        mapping = plane.PlaneMap.of(plane.find_plane_image(obj))
-    except (OSError, ValueError, plane.PlaneError):
-        return [], []
-    pixels, colors = [], []
-    fastest = max((math.hypot(u, v) for _x, _y, u, v in field["points"]), default=0) or 1
-    # The part of the picture that the plane shows.
-    (left, top), (right, bottom) = mapping.pixels.min(axis=(0, 1)), mapping.pixels.max(axis=(0, 1))
-    for x, y, u, v in field["points"]:
-        speed = math.hypot(u, v)
-        if speed < 0.02 * fastest or not (left <= x <= right and top <= y <= bottom):
-            continue
-        share = math.sqrt(speed / fastest)
-        length = field["spacing"] * (SHORTEST + (LONGEST - SHORTEST) * share)
-        tail, tip, *ends = _arrow(x, y, u / speed * length, v / speed * length)
-        pixels += [tail, tip, ends[0], tip, ends[1], tip]
-        colors += [tuple(a + (b - a) * share for a, b in zip(SLOW, FAST, strict=True))] * 6
-    return (mapping.worlds_of(pixels).tolist() if pixels else []), colors
-
-
-def _arrow(x, y, u, v):
-    """Tail, tip, and the two ends of the head, in pixels; its middle is at (x, y)."""
-    tip = (x + u / 2, y + v / 2)
-    back, side = 0.35, 0.22
-    ends = [(tip[0] - back * u - s * side * v, tip[1] - back * v + s * side * u) for s in (1, -1)]
-    return [(x - u / 2, y - v / 2), tip, *ends]
-
-
-def _draw():
+def _draw_motion():
     space = bpy.context.space_data
     if space is None or not space.overlay.show_overlays:
         return
+    unfinished = False
     for obj in bpy.context.visible_objects:
-        state = getattr(obj, "loopcore", None)
-        if state is not None and state.show_motion:
-            lines = lines_of(obj)
-            if lines is not None and lines.points:
-                _draw_lines(lines, max(obj.dimensions) * LIFT)
+        if obj.type != "MESH" or not obj.loopcore.show_motion:
+            continue
+        drawn = lines_of(obj)
+        if drawn is None:
+            continue
+        unfinished = unfinished or drawn.making is not None
+        if len(drawn.lines.points):
+            _draw_lines(drawn, obj.matrix_world, max(obj.dimensions) * LIFT)
+    # While a window is drawn, Blender hears of no other drawing of it.
+    if unfinished and not bpy.app.timers.is_registered(_draw_again):
+        bpy.app.timers.register(_draw_again, first_interval=0.0)
 
 
-def _draw_lines(lines: Drawn, lift: float):
+def _draw_again():
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                area.tag_redraw()
+
+
+def _draw_lines(drawn: Drawn, matrix, lift: float):
     import gpu
     from gpu_extras.batch import batch_for_shader
-    from mathutils import Vector
 
     region, view = bpy.context.region, bpy.context.region_data
     scale = bpy.context.preferences.system.ui_scale
     shader = gpu.shader.from_builtin("POLYLINE_SMOOTH_COLOR")
+    if drawn.batches is None:
+        lines = drawn.lines
+        points, colors, shade = lines.points.astype("f4"), lines.colors.astype("f4"), lines.colors.astype("f4")
+        shade[:, :3], shade[:, 3] = 0, SHADE * shade[:, 3]
+        # A dark edge first.
+        drawn.batches = [(width, batch_for_shader(shader, "LINES", {"pos": points, "color": color}))
+                         for width, color in ((4.5, shade), (2.5, colors))]  # fmt: skip
     gpu.state.blend_set("ALPHA")
     gpu.state.depth_test_set("LESS_EQUAL")
     shader.bind()
     shader.uniform_float("viewportSize", (region.width, region.height))
-    with gpu.matrix.push_pop():
-        # A dark edge first, so that arrows are seen over bright water as well.
-        for width, colors in ((4.0, [SHADE] * len(lines.colors)), (2.0, lines.colors)):
-            gpu.matrix.translate(view.view_rotation @ Vector((0, 0, lift)))
+    for nearer, (width, batch) in enumerate(drawn.batches, 1):
+        with gpu.matrix.push_pop():
+            gpu.matrix.translate(view.view_rotation @ Vector((0, 0, nearer * lift)))
+            gpu.matrix.multiply_matrix(matrix)
             shader.uniform_float("lineWidth", width * scale)
-            batch_for_shader(shader, "LINES", {"pos": lines.points, "color": colors}).draw(shader)
+            batch.draw(shader)
     gpu.state.depth_test_set("NONE")
     gpu.state.blend_set("NONE")
+
+
+# Strokes
+
+
+def _draw_strokes():
+    """Each stroke in its own colour, with a head where it ends: that is where things flow to."""
+    space = bpy.context.space_data
+    if space is None or not space.overlay.show_overlays:
+        return
+    for obj in bpy.context.visible_objects:
+        if obj.type == "CURVE" and obj.mode == "OBJECT" and _is_stroke(obj):
+            for line in strokes.world_lines(obj):
+                seen = [location_3d_to_region_2d(bpy.context.region, bpy.context.region_data, p) for p in line]
+                if all(seen):
+                    _draw_stroke(seen, obj.color)
+
+
+def _is_stroke(obj):
+    """Of curves that other means drew, those on a plane that has a motion."""
+    parent = obj.parent
+    return parent is not None and (strokes.SPEED in obj or bool(parent.loopcore.motion))
+
+
+def _draw_stroke(seen, color):
+    import gpu
+    from gpu_extras.batch import batch_for_shader
+
+    region, scale = bpy.context.region, bpy.context.preferences.system.ui_scale
+    length = sum((b - a).length for a, b in itertools.pairwise(seen))
+    head = head_of(seen, min(HEAD * scale, max(LEAST_HEAD * scale, length / 3)))
+    gpu.state.blend_set("ALPHA")
+    line, fill = (gpu.shader.from_builtin(f"{kind}UNIFORM_COLOR") for kind in ("POLYLINE_", ""))
+    line.bind()
+    line.uniform_float("viewportSize", (region.width, region.height))
+    for width, shown in ((4.5, (0, 0, 0, SHADE)), (2.5, color)):
+        line.uniform_float("lineWidth", width * scale)
+        line.uniform_float("color", shown)
+        batch_for_shader(line, "LINE_STRIP", {"pos": [(*p, 0) for p in seen]}).draw(line)
+        if head:
+            batch_for_shader(line, "LINE_STRIP", {"pos": [(*p, 0) for p in [*head, head[0]]]}).draw(line)
+    if head:
+        fill.bind()
+        fill.uniform_float("color", color)
+        batch_for_shader(fill, "TRIS", {"pos": [(*p, 0) for p in head]}).draw(fill)
+    gpu.state.blend_set("NONE")
+
+
+def head_of(seen, size):
+    """The three corners of a head at the end of a line on the screen, its point first; none where it has no length."""
+    tip = Vector(seen[-1])
+    # Along the last bit that is as long as the head: the very last is too short to have a direction.
+    back = next((Vector(p) for p in reversed(seen) if (tip - Vector(p)).length >= size), Vector(seen[0]))
+    along = tip - back
+    if along.length < 1e-6:
+        return []
+    along = along.normalized() * size
+    across = Vector((-along.y, along.x)) * 0.45
+    return [tip + along * 0.35, tip - along * 0.65 + across, tip - along * 0.65 - across]

@@ -127,9 +127,12 @@ class Motion(Part):
         row = layout.split(factor=0.4)
         row.label(text="What Moves")
         row.operator_menu_enum("loopcore.set_mask", "source", text=name)
-        column = layout.column(heading="Overlay")
-        column.active = bool(state.motion)
-        column.prop(state, "show_motion", text="Arrows")
+        row = layout.row(heading="Overlay", align=True)
+        row.active = bool(state.motion)
+        row.prop(state, "show_motion", text="")
+        style = row.row(align=True)
+        style.active = state.show_motion
+        style.prop(state, "motion_style", expand=True)
 
 
 class Loop(Part):
@@ -152,6 +155,7 @@ class Loop(Part):
         row.scale_y = 1.4
         row.operator("loopcore.bake", icon="RENDER_RESULT")
         row = layout.row(align=True)
+        row.enabled = tasks.current() is None
         row.operator_menu_enum("loopcore.export_flow", "convention", text="Flow Map", icon="EXPORT")
         row.operator("loopcore.restore_still", icon="LOOP_BACK")
         if sequence_node.is_wired(obj):

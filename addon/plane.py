@@ -8,15 +8,17 @@ as the plane with its still.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 import numpy as np
 
+from .files import write_exr, write_png
 from .plane_map import PlaneError, PlaneMap
 
-__all__ = ["PlaneError", "PlaneImage", "PlaneMap", "find_plane_image", "image_file"]
+__all__ = ["PlaneError", "PlaneImage", "PlaneMap", "find_plane_image", "pixels_of", "still_file"]
 
 # On the image of a loop: the still that it was made from (a pointer, so that the still stays in the file).
 STILL = "loopcore_still"
@@ -32,7 +34,7 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class PlaneImage:
-    """The picture of a plane. `path` is None while it lives in the .blend only: see image_file."""
+    """The picture of a plane. `path` is None while it lives in the .blend only: see still_file."""
 
     object: bpy.types.Object
     material: bpy.types.Material
@@ -187,64 +189,59 @@ def _is_colour(socket):
     return socket.type == "SHADER" or (socket.type == "RGBA" and "Tint" not in socket.name)
 
 
-def image_file(plane: PlaneImage, folder: str | Path) -> Path:
-    """The still as a file; what lives in the .blend only (packed, painted on, generated) is written to `folder`.
+def still_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[], None]]:
+    """The still as a file, and what writes it there: nothing, where it is on disk; else what needs no Blender any more.
 
     A packed file comes out byte for byte. Painted and generated pictures become PNG (8 bits, as displayed) or, from
     float images, EXR (scene-linear, alpha premultiplied).
 
     Raises:
-        PlaneError: the file cannot be written.
+        PlaneError: when called: the file cannot be written.
     """
     if plane.path is not None:
-        return plane.path
-    image, folder = plane.image, Path(folder)
-    stem = bpy.path.clean_name(Path(image.name).stem) or "still"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if image.packed_file and not image.is_dirty:
-            name = Path(bpy.path.basename(image.filepath_from_user()) or image.name)
-            suffix = name.suffix or {"OPEN_EXR": ".exr", "JPEG": ".jpg"}.get(image.file_format, ".png")
-            path = folder / f"{stem}{suffix.lower()}"
-            path.write_bytes(image.packed_file.data)
-        else:
-            path = folder / f"{stem}.{'exr' if image.is_float else 'png'}"
-            save_pixels(_in_memory(image), path)
-    except (OSError, RuntimeError) as error:
-        raise PlaneError(f'"{image.name}" cannot be written to {folder}: {error}') from None
-    return path.resolve()
+        return plane.path, lambda: None
+    image, stem = plane.image, bpy.path.clean_name(Path(plane.image.name).stem) or "still"
+    if image.packed_file and not image.is_dirty:
+        name = Path(bpy.path.basename(image.filepath_from_user()) or image.name)
+        suffix = name.suffix.lower() or {"OPEN_EXR": ".exr", "JPEG": ".jpg"}.get(image.file_format, ".png")
+        act, what = Path.write_bytes, image.packed_file.data
+    else:
+        suffix = ".exr" if image.is_float else ".png"
+        act, what = (_write_floats if image.is_float else _write_bytes), pixels_of(image)
+    path, name = Path(folder).absolute() / f"{stem}{suffix}", image.name
+
+    def write() -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            act(path, what)
+        except OSError as error:
+            reason = error.strerror or error
+            raise PlaneError(f'"{name}" cannot be written to {path.parent}: {reason}') from None
+
+    return path, write
 
 
-def _in_memory(image):
-    """(H, W, 4) of an image's pixels as Blender holds them, row 0 at the bottom."""
+def pixels_of(image: bpy.types.Image) -> np.ndarray:
+    """(H, W, C) float32 of an image as Blender holds it, row 0 at the bottom."""
     width, height = image.size
     pixels = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(pixels)
-    part = pixels.reshape(height, width, image.channels)
-    full = np.ones((height, width, 4), np.float32)
-    full[..., : image.channels] = part
-    if image.channels < 3:
-        full[..., 1:3] = part[..., :1]
+    return pixels.reshape(height, width, image.channels)
+
+
+def _write_floats(path, pixels):
+    write_exr(path, _four_channels(pixels)[::-1])
+
+
+def _write_bytes(path, pixels):
+    write_png(path, np.rint(np.clip(_four_channels(pixels), 0, 1) * 255).astype(np.uint8)[::-1])
+
+
+def _four_channels(pixels):
+    """Red, green, blue and alpha, of grey pictures as well."""
+    channels = pixels.shape[2]
+    full = np.ones((*pixels.shape[:2], 4), np.float32)
+    full[..., :channels] = pixels
+    if channels < 3:
+        full[..., 1:3] = pixels[..., :1]
     return full
-
-
-def save_pixels(pixels: np.ndarray, path: Path) -> None:
-    """(H, W, 4), row 0 at the bottom, as PNG of 8 bits or as EXR, by the file's name; values as they are.
-
-    By way of an image of its own: to save the image that they are from would change it.
-
-    Raises:
-        OSError, RuntimeError: the file cannot be written.
-    """
-    floats = path.suffix == ".exr"
-    height, width, _ = pixels.shape
-    # As data: 4.2 and 5.0 would write sRGB-encoded values into an EXR otherwise.
-    image = bpy.data.images.new("Loopcore pixels", width, height, alpha=True, float_buffer=floats, is_data=True)
-    try:
-        image.pixels.foreach_set(pixels.ravel())
-        image.file_format = "OPEN_EXR" if floats else "PNG"
-        image.save(filepath=str(path))
-    finally:
-        bpy.data.images.remove(image)
-    if not path.is_file():
-        raise OSError("Blender wrote no file")

@@ -13,7 +13,7 @@ from .setup import Place, Setup
 POLL_SECONDS = 0.1
 _SHOWN_LINES = 14
 _LINE = 110
-_ICONS = {"ready": "CHECKMARK", "absent": "INFO"}
+_ICONS = {"ready": "CHECKMARK", "absent": "INFO", "busy": "TIME"}
 
 # What is being set up, checked or removed, or was last. Kept here: an RNA property would outlive the add-on.
 _setup: Setup | None = None
@@ -36,10 +36,10 @@ def place(create=False) -> Place:
     return Place(folder, wheels[-1] if wheels else Path(__file__).parent / "wheels" / "loopcore.whl")
 
 
-def worker() -> tuple[Path, Path, dict[str, str]]:
-    """The worker's Python, its log, and variables for its environment."""
+def worker() -> tuple[Path, Path, Path | None]:
+    """The worker's Python, its log, and loopcore's wheel for a Python of the user's, which may have none."""
     where, chosen = place(), _chosen()
-    return chosen or where.python, where.folder / "worker.log", {}
+    return chosen or where.python, where.folder / "worker.log", where.wheel_if_there if chosen else None
 
 
 def missing() -> str:
@@ -52,6 +52,8 @@ def missing() -> str:
     state = setup.state_of(place())
     if state.name == "ready":
         return ""
+    if state.name == "busy":
+        return f"The engine cannot be used yet. {state.message}"
     if state.name == "absent":
         return "Loopcore's engine is not set up yet: Set Up in the add-on's preferences"
     return f"The engine cannot be used. {state.message} in the add-on's preferences"

@@ -6,6 +6,7 @@ terminal stays Blender's. On Windows the group is a job object, which the system
 it; on POSIX the child has to notice that its stdin closed.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -15,6 +16,12 @@ from pathlib import Path
 from typing import IO
 
 _WINDOWS = os.name == "nt"
+_NICENESS = 5
+# Without a console of its own, Ctrl-C of Blender's terminal left to Blender, and behind Blender's window in turn.
+_ASIDE_ON_WINDOWS = sum(
+    getattr(subprocess, name, 0)
+    for name in ("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP", "BELOW_NORMAL_PRIORITY_CLASS")
+)
 _KILL_ON_JOB_CLOSE, _EXTENDED_LIMITS = 0x2000, 9
 
 
@@ -41,7 +48,7 @@ class Child:
     ) -> None:
         options: dict = {"start_new_session": True}
         if _WINDOWS:
-            options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+            options = {"creationflags": _ASIDE_ON_WINDOWS}
         self._process = subprocess.Popen(
             list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=dict(env), cwd=cwd,
             bufsize=0, **options,
@@ -49,6 +56,10 @@ class Child:
         self.pid = self._process.pid
         self.stdin, self.stdout = self._process.stdin, self._process.stdout
         self._job = _Job(int(self._process._handle)) if _WINDOWS else None
+        if not _WINDOWS:
+            # Blender's window goes first. Not done by the child before it starts, which would be slower here.
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self.pid, _NICENESS)
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs."""

@@ -15,6 +15,10 @@ METHODS = [
     ("WARP", "Warp", "Every pixel fetches what flows to it: sharp and without holes. Right for nearly everything"),
     ("SPLAT", "Splat", "Every pixel is carried to where it flows: for motion that tears or piles up"),
 ]
+STYLES = [
+    ("ARROWS", "Arrows", "Where things go, at the nodes of a grid: longer and warmer where it is faster"),
+    ("STREAKS", "Streaks", "Paths along the flow, brightest where they lead to"),
+]
 FORMATS = [
     ("EXR_HALF", "EXR, Half", "OpenEXR, 16-bit float: what a plate needs"),
     ("EXR_FLOAT", "EXR, Full", "OpenEXR, 32-bit float"),
@@ -75,10 +79,13 @@ class LoopcoreObject(bpy.types.PropertyGroup):
     proxy: PROXY
     stroke_speed: FloatProperty(
         name="Stroke Speed", description="Speed of strokes still to be drawn, in pixels of the plate a frame",
-        default=1.0, min=0.0, soft_max=8.0, options=set(),
+        default=1.0, min=0.0, soft_max=8.0, subtype="PIXEL", options=set(),
     )  # fmt: skip
     show_motion: BoolProperty(
-        name="Show Motion", description="Draw the motion as arrows on the plane", default=False, options=set(),
+        name="Show Motion", description="Draw the motion on the plane, in the viewport", default=False, options=set(),
+    )  # fmt: skip
+    motion_style: EnumProperty(
+        name="Shown As", description="How the motion is drawn", items=STYLES, default="ARROWS", options=set(),
     )  # fmt: skip
     motion: StringProperty(
         name="Motion", description="The motion field solved last", subtype="FILE_PATH", options=set()

@@ -43,11 +43,7 @@ def _opening(*_arguments):
 
 @bpy.app.handlers.persistent
 def _saving(*_arguments):
-    """Keep what was painted on masks: Blender saves the .blend without what is not packed yet."""
-    for obj in bpy.data.objects:
-        source = mask.source_of(obj)
-        if isinstance(source, bpy.types.Image) and source.packed_file and source.is_dirty:
-            source.pack()
+    mask.keep_painted()
 
 
 def plane_of(obj):
@@ -66,10 +62,10 @@ def engine() -> Engine:
     reason = missing()
     if reason:
         raise tasks.Refused(reason)
-    python, log, env = preferences.worker()
+    python, log, wheel = preferences.worker()
     if _engine is None or _engine.python != python:
         stop()
-        _engine = Engine(python, log, env=env)
+        _engine = Engine(python, log, wheel=wheel)
     return _engine
 
 

@@ -10,25 +10,28 @@ import json
 import os
 import queue
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from .engine import Engine, Job
+from .files import write_png, write_whole
+from .lock import Lock
 from .process import Child, clean_environment, ending, environment_python
 
 _TAIL_LINES = 8
 _SCRIPT = Path(__file__).with_name("environment.py")
 _TRIAL_FRAMES = 4
+_LOCK_PATIENCE_S = 3.0
 # The share of the whole that building takes; the rest is the check.
 _BUILDING = 0.85
 
@@ -56,10 +59,19 @@ class Place:
     def log(self) -> Path:
         return self.folder / "setup.log"
 
+    @property
+    def lock(self) -> Path:
+        return self.folder / "setup.lock"
+
+    @property
+    def wheel_if_there(self) -> Path | None:
+        """None in a tree that was never built."""
+        return self.wheel if self.wheel.is_file() else None
+
 
 @dataclass(frozen=True)
 class State:
-    """name: "absent", "unfinished", "broken", "outdated" or "ready"; message: the same, for people."""
+    """name: "absent", "busy", "unfinished", "broken", "outdated" or "ready"; message: the same, for people."""
 
     name: str
     message: str
@@ -67,6 +79,8 @@ class State:
 
 def state_of(place: Place) -> State:
     """What is there. Reads a small file or two: quick enough for a panel."""
+    if not place.marker.exists() and Lock(place.lock).is_held():
+        return State("busy", "Another Blender is setting it up")
     if not place.environment.exists():
         return State("absent", "Not set up")
     try:
@@ -133,6 +147,7 @@ class Setup:
         self._steps = steps
         self._child: Child | None = None
         self._engine: Engine | None = None
+        self._lock = Lock(place.lock)
 
     @classmethod
     def install(
@@ -148,9 +163,9 @@ class Setup:
 
     @classmethod
     def check(cls, place: Place, python: Path) -> "Setup":
-        """Check a Python that the user named: a bake with it, and nothing installed."""
+        """Check a Python that the user named, by a bake. Nothing is installed; without a loopcore it is given ours."""
         self = cls(place, iter(()), "Checking")
-        self._steps = self._check(python, 0.0)
+        self._steps = self._check(python, 0.0, place.wheel_if_there)
         return self
 
     @classmethod
@@ -168,6 +183,7 @@ class Setup:
             next(self._steps)
         except StopIteration:
             self.state, self.fraction = "done", 1.0
+            self._lock.free()
         except _Failed as error:
             self._fail(str(error))
         except OSError as error:
@@ -189,6 +205,7 @@ class Setup:
         self._steps.close()
         if self._engine is not None:
             self._engine.stop()
+        self._lock.free()
 
     def _install(self, base: Path | None, wheels: Path | None, torch: bool) -> Iterator[None]:
         place = self.place
@@ -203,7 +220,7 @@ class Setup:
                 f"Neither Blender's Python ('{sys.executable}') nor one on PATH can make the environment: it takes "
                 "Python 3.11 to 3.13 with venv and pip. Install one, or choose Use This Python"
             )
-        place.folder.mkdir(parents=True, exist_ok=True)
+        yield from self._take_lock()
         place.marker.unlink(missing_ok=True)
         order = {
             "folder": str(place.environment), "wheel": str(place.wheel), "torch": torch,
@@ -215,10 +232,21 @@ class Setup:
             built = True
         finally:
             if not built:
-                _remove_later(place.environment)
+                # Ours until it has gone: another Blender would make its own in the same place.
+                lock, self._lock = self._lock, Lock(place.lock)
+                _remove_later(place.environment, lock.free)
         yield from self._check(place.python, _BUILDING)
         about = {**self.facts, "wheel": _digest(place.wheel, place.wheel.stat().st_mtime_ns)}
-        _write_atomically(place.marker, json.dumps(about, indent=2) + "\n")
+        write_whole(place.marker, (json.dumps(about, indent=2) + "\n").encode())
+
+    def _take_lock(self) -> Iterator[None]:
+        self.place.folder.mkdir(parents=True, exist_ok=True)
+        # What was cancelled just now may still be going away.
+        end = time.monotonic() + _LOCK_PATIENCE_S
+        while not self._lock.take():
+            if time.monotonic() > end:
+                raise _Failed(f"{self._lock.holder()} is setting up this very environment: wait for it, then try again")
+            yield
 
     def _build(self, command: list[str]) -> Iterator[None]:
         """Run the script, until it has ended well."""
@@ -251,11 +279,11 @@ class Setup:
         last = [line for line in lines if line.strip()][-_TAIL_LINES:]
         return "\n".join([error, f"The end of the log, {self.place.log}:", *last]) if last else error
 
-    def _check(self, python: Path, begin: float) -> Iterator[None]:
+    def _check(self, python: Path, begin: float, wheel: Path | None = None) -> Iterator[None]:
         """Have a worker in that Python bake a tiny loop, and measure what it wrote."""
         self.message, self.fraction = "Checking with a small bake", begin
         self.place.folder.mkdir(parents=True, exist_ok=True)
-        self._engine = engine = Engine(python, self.place.folder / "check.log")
+        self._engine = engine = Engine(python, self.place.folder / "check.log", wheel=wheel)
         folder = Path(tempfile.mkdtemp(prefix="check-", dir=self.place.folder))
         try:
             self.facts = yield from self._ask(engine, "hello", {"import_torch": True})
@@ -284,6 +312,7 @@ class Setup:
 
     def _remove(self) -> Iterator[None]:
         place = self.place
+        yield from self._take_lock()
         place.marker.unlink(missing_ok=True)
         if place.environment.exists():
             yield from _in_thread(lambda: _remove_tree(place.environment))
@@ -347,36 +376,24 @@ def _remove_tree(folder: Path) -> None:
     shutil.rmtree(aside)
 
 
-def _remove_later(folder: Path) -> None:
+def _remove_later(folder: Path, then: Callable[[], None] = lambda: None) -> None:
     def run() -> None:
         try:
             _remove_tree(folder)
         except OSError:
             pass  # Without its marker nobody takes it for whole.
+        finally:
+            then()
 
     threading.Thread(target=run, daemon=True).start()
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)
 
 
 def _trial(folder: Path) -> tuple[Path, Path]:
     """A small plate with something to see in it, and hints for it."""
     width, height = 64, 48
-    rows = b"".join(
-        b"\0" + bytes((x * 37 ^ y * 11) + 60 * c & 255 for x in range(width) for c in range(3)) for y in range(height)
-    )
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    png = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    y, x, c = np.ogrid[:height, :width, :3]
     plate, hints = folder / "plate.png", folder / "hints.json"
-    plate.write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    write_png(plate, ((x * 37 ^ y * 11) + 60 * c & 255).astype(np.uint8))
     drawn = {
         "loopcore_hints": 1,
         "size": [width, height],

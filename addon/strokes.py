@@ -12,8 +12,7 @@ picture does not change with that. They are dropped straight onto the plane, and
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import bpy
@@ -22,10 +21,11 @@ from mathutils import Vector
 from mathutils.geometry import interpolate_bezier
 
 from . import mask
-from .mask import add_mask
+from .files import write_whole
+from .mask import add_mask, refusing
 from .plane import PlaneError, PlaneImage, PlaneMap
 
-__all__ = ["add_anchor", "add_mask", "add_stroke", "anchors", "hints_json", "stroke_speed", "strokes", "write_hints"]
+__all__ = ["add_anchor", "add_mask", "add_stroke", "anchors", "hints_file", "hints_json", "stroke_speed", "strokes"]
 
 # On a stroke: pixels of the picture a frame. Curves without it, drawn by other means, have the default.
 SPEED = "loopcore_speed"
@@ -66,8 +66,9 @@ def add_stroke(
     obj.color = (0.1, 0.8, 1.0, 1.0)
     obj[SPEED] = float(speed)
     obj.id_properties_ui(SPEED).update(
-        min=0.0, soft_max=10.0, description="Pixels of the picture a frame; the points' radius scales it"
-    )
+        min=0.0, soft_max=10.0, subtype="PIXEL",
+        description="Pixels of the picture a frame; the points' radius scales it",
+    )  # fmt: skip
     return obj
 
 
@@ -106,6 +107,14 @@ def anchors(plane: bpy.types.Object) -> list[bpy.types.Object]:
     ]  # fmt: skip
 
 
+def world_lines(obj: bpy.types.Object) -> Iterator[list[Vector]]:
+    """Points in space along each spline of a stroke, from its first to its last."""
+    for spline in obj.data.splines:
+        points, _ = _sampled(spline)
+        if len(points) > 1:
+            yield [obj.matrix_world @ Vector(point) for point in points]
+
+
 def stroke_speed(obj: bpy.types.Object) -> float:
     """Pixels of the picture a frame along a stroke."""
     return max(float(obj.get(SPEED, DEFAULT_SPEED)), 0.0)
@@ -117,39 +126,37 @@ def hints_json(plane: PlaneImage) -> dict | None:
     Raises:
         PlaneError: the plane has no UVs to place anything by.
     """
+    return _document(plane)[0]
+
+
+def _document(plane):
+    """The hints, or None, and the names of the objects that the strokes in them come from, in their order."""
     mapping = PlaneMap.of(plane)
     document: dict = {"loopcore_hints": 1, "size": list(plane.size)}
-    lines = [line for obj in strokes(plane.object) for line in _lines(obj, mapping)]
+    lines = [(obj.name, line) for obj in strokes(plane.object) for line in _lines(obj, mapping)]
     if lines:
-        document["strokes"] = lines
+        document["strokes"] = [line for _, line in lines]
     spots = [_local(obj).translation for obj in anchors(plane.object)]
     if spots:
         document["anchors"] = [[round(x, 3), round(y, 3)] for x, y in mapping.pixels_of_local(spots).tolist()]
     if mask.source_of(plane.object) is not None:
-        document["mask"] = "hints_mask.png"
-    return document if len(document) > 2 else None
+        document["mask"] = mask.MASK_FILE
+    return document if len(document) > 2 else None, [name for name, _ in lines]
 
 
-def write_hints(plane: PlaneImage, folder: str | Path) -> Path | None:
-    """Write hints.json, and the mask beside it, to `folder`; None where nothing was drawn.
+def hints_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[], None], list[str]] | None:
+    """hints.json in `folder`, what writes it there and needs no Blender, and each stroke's object's name.
+
+    None where nothing was drawn. A mask is to lie beside it, as MASK_FILE.
 
     Raises:
-        PlaneError: the mask is black or the folder cannot be written to.
+        PlaneError: as hints_json; when called: the folder cannot be written to.
     """
-    document = hints_json(plane)
+    document, names = _document(plane)
     if document is None:
         return None
-    path = Path(folder) / "hints.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if "mask" in document:
-            mask.write_mask(plane, path.with_name(document["mask"]))
-        part = path.with_name(".hints.json.part")
-        part.write_text(json.dumps(document, indent=1) + "\n", "utf-8", newline="\n")
-        os.replace(part, path)
-    except OSError as error:
-        raise PlaneError(f"The hints cannot be written to {folder}: {error.strerror or error}") from None
-    return path
+    path, text = Path(folder) / "hints.json", json.dumps(document, indent=1) + "\n"
+    return path, refusing(lambda: write_whole(path, text.encode()), path.parent), names
 
 
 # Curves

@@ -2,10 +2,12 @@
 """The one task at a time that the worker does for Blender: its steps, its progress, its end.
 
 A task is a generator that yields a `Step` for the worker, is given the step's result, and returns the sentence that
-says what was done. Between two steps anything may have happened to the scene: generators keep a `Target`, never the
-object itself.
+says what was done. What takes long and needs no Blender, it yields as a `Chore`, for a thread: the window waits for
+what is between two of these only. Meanwhile anything may have happened to the scene: generators keep a `Target`, never
+the object itself.
 """
 
+import threading
 import time
 import traceback
 from collections.abc import Callable, Generator
@@ -15,7 +17,7 @@ import bpy
 
 from .engine import Engine, EngineError, Job
 
-Work = Generator["Step", dict, str]
+Work = Generator["Step | Chore", dict, str]
 PUMP_SECONDS = 0.1
 SHOWN_IN = {"VIEW_3D", "NODE_EDITOR", "PROPERTIES", "PREFERENCES"}
 
@@ -31,6 +33,10 @@ class Cancelled(Refused):
     """The user said stop."""
 
 
+class Failed(Refused):
+    """It could have been done, and was not: the worker died, some frames failed, the disk is full."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing for the worker to do, with a word for people."""
@@ -38,6 +44,36 @@ class Step:
     title: str
     method: str
     params: dict
+
+
+class Chore:
+    """Something for a thread beside Blender; looked at as a worker's job is."""
+
+    done = total = 0
+
+    def __init__(self, title: str, act: Callable[[], None]):
+        self.title, self._act = title, act
+        self.state, self.result, self.error = "running", {}, None
+
+    def start(self) -> "Chore":
+        threading.Thread(target=self._run, name="loopcore-chore", daemon=True).start()
+        return self
+
+    def eta(self) -> None:
+        return None
+
+    def cancel(self) -> None:
+        """Forget it: it ends by itself, and writes its file whole or not at all."""
+        self.state = "cancelled"
+
+    def _run(self) -> None:
+        try:
+            self._act()
+            ended = "done"
+        except Exception as error:
+            self.error, ended = error, "failed"
+        if self.state == "running":
+            self.state = ended
 
 
 class Target:
@@ -58,15 +94,16 @@ class Target:
 
 
 class Task:
-    """A generator of steps, and how far it is. `failed` is None until it has ended."""
+    """A generator of steps, and how far it is. `failed` is None until it has ended. saved: as a job's, of all steps."""
 
     def __init__(self, title: str, work: Work, engine: Engine, target: Target):
         self.title, self.target = title, target
         self.message, self.failed = "", None
         self.code = 0
+        self.saved: list[tuple[str, int, int]] = []
         self._work, self._engine = work, engine
-        self._step: Step | None = None
-        self._job: Job | None = None
+        self._step: Step | Chore | None = None
+        self._job: Job | Chore | None = None
         self._stopped = False
         self._advance(lambda: next(self._work))
 
@@ -79,6 +116,7 @@ class Task:
     def step(self) -> str:
         """What is being done now, in a word."""
         return self._step.title if self._step is not None else self.title
+
 
     @property
     def text(self) -> str:
@@ -110,17 +148,22 @@ class Task:
             return False
         if self._stopped or job.state == "cancelled":
             self._throw(Cancelled("Cancelled"))
-        elif job.state == "failed":
-            self._throw(Refused(job.error or "the worker failed without a word"))
-        else:
+        elif job.state == "done":
             self._advance(lambda: self._work.send(job.result or {}))
+        elif isinstance(job, Chore):
+            self._throw(job.error)
+        else:
+            kind = Refused if job.bad_input else Failed
+            self._throw(kind(job.error or "the worker failed without a word"))
         return self.failed is not None
 
     def cancel(self) -> None:
         """Ask the worker to stop; the task ends at a later `pump`."""
         if self.failed is None and not self._stopped:
             self._stopped = True
-            if self._job is not None:
+            if isinstance(self._job, Chore):
+                self._job.cancel()
+            elif self._job is not None:
                 self._engine.cancel(self._job)
 
     def abandon(self, reason: str) -> None:
@@ -130,21 +173,27 @@ class Task:
             self._work.close()
             self._end(reason, failed=True, code=130)
 
-    def _throw(self, error: Refused) -> None:
+    def _throw(self, error: Exception) -> None:
         self._advance(lambda: self._work.throw(error))
 
     def _advance(self, move: Callable[[], Step]) -> None:
         from .plane import PlaneError
 
         try:
-            self._step = move()
-            self._job = self._engine.submit(self._step.method, self._step.params)
+            step = self._step = move()
+            if isinstance(step, Chore):
+                self._job = step.start()
+            else:
+                self._job = self._engine.submit(step.method, step.params)
+                self._job.saved = self.saved
         except StopIteration as end:
             self._end(str(end.value), failed=False, code=0)
         except Cancelled as error:
             self._end(str(error), failed=True, code=130)
+        except Failed as error:
+            self._end(str(error), failed=True, code=1)
         except (Refused, PlaneError) as error:
-            self._end(str(error), failed=True, code=2 if self._job is None else 1)
+            self._end(str(error), failed=True, code=2)
         except (EngineError, OSError) as error:
             self._end(str(error), failed=True, code=1)
         except Exception as error:

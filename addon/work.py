@@ -2,14 +2,15 @@
 """What the buttons and commands have the worker do: generators of steps for `tasks`, each ending in a sentence."""
 
 import json
-import os
 from pathlib import Path
 
 import bpy
 
-from . import live, plane, sequence_node, strokes
+from . import live, mask, plane, sequence_node, strokes
+from .files import write_whole
 from .properties import Settings, file_name, frame_rate
-from .tasks import Refused, Step, Target, Work
+from .tasks import Chore, Refused, Step, Target, Work
+from .words import for_artists
 
 # Beside the frames: the plate where it was only in memory, the hints, the motion and its arrows.
 SETUP = "setup"
@@ -130,20 +131,36 @@ def _motion(target: Target, folder: Path) -> Work:
     """Solve the motion and tell the object where it is; returns the plate's file and the motion's."""
     found = plane.find_plane_image(target.find())
     setup = _made(folder / SETUP)
-    plate, hints = plane.image_file(found, setup), strokes.write_hints(found, setup)
+    plate, write = plane.still_file(found, setup)
+    if found.path is None:
+        yield Chore("Writing the picture", write)
+    hints, names = yield from _hints(target, setup)
     motion = setup / "motion.exr"
     params = {"plate": str(plate), "motion_out": str(motion), **_colorspace(target)}
     if hints is not None:
         params["hints"] = str(hints)
-    solved = yield Step("Solving the motion", "predict", params)
+    try:
+        solved = yield Step("Solving the motion", "predict", params)
+    except Refused as error:
+        raise type(error)(for_artists(str(error), names)) from None
     spacing = max(4, round(max(solved["width"], solved["height"]) / ARROWS))
     drawn = yield Step("Drawing the motion", "arrows", {"motion": str(motion), "spacing_px": spacing})
-    text = json.dumps({**drawn, "spacing": spacing})
-    part = motion.with_name("arrows.json.part")
-    part.write_text(text, "utf-8")
-    os.replace(part, motion.with_name("arrows.json"))
+    write_whole(motion.with_name("arrows.json"), json.dumps({**drawn, "spacing": spacing}).encode())
     target.find().loopcore.motion = str(motion)
     return plate, str(motion)
+
+
+def _hints(target: Target, setup: Path) -> Work:
+    """Write what was drawn; returns the file, or None where nothing was, and the names of the strokes in it."""
+    drawn = strokes.hints_file(plane.find_plane_image(target.find()), setup)
+    if drawn is None:
+        return None, []
+    hints, write, names = drawn
+    yield Chore("Writing the hints", write)
+    obj = target.find()
+    if mask.source_of(obj) is not None:
+        yield Chore("Writing the mask", mask.mask_writer(plane.find_plane_image(obj), setup))
+    return hints, names
 
 
 def _wire(target: Target, made: dict, settings: Settings) -> None:

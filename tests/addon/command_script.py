@@ -38,6 +38,19 @@ def main(zip_path, folder):
     found["bake"] = said(commands, "bake", "--object", "Plate", "--frames", "6", "--format", "png_8", "--save")
     found["part"] = said(commands, "bake", "--frames", "6", "--range", "1001-1002", "--folder", str(folder / "part"))
     found["flow"] = said(commands, "flow", "--convention", "nuke", "--frames", "6")
+    found["predict"] = said(commands, "predict")
+    found["motion"] = bpy.data.objects["Plate"].loopcore.motion
+    found["bad range"] = said(commands, "bake", "--frames", "6", "--range", "1-3")
+    found["no speed"] = said(commands, "bake", "--frames", "6", "--speed", "0")
+    in_the_way = folder / "in the way" / "Plate_loop.1003.png" / "something"
+    in_the_way.mkdir(parents=True)
+    found["frame fails"] = said(
+        commands, "bake", "--frames", "6", "--format", "png_8", "--folder", str(folder / "in the way")
+    )
+    found["interrupted"] = [
+        during(runtime, lambda pid, number=number: os.kill(os.getpid(), number), commands)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    ]
     found["restore"] = said(commands, "restore")
     found["again"] = said(commands, "restore")
 
@@ -52,9 +65,26 @@ def main(zip_path, folder):
     found["no folder"] = said(commands, "bake", "--frames", "6", "--folder", str(blocked / "below"))
     found["killed"] = during(runtime, lambda pid: os.kill(pid, signal.SIGKILL))
     found["cancelled"] = during(runtime, lambda pid: tasks.current().cancel())
+    found["panel's words"] = nothing_flows(folder)
     found["after"] = said(commands, "bake", "--frames", "6")
     found["torn"] = [p.name for p in (folder / "loops" / "Plate").iterdir() if p.name.startswith(".")]
     inside.emit(found)
+
+
+def nothing_flows(folder):
+    """What the panel says of a picture without anything in it, when nothing was drawn; then all is as it was."""
+    plane, grey = bpy.data.objects["Plate"], bpy.data.images.new("grey", 320, 180)
+    grey.generated_color = (0.5, 0.5, 0.5, 1)
+    bpy.ops.loopcore.restore_still(object_name="Plate")
+    node = next(n for n in plane.active_material.node_tree.nodes if n.type == "TEX_IMAGE")
+    before, kept, stroke = node.image, plane.pop("loopcore_mask"), plane.children[0]
+    node.image, stroke.hide_viewport = grey, True
+    try:
+        return sorted(bpy.ops.loopcore.predict_motion(object_name="Plate", folder=str(folder / "grey")))
+    except RuntimeError as error:
+        return str(error)
+    finally:
+        node.image, plane["loopcore_mask"], stroke.hide_viewport = before, kept, False
 
 
 def said(commands, *arguments):
@@ -64,8 +94,8 @@ def said(commands, *arguments):
     return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
 
 
-def during(runtime, act):
-    """Bake, and `act` on the worker from beside after the first frames."""
+def during(runtime, act, commands=None):
+    """Bake, by the operator or the command, and `act` on the worker from beside after the first frames."""
     pids = []
 
     def wait():
@@ -79,6 +109,10 @@ def during(runtime, act):
     thread = threading.Thread(target=wait)
     thread.start()
     answer = ""
+    if commands is not None:
+        answer = said(commands, "bake", "--frames", "200", "--overwrite")
+        thread.join()
+        return answer
     try:
         bpy.ops.loopcore.bake(object_name="Plate", frames=200, overwrite=True)
     except RuntimeError as error:

@@ -9,7 +9,7 @@ import inside
 import numpy as np
 import pictures
 
-from addon.plane import PlaneError, PlaneMap, find_plane_image, image_file
+from addon.plane import PlaneError, PlaneMap, find_plane_image, still_file
 
 FOLDER = Path(sys.argv[1])
 WIDTH, HEIGHT = 64, 48
@@ -195,8 +195,14 @@ def reasons():
 # Files
 
 
+def image_file(found, folder):
+    path, write = still_file(found, folder)
+    write()
+    return path.resolve()
+
+
 def files():
-    """Packed, painted on, generated: what image_file writes reads back as what Blender held."""
+    """Packed, painted on, generated: what still_file writes reads back as what Blender held."""
     out = {}
     photo = inside.photograph(FOLDER, 64, 36)
     obj, tree, texture, output = plane()

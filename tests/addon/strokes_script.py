@@ -38,6 +38,18 @@ def hints(obj):
     return strokes.hints_json(find_plane_image(obj))
 
 
+def write_hints(found, folder):
+    """The hints and the mask, as a bake has them written; the hints' file."""
+    drawn = strokes.hints_file(found, folder)
+    if drawn is None:
+        return None
+    path, write, _ = drawn
+    write()
+    if mask.source_of(found.object) is not None:
+        mask.mask_writer(found, folder)()
+    return path
+
+
 def placed():
     """What is drawn at pixels is read back at those pixels, whatever the UVs, wherever the plane goes."""
     out = {}
@@ -102,14 +114,15 @@ def painted():
     out = {"again": strokes.add_mask(find_plane_image(obj)) == image, "size": tuple(image.size),
            "kind": [image.colorspace_settings.name, max(image.pixels[:3])]}  # fmt: skip
     try:
-        strokes.write_hints(find_plane_image(obj), FOLDER)
+        write_hints(find_plane_image(obj), FOLDER)
     except PlaneError as error:
         out["black"] = str(error)
     values = np.zeros((HEIGHT, WIDTH, 4), np.float32)
     values[5:20, 10:50, :3], values[..., 3] = np.linspace(0, 1, 40)[None, :, None], 1
     image.pixels.foreach_set(values[::-1].ravel())
     strokes.add_stroke(bpy.context, find_plane_image(obj), LINE, 1.5)
-    out["file"] = str(strokes.write_hints(find_plane_image(obj), FOLDER / 'hints of "ümlaut"'))
+    out["file"] = str(write_hints(find_plane_image(obj), FOLDER / 'hints of "ümlaut"'))
+    mask.keep_painted()
     path = str(FOLDER / "painted.blend")
     bpy.ops.wm.save_as_mainfile(filepath=path)
     bpy.ops.wm.open_mainfile(filepath=path)
@@ -119,7 +132,7 @@ def painted():
     other = bpy.data.images.new("square", 32, 32)
     mask.set_mask(obj, other)
     try:
-        strokes.write_hints(find_plane_image(obj), FOLDER)
+        write_hints(find_plane_image(obj), FOLDER)
     except PlaneError as error:
         out["shape"] = str(error)
     mask.set_mask(obj, None)
@@ -138,10 +151,10 @@ def vertex_colors():
             value = float(obj.data.vertices[vertex].co.x > 0)
             attribute.data[index].color = (value, value, value, 1)
         mask.set_mask(obj, "Moves")
-        out[domain] = str(strokes.write_hints(find_plane_image(obj), FOLDER / domain))
+        out[domain] = str(write_hints(find_plane_image(obj), FOLDER / domain))
     mask.set_mask(obj, "gone")
     try:
-        strokes.write_hints(find_plane_image(obj), FOLDER)
+        write_hints(find_plane_image(obj), FOLDER)
     except PlaneError as error:
         out["gone"] = str(error)
     return out
@@ -155,10 +168,10 @@ def refusals():
             strokes.add_stroke(bpy.context, found, points, speed)
         except PlaneError as error:
             out.append(str(error))
-    nothing = strokes.write_hints(found, FOLDER / "nothing")
+    nothing = write_hints(found, FOLDER / "nothing")
     strokes.add_stroke(bpy.context, found, LINE)
     try:
-        strokes.write_hints(found, FOLDER / "still.png")
+        write_hints(found, FOLDER / "still.png")
     except PlaneError as error:
         out.append(str(error))
     return [*out, nothing, (FOLDER / "nothing").exists(), len(obj.children)]

@@ -7,6 +7,7 @@ pip download them, and is skipped where it cannot.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,11 +16,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import _package
 import _scenes
@@ -174,14 +178,58 @@ def test_the_users_own_python_is_checked_with_a_bake(tmp_path: Path) -> None:
     assert state_of(place).name == "absent"  # nothing is set up by it
 
 
-def test_a_python_without_loopcore_is_told(tmp_path: Path) -> None:
+EVERYTHING = ("",)
+
+
+def python_with(folder: Path, *, without: tuple[str, ...]) -> Path:
+    """A Python of its own that has what this one has, less what begins with one of these names."""
     import venv
 
-    venv.EnvBuilder(with_pip=False, symlinks=os.name != "nt").create(tmp_path / "bare")
-    bare = _package.module("process").environment_python(tmp_path / "bare")
+    venv.EnvBuilder(with_pip=False, symlinks=os.name != "nt").create(folder)
+    own = Path(sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})["purelib"])
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not path.name.lower().startswith((*without, "__editable__", "_", "pip", "distutils")):
+            (own / path.name).symlink_to(path)
+    return _package.module("process").environment_python(folder)
+
+
+def test_a_python_that_will_not_do_is_told(tmp_path: Path, real_wheel: Path) -> None:
+    bare = python_with(tmp_path / "bare", without=EVERYTHING)
     place = Place(tmp_path / "engine", tmp_path / "no.whl")
     assert "has no Loopcore" in failure(Setup.check(place, bare))
     assert "cannot be started" in failure(Setup.check(place, tmp_path / "gone"))
+    # Given ours, it lacks what ours needs.
+    assert "lacks the package 'numpy'" in failure(Setup.check(Place(tmp_path / "engine", real_wheel), bare))
+
+
+@posix
+@pytest.mark.parametrize("without", [("loopcore",), ("loopcore", "torch")], ids=["torch", "no torch"])
+def test_a_python_without_loopcore_is_given_the_addons(tmp_path: Path, real_wheel: Path, without: Any) -> None:
+    python = python_with(tmp_path / "studio", without=without)
+    place = Place(tmp_path / ODD_NAME, real_wheel)
+    work = Setup.check(place, python)
+    polls = finish(work)
+    assert work.state == "done", work.error
+    assert polls[len(polls) * 99 // 100] < WINDOW_LIMIT_S
+    has_torch = "torch" not in without
+    assert (work.facts["torch"] is not None) == has_torch
+    assert ("no torch: draw strokes" in work.message) == (not has_torch)
+    assert [path.name for path in place.folder.glob("loopcore-*/loopcore/cli.py")] == ["cli.py"]
+    # Its own goes before ours, which says so by failing.
+    own = tmp_path / "studio" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    (own / "loopcore").mkdir()
+    (own / "loopcore" / "__init__.py").write_text("", "utf-8")
+    assert "not whole (no loopcore.__main__)" in failure(Setup.check(place, python))
+
+
+def test_the_addons_loopcore_is_unpacked_once(tmp_path: Path, real_wheel: Path) -> None:
+    library = _package.module("library")
+    first = library.unpacked(real_wheel, tmp_path)
+    made = (first / "loopcore" / "__init__.py").stat().st_mtime_ns
+    assert library.unpacked(real_wheel, tmp_path) == first
+    assert (first / "loopcore" / "__init__.py").stat().st_mtime_ns == made
+    other = library.unpacked(wheel(tmp_path / "newer", "loopcore", {"loopcore/__init__.py": ""}), tmp_path)
+    assert [path for path in tmp_path.glob("*loopcore-*") if path.is_dir()] == [other]
 
 
 # Setting up
@@ -214,8 +262,8 @@ def test_a_package_that_is_not_in_the_folder_ends_it_cleanly(tmp_path: Path, rea
     error = failure(work)
     assert "numpy" in error and "No matching distribution" in error and str(place.log) in error
     assert not place.marker.exists()
+    _scenes.wait_for(lambda: state_of(place).name == "absent")
     _scenes.wait_for(lambda: not any(path.is_dir() for path in place.folder.iterdir()))
-    assert state_of(place).name == "absent"
 
 
 def test_what_does_not_bake_is_never_called_done(tmp_path: Path) -> None:
@@ -246,10 +294,70 @@ def test_a_full_disk_ends_it_with_the_reason(tmp_path: Path) -> None:
         wheel(tmp_path / "wheels", "large", {"large.py": "#" * (40 << 20)})
         place = Place(disk / "engine", wheel(tmp_path, "loopcore", {"loopcore/__init__.py": ""}, ("large",)))
         assert "No space left on device" in failure(install(place, tmp_path / "wheels"))
-        assert state_of(place).name in ("absent", "unfinished") and not place.marker.exists()
-        _scenes.wait_for(lambda: not any(path.is_dir() for path in place.folder.iterdir()))
+        assert state_of(place).name != "ready" and not place.marker.exists()
+        _scenes.wait_for(lambda: state_of(place).name == "absent")
     finally:
         subprocess.run([umount, str(disk)], check=True)
+
+
+LOCK_HOLDER = """
+import json, sys, time
+sys.path[:0] = json.loads(sys.argv[1])
+import _package
+from pathlib import Path
+lock = _package.module("lock").Lock(Path(sys.argv[2]))
+print(lock.take(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def another_blender(tmp_path: Path) -> Iterator[tuple[Any, subprocess.Popen[str]]]:
+    """A place that another process is setting up."""
+    place = Place(tmp_path / "engine", tmp_path / "loopcore.whl")
+    place.folder.mkdir()
+    where = json.dumps([str(Path(__file__).parent)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOCK_HOLDER, where, str(place.lock)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "True\n"
+        yield place, process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_two_blenders_do_not_set_up_the_same(another_blender: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, process = another_blender
+    monkeypatch.setattr(setup, "_LOCK_PATIENCE_S", 0.2)
+    assert state_of(place).name == "busy"
+    wheel(place.folder.parent / "wheels", "something", {})
+    place.wheel.write_bytes(b"a wheel")
+    for work in (install(place, place.folder.parent / "wheels"), Setup.remove(place)):
+        error = failure(work)
+        assert f"process {process.pid}, since" in error and "wait for it" in error
+    assert not place.environment.exists()
+    # However it ends, it holds nothing any more.
+    process.kill()
+    process.wait()
+    assert state_of(place).name == "absent"
+    removal = Setup.remove(place)
+    finish(removal)
+    assert removal.state == "done", removal.error
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    lock = _package.module("lock")
+    mine, other = lock.Lock(tmp_path / "l"), lock.Lock(tmp_path / "l")
+    assert not mine.is_held() and not (tmp_path / "l").exists()
+    assert mine.take() and mine.take() and not other.take() and other.is_held() and mine.is_held()
+    assert str(os.getpid()) in other.holder()
+    mine.free()
+    mine.free()
+    assert not other.is_held() and other.take() and not mine.take()
+    other.free()
 
 
 @posix
@@ -262,8 +370,7 @@ def test_cancelled_it_is_gone_and_not_done(tmp_path: Path, real_wheel: Path) -> 
     work.cancel()
     assert time.monotonic() - begin < WINDOW_LIMIT_S and work.state == "cancelled"
     _scenes.wait_for(lambda: not processes_in(tmp_path), 1)
-    _scenes.wait_for(lambda: not any(path.is_dir() for path in place.folder.iterdir()))
-    assert state_of(place).name == "absent"
+    _scenes.wait_for(lambda: state_of(place).name == "absent")
 
 
 HOLDER = """
@@ -312,6 +419,48 @@ def wheels(tmp_path_factory: pytest.TempPathFactory, real_wheel: Path) -> Path:
     if done.returncode:
         pytest.skip(f"pip could not download the wheels: {done.stderr[-300:]}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> str:
+    """What a network has for pip, as files: the address of an index with all that Loopcore needs, torch if it can."""
+    folder = tmp_path_factory.mktemp("index")
+    torch = f"torch=={environment.TORCH}" + ("+cpu" if sys.platform == "linux" else "")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--dest", str(folder)]
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run([*command, torch], capture_output=True, timeout=300)
+    for found in [*wheels.glob("*.whl"), *folder.glob("*.whl")]:
+        name = re.sub(r"[-_.]+", "-", found.name.split("-")[0]).lower()
+        page = folder / "simple" / name / "index.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with page.open("a", encoding="utf-8") as links:
+            links.write(f'<a href="{found.as_uri()}">{found.name}</a>\n')
+    return (folder / "simple").as_uri()
+
+
+@pytest.mark.slow
+def test_from_an_index_to_a_bake(
+    tmp_path: Path, real_wheel: Path, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from the network: pip asks the index that it is configured for, and nothing else is there."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", index)
+    has_torch = (Path(url2pathname(urlparse(index).path)) / "torch").is_dir()
+    place = Place(tmp_path / "engine", real_wheel)
+    work = Setup.install(place, Path(sys.executable), torch=has_torch)
+    told: list[str] = []
+    finish(work, until=lambda: told.append(work.message))
+    assert work.state == "done", work.error
+    assert state_of(place).name == "ready"
+    about = json.loads(place.marker.read_text("utf-8"))
+    assert str(about["torch"]).startswith(environment.TORCH if has_torch else "None")
+    assert "Checking with a small bake" in told and len(set(told)) > 10
+    log = place.log.read_text("utf-8")
+    assert f"Looking in indexes: {index}" in log and "Collecting numpy" in log
+    if not has_torch:
+        pytest.skip("set up without torch: pip could not download it")
 
 
 @pytest.mark.slow

@@ -21,7 +21,8 @@ import bpy  # noqa: E402
 ZIP, OUT, WORKER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PACKAGE = "bl_ext.user_default.loopcore"
 os.environ["LOOPCORE_WORKER_PYTHON"] = WORKER
-SEEN = {"version": bpy.app.version_string, "pauses": 0.0}
+# held: the longest that the add-on kept the window waiting, in milliseconds, by what it did; of them, what it computed.
+SEEN = {"version": bpy.app.version_string, "held": {}, "computed": {}}
 bpy.context.preferences.view.show_splash = False
 bpy.context.preferences.view.show_tooltips = False
 bpy.context.preferences.system.use_region_overlap = False
@@ -64,14 +65,41 @@ def task():
 
 
 def until(holds, seconds):
-    """Wait, and measure the longest time that the window stood still."""
-    end, last = time.monotonic() + seconds, time.monotonic()
+    end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:
             raise TimeoutError(f"{holds} did not come in {seconds} s")
         yield 0.05
-        now = time.monotonic()
-        SEEN["pauses"], last = round(max(SEEN["pauses"], now - last - 0.05), 3), now
+
+
+def measured(owner, name, title, compiles=False):
+    """Have a function of the add-on tell how long Blender's window waits for it; by itself the call that compiles."""
+    plain, first = getattr(owner, name), [title + ", its shaders compiled"] if compiles else []
+
+    def timed(*arguments, **settings):
+        what = first.pop() if first else title
+        began, computing = time.perf_counter(), time.thread_time()
+        try:
+            return plain(*arguments, **settings)
+        finally:
+            for kind, took in (("held", time.perf_counter() - began), ("computed", time.thread_time() - computing)):
+                SEEN[kind][what] = max(SEEN[kind].get(what, 0), round(1000 * took, 1))
+
+    setattr(owner, name, timed)
+
+
+def measure():
+    """All that the add-on does in Blender's main thread while a loop is made and motion is shown."""
+    modules = {name: import_module(f"{PACKAGE}.{name}") for name in ("engine", "tasks", "overlay", "panels", "runtime")}
+    measured(modules["tasks"], "begin", "starting a task")
+    measured(modules["engine"].Engine, "submit", "starting the worker or a job")
+    measured(modules["tasks"].Task, "pump", "looking at a task")
+    measured(modules["overlay"], "lines_of", "overlay, making lines")
+    measured(modules["overlay"], "_draw_lines", "overlay, drawing lines", compiles=True)
+    measured(modules["overlay"], "_draw_stroke", "overlay, drawing a stroke", compiles=True)
+    panels = modules["panels"]
+    for owner, name in ((panels, "draw_plate"), (panels.Motion, "draw_part"), (panels.Loop, "draw_part")):
+        measured(owner, name, "panel")
 
 
 def hints():
@@ -131,13 +159,23 @@ def scene(folder):
         bpy.data.objects.remove(obj)
     plane = inside.image_plane(inside.photograph(folder, 640, 360))
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "shot.blend"))
-    plane.loopcore.frames = 24
+    plane.loopcore.frames = 48
+    return plane
+
+
+def look():
+    """The plane from before, in its own colours, beside the panel."""
     space = area().spaces.active
     space.shading.type, space.shading.color_type, space.shading.light = "SOLID", "TEXTURE", "FLAT"
     space.show_region_ui, space.show_region_toolbar = True, False
     with there():
         bpy.ops.view3d.view_axis(type="FRONT")
-    return plane
+    yield 1.0
+    region("UI").active_panel_category = "Loopcore"
+    with there():
+        bpy.ops.view3d.view_selected()
+    space.region_3d.view_distance *= 0.72
+    yield 1.0
 
 
 def select(plane):
@@ -150,15 +188,11 @@ def steps():
     import inside
 
     inside.install(ZIP)
+    measure()
     folder = Path(OUT) / "shot"
     folder.mkdir(exist_ok=True)
     plane = scene(folder)
-    yield 1.0
-    region("UI").active_panel_category = "Loopcore"
-    with there():
-        bpy.ops.view3d.view_selected()
-    area().spaces.active.region_3d.view_distance *= 0.72
-    yield 1.0
+    yield from look()
     picture("idle")
 
     draw_strokes(plane)
@@ -182,6 +216,8 @@ def steps():
     yield from until(lambda: task() is None, 200)
     SEEN["done"] = plane.loopcore.message
     SEEN["source"] = texture_of(plane).image.source
+    # Blender draws the button under the pointer as it was when it was pressed.
+    subprocess.Popen(["xdotool", "mousemove", "200", "150", "sleep", "0.3", "mousemove_relative", "5", "5"])
     yield 3.0
     picture("done")
 
@@ -190,8 +226,12 @@ def steps():
         bpy.ops.loopcore.restore_still(object_name=plane.name)
     for stroke in plane.children:
         stroke.hide_set(True)
-    yield 2.0
+    yield from lines_of(plane)
     picture("overlay")
+    plane.loopcore.motion_style = "STREAKS"
+    yield from lines_of(plane)
+    picture("streaks")
+    yield from bent(plane)
 
     space = area()
     space.ui_type = "ShaderNodeTree"
@@ -206,13 +246,40 @@ def steps():
     yield from faults(plane)
 
 
+def bent(plane):
+    """The motion on a plane of 8192 triangles that moves, in both styles."""
+    cut, wave = plane.modifiers.new("Cut", "SUBSURF"), plane.modifiers.new("Wave", "WAVE")
+    cut.subdivision_type, cut.levels = "SIMPLE", 6
+    wave.height, wave.width, wave.narrowness = 0.08, 0.4, 4.0
+    shown = bpy.context.scene.frame_current
+    for frame in (shown + 5, shown + 9):
+        for style in ("ARROWS", "STREAKS"):
+            plane.loopcore.motion_style = style
+            bpy.context.scene.frame_set(frame)
+            SEEN["bent"] = yield from lines_of(plane)
+    picture("bent")
+    plane.modifiers.clear()
+    bpy.context.scene.frame_set(shown)
+    plane.loopcore.motion_style = "ARROWS"
+    yield 1.0
+
+
+def lines_of(plane):
+    """Wait until the window shows the plane's motion; of how many points."""
+    area().tag_redraw()
+    yield 0.5
+    drawn = import_module(PACKAGE + ".overlay")._drawn
+    yield from until(lambda: drawn[plane.session_uid].making is None, 60)
+    yield 1.5
+    return len(drawn[plane.session_uid].lines.points)
+
+
 def faults(plane):
     """What may happen meanwhile; the window has to stay usable, and the panel has to say what happened."""
     for stroke in plane.children:
         stroke.hide_set(False)
     plane.loopcore.show_motion = False
-    start()
-    yield from until(lambda: task() is None or task().factor > 0.1, 120)
+    yield from baking()
     os.kill(import_module(PACKAGE + ".runtime").engine().pid, 9)
     yield from until(lambda: task() is None, 5)
     SEEN["killed"] = plane.loopcore.message
@@ -220,42 +287,56 @@ def faults(plane):
     picture("error")
     plane.loopcore.frames = 25
 
-    start()
-    yield from until(lambda: task() is None or task().factor > 0.1, 120)
+    yield from baking()
     plane.name = "Renamed"
     yield from until(lambda: task() is None, 200)
     SEEN["renamed"] = [plane.loopcore.message, texture_of(plane).image.source]
     plane.loopcore.frames = 26
 
-    start()
-    yield from until(lambda: task() is None or task().factor > 0.1, 120)
+    yield from baking()
     bpy.data.objects.remove(plane)
     yield from until(lambda: task() is None, 200)
-    plane = bpy.data.objects.get("Renamed")
-    SEEN["removed"] = plane is None
+    SEEN["removed"] = bpy.data.objects.get("Renamed") is None
     bpy.ops.wm.open_mainfile(filepath=str(Path(OUT) / "shot" / "shot.blend"))
-    yield 1.0
-    plane = bpy.data.objects["Plate"]
-    draw_strokes(plane)
-    yield from paint_water(plane)
-    select(plane)
+    plane = yield from drawn_anew()
 
-    start()
-    yield from until(lambda: task() is None or task().factor > 0.1, 120)
+    yield from baking()
+    bpy.ops.wm.save_mainfile()
+    SEEN["saved"] = task() is not None and task().failed is None
     bpy.ops.wm.open_mainfile(filepath=str(Path(OUT) / "shot" / "shot.blend"))
     yield 1.0
     SEEN["opened"] = task() is None
-    plane = bpy.data.objects["Plate"]
-    draw_strokes(plane)
-    yield from paint_water(plane)
-    select(plane)
+    still = Path(OUT) / "shot" / "plate.png"
+    still.rename(still.with_name("elsewhere.png"))
+    select(bpy.data.objects["Plate"])
+    yield from look()
+    picture("missing")
+    still.with_name("elsewhere.png").rename(still)
+    yield from drawn_anew()
 
-    start()
-    yield from until(lambda: task() is None or task().factor > 0.1, 120)
+    yield from baking()
     pid = import_module(PACKAGE + ".runtime").engine().pid
     bpy.ops.preferences.addon_disable(module=PACKAGE)
     yield 1.5
     SEEN["disabled"] = not alive(pid)
+
+
+def drawn_anew():
+    """The plane of the file that is open, with all that a bake needs."""
+    yield 1.0
+    plane = bpy.data.objects["Plate"]
+    for child in list(plane.children):
+        bpy.data.objects.remove(child)
+    draw_strokes(plane)
+    yield from paint_water(plane)
+    select(plane)
+    return plane
+
+
+def baking():
+    """Start a bake, and wait until it makes frames."""
+    start()
+    yield from until(lambda: task() is None or task().factor > 0.1, 120)
 
 
 def start():

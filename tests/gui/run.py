@@ -14,8 +14,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 600
-PICTURES = ("idle", "mask", "strokes", "running", "cancelled", "done", "overlay", "shader", "error")
+LIMIT_S = 1200
+PICTURES = (
+    "idle", "mask", "strokes", "running", "cancelled", "done", "overlay", "streaks", "bent", "shader", "error",
+    "missing",
+)  # fmt: skip
+# What the add-on may compute at a time while Blender's window waits.
+HELD_MS = 50
 
 
 def main() -> int:
@@ -84,7 +89,9 @@ def as_it_should_be(seen: dict) -> bool:
         "cancelled": seen["cancelled"] == "Cancelled", "text": seen["text"].startswith("Baking"),
         "done": " frames written" in seen["done"] and seen["source"] == "SEQUENCE",
         "killed": "ended unexpectedly" in seen["killed"], "renamed": seen["renamed"][1] == "SEQUENCE",
-        "removed": seen["removed"], "opened": seen["opened"], "disabled": seen["disabled"],
+        "removed": seen["removed"], "saved": seen["saved"], "opened": seen["opened"], "disabled": seen["disabled"],
+        "bent": seen["bent"] > 1000,
+        "computed": all(ms < HELD_MS for what, ms in seen["computed"].items() if "compiled" not in what),
     }  # fmt: skip
     for name, fine in wanted.items():
         if not fine:
