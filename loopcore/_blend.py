@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 from numba import njit
+from scipy.ndimage import uniform_filter
 
 from .transport._bands import in_bands
 from .transport._simd import composite4, cubic_fetch4, mix4, store_half4
@@ -26,6 +27,9 @@ NODE = 9
 BORDER_RAMP = 1 / 64
 # What is left of the weight of a copy that is torn or comes from far outside: it still fills where the other has none.
 LEAST_WEIGHT = 1e-4
+# Shares are smoothed over this share of the frame's longer side: where both copies are torn or squeezed, their weights
+# are noise, and rows of the one would alternate with rows of the other.
+SMOOTHING = 1 / 128
 # Amplification of detail must not turn it inside out: the new value is at least this share of the old.
 LEAST_RATIO = 0.25
 MOST_RATIO = 2.0
@@ -103,28 +107,39 @@ def _beyond(x, y, height, width):
 
 
 @njit(**_JIT)
-def _node_rows(past, future, rows, columns, step, height, width, alpha, ramp, nodes, first, last):
+def _node_rows(past, future, rows, columns, step, alpha, nodes, first, last):
     scale = _F(step)
     for i in range(first, last):
         for j in range(columns):
             p = i * columns + j
             n = NODE * p
-            x, y = _F(step * j), _F(step * i)
             weights = (_F(0), _F(0))
             for k in range(2):
                 shift = past if k == 0 else future
                 dx, dy = shift[2 * p] * scale, shift[2 * p + 1] * scale
                 xx, xy, yx, yy = _jacobian(shift, rows, columns, i, j)
                 # The weight that a splat would gather here, at most 1; less where the plate is squeezed, so that the
-                # copy that is less distorted shows; less the further it comes from outside the frame.
+                # copy that is less distorted shows.
                 area = abs(xx * yy - xy * yx)
-                w = min(area, _F(1) / max(area, _F(1)))
-                w *= max(_F(1) - _beyond(x + dx, y + dy, height, width) / ramp, _F(0))
-                w = max(w, _F(LEAST_WEIGHT))
+                w = max(min(area, _F(1) / max(area, _F(1))), _F(LEAST_WEIGHT))
                 weights = (alpha * w, weights[1]) if k == 0 else (weights[0], (_F(1) - alpha) * w)
                 nodes[n + 2 * k], nodes[n + 2 * k + 1] = dx, dy
                 nodes[n + 5 + 2 * k], nodes[n + 6 + 2 * k] = _long_axis(xx, xy, yx, yy)
             nodes[n + 4] = weights[0] / (weights[0] + weights[1])
+
+
+@njit(**_JIT)
+def _share_rows(smooth, columns, step, height, width, ramp, nodes, first, last):
+    """The shares of the blend: smoothed ones, and less of a copy the further it comes from outside the frame."""
+    for p in range(first * columns, last * columns):
+        n = NODE * p
+        x, y = _F(step * (p % columns)), _F(step * (p // columns))
+        a = _beyond(x + nodes[n], y + nodes[n + 1], height, width) / ramp
+        b = _beyond(x + nodes[n + 2], y + nodes[n + 3], height, width) / ramp
+        share = min(max(smooth[p], _F(0)), _F(1))
+        a = share * max(_F(1) - a, _F(LEAST_WEIGHT))
+        b = (_F(1) - share) * max(_F(1) - b, _F(LEAST_WEIGHT))
+        nodes[n + 4] = a / (a + b)
 
 
 def nodes(past: np.ndarray, future: np.ndarray, step: int, height: int, width: int, alpha: float) -> np.ndarray:
@@ -132,11 +147,18 @@ def nodes(past: np.ndarray, future: np.ndarray, step: int, height: int, width: i
     rows, columns = past.shape[:2]
     out = np.empty((rows, columns, NODE), np.float32)
     b, f, target = past.reshape(-1), future.reshape(-1), out.reshape(-1)
-    ramp = _F(max(4.0, BORDER_RAMP * max(height, width)))
-    in_bands(
-        rows, lambda p, q: _node_rows(b, f, rows, columns, step, height, width, _F(alpha), ramp, target, p, q)
-    )
+    in_bands(rows, lambda p, q: _node_rows(b, f, rows, columns, step, _F(alpha), target, p, q))
+    share, size = out[..., 4], smoothing(step, height, width)
+    for _ in range(2):  # Two boxes make a tent. Where all shares are 1, or 0, they stay so to the bit.
+        share = uniform_filter(share, size, mode="nearest")
+    smooth, ramp = share.reshape(-1), _F(max(4.0, BORDER_RAMP * max(height, width)))
+    in_bands(rows, lambda p, q: _share_rows(smooth, columns, step, height, width, ramp, target, p, q))
     return out
+
+
+def smoothing(step: int, height: int, width: int) -> int:
+    """Over how many nodes, an odd number, a box smooths the shares."""
+    return 2 * round(max(4.0, SMOOTHING * max(height, width)) / 2 / step) + 1
 
 
 @njit(**_JIT)
