@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     _check_options(commands.add_parser("check", help="measure a finished loop; exit code 1 if it fails"))
     _preview_options(commands.add_parser("preview", help="a film or a contact sheet of finished frames"))
     _info_options(commands.add_parser("info", help="what is installed, and which device would be used"))
-    train_options(commands.add_parser("train", help="train the predictor on pictures with a class for each pixel"))
-    evaluate_options(commands.add_parser("evaluate", help="measure the predictor on such pictures, or on clips"))
+    train_options(commands.add_parser("train", help="train a predictor, on labelled pictures or on videos"))
+    evaluate_options(commands.add_parser("evaluate", help="measure a predictor on such pictures or clips"))
     worker = commands.add_parser("worker", help="JSON-RPC on stdin and stdout, for other programs such as Blender")
     worker.set_defaults(run=_worker)
     return parser

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether the camera of a clip stands still: one field of motion means nothing where the picture itself moves.
 
-Between frames next to each other, and frames further apart (for slow pans), the one camera movement (shift, turn, zoom)
-is found that explains most of the optical flow. A camera that stands still leaves banks, rocks or ground in their places,
-however much fluid flows alike; one that moves leaves nothing where the movement would take it from.
+Between frames next to each other, and frames further apart (for slow pans), the one camera movement (shift, turn,
+zoom) is found that explains most of the optical flow. A camera that stands still leaves banks, rocks or ground in their
+places, however much fluid flows alike; one that moves leaves nothing where the movement would take it from.
 """
 
 from __future__ import annotations

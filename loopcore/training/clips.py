@@ -45,12 +45,15 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """long_side: pixels; frames: of each window, at most; windows: of each file, at most; least: frames of a window."""
+    """long_side: pixels; frames: of each window, at most; windows: of each file, at most; least: frames of a window;
+    steadiness: share of its motion that one field has to explain.
+    """
 
     long_side: int = LONG_SIDE
     frames: int = FRAMES
     windows: int = 1
     least: int = 2
+    steadiness: float = STEADY
 
 
 def read_clip(path: Path, on_pair: Callable[[], None] | None = None) -> Clip:
@@ -62,10 +65,8 @@ def read_clip(path: Path, on_pair: Callable[[], None] | None = None) -> Clip:
     return next(read_windows(path, ClipSettings(), on_pair))
 
 
-def read_windows(
-    path: Path, settings: ClipSettings, on_pair: Callable[[], None] | None = None
-) -> Iterator[Clip]:  # fmt: skip
-    """Parts of a clip, each within one shot, longest first where there are more than asked for.
+def read_windows(path: Path, settings: ClipSettings, on_pair: Callable[[], None] | None = None) -> Iterator[Clip]:
+    """Parts of a clip, one after the other, each within one shot.
 
     Raises:
         PlateError, MotionError: unreadable, too short, files of flow that do not fit, or OpenCV is absent.
@@ -75,9 +76,11 @@ def read_windows(
     long_enough = [window for window in windows if len(window.frames) >= settings.least]
     if not long_enough:
         longest = max(len(window.frames) for window in windows)
-        raise PlateError(f"clip {path} has {longest} frame(s) without a cut: motion needs {settings.least}")
+        raise PlateError(
+            f"clip {path} has {longest} frame(s) of one shot, repeats apart: motion needs {settings.least}"
+        )
     for number, window in enumerate(long_enough[: settings.windows]):
-        clip = _measured(path, window, on_pair)
+        clip = _measured(path, window, settings, on_pair)
         yield clip if number == 0 else replace(clip, name=f"{clip.name}.{number}")
 
 
@@ -87,10 +90,10 @@ def _parts(shot: Shot, most: int) -> Iterator[Shot]:
         yield Shot(shot.frames[start:stop], shot.numbers[start:stop])
 
 
-def _measured(path: Path, shot: Shot, on_pair: Callable[[], None] | None) -> Clip:
+def _measured(path: Path, shot: Shot, settings: ClipSettings, on_pair: Callable[[], None] | None) -> Clip:
     camera = watch_camera(shot.frames)
     truth, source = _truth(path, shot, on_pair)
-    trouble = camera.reason() if camera.moves else _trouble(truth)
+    trouble = camera.reason() if camera.moves else _trouble(truth, settings.steadiness)
     return Clip(clip_name(path), shot.frames, truth.velocity, truth.mask, truth.steadiness, source, trouble)
 
 
@@ -102,11 +105,11 @@ def _truth(path: Path, shot: Shot, on_pair: Callable[[], None] | None) -> tuple[
     return average(flows.values, flows.known), flows.source
 
 
-def _trouble(truth: Truth) -> str:
+def _trouble(truth: Truth, least: float) -> str:
     if not truth.mask.any():
         return "nothing moves"
-    if truth.steadiness < STEADY:
-        return f"one field explains {truth.steadiness:.0%} of the motion, {STEADY:.0%} is needed"
+    if truth.steadiness < least:
+        return f"one field explains {truth.steadiness:.0%} of the motion, {least:.0%} is needed"
     return ""
 
 

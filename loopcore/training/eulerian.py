@@ -133,7 +133,7 @@ def _from_pickle(data: bytes) -> np.ndarray:
     if not isinstance(shape, tuple) or not all(isinstance(side, int) and side > 0 for side in shape):
         raise MotionError(f"its array has the shape {shape!r}")
     try:
-        values = np.frombuffer(content, np.dtype(str(kind.kind)).newbyteorder(kind.order))
+        values = np.frombuffer(content, np.dtype(f"{kind.order}{kind.kind}"))
         return values.reshape(shape, order="F" if fortran else "C")
     except ValueError:
         raise MotionError(f"its array is said to be {shape}, but holds {len(content)} bytes") from None

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips: their mean motion, and how guesses at it are scored."""
+"""How guesses at a clip's motion are scored and told, beside those that need no network."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,8 @@ import pytest
 from PIL import Image
 
 from loopcore.cli import main
-from loopcore.errors import SequenceError
-from loopcore.training.clips import read_clip
-from loopcore.training.measure import evaluate_clips, similarity, table
-from loopcore.training.video import find_clips
+from loopcore.training.measure import Measured, evaluate_clips, similarity
+from loopcore.training.report import as_json, means, table
 
 
 def texture(seed: int, height: int = 240, width: int = 320) -> np.ndarray:
@@ -26,47 +25,78 @@ def texture(seed: int, height: int = 240, width: int = 320) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One clip: still above, drifting right by 2 px a frame (4 at 640 px) below."""
+    """One clip drifts by 2 px a frame in its lower half, one stands still, one is no clip at all."""
     home = tmp_path_factory.mktemp("clips")
-    (home / "drift").mkdir()
     ground, water = texture(1), texture(2)
-    for t in range(6):
-        ground[120:] = np.roll(water, 2 * t, axis=1)[120:]
-        Image.fromarray(ground).save(home / "drift" / f"{t:03}.png")
-    (home / "drift_mask").mkdir()
+    for name in ("drift", "rest"):
+        (home / name).mkdir()
+        for t in range(6):
+            picture = ground.copy()
+            if name == "drift":
+                picture[120:] = np.roll(water, 2 * t, axis=1)[120:]
+            else:
+                picture = (picture * (1 - 0.01 * t)).astype(np.uint8)  # light fails, nothing moves
+            Image.fromarray(picture).save(home / name / f"{t:03}.png")
+    (home / "torn.mp4").write_bytes(b"torn" * 99)
     return home
 
 
-def test_clips_are_found_and_masks_are_not(clips: Path, tmp_path: Path) -> None:
-    assert [path.name for path in find_clips(clips)] == ["drift"]
-    with pytest.raises(SequenceError, match="holds no clips"):
-        find_clips(tmp_path)
-    assert main(["evaluate", str(tmp_path / "none")]) == 2
-
-
-def test_the_mean_motion_of_a_drift(clips: Path) -> None:
+@pytest.fixture(scope="module")
+def measured(clips: Path) -> dict[str, Measured]:
     pytest.importorskip("cv2")
-    clip = read_clip(clips / "drift")
-    assert clip.frames.shape == (6, 480, 640, 3)
-    assert np.median(clip.velocity[300:460, 100:540], axis=(0, 1)) == pytest.approx([4, 0], abs=0.2)
-    assert clip.mask[280:].mean() > 0.9 and clip.mask[:200].mean() < 0.1
-    assert clip.steadiness > 0.8
+    steps: list[tuple[int, int]] = []
+    found = {m.name: m for m in evaluate_clips(clips, on_progress=lambda *step: steps.append(step))}
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps) and steps[-1][0] == steps[-1][1]
+    return found
 
 
-def test_each_method_is_scored(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("cv2")
-    rows = {row.method: row for row in next(evaluate_clips(clips))[2]}
+def test_each_method_is_scored(measured: dict[str, Measured]) -> None:
+    drift = measured["drift"]
+    rows = {row.method: row for row in drift.rows}
+    assert list(rows) == ["predicted", "truth", "none", "streaks", "sideways", "down", "best one"]
     assert rows["truth"].overlap == 1 and rows["truth"].scaled_error == 0 and rows["truth"].direction == (0, 0)
     assert rows["sideways"].axis[0] < 3 and rows["sideways"].direction[0] < 3
     assert rows["down"].axis[0] > 85
     assert rows["none"].overlap == 0 and rows["none"].axis == (45, 45) and rows["none"].scaled_error == 1
-    assert rows["truth"].psnr > rows["none"].psnr
+    assert rows["truth"].psnr > rows["none"].psnr and rows["truth"].ssim > rows["none"].ssim
     assert rows["best one"].scaled_error <= rows["sideways"].scaled_error + 1e-6
-    lines = table(list(rows.values()))
-    assert len({len(line) for line in lines[:-9]}) <= 2 and "predicted" in "".join(lines)
-    assert main(["evaluate", str(clips), "-o", str(tmp_path / "pictures")]) == 0
-    assert "mean of 1 steady" in capsys.readouterr().out
-    assert Image.open(tmp_path / "pictures" / "drift.png").size == (3 * 640, 480)
+    assert all(np.isfinite(rows[name].psnr) for name in ("predicted", "truth", "none"))
+
+
+def test_what_cannot_be_measured_is_said(measured: dict[str, Measured]) -> None:
+    assert measured["rest"].remark == "nothing moves" and not measured["rest"].rows
+    assert "torn.mp4 cannot be read" in measured["torn"].remark and measured["torn"].clip is None
+    lines = table(list(measured.values()))
+    assert any(line.startswith("* rest: nothing moves; left out") for line in lines)
+    assert any(line.startswith("* torn: clip") for line in lines)
+    assert sum(line.startswith("mean of 1 steady") for line in lines) == 7
+    assert means([measured["drift"]])[1] == measured["drift"].rows[1]
+
+
+def test_json_says_the_same(measured: dict[str, Measured]) -> None:
+    facts = json.loads(json.dumps(as_json(list(measured.values())), allow_nan=False))
+    drift, rest, torn = facts["clips"]
+    assert drift["methods"]["truth"]["scaled_error"] == 0 and drift["truth_from"] == "DIS"
+    assert drift["methods"]["down"]["psnr"] is None
+    assert 0.4 < drift["moving_share"] < 0.6 and drift["steadiness"] > 0.8
+    assert not rest["steady"] and not torn["methods"]
+    assert facts["mean_of_steady"]["truth"] == drift["methods"]["truth"]
+
+
+def test_reports_and_pictures_from_the_command_line(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cv2")
+    out = tmp_path / "report"
+    assert main(["evaluate", str(clips), "-o", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "mean of 1 steady" in text and "Progress: 100%" in text
+    assert (out / "report.txt").read_text("utf-8") in text
+    assert json.loads((out / "report.json").read_text("utf-8"))["clips"][0]["clip"] == "drift"
+    assert Image.open(out / "drift.png").size == (3 * 640 + 8, 480)
+    assert main(["evaluate", str(tmp_path / "none")]) == 2
+    assert main(["evaluate", str(clips), "--weights", str(clips / "torn.mp4")]) == 2
+    assert "weights" in capsys.readouterr().err
 
 
 def test_similarity_is_one_for_equal_pictures_and_less_for_noise() -> None:

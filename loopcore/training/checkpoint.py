@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a training run stands, on disk: tensors as safetensors, numbers as JSON, never half of either.
+
+``state.json`` names the file of tensors that belongs to it and is written last; a run that dies while saving goes on
+from the checkpoint before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loopcore.errors import MotionError
+from loopcore.sequence import write_atomically
+
+STATE = "state.json"
+
+
+def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Writes a checkpoint and takes away the one before.
+
+    Raises:
+        SequenceError: the disk is full, or the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    name = f"checkpoint_{step:07}.safetensors"
+    whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+
+    def write(hidden: Path) -> None:
+        save_file(whole, hidden)
+        hidden.chmod(0o644)  # safetensors keeps it to its owner
+
+    write_atomically(folder / name, write)
+    text = json.dumps({**state, "step": step, "tensors": name}, indent=1)
+    write_atomically(folder / STATE, lambda hidden: _write_text(text, hidden))
+    for old in folder.glob("checkpoint_*.safetensors"):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and state of the last checkpoint; None where there is none.
+
+    Raises:
+        MotionError: it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / STATE
+    if not path.is_file():
+        return None
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return load_file(folder / state["tensors"]), state
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise MotionError(
+            f"the checkpoint in {folder} cannot be read ({error}): delete {STATE} to begin anew"
+        ) from None
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:
+    """The optimiser's memory by name, to be saved."""
+    memory = optimiser.state_dict()["state"]
+    return {f"{name}.{i}.{key}": value for i, values in memory.items() for key, value in values.items()}
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, name: str, tensors: Mapping[str, Tensor]) -> None:
+    """The reverse."""
+    memory: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        owner, *rest = key.split(".")
+        if owner == name:
+            memory.setdefault(int(rest[0]), {})[rest[1]] = value
+    optimiser.load_state_dict({"state": memory, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the motion generator learns from: pictures with their motion, prepared once and kept on disk.
+
+Each window of a clip, and each made-up scene, becomes one safetensors file: some of its frames, any of which is a still
+to begin from, and the one motion that belongs to all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loopcore.errors import LoopcoreError, MotionError
+from loopcore.sequence import write_atomically
+from loopcore.training.clips import Clip, ClipSettings, read_windows
+from loopcore.training.config import DataSettings
+from loopcore.training.synthetic import KINDS, make_scene
+from loopcore.training.video import PICTURES, clip_name, find_clips, scene_of, split_of
+
+Progress = Callable[[int, int], None]
+
+_VERSION = 1  # of what is kept: another one prepares everything anew
+_APART = 15  # frames between those kept of a made-up scene
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prepared file: its name, the scene it shows, its split, and how many frames it keeps."""
+
+    name: str
+    scene: str
+    split: str
+    frames: int
+    file: Path
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All there is to learn from, and what was refused, with the reason."""
+
+    clips: tuple[Pair, ...]
+    made: tuple[Pair, ...]
+    refused: tuple[tuple[str, str], ...]
+
+    def of(self, split: str) -> tuple[Pair, ...]:
+        """Those of a split: the clips', or those of made-up scenes where there are no such clips."""
+        real = tuple(pair for pair in self.clips if pair.split == split)
+        return real or tuple(pair for pair in self.made if pair.split == split)
+
+
+def prepare(settings: DataSettings, cache: Path, on_progress: Progress | None = None) -> Pairs:
+    """Prepares what is not in ``cache`` yet, or has changed since.
+
+    Raises:
+        MotionError, PlateError, SequenceError: no clips, OpenCV is absent, or the cache cannot be written.
+    """
+    paths = [] if settings.clips is None else find_clips(settings.clips)
+    total = len(paths) + settings.synthetic
+    cache.mkdir(parents=True, exist_ok=True)
+    clips: list[Pair] = []
+    refused: list[tuple[str, str]] = []
+    for done, path in enumerate(paths, 1):
+        assert settings.clips is not None
+        record = _prepared_clip(path, settings, cache)
+        split, scene = split_of(path, settings.clips, settings.held_out), scene_of(path)
+        clips += [Pair(w["name"], scene, split, w["frames"], cache / w["file"]) for w in record["windows"]]
+        refused += [(name, reason) for name, reason in record["refused"]]
+        if on_progress:
+            on_progress(done, total)
+    made = []
+    for number in range(settings.synthetic):
+        made.append(_prepared_scene(number, settings, cache))
+        if on_progress:
+            on_progress(len(paths) + number + 1, total)
+    return Pairs(tuple(clips), tuple(made), tuple(refused))
+
+
+def _prepared_clip(path: Path, settings: DataSettings, cache: Path) -> dict[str, Any]:
+    """The record of a clip: its windows' files, and what of it was refused."""
+    key = _clip_key(path, settings)
+    name = f"{clip_name(path)}-{key[:12]}"
+    stamp = cache / f"{name}.json"
+    if stamp.is_file():
+        return json.loads(stamp.read_text(encoding="utf-8"))
+    asked = ClipSettings(
+        settings.long_side, settings.frames, settings.windows, settings.least_frames, settings.steadiness
+    )
+    record: dict[str, Any] = {"clip": path.name, "windows": [], "refused": []}
+    try:
+        for number, clip in enumerate(read_windows(path, asked)):
+            if clip.trouble:
+                record["refused"].append([clip.name, clip.trouble])
+                continue
+            file = f"{name}.{number}.safetensors"
+            frames = _keep(clip, settings.kept, cache / file)
+            record["windows"].append(
+                {"name": clip.name, "file": file, "frames": frames, "source": clip.source,
+                 "steadiness": None if np.isnan(clip.steadiness) else round(clip.steadiness, 4)}
+            )  # fmt: skip
+    except LoopcoreError as error:
+        if "pip install" in str(error):
+            raise
+        record["refused"].append([clip_name(path), str(error)])
+    text = json.dumps(record, indent=1)
+    write_atomically(stamp, lambda hidden: _write_text(text, hidden))
+    return record
+
+
+def _clip_key(path: Path, s: DataSettings) -> str:
+    beside = [path, *sorted(path.parent.glob(f"{clip_name(path)}_*"))]
+    folders = [inside for file in beside if file.is_dir() for inside in sorted(file.iterdir())]
+    state = f"{_VERSION} {s.long_side} {s.frames} {s.windows} {s.least_frames} {s.kept} {s.steadiness} {path}\n"
+    for file in (*beside, *folders):
+        stat = file.stat()
+        state += f"{file.name} {stat.st_size if file.is_file() else 0} {stat.st_mtime_ns}\n"
+    return hashlib.sha256(state.encode()).hexdigest()
+
+
+def _keep(clip: Clip, kept: int, file: Path) -> int:
+    chosen = np.unique(np.linspace(0, len(clip.frames) - 1, kept).round().astype(int))
+    _write_pair(file, clip.frames[chosen], clip.velocity * clip.mask[..., None], clip.mask)
+    return len(chosen)
+
+
+def _prepared_scene(number: int, settings: DataSettings, cache: Path) -> Pair:
+    kind, wide = KINDS[number % len(KINDS)], settings.long_side
+    tall = round(wide * (2 / 3, 9 / 16, 3 / 4)[number % 3])
+    grounds = "" if settings.backgrounds is None else str(settings.backgrounds)
+    key = hashlib.sha256(f"{_VERSION} {wide} {settings.kept} {grounds}".encode()).hexdigest()[:12]
+    file = cache / f"made-{number:05}-{key}.safetensors"
+    if not file.is_file():
+        ground = None if settings.backgrounds is None else _background(settings.backgrounds, number, tall, wide)
+        scene = make_scene(kind, number, tall, wide, ground)
+        frames = np.stack([scene.frame(_APART * i) for i in range(settings.kept)])
+        _write_pair(file, frames, scene.velocity * scene.mask[..., None], scene.mask > 0.5)
+    name = f"{kind} {number}"
+    return Pair(name, name, "val" if number % 10 == 9 else "train", settings.kept, file)
+
+
+def _background(folder: Path, number: int, height: int, width: int) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES) if folder.is_dir() else []
+    if not found:
+        raise MotionError(f"data.backgrounds {folder} holds no pictures ({', '.join(PICTURES)})")
+    path = found[int(np.random.default_rng((number, 7)).integers(len(found)))]
+    try:
+        with Image.open(path) as opened:
+            return np.asarray(ImageOps.fit(opened.convert("RGB"), (width, height)))
+    except Exception as error:  # pillow raises nearly anything on a bad file
+        raise MotionError(f"background {path} cannot be read: {error}") from None
+
+
+def _write_pair(file: Path, frames: np.ndarray, velocity: np.ndarray, mask: np.ndarray) -> None:
+    from safetensors.numpy import save
+
+    tensors = {"frames": frames, "velocity": velocity.astype(np.float16), "mask": mask.astype(np.uint8)}
+    data = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
+    write_atomically(file, lambda hidden: _write_bytes(data, hidden))
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _write_bytes(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
+
+
+def read_pair(pair: Pair, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One frame (h, w, 3) uint8, its motion (h, w, 2) float32 px per frame, 0 where still, and mask (h, w) float32.
+
+    Raises:
+        MotionError: the prepared file is gone or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(pair.file, framework="numpy") as file:
+            picture = file.get_slice("frames")[frame : frame + 1][0]
+            return picture, file.get_tensor("velocity").astype(np.float32), file.get_tensor("mask").astype(np.float32)
+    except (OSError, SafetensorError, KeyError, IndexError) as error:
+        raise MotionError(f"prepared clip {pair.file} is damaged ({error}): delete it, and train again") from None

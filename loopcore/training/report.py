@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was measured on clips, as a table, as JSON, and as pictures to look at."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loopcore.errors import SequenceError
+from loopcore.sequence import write_atomically
+from loopcore.training.journal import wheel, write_rows
+from loopcore.training.measure import Measured, Row
+
+
+def table(found: Sequence[Measured]) -> list[str]:
+    """A line for each method on each clip, what is to be said of clips, and means over the steady ones."""
+    head = f"{'clip':<26}{'method':<11}{'IoU':>6}{'axis':>7}{'p90':>6}{'direction':>11}{'p90':>6}{'error':>7}"
+    lines = [head + f"{'PSNR':>7}{'SSIM':>7}"]
+    for measured in found:
+        name = measured.name[:24] + ("" if measured.steady else " *")
+        lines += [_line(name, row) for row in measured.rows]
+    lines += [f"* {measured.name}: {_said(measured)}" for measured in found if not measured.steady]
+    lines += [f"  {m.name}: nothing seemed to flow" for m in found if m.rows and m.predicted is None]
+    steady = [measured for measured in found if measured.steady]
+    lines += [_line(f"mean of {len(steady)} steady", row) for row in means(steady)]
+    return lines
+
+
+def _said(measured: Measured) -> str:
+    return f"{measured.remark}; left out of the means"
+
+
+def _line(name: str, row: Row) -> str:
+    return (
+        f"{name:<26}{row.method:<11}{row.overlap:6.2f}{row.axis[0]:7.1f}{row.axis[1]:6.1f}"
+        f"{row.direction[0]:11.1f}{row.direction[1]:6.1f}{row.scaled_error:7.2f}{row.psnr:7.2f}{row.ssim:7.3f}"
+    )
+
+
+def means(found: Sequence[Measured]) -> list[Row]:
+    """The mean of each method over clips."""
+    rows = [row for measured in found for row in measured.rows]
+    made = []
+    for method in dict.fromkeys(row.method for row in rows):
+        own = [row for row in rows if row.method == method]
+        values = [[r.overlap, *r.axis, *r.direction, r.scaled_error, r.psnr, r.ssim] for r in own]
+        m = [float(value) for value in np.mean(values, axis=0)]
+        made.append(Row(method, m[0], (m[1], m[2]), (m[3], m[4]), m[5], m[6], m[7]))
+    return made
+
+
+def as_json(found: Sequence[Measured]) -> dict[str, Any]:
+    """The same as plain values; what was not measured is null."""
+    clips = []
+    for measured in found:
+        facts: dict[str, Any] = {"clip": measured.name, "steady": measured.steady, "remark": measured.remark}
+        if measured.clip is not None:
+            clip = measured.clip
+            facts |= {"frames": len(clip.frames), "truth_from": clip.source, "steadiness": clip.steadiness}
+            facts |= {"moving_share": float(clip.mask.mean()), "something_flows": measured.predicted is not None}
+        facts["methods"] = {row.method: _values(row) for row in measured.rows}
+        clips.append(facts)
+    mean = {row.method: _values(row) for row in means([m for m in found if m.steady])}
+    return _without_nan({"clips": clips, "mean_of_steady": mean})
+
+
+def _values(row: Row) -> dict[str, Any]:
+    values = asdict(row)
+    del values["method"]
+    return values
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inside) for key, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inside) for inside in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_report(found: Sequence[Measured], folder: Path) -> None:
+    """Writes ``report.txt`` and ``report.json`` in a folder.
+
+    Raises:
+        SequenceError: they cannot be written.
+    """
+    _make(folder)
+    texts = {"report.txt": "\n".join(table(found)) + "\n", "report.json": json.dumps(as_json(found), indent=2) + "\n"}
+    for name, text in texts.items():
+        write_atomically(folder / name, lambda hidden, text=text: _write_text(text, hidden))  # type: ignore[misc]
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def write_comparison(measured: Measured, path: Path) -> None:
+    """Writes plate, truth and prediction side by side as PNG, motion by the colour wheel; nothing for no clip.
+
+    Each motion is as strong as its own 95th percentile: how fast things are cannot be told from a still.
+
+    Raises:
+        SequenceError: the file cannot be written.
+    """
+    clip = measured.clip
+    if clip is None:
+        return
+    still = np.zeros_like(clip.velocity)
+    guess = still if measured.predicted is None else measured.predicted.effective
+    _make(path.parent)
+    write_rows([[clip.frames[0], wheel(clip.velocity * clip.mask[..., None]), wheel(guess)]], path)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SequenceError(f"cannot make folder {folder}: {error.strerror or error}") from None

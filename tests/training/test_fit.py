@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The motion generator learns two films by heart, and a run that is cut short goes on as if it had not been."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from _films import film_of
+from PIL import Image
+
+from loopcore.cli import main
+from loopcore.errors import EngineError, MotionError
+from loopcore.motion.field import MotionField
+from loopcore.motion.generator import GeneratorSettings, load_generator
+from loopcore.training.adversary import Discriminator, end_point_error, matching_loss, moving_loss, verdict
+from loopcore.training.config import DataSettings, FieldConfig, LossSettings, RunSettings, checked
+from loopcore.training.fit import Told, Trainer, choose_precision, fit
+from loopcore.training.pairs import Pairs, prepare, read_pair
+from loopcore.training.sampling import Sampler, mirrored, whole_crops
+from loopcore.training.synthetic import Scene
+
+SIZE = (72, 96)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> object:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Scene]]:
+    pytest.importorskip("cv2")
+    home = tmp_path_factory.mktemp("films")
+    kinds = {"fall": ("falls", 1), "brook": ("channel", 2)}
+    scenes = {name: film_of(home / f"{name}.mp4", *kind, SIZE, 13) for name, kind in kinds.items()}
+    # the brook's motion is measured; streaks as long as the fall's are too much for that at so few pixels
+    shown = scenes["fall"].velocity * (scenes["fall"].mask > 0.5)[..., None]
+    (home / "fall_motion.flo").write_bytes(b"PIEH" + np.array(SIZE[::-1], "<i4").tobytes() + shown.tobytes())
+    return home, scenes
+
+
+SETTINGS = """
+[data]
+clips = "films"
+long_side = 96
+side = 64
+held_out = 0      # two films are too few to hold some back
+synthetic = 0
+
+[model]
+width = 8
+widest = 64
+halvings = 3
+blocks = 2
+
+[loss]
+scales = 0        # no discriminator
+
+[run]
+steps = 300
+batch = 4
+learning_rate = 0.003
+average = 0.98
+device = "cpu"
+threads = 1
+log = 20
+sample = 150
+save = 100
+"""
+
+
+def curve(folder: Path) -> list[dict[str, str]]:
+    with (folder / "curve.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_two_films_are_learnt_by_heart(
+    films: tuple[Path, dict[str, Scene]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, scenes = films
+    shutil.copytree(home, tmp_path / "films")
+    (tmp_path / "run.toml").write_text(SETTINGS, "utf-8")
+    started = time.process_time()
+    assert main(["train", str(tmp_path / "run.toml"), "-o", str(tmp_path / "run")]) == 0
+    assert time.process_time() - started < 120
+    said = capsys.readouterr().out
+    assert "2 clips (2 train, 0 val, 0 test)" in said and "step 300 of 300: loss" in said and " left" in said
+    errors = [float(row["end_point"]) for row in curve(tmp_path / "run")]
+    assert errors[-1] < 0.45 * errors[0] and len(errors) == 15
+    assert Image.open(tmp_path / "run" / "samples" / "step_0000300.png").size == (3 * 64 + 8, 2 * 64 + 4)
+    weights = tmp_path / "run" / "generator.safetensors"
+    assert load_generator(weights)[0].settings.side == 96
+    for name, scene in scenes.items():
+        plate = tmp_path / f"{name}.png"
+        Image.fromarray(scene.frame(0)).save(plate)
+        assert main(["predict", str(plate), "--weights", str(weights), "-o", str(tmp_path / "m.exr")]) == 0
+        motion = MotionField.load(tmp_path / "m.exr")
+        moves, inner = scene.mask > 0.5, scene.mask > 0.99
+        assert ((motion.mask > 0.5) & moves).sum() / ((motion.mask > 0.5) | moves).sum() > 0.7
+        true, guess = scene.velocity[inner], motion.velocity[inner]
+        error = np.hypot(*(guess - true).T).mean() / np.hypot(*true.T).mean()
+        turn = np.degrees(np.abs(np.angle((true @ [1, 1j]) / (guess @ [1, 1j]))))
+        assert error < 0.5 and np.median(turn) < 15
+
+
+def small(folder: Path, **changes: object) -> FieldConfig:
+    data = DataSettings(clips=folder, long_side=64, side=32, held_out=0.0, synthetic=3, kept=2)
+    run = RunSettings(steps=11, batch=2, accumulate=2, device="cpu", threads=1, log=3, validate=6, sample=50, save=4)
+    config = FieldConfig(data, GeneratorSettings(4, 8, 2, 1), LossSettings(scales=2, width=4), replace(run, **changes))
+    return checked(config)
+
+
+class Killed(Exception):
+    """Stands for the power going: nothing of the run's own gets to act on it."""
+
+
+def test_a_killed_run_goes_on_to_the_same_end(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+    config, cache = small(films[0]), tmp_path / "cache"
+    whole = fit(config, tmp_path / "whole", cache)
+    assert whole.step == 11 and not whole.stopped
+
+    def die(what: str, done: int, total: int) -> None:
+        if what == "train" and done == 7:  # after the checkpoint of step 4, and the curve's row of step 6
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(config, tmp_path / "cut", cache, Told(progress=die))
+    assert [row["step"] for row in curve(tmp_path / "cut")] == ["3", "6"]
+    asked = iter([False, False, True])  # then Ctrl-C, in the midst of what the log adds up
+    stopped = fit(config, tmp_path / "cut", cache, Told(asked_to_stop=lambda: next(asked)))
+    assert stopped.stopped and stopped.step == 6 and stopped.weights.is_file()
+    resumed = fit(config, tmp_path / "cut", cache)
+    assert resumed.step == 11
+    assert (tmp_path / "cut" / "curve.csv").read_bytes() == (tmp_path / "whole" / "curve.csv").read_bytes()
+    one, other = (load_generator(tmp_path / name / "generator.safetensors")[0] for name in ("whole", "cut"))
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+    assert len(list((tmp_path / "cut").glob("checkpoint_*"))) == 1
+
+
+def test_a_killed_process_leaves_a_whole_checkpoint(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+    text = SETTINGS.replace('"films"', f"'{films[0].as_posix()}'").replace("save = 100", "save = 2")
+    (tmp_path / "run.toml").write_text(text.replace("steps = 300", "steps = 100000"), "utf-8")
+    command = [sys.executable, "-m", "loopcore", "train", str(tmp_path / "run.toml"), "-o", str(tmp_path / "run")]
+    for end in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("step "):
+                    break
+            process.send_signal(end)
+            said = process.stdout.read()
+            process.wait(60)
+        if end == signal.SIGTERM and os.name != "nt":
+            assert process.returncode == 143 and "the same command goes on from there" in said
+            assert (tmp_path / "run" / "generator.safetensors").is_file()
+    trainer = Trainer(small_of(tmp_path / "run.toml"), tmp_path / "run")
+    assert trainer.step > 20
+    assert not [p for p in (tmp_path / "run").glob("checkpoint_*") if p.stat().st_size == 0]
+
+
+def small_of(path: Path) -> FieldConfig:
+    from loopcore.training.config import read_config
+
+    config = read_config(path)
+    assert isinstance(config, FieldConfig)
+    return config
+
+
+def test_another_run_in_the_same_folder_is_refused(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+    config, cache = small(films[0], steps=4), tmp_path / "cache"
+    fit(config, tmp_path / "run", cache)
+    with pytest.raises(MotionError, match=r"run.learning_rate = 0.0002, not 0.01"):
+        fit(small(films[0], steps=4, learning_rate=0.01), tmp_path / "run", cache)
+    assert fit(small(films[0], steps=6), tmp_path / "run", cache).step == 6  # a longer one is the same run
+    state = tmp_path / "run" / "state.json"
+    state.write_text(state.read_text("utf-8")[:50], "utf-8")
+    with pytest.raises(MotionError, match="cannot be read"):
+        fit(small(films[0], steps=6), tmp_path / "run", cache)
+
+
+def test_prepared_clips_are_used_again_until_they_change(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+    home = tmp_path / "films"
+    shutil.copytree(films[0], home)
+    (home / "torn.mp4").write_bytes(b"torn" * 99)
+    settings = replace(small(home).data, synthetic=2)
+    pairs = prepare(settings, tmp_path / "cache")
+    assert sorted(p.name for p in pairs.clips) == ["brook", "fall"] and [p.name for p in pairs.made] == [
+        "channel 0", "river 1"]  # fmt: skip
+    assert [name for name, _ in pairs.refused] == ["torn"] and "cannot be read" in pairs.refused[0][1]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    assert prepare(settings, tmp_path / "cache") == pairs
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == before
+    shutil.copy(home / "fall.mp4", home / "torn.mp4")
+    again = prepare(settings, tmp_path / "cache")
+    assert len(again.clips) == 3 and not again.refused
+    picture, velocity, mask = read_pair(again.clips[0], 1)
+    assert picture.shape == (48, 64, 3) and velocity.shape == (48, 64, 2) and set(np.unique(mask)) <= {0, 1}
+    assert np.abs(velocity[mask == 0]).max() == 0
+    again.clips[0].file.write_bytes(b"x")
+    with pytest.raises(MotionError, match="damaged"):
+        read_pair(again.clips[0], 1)
+
+
+def test_crops_depend_on_seed_and_step_alone(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+    settings = small(films[0]).data
+    pairs = prepare(settings, tmp_path)
+    one, same, other = (Sampler(pairs, settings, seed) for seed in (1, 1, 2))
+    for a, b in zip(one.crop(5, 1), same.crop(5, 1), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(one.crop(5, 1)[0], other.crop(5, 1)[0])
+    batches = list(one.batches(range(3, 8), 2, 2))
+    assert len(batches) == 5 and torch.equal(batches[2][0][1], same.crop(5, 1)[0][0])
+    for pictures, velocity, mask in batches:
+        assert pictures.shape == (2, 3, 32, 32) and velocity.shape == (2, 2, 32, 32) and mask.shape == (2, 1, 32, 32)
+        assert 0 <= pictures.min() and pictures.max() <= 1
+    flipped = mirrored(batches[0])
+    assert torch.equal(flipped[1][:, 0], -batches[0][1][:, 0].flip(-1))
+    with pytest.raises(MotionError, match=r"nothing to train on: 0 clips.*1 refused \(a: why\)"):
+        Sampler(Pairs((), (), (("a", "why"),)), settings, 1)
+    # a crop shown at half the size moves half as far
+    whole = whole_crops(pairs.clips[:1], replace(settings, side=48), 1)[0]
+    half = whole_crops(pairs.clips[:1], replace(settings, side=24), 1)[0]
+    assert half[1].shape[-1] == 24 and whole[1].shape[-1] == 48
+
+
+def test_losses() -> None:
+    truth = torch.zeros(1, 2, 64, 64)
+    truth[:, 0] = 3
+    assert end_point_error(torch.zeros_like(truth), truth) == 3
+    assert end_point_error(truth + torch.tensor([3.0, 4.0])[:, None, None], truth) == 5
+    mask = torch.ones(1, 1, 8, 8)
+    assert moving_loss(9 * mask, mask) < 0.01 < moving_loss(-9 * mask, mask)
+    torch.manual_seed(1)
+    judge = Discriminator(4, 2)
+    pictures = torch.rand(1, 3, 64, 64)
+    real, made = judge(pictures, truth), judge(pictures, 0 * truth)
+    assert len(real) == 2 and len(real[0]) == 5 and real[1][0].shape[-1] < real[0][0].shape[-1]
+    assert matching_loss(real, real) == 0 < matching_loss(made, real)
+    one = [[torch.ones(1, 1, 4, 4)]]
+    assert verdict(one, True) == 0 and verdict(one, False) == 1
+
+
+def test_a_discriminator_learns_to_tell(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+    fit(small(films[0], steps=60, accumulate=1, learning_rate=1e-3), tmp_path / "run", tmp_path / "cache")
+    rows = curve(tmp_path / "run")
+    assert all(0 < float(row["discriminator"]) < 1 for row in rows[3:])
+    assert np.mean([float(row["discriminator"]) for row in rows[-5:]]) < float(rows[0]["discriminator"])
+    assert [row["val_error"] != "" for row in rows[:4]] == [False, False, False, False]  # no scene is held back
+
+
+def test_devices_and_precisions_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="device 'warp' is not there"):
+        Trainer(small(tmp_path, device="warp"), tmp_path)
+    with pytest.raises(EngineError, match="needs an NVIDIA GPU"):
+        choose_precision("float16", torch.device("cpu"))
+    assert choose_precision("auto", torch.device("cpu")) == torch.float32
+
+
+def test_half_precision_learns_too(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+    config = small(films[0], steps=6, precision="bfloat16")
+    assert fit(config, tmp_path / "run", tmp_path / "cache").step == 6
+    assert all(np.isfinite(float(row["loss"])) for row in curve(tmp_path / "run"))
