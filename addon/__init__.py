@@ -7,7 +7,7 @@ Blender's process only draws, asks and wires; the work is done by loopcore in a 
 import importlib
 
 # Imported when registered: the engine knows nothing of Blender, and can be used and tested without it.
-MODULES = ("preferences", "properties", "runtime", "operators", "panels", "overlay", "commands")
+MODULES = ("preferences", "properties", "runtime", "viewport_proxy", "operators", "panels", "overlay", "commands")
 
 
 def register():

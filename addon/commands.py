@@ -103,7 +103,7 @@ def _settings(command):
     add("--resolution", type=int, help="percent of the plate's size")
     add("-o", "--folder", metavar="DIR", help="where the files go")
     add("--format", choices=[kind[0] for kind in properties.FORMATS], type=str.upper, help="kind of file")
-    add("--proxy", action="store_true", default=None, help="also write light frames for the viewport")
+    add("--proxy", action=argparse.BooleanOptionalAction, help="also write light frames for the viewport")
 
 
 def _object(name):

@@ -59,7 +59,7 @@ FORMAT = EnumProperty(
     name="Format", description="Kind of file", items=FORMATS, default="EXR_HALF", options=set()
 )  # fmt: skip
 PROXY = BoolProperty(
-    name="Light Proxy", default=False,
+    name="Light Proxy", default=True,
     description="Also write small 8-bit frames, which the viewport plays; renders use the full ones", options=set(),
 )  # fmt: skip
 LOOP = ("frames", "first", "speed", "method", "contrast", "resolution", "folder", "format", "proxy")

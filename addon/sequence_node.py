@@ -206,7 +206,7 @@ def _some_file(folder, pattern, first, frames):
         for number in range(first, first + frames):
             path = place / file_name(pattern, number)
             if path.is_file():
-                return path, path.with_name(file_name(pattern, first))
+                return path, place / file_name(pattern, first)
     raise PlaneError(f"None of the {frames} frames {pattern} from {first} is in {folder}: bake the loop")
 
 

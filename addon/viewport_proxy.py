@@ -3,7 +3,7 @@
 
 A shader cannot tell the viewport from the render, and would load both. Geometry nodes can: a modifier gives the plane,
 in the viewport only, a copy of its material whose image texture plays the light files. Renders, on a farm too, see
-nothing of it, and need no add-on. What is changed in the material later is seen in the viewport from the next bake on.
+nothing of it, and need no add-on. What is changed in the material later is copied a moment after, where the add-on is.
 """
 
 from __future__ import annotations
@@ -15,11 +15,84 @@ from .single_user import ORIGINAL, image_nodes, own_groups, playing_nodes, remov
 # On the node group of the modifier: the material for the viewport.
 PROXY = "loopcore_proxy"
 NAME = "Loopcore Viewport"
+# The node in that group which names both materials.
+SWAP = "Swap"
+# How long a material has to be left alone before it is copied.
+_REST_S = 0.4
+
+# Names of materials whose copy is to follow.
+_changed: set[str] = set()
+
+
+def register():
+    bpy.app.handlers.depsgraph_update_post.append(_updated)
+    bpy.app.handlers.save_pre.append(follow)
+    bpy.app.handlers.load_pre.append(_forget)
+
+
+def unregister():
+    _forget()
+    for handlers, handler in (
+        (bpy.app.handlers.depsgraph_update_post, _updated), (bpy.app.handlers.save_pre, follow),
+        (bpy.app.handlers.load_pre, _forget),
+    ):  # fmt: skip
+        if handler in handlers:
+            handlers.remove(handler)
+
+
+@bpy.app.handlers.persistent
+def _updated(_scene, depsgraph):
+    if not depsgraph.id_type_updated("MATERIAL"):
+        return
+    for update in depsgraph.updates:
+        if isinstance(update.id, bpy.types.Material) and _groups_of(update.id.original):
+            _changed.add(update.id.original.name)
+    if _changed and not bpy.app.background:
+        if bpy.app.timers.is_registered(_rested):
+            bpy.app.timers.unregister(_rested)
+        bpy.app.timers.register(_rested, first_interval=_REST_S)
+
+
+def _rested():
+    follow()
+
+
+@bpy.app.handlers.persistent
+def _forget(*_arguments):
+    _changed.clear()
+    if bpy.app.timers.is_registered(_rested):
+        bpy.app.timers.unregister(_rested)
+
+
+@bpy.app.handlers.persistent
+def follow(*_arguments):
+    """Bring what the viewport shows up to the materials that were changed."""
+    names = list(_changed)
+    _changed.clear()
+    for material in filter(None, map(bpy.data.materials.get, names)):
+        for group in _groups_of(material):
+            former = group[PROXY]
+            image = next((node.image for node in playing_nodes(former.node_tree)), None) if former else None
+            if image is not None and any(playing_nodes(material.node_tree)):
+                light = _light(material, image)
+                group[PROXY] = group.nodes[SWAP].inputs["New"].default_value = light
+                remove_unused(former)
 
 
 def add(obj: bpy.types.Object, slot: int, image: bpy.types.Image) -> None:
     """Have the viewport show `image` (a sequence) wherever the slot's material plays its loop."""
     material = obj.material_slots[slot].material
+    modifier = obj.modifiers.new(NAME, "NODES")
+    modifier.node_group = _group(material, _light(material, image))
+    modifier.show_expanded = False
+
+
+def _groups_of(material):
+    return [g for g in bpy.data.node_groups if PROXY in g and g.nodes[SWAP].inputs["Old"].default_value == material]
+
+
+def _light(material, image):
+    """A copy of the material that plays `image` wherever that plays its loop."""
     loops = {node.image for node in playing_nodes(material.node_tree)}
     light = material.copy()
     light.name = f"{material.name} viewport"
@@ -28,9 +101,7 @@ def add(obj: bpy.types.Object, slot: int, image: bpy.types.Image) -> None:
     own_groups(light.node_tree, loops)
     for node in list(image_nodes(light.node_tree, loops)):
         node.image = image
-    modifier = obj.modifiers.new(NAME, "NODES")
-    modifier.node_group = _group(material, light)
-    modifier.show_expanded = False
+    return light
 
 
 def remove(obj: bpy.types.Object) -> None:
@@ -63,7 +134,7 @@ def _group(material, light):
     start, end = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
     swap, choose = tree.nodes.new("GeometryNodeReplaceMaterial"), tree.nodes.new("GeometryNodeSwitch")
     where = tree.nodes.new("GeometryNodeIsViewport")
-    choose.input_type = "GEOMETRY"
+    choose.input_type, swap.name = "GEOMETRY", SWAP
     swap.inputs["Old"].default_value, swap.inputs["New"].default_value = material, light
     places = {start: (-400, 0), swap: (-200, -150), where: (-200, 100), choose: (0, 0), end: (200, 0)}
     for node, place in places.items():

@@ -49,6 +49,14 @@ class OnObject:
         return {"FINISHED"}
 
 
+def no_task(operator) -> bool:
+    """Whether nothing is being made; the operator's button says what is, otherwise."""
+    running = tasks.current()
+    if running is not None:
+        operator.poll_message_set(f"{running.title} is still running: wait for it, or cancel it")
+    return running is None
+
+
 class WithSettings(OnObject):
     """The object's settings, each of which may be given instead."""
 
@@ -75,11 +83,7 @@ class JobOperator(WithSettings):
 
     @classmethod
     def poll(cls, context):
-        running = tasks.current()
-        if running is not None:
-            cls.poll_message_set(f"{running.title} is still running")
-            return False
-        return super().poll(context)
+        return no_task(cls) and super().poll(context)
 
     def begin(self, context):
         obj = self.target(context)

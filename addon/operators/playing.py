@@ -4,8 +4,8 @@
 import bpy
 from bpy.props import FloatProperty, StringProperty
 
-from .. import sequence_node, tasks, work
-from .base import OnObject
+from .. import sequence_node, work
+from .base import OnObject, no_task
 
 
 class LOOPCORE_OT_restore_still(OnObject, bpy.types.Operator):
@@ -13,10 +13,11 @@ class LOOPCORE_OT_restore_still(OnObject, bpy.types.Operator):
 
     bl_idname, bl_label, bl_options = "loopcore.restore_still", "Restore Still", {"REGISTER", "UNDO"}
 
+    @classmethod
+    def poll(cls, context):
+        return super().poll(context) and no_task(cls)
+
     def act(self, context, obj):
-        running = tasks.current()
-        if running is not None:
-            raise tasks.Refused(f"{running.title} is still running: cancel it first")
         restored = work.restore(obj)
         obj.loopcore.message = "The still is back" if restored else "The still is shown already"
         obj.loopcore.failed = False

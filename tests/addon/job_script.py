@@ -41,6 +41,9 @@ def main(zip_path, folder):
     found["again"] = sorted(bpy.ops.loopcore.bake(object_name=plane.name, frames=FRAMES, first=FIRST))
     found["message again"] = plane.loopcore.message
     found["playing"] = node_state(node_of(plane))
+    evaluated = plane.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    shown = next(n for n in evaluated.data.materials[0].original.node_tree.nodes if n.type == "TEX_IMAGE")
+    found["viewport"] = [shown.image.filepath, names(folder / "loops" / plane.name / "proxy")]
     for frame in (-3, 1, 5, 8, 9, 15):
         bpy.context.scene.frame_set(frame)
         inside.render(folder / f"render.{frame}.exr")
@@ -59,6 +62,7 @@ def main(zip_path, folder):
 
     bpy.ops.loopcore.restore_still(object_name=plane.name)
     found["after"] = node_state(node_of(plane))
+    found["modifiers after"] = len(plane.modifiers)
     inside.render(folder / "restored.exr")
 
     found["preview"] = sorted(bpy.ops.loopcore.preview(object_name=plane.name, frames=FRAMES))

@@ -11,7 +11,7 @@ import pictures
 from node_state import state
 
 from addon import sequence_node, viewport_proxy
-from addon.plane import PlaneError, find_plane_image
+from addon.plane import PlaneError, PlaneMap, find_plane_image
 
 FOLDER = Path(sys.argv[1]) / 'a "shot" ümlaut'
 WIDTH, HEIGHT, FRAMES, FIRST = 16, 12, 5, 1001
@@ -223,6 +223,56 @@ def light():
     return out
 
 
+def shown_in_viewport(obj):
+    """The material that the viewport shows, and the file that it plays."""
+    evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    material = evaluated.data.materials[0].original
+    return material, bpy.path.basename(next(n.image.filepath for n in image_nodes(material)))
+
+
+def image_nodes(material):
+    return (n for n in material.node_tree.nodes if n.type == "TEX_IMAGE")
+
+
+def light_kept():
+    """Saved and opened again, changed, baked anew, restored: the viewport has light files of what there is."""
+    obj = scene()
+    viewport_proxy.register()
+    before = state(obj)
+    wire(obj, proxy_pattern=LIGHT)
+    path = str(FOLDER / "light.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.open_mainfile(filepath=path)
+    obj = bpy.data.objects["Plate"]
+    out = {"opened": [shown_in_viewport(obj)[1], max(off(f, frame_of_loop((f - 1) % FRAMES)) for f in (2, 7))]}
+    # The light is turned down in the material: the viewport follows, and then leaves it alone.
+    strength = next(n for n in obj.active_material.node_tree.nodes if n.type == "EMISSION").inputs["Strength"]
+    viewport_proxy.follow()
+    bpy.context.view_layer.update()
+    settled = not viewport_proxy._changed
+    strength.default_value = 0.25
+    bpy.context.view_layer.update()
+    noticed = sorted(viewport_proxy._changed)
+    viewport_proxy.follow()
+    material, file = shown_in_viewport(obj)
+    seen = next(n for n in material.node_tree.nodes if n.type == "EMISSION").inputs["Strength"].default_value
+    for frame in (3, 4):
+        bpy.context.scene.frame_set(frame)
+    out["changed"] = [settled, noticed, file, seen, sorted(viewport_proxy._changed), len(bpy.data.materials)]
+    strength.default_value = 1.0
+    bpy.context.view_layer.update()
+    drawn = find_plane_image(obj)
+    out["map"] = [round(x) for x in PlaneMap.of(drawn).pixel_of((0, 0, 0))]
+    wire(obj, proxy_pattern=LIGHT)
+    out["again"] = [shown_in_viewport(obj)[1], len(obj.modifiers), len(bpy.data.materials)]
+    sequence_node.restore_still(obj)
+    viewport_proxy.unregister()
+    after = state(obj)
+    out["differs"] = {key: [before.get(key), after.get(key)] for key in {*before, *after}
+                      if before.get(key) != after.get(key)}  # fmt: skip
+    return out
+
+
 def undo():
     bpy.ops.ed.undo_push(message="before")
     obj = scene()
@@ -283,5 +333,5 @@ def refusals():
 
 
 make_files()
-CASES = (plays, looks, restores, out_of_step, material_shared, light, undo, imports, refusals)
+CASES = (plays, looks, restores, out_of_step, material_shared, light, light_kept, undo, imports, refusals)
 inside.emit({case.__name__: case() for case in CASES if len(sys.argv) < 3 or case.__name__ in sys.argv[2:]})

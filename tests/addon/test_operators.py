@@ -68,6 +68,12 @@ def test_the_loop_moves(job: dict[str, Any], folder: Path) -> None:
     assert np.array_equal(one, picture(folder / "render.9.exr"))
 
 
+def test_the_viewport_plays_light_copies(job: dict[str, Any]) -> None:
+    file, made = job["viewport"]
+    assert made == [f"Plate_loop.{FIRST + t}.jpg" for t in range(FRAMES)]
+    assert file.replace("\\", "/").endswith(f"loops/Plate/proxy/{made[0]}") and job["modifiers after"] == 0
+
+
 def test_eevee_shows_it_too(job: dict[str, Any], folder: Path) -> None:
     shown, baked = picture(folder / "eevee.4.exr"), picture(folder / "loops" / "Plate" / f"Plate_loop.{FIRST + 3}.exr")
     assert np.abs(shown - baked).mean() < 0.02

@@ -66,6 +66,14 @@ def test_light_files_for_the_viewport_full_ones_for_the_render(told: dict[str, A
     assert light["left"] == [["still.png"], ["Plate", "Plate.001"], [], 0]
 
 
+def test_light_files_hold_and_follow_the_material(told: dict[str, Any]) -> None:
+    kept = told["light_kept"]
+    assert kept["opened"][0] == "plate_loop.1001.png" and kept["opened"][1] < EXACT
+    assert kept["changed"] == [True, ["Plate"], "plate_loop.1001.png", 0.25, [], 2]
+    assert kept["map"] == [8, 6] and kept["again"] == ["plate_loop.1001.png", 1, 2]
+    assert kept["differs"] == {}
+
+
 @pytest.mark.parametrize("shader", ["PRINCIPLED", "SHADELESS", "EMISSION"])
 def test_blenders_own_image_planes_play(told: dict[str, Any], shader: str) -> None:
     """Rendered before it is wired, too: what was evaluated then is not what is to be seen now."""

@@ -458,7 +458,7 @@ def test_from_an_index_to_a_bake(
     assert str(about["torch"]).startswith(environment.TORCH if has_torch else "None")
     assert "Checking with a small bake" in told and len(set(told)) > 10
     log = place.log.read_text("utf-8")
-    assert f"Looking in indexes: {index}" in log and "Collecting numpy" in log
+    assert f"Looking in indexes: {index}" in log and "Successfully installed" in log
     if not has_torch:
         pytest.skip("set up without torch: pip could not download it")
 
