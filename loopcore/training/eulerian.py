@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import MotionError
-from loopcore.training import lz4
 
+_LZ4 = b"\x04\x22\x4d\x18"
 MOST_BYTES = 1 << 29  # an 8K field of float64 is just below
 _TYPES = ("f2", "f4", "f8")
 
@@ -43,14 +43,29 @@ def read_motion_pth(path: str | Path) -> np.ndarray:
 
 
 def _array(data: bytes) -> np.ndarray:
-    if data.startswith(lz4.MAGIC):
-        data = lz4.decompress(data, MOST_BYTES)
+    if data.startswith(_LZ4):
+        data = _unpacked(data)
     if not zipfile.is_zipfile(io.BytesIO(data)):
         try:
             return _from_pickle(data)
         except _Torch:
             pass
     return _from_torch(data)
+
+
+def _unpacked(data: bytes) -> bytes:
+    try:
+        import lz4.frame
+    except ImportError:
+        raise MotionError("it is packed with LZ4: install loopcore[training]") from None
+    unpacker = lz4.frame.LZ4FrameDecompressor()
+    try:
+        plain: bytes = unpacker.decompress(data, MOST_BYTES)
+    except RuntimeError:
+        raise MotionError("its LZ4 data is damaged") from None
+    if not unpacker.eof:
+        raise MotionError(f"its LZ4 data is cut short, or more than {MOST_BYTES} bytes unpacked")
+    return plain
 
 
 class _Torch(Exception):
