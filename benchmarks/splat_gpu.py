@@ -2,7 +2,7 @@
 """The GPU's splat against other ways to splat, and splat, warp and integration against the memory's own speed.
 
 For each size a floor: the bytes that have to move, over the speed at which this card copies. Every way of splatting
-is first held against ours. Without a GPU it says so and measures nothing.
+is first held against ours. Without a GPU it says so and measures nothing, but for the bytes, which are computed.
 """
 
 import statistics
@@ -139,12 +139,32 @@ def differs(result: Pair, ours: Pair) -> float:
     return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(result, ours, strict=True))
 
 
+def floor_bytes(what: str, channels: int) -> int:
+    """Bytes a pixel that no kernel can do without: each array read or written once."""
+    # Values and displacement in; sums and weights, or values, out. Velocity in, displacement out.
+    return {"splat": 4 * (2 * channels + 3), "warp": 4 * (2 * channels + 2), "integrate": 16}[what]
+
+
+def own_bytes(what: str, channels: int) -> int:
+    """Bytes a pixel that our kernels move at least, one piece a pixel, had they a perfect cache."""
+    # Besides the floor. Count: displacement, pieces, counters, their clearing. Scan. Fill: displacement, pieces,
+    # counters, entries. Gather: offsets, entries.
+    return floor_bytes(what, channels) + ((8 + 1 + 8 + 4) + 8 + (8 + 1 + 8 + 4) + 8 if what == "splat" else 0)
+
+
+def print_bytes() -> None:
+    print("computed, not measured: MB that have to move, and that our kernels move")
+    for size, (height, width) in SIZES.items():
+        for what, channels in (("splat", 4), ("splat", 64), ("warp", 4), ("warp", 64), ("integrate", 2)):
+            floor, ours = (height * width * f(what, channels) / 1e6 for f in (floor_bytes, own_bytes))
+            print(f"  {size:<6}{what:<10}{channels:>3} channels{floor:10.0f}{ours:10.0f}    {ours / floor:.2f} x")
+
+
 def measure_splat(size: str, channels: int, speed: float) -> None:
     height, width = SIZES[size]
     shift = torch.from_numpy(waves(height, width, 12.0)[0]).cuda()
     values = torch.rand(height, width, channels, device="cuda")
-    # Read once: values and displacement. Written once: sums and weights.
-    floor = height * width * 4 * (2 * channels + 3) / speed
+    floor = height * width * floor_bytes("splat", channels) / speed
     print(f"\nsplat {size}, {channels} channels, float32: floor {floor:.3f} ms")
     ours = None
     for name, prepare in ways_to_splat(values, shift).items():
@@ -170,15 +190,16 @@ def measure_others(size: str, speed: float) -> None:
     print(f"\n{size}, float32, against the floor")
     for channels in CHANNELS:
         values = torch.rand(height, width, channels, device="cuda")
-        floor = height * width * 4 * (2 * channels + 2) / speed
+        floor = height * width * floor_bytes("warp", channels) / speed
         taken = milliseconds({"warp": lambda values=values: warp(values, shift)})["warp"]
         print(f"  warp, {channels:>2} channels       {taken:10.3f} ms {taken / floor:8.2f} x floor")
-    floor = height * width * 16 / speed
+    floor = height * width * floor_bytes("integrate", 2) / speed
     taken = milliseconds({"integrate": lambda: integrate(velocity, 60)})["integrate"]
     print(f"  integrate, 60 frames    {taken:10.3f} ms {taken / floor:8.2f} x floor")
 
 
 def main() -> int:
+    print_bytes()
     if not torch.cuda.is_available():
         print("splat_gpu: torch sees no GPU here, so nothing was measured")
         return 0

@@ -53,6 +53,8 @@ def _plate_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--colorspace", help="how the plate's values are encoded, e.g. srgb_rec709_scene")
     command.add_argument("--hints", type=Path, help="strokes, anchors and mask: own JSON or LabelMe's")
     command.add_argument("--mask", type=Path, help="picture of where things may move, instead of the hints' mask")
+    command.add_argument("--weights", type=Path, metavar="FILE.safetensors",
+        help="read motion with a network from `loopcore train` (the one shipped)")  # fmt: skip
 
 
 def _motion_options(command: argparse.ArgumentParser) -> None:
@@ -74,12 +76,13 @@ def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
     numbers = None if arguments.range is None else parse_range(arguments.range)
     with ThreadPoolExecutor(1) as beside:
         # Half a second of the first frame's wait. What goes wrong there goes wrong below, too, and is told there.
-        beside.submit(load_kernels)
+        beside.submit(load_kernels, arguments.device)
         plate, motion = _read(arguments)
     if arguments.speed != 1.0:
         motion = _scaled(motion, arguments)
     stop.give_up_if_asked()
     loop = Loop(plate, motion, arguments.frames, arguments.method, arguments.contrast, arguments.device)
+    told = _tell_device(loop)
     name = f"{arguments.plate.stem}_loop"
     notes = {"layer": arguments.layer, "colorspace": arguments.colorspace, "speed": arguments.speed}
     with Console("Frames") as console:
@@ -88,6 +91,8 @@ def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
             depth=arguments.depth, overwrite=arguments.overwrite, notes=notes,
             on_progress=lambda p: console.step(p.done, p.total, p.path), cancelled=stop.asked,
         )  # fmt: skip
+    if loop.remark != told:
+        _tell_device(loop)
     for reason in dict.fromkeys(report.failed[number] for number in sorted(report.failed)):
         frames = format_range(number for number in report.failed if report.failed[number] == reason)
         print(f"loopcore: error: frame {frames}: {reason}", file=sys.stderr)
@@ -97,6 +102,15 @@ def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
     if report.failed:
         return FAILED
     return _animate_previews(arguments, name, loop, stop) if arguments.preview else DONE
+
+
+def _tell_device(loop: Loop) -> str:
+    """Say in a line where the loop is computed, unless the CPU was asked for; gives back why it is not the GPU."""
+    if loop.device == "cuda":
+        print("Computing on the GPU")
+    elif loop.remark:
+        print(f"Computing on the CPU: {loop.remark}")
+    return loop.remark
 
 
 def _animate_previews(arguments: argparse.Namespace, name: str, loop: Loop, stop: Stop) -> int:
@@ -159,7 +173,7 @@ def _motion_of(plate: Plate, arguments: argparse.Namespace) -> MotionField:
     given = getattr(arguments, "motion", None)
     if given is None:
         hints = None if arguments.hints is None else read_hints(arguments.hints)
-        return predict_motion(plate, hints, mask)
+        return predict_motion(plate, hints, mask, arguments.weights)
     if arguments.hints is not None:
         raise MotionError("--motion and --hints were both given: a motion field needs no hints, leave one out")
     from .flowmap import read_motion_any

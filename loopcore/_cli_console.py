@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -159,7 +158,7 @@ def installed() -> dict[str, str]:
     import platform
 
     from . import __version__
-    from .transport._bands import thread_count
+    from ._device import device_line, gpu_name, why_no_gpu
 
     facts = {"loopcore": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in _PACKAGES:
@@ -167,16 +166,5 @@ def installed() -> dict[str, str]:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             facts[name] = "not installed"
-    facts["device"] = f"cpu, {thread_count()} threads of {os.cpu_count()}"
-    facts["gpu"] = _gpu()
+    facts["device"], facts["gpu"] = device_line(), why_no_gpu() or gpu_name()
     return facts
-
-
-def _gpu() -> str:
-    try:
-        import torch
-    except ImportError:
-        return "unknown (torch is not installed)"
-    if not torch.cuda.is_available():
-        return "none found"
-    return f"{torch.cuda.get_device_name(0)} (not used: this version computes on the CPU)"

@@ -22,7 +22,7 @@ def hello(task: Task) -> dict[str, Any]:
     import_torch: not only look for it, but load it, which takes seconds and finds a broken installation.
     """
     from . import __version__
-    from .transport._bands import thread_count
+    from ._device import device_line
 
     params = Params(task)
     load = params.take("import_torch", bool, False)
@@ -37,7 +37,7 @@ def hello(task: Task) -> dict[str, Any]:
         raise EngineError(f"torch {torch} is installed but cannot be loaded ({error}): install it again") from error
     return {
         "version": __version__, "python": platform.python_version(), "torch": torch,
-        "device": f"cpu, {thread_count()} threads",
+        "device": device_line(load),
     }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipe and frame range in, files out: with progress, cancelling, and nothing half done.
 
-Frames are computed one after another, each with all threads, while those before are being compressed and written by
-threads of their own. Buffers are used again and again, so memory does not grow with the number of frames.
+Frames are computed one after another, each with all threads or on the GPU, while those before come down from it, or are
+being compressed and written, by threads of their own. Buffers are used again and again, so memory does not grow with
+the number of frames.
 """
 
 import queue
@@ -11,12 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from ._bake_frames import is_current, write_frame
+from ._device import ShortOfMemory
 from .errors import LoopcoreError, SequenceError
 from .exr import read_attributes
 from .loop import Loop
@@ -96,15 +99,33 @@ def bake(
     `cancelled` is asked between frames; what is being written then is finished, so that only whole files are left.
 
     Raises SequenceError for numbers outside the loop, or a folder that cannot be made or written to. A frame that
-    cannot be written ends the bake: it and those not made are in the report's `failed`, with the reason.
+    cannot be written ends the bake: it and those not made are in the report's `failed`, with the reason. EngineError
+    where the GPU fails; a loop on device "auto" whose GPU runs out of memory begins again on the CPU.
     """
-    folder = Path(folder)
+    once = partial(
+        _bake, loop, Path(folder), name, first=first, fps=fps, numbers=numbers, format=format, depth=depth,
+        overwrite=overwrite, notes=notes or {}, on_progress=on_progress, cancelled=cancelled,
+    )  # fmt: skip
+    try:
+        return once()
+    except ShortOfMemory as error:
+        # Not on from here: the frames of one loop are of one device, to the bit.
+        if not loop.fall_back(str(error)):
+            raise
+        return once()
+
+
+def _bake(
+    loop: Loop, folder: Path, name: str, *, first: int, fps: Fraction, numbers: Sequence[int] | None, format: str,
+    depth: str | None, overwrite: bool, notes: Mapping[str, object], on_progress: Callable[[Progress], None] | None,
+    cancelled: Callable[[], bool],
+) -> Report:
     recipe = Recipe.of(loop, first=first, fps=fps, format=format, depth=choose_depth(loop, format, depth))
     pattern = FramePattern(folder, f"{name}.", f".{format}")
     wanted = _checked_numbers(numbers, first, loop.frames)
     _make(folder)
     remove_leftovers(folder)
-    write_recipe(folder, recipe, name, loop.plate.source, notes or {})
+    write_recipe(folder, recipe, name, loop.plate.source, notes)
     report, total, underway = Report(), len(wanted), threading.Event()
 
     def tell(path: Path | None) -> None:
@@ -184,8 +205,7 @@ def _write_all(
             if writers.stop.is_set() or cancelled():
                 break
             canvas = writers.canvas()
-            loop.render(recipe.time(number), canvas)
-            writers.submit(number, canvas)
+            writers.submit(number, canvas, loop.begin(recipe.time(number), canvas))
             _collect(writers.finished(wait_for_one=False), report, tell)
         while writers.pending:
             _collect(writers.finished(wait_for_one=True), report, tell)
@@ -238,9 +258,9 @@ class _Writers:
             return self.loop.canvas(np.float16 if self.recipe.depth == "half" else np.float32)
         return self._free.get()
 
-    def submit(self, number: int, canvas: np.ndarray) -> None:
-        """Have a frame written; its canvas is free again afterwards, whatever happens."""
-        self.pending[self._pool.submit(self._write, number, canvas)] = number
+    def submit(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> None:
+        """Have a frame written once it has arrived; its canvas is free again afterwards, whatever happens."""
+        self.pending[self._pool.submit(self._write, number, canvas, arrived)] = number
 
     def finished(self, wait_for_one: bool) -> Iterator[tuple[int, Future[Path]]]:
         """The frames that are done, or failed, since the last call."""
@@ -249,8 +269,9 @@ class _Writers:
         for future in [f for f in self.pending if f.done()]:
             yield self.pending.pop(future), future
 
-    def _write(self, number: int, canvas: np.ndarray) -> Path:
+    def _write(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> Path:
         try:
+            arrived()
             if self.stop.is_set():
                 raise SequenceError(_NOT_MADE)
             path, time = self.pattern.path(number), self.recipe.time(number)

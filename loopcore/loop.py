@@ -3,15 +3,17 @@
 
 import math
 import threading
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 
+from ._device import DEVICES, interpreted, why_no_gpu
 from .errors import EngineError, MotionError
 from .motion.field import MotionField
 from .plate import Plate
 
 METHODS = ("warp", "splat")
-DEVICES = ("auto", "cpu", "cuda")
 # The displacement is traced at no more nodes than this: a finer grid shows no finer motion.
 MOST_NODES = 600_000
 # What is fetched lies this near to what moves: the filters' reach, and room for the coarser bands of contrast.
@@ -25,18 +27,19 @@ class Loop:
 
     plate: what moves. motion: where to, the same size as the plate. frames: N, at least 2. method: "warp" fetches each
     pixel from where it came, "splat" deposits each where it goes. contrast: 0 to 1, how much of the detail that
-    blending takes is given back. device: "auto" or "cpu"; "cuda" where GPU kernels are available.
+    blending takes is given back. device: "cpu", "cuda" (an NVIDIA GPU, with triton), or "auto": that GPU where there is
+    one with memory enough, else the CPU; `device` then says which, and `remark` why it is not the GPU.
 
     Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
     each weighted by how little it was distorted (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
     continuum limit, w = |det(I + dB/dy)|, and 1 / w where the plate is squeezed). Any frame is made alone, from nothing
-    but the plate and the motion; the same arguments give the same bits, whatever the order of frames or the number
-    of threads.
+    but the plate and the motion; the same arguments on the same device give the same bits, whatever the order of frames
+    or the number of threads. Frames of the two devices differ a little: docs/performance.md says by how much.
 
     Convention: as MotionField: (x, y) in pixels per frame, x right, y down, pointing where content goes.
 
     Raises MotionError when plate and motion differ in size or a setting makes no sense, EngineError for a device
-    that is not available.
+    that is not available, or, asked for by name, has too little memory.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class Loop:
         from .transport.fill import repair
 
         self.plate, self.motion, self.frames, self.method, self.contrast = plate, motion, frames, method, contrast
-        self.device = "cpu"
+        self.device, self.remark = "cpu", ""
         # Nothing outside the mask's bounding box moves, or is fetched: all the work is done in a window around it.
         self.window = moving_window(motion.mask)
         self._mask = np.ascontiguousarray(motion.mask[self.window], np.float32)
@@ -67,6 +70,9 @@ class Loop:
         self._tone = _blend.tone_of(self._source, self._luma)
         self._detail = Contrast(self._mask, contrast)
         self._scratch = threading.local()
+        self._wanted, self._gpu = device, cast(Any, None)
+        if device != "cpu":
+            self._use_gpu()
 
     def frame(self, t: float) -> np.ndarray:
         """Frame t as (H, W, C) float32, scene-linear, in the plate's channels.
@@ -82,15 +88,69 @@ class Loop:
     def canvas(self, dtype: type = np.float32) -> np.ndarray:
         """A buffer (H, W, 4), float32 or float16, for `render`, with the still plate in it."""
         with np.errstate(over="ignore"):
-            return self._still.astype(dtype)
+            pixels: np.ndarray = self._still.astype(dtype)
+        return pixels if self._gpu is None else self._gpu.canvas(pixels)
 
     def render(self, t: float, out: np.ndarray) -> None:
-        """Write the moving pixels of frame t into `out`, a `canvas` used any number of times."""
-        from . import _blend
+        """Write the moving pixels of frame t into `out`, a `canvas` used any number of times.
 
+        Raises EngineError where the GPU fails.
+        """
+        self.begin(t, out)()
+
+    def begin(self, t: float, out: np.ndarray) -> Callable[[], None]:
+        """Begin to `render`; the frame is in `out` once what is given back has been called.
+
+        On the GPU the next frame may begin meanwhile; on the CPU all is done at once. Raises ShortOfMemory, an
+        EngineError, where the GPU's memory is gone.
+        """
         if not np.isfinite(t):
             raise MotionError(f"frame {t} does not exist: give a number from 0 to {self.frames}")
         time = float(t) if 0 <= t <= self.frames else float(t) % self.frames
+        if self._gpu is not None:
+            done: Callable[[], None] = self._gpu.begin(time, out)
+            return done
+        self._render(time, out)
+        return lambda: None
+
+    def fall_back(self, reason: str) -> bool:
+        """Go on with the CPU, for this reason, unless the GPU was asked for by name; whether it was not."""
+        if self._wanted == "auto":
+            self.device, self.remark, self._gpu = "cpu", reason, None
+        return self._wanted == "auto"
+
+    def _use_gpu(self) -> None:
+        """Move to the GPU, where that works."""
+        reason = "" if self._wanted == "cuda" and interpreted() else why_no_gpu()
+        reason = reason or self._move()
+        if not reason:
+            self.device = "cuda"
+        elif not self.fall_back(reason):
+            raise EngineError(f"device 'cuda' is not available: {reason}; use --device auto or cpu")
+
+    def _move(self) -> str:
+        """Move to the GPU; why not, where that does not work."""
+        from . import _gpu_loop
+
+        splat, (height, width) = self.method == "splat", self._mask.shape
+        if not interpreted():
+            needed, free = _gpu_loop.bytes_needed(height, width, self.plate.width, splat), _gpu_loop.bytes_free()
+            if needed > free:
+                return f"the loop needs {needed / 2**30:.1f} GB of the GPU's memory, and {free / 2**30:.1f} GB are free"
+        scene = _gpu_loop.Scene(
+            self._still, self.window, self._source, self._tone, self._mask, self._luma, self._colour, self._velocity,
+            self._step, self.frames, splat, self._detail,
+        )  # fmt: skip
+        try:
+            self._gpu = _gpu_loop.GpuLoop(scene)
+            self._gpu.try_out()
+        except Exception as error:  # of torch, the driver, Triton, its compilers: of no common kind
+            return f"the GPU failed ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
+        return ""
+
+    def _render(self, time: float, out: np.ndarray) -> None:
+        from . import _blend
+
         nodes = self._nodes(time)
         copy, tones = self._buffers()
         _blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
@@ -166,12 +226,12 @@ class Loop:
         return self._scratch.copy, self._scratch.tones
 
 
-def load_kernels() -> None:
+def load_kernels(device: str = "cpu") -> None:
     """Make one frame of next to nothing: what loads the compiled kernels, best done beside the reading of a plate."""
     size = (2 * MARGIN, 2 * MARGIN)
     plate = Plate(np.ones((*size, 3), np.float32), ("R", "G", "B"))
     motion = MotionField(np.ones((*size, 2), np.float32), np.ones(size, np.float32), np.ones(size, np.float32))
-    loop = Loop(plate, motion)
+    loop = Loop(plate, motion, device=device)
     loop.render(1, loop.canvas(np.float16))
 
 
@@ -190,8 +250,6 @@ def _check(plate: Plate, motion: MotionField, frames: int, method: str, contrast
         raise MotionError(f"contrast {contrast} is out of range: give a number from 0 (off) to 1 (full)")
     if device not in DEVICES:
         raise EngineError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
-    if device == "cuda":
-        raise EngineError("device 'cuda' is not available in this version: use --device auto or cpu")
 
 
 def _four_channels(pixels: np.ndarray) -> np.ndarray:

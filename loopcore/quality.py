@@ -113,7 +113,8 @@ def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None)
     motion = MotionField.load(folder / "motion.exr")
     if motion.digest() != recipe.motion:
         raise SequenceError(f"'{folder / 'motion.exr'}' is not the motion that was baked: bake the loop again")
-    return Loop(still, motion, recipe.frames, recipe.method, recipe.contrast)
+    # What the files are held to is made on the CPU, whichever device made the files.
+    return Loop(still, motion, recipe.frames, recipe.method, recipe.contrast, "cpu")
 
 
 def _text(document: Any, name: str) -> str | None:

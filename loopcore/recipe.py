@@ -29,7 +29,8 @@ class Recipe:
 
     plate, motion: sha256 of the pixels and of the field (speed already in it). frames: N. first: the number of frame 0.
     fps: "24" or "24000/1001". method, contrast: as Loop. format: "exr" or "png". depth: "half", "float", "8" or "16".
-    backend: what computed it ("cpu"): another may differ in the last bit. engine: the version of the mathematics.
+    backend: what computed it, "cpu" or "cuda": each gives the same bits each time, but the two differ a little, so a
+    frame of the one is not up to date for the other. engine: the version of the mathematics.
     """
 
     plate: str

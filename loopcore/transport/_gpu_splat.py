@@ -87,10 +87,10 @@ def lean(here, values, p, r, s, ax, ay, c, mask, CHANNELS: tl.constexpr, COMPUTE
 
 @triton.jit
 def bin_pieces(
-    displacement, weight, pieces, counts, offsets, entries, places, width, height, FILL: tl.constexpr,
+    displacement, weight, pieces, counts, entries, width, height, FILL: tl.constexpr,
     WEIGHTED: tl.constexpr, COMPUTE: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Count, or list with where in the cell it lands, each pixel's pieces. The count also writes `pieces`."""
+    """Count each cell's pieces, up, or list them, down from the ends in `counts`. The count also writes `pieces`."""
     x, y, p, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
     u, v = shift_at(displacement, p, inside, COMPUTE)
     if FILL:
@@ -109,16 +109,13 @@ def bin_pieces(
             at_x, at_y, known, _, _, _, _ = landing(
                 displacement, p, x, y, u, v, i, j, nx, ny, inside, width, height, COMPUTE
             )
-            left, top = tl.floor(at_x), tl.floor(at_y)
-            row = top.to(tl.int32) + 1
+            row = tl.floor(at_y).to(tl.int32) + 1
             if WIDE:
                 row = row.to(tl.int64)
-            cell = row * (width + 1) + (left.to(tl.int32) + 1)
+            cell = row * (width + 1) + (tl.floor(at_x).to(tl.int32) + 1)
             if FILL:
-                place = tl.atomic_add(counts + cell, -1, known) - 1 + tl.load(offsets + cell, known, 0)
+                place = tl.atomic_add(counts + cell, -1, known) - 1
                 tl.store(entries + place, p * 64 + j * 8 + i, known)
-                tl.store(places + 2 * place, at_x - left, known)
-                tl.store(places + 2 * place + 1, at_y - top, known)
             else:
                 tl.atomic_add(counts + cell, 1, known)
             i += 1
@@ -127,7 +124,7 @@ def bin_pieces(
 
 @triton.jit
 def gather_cells(
-    total, share, values, weight, pieces, offsets, entries, places, x, y, t, inside, c, importance, width, height,
+    total, share, values, displacement, weight, pieces, offsets, entries, x, y, t, inside, c, importance, width, height,
     CHANNELS: tl.constexpr, WEIGHTED: tl.constexpr, STRETCHED: tl.constexpr, COMPUTE: tl.constexpr,
     NONE: tl.constexpr, SORTED: tl.constexpr,
 ):  # fmt: skip
@@ -143,25 +140,29 @@ def gather_cells(
         entry = tl.full(share.shape, -1, entries.dtype.element_ty)
         k = 0
         while k < most:
-            entry, place = next_entry(entries, start, count, most, k, entry, NONE, SORTED)
+            entry = next_entry(entries, start, count, most, k, entry, NONE, SORTED)
             known = k < count
             p = tl.where(known, entry // 64, 0)
-            tx, ty = tl.load(places + 2 * place, known, 0.0), tl.load(places + 2 * place + 1, known, 0.0)
-            part = importance * tl.where(left != 0, tx, 1.0 - tx) * tl.where(up != 0, ty, 1.0 - ty)
-            if WEIGHTED:
-                part = part * tl.load(weight + p, known, 0.0).to(COMPUTE)
+            column, row = (p % width).to(tl.int32), (p // width).to(tl.int32)
+            # Where it landed is found once more: that is less to read than where it was left to be found.
+            u, v = shift_at(displacement, p, known, COMPUTE)
+            at_x, at_y = column.to(COMPUTE) + u, row.to(COMPUTE) + v
             if STRETCHED:
                 piece = tl.load(pieces + p, known, 0).to(tl.int32)
-                nx, ny = piece % 8 + 1, piece // 8 + 1
+                nx, ny, which = piece % 8 + 1, piece // 8 + 1, tl.where(known, entry % 64, 0).to(tl.int32)
+                at_x, at_y, _, r, s, ax, ay = landing(
+                    displacement, p, column, row, u, v, which % 8, which // 8, nx, ny, known, width, height, COMPUTE
+                )
+            part = importance * tl.maximum(1.0 - tl.abs(at_x - x), 0.0) * tl.maximum(1.0 - tl.abs(at_y - y), 0.0)
+            if STRETCHED:
                 part = part / (nx * ny).to(COMPUTE)
+            if WEIGHTED:
+                part = part * tl.load(weight + p, known, 0.0).to(COMPUTE)
             part = tl.where(known, part, 0.0)
             mask = (known & (part != 0))[:, None] & (c < CHANNELS)[None, :]
             sample = channels_at(values, p, c, mask, CHANNELS, COMPUTE)
             if STRETCHED:
                 if tl.max(piece) > 0:
-                    which = tl.where(known, entry % 64, 0).to(tl.int32)
-                    _, _, r, ax = towards(p, p % width, which % 8, nx, width, 1, COMPUTE)
-                    _, _, s, ay = towards(p, p // width, which // 8, ny, height, width, COMPUTE)
                     sample = lean(sample, values, p, r, s, ax, ay, c, mask, CHANNELS, COMPUTE)
             total += part[:, None] * sample
             share += part
@@ -171,7 +172,7 @@ def gather_cells(
 
 @triton.jit
 def gather(
-    values, weight, pieces, offsets, entries, places, sums, weights, width, height,
+    values, displacement, weight, pieces, offsets, entries, sums, weights, width, height,
     CHANNELS: tl.constexpr, WEIGHTED: tl.constexpr, STRETCHED: tl.constexpr, COMPUTE: tl.constexpr,
     TILE_X: tl.constexpr, TILE_Y: tl.constexpr, BLOCK_C: tl.constexpr, WIDE: tl.constexpr,
     NONE: tl.constexpr, SORTED: tl.constexpr,
@@ -181,8 +182,8 @@ def gather(
     block = tl.program_id(1)
     c = block * BLOCK_C + tl.arange(0, BLOCK_C)
     total, share = gather_cells(
-        tl.zeros((TILE_X * TILE_Y, BLOCK_C), COMPUTE), tl.zeros((TILE_X * TILE_Y,), COMPUTE), values, weight, pieces,
-        offsets, entries, places, x, y, t, inside, c, 1.0, width, height,
+        tl.zeros((TILE_X * TILE_Y, BLOCK_C), COMPUTE), tl.zeros((TILE_X * TILE_Y,), COMPUTE), values, displacement,
+        weight, pieces, offsets, entries, x, y, t, inside, c, 1.0, width, height,
         CHANNELS, WEIGHTED, STRETCHED, COMPUTE, NONE, SORTED,
     )  # fmt: skip
     mask = inside[:, None] & (c < CHANNELS)[None, :]

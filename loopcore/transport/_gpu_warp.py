@@ -90,10 +90,11 @@ def first_pixel(displacement, p, x, y, inside, height, width, period_y, period_x
 
 @triton.jit
 def bin_fetches(
-    displacement, counts, offsets, entries, height, width, rows, columns, period_y, period_x,
+    displacement, counts, entries, height, width, rows, columns, period_y, period_x,
     FILL: tl.constexpr, COMPUTE: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Count, or list, the pixels of a warp by the first of the 4 x 4 pixels that each is made of."""
+    """Count, up, or list, down from the ends in `counts`, the pixels of a warp by the first of the 4 x 4 pixels that
+    each is made of."""
     x, y, p, inside = pixel_tile(columns, rows, TILE_X, TILE_Y, WIDE)
     column, row = first_pixel(displacement, p, x, y, inside, height, width, period_y, period_x, COMPUTE)
     if WIDE:
@@ -101,7 +102,7 @@ def bin_fetches(
     cell = row * width + column
     if FILL:
         place = tl.atomic_add(counts + cell, -1, inside) - 1
-        tl.store(entries + tl.load(offsets + cell, inside, 0) + place, p, inside)
+        tl.store(entries + place, p, inside)
     else:
         tl.atomic_add(counts + cell, 1, inside)
 
@@ -127,7 +128,7 @@ def spread(
         entry = tl.full((TILE_X * TILE_Y,), -1, entries.dtype.element_ty)
         k = 0
         while k < most:
-            entry, _ = next_entry(entries, start, count, most, k, entry, NONE, SORTED)
+            entry = next_entry(entries, start, count, most, k, entry, NONE, SORTED)
             there = k < count
             p = tl.where(there, entry, 0)
             row, column = p // columns, p % columns

@@ -139,9 +139,8 @@ def _warp_spread(
         _gpu_warp.bin_fetches[(here.tiles,)](displacement, *arrays, *sizes, FILL=fill, **here.tile)
 
     bins = make_bins(
-        height * width, here.index, None, values.device,
-        lambda counts: binning(False, counts, counts, counts),
-        lambda counts, offsets, entries, _: binning(True, counts, offsets, entries),
+        height * width, here.index, values.device,
+        lambda counts: binning(False, counts, counts), lambda *arrays: binning(True, *arrays),
     )  # fmt: skip
     out = torch.empty_like(values)
     _gpu_warp.spread[there.tiles, there.blocks](
@@ -187,7 +186,7 @@ class _Splat(torch.autograd.Function):
         given = values if weight is None else weight
         found = [torch.empty_like(tensor) for tensor in (values, displacement, given)]
         with on(values.device):
-            _bin_pieces(False, plan, displacement, None, pieces, counts, counts, counts, counts)
+            _bin_pieces(False, plan, displacement, None, pieces, counts, counts)
             _gpu_splat_gradient.slope[(plan.tiles,)](
                 values, displacement, given, pieces, by_sums.contiguous(), by_weights.contiguous(), *found,
                 width, height, WEIGHTED=weight is not None, STRETCHED=bool(pieces.any()), **plan.whole,
@@ -220,14 +219,14 @@ def bin_splats(
     cells = (height + 1) * (width + 1)
     pieces = torch.empty((len(shifts), height, width), dtype=torch.uint8, device=shifts[0].device)
 
-    def each(fill: bool, counts: torch.Tensor, offsets: torch.Tensor, *lists: torch.Tensor) -> torch.Tensor:
+    def each(fill: bool, counts: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
         for k, shift in enumerate(shifts):
-            _bin_pieces(fill, plan, shift, weight, pieces[k], counts[k * cells :], offsets[k * cells :], *lists)
+            _bin_pieces(fill, plan, shift, weight, pieces[k], counts[k * cells :], entries)
         return pieces.max()
 
     bins = make_bins(
-        len(shifts) * cells, plan.index, plan.dtype, pieces.device,
-        lambda counts: each(False, counts, counts, counts, counts), lambda *arrays: each(True, *arrays),
+        len(shifts) * cells, plan.index, pieces.device,
+        lambda counts: each(False, counts, counts), lambda *arrays: each(True, *arrays),
     )  # fmt: skip
     return bins, pieces
 
@@ -244,7 +243,7 @@ def _splat_binned(
     sums = torch.empty_like(values)
     weights = torch.empty((height, width), dtype=values.dtype, device=values.device)
     _gpu_splat.gather[plan.tiles, plan.blocks](
-        values, values if weight is None else weight, pieces, bins.offsets, bins.entries, bins.places, sums, weights,
+        values, displacement, values if weight is None else weight, pieces, bins.offsets, bins.entries, sums, weights,
         width, height, WEIGHTED=weight is not None, STRETCHED=bins.noted > 0, NONE=bins.none,
         SORTED=bins.is_sorted, **plan.whole,
     )  # fmt: skip

@@ -13,6 +13,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from loopcore import _gpu_bands, _gpu_blend
 from loopcore.transport import _gpu_integrate, _gpu_splat, _gpu_splat_gradient, _gpu_warp
 
 KERNELS = [
@@ -35,9 +36,8 @@ def compiled(kernel: Any, channels: int, wide: bool, real: str, number: Any, way
     }  # fmt: skip
     kinds = dict.fromkeys(WHOLE, "*i64" if wide else "*i32") | dict.fromkeys(FLOATS, f"*{real}")
     kinds |= {"choice": "*i8", "pieces": "*u8", "span": "fp32", "direction": "fp32"}
-    kinds["places"] = "*fp64" if real == "fp64" else "*fp32"
     if kernel is _gpu_splat.scatter:  # adds up in its arithmetic's own type
-        kinds["sums"] = kinds["weights"] = kinds["places"]
+        kinds["sums"] = kinds["weights"] = "*fp64" if real == "fp64" else "*fp32"
     names = kernel.arg_names
     signature = {name: "constexpr" if name in constants else kinds.get(name, "i32") for name in names}
     source = ASTSource(kernel, signature, {name: constants[name] for name in names if name in constants})
@@ -61,6 +61,43 @@ def test_it_compiles(kernel: Any, channels: int, wide: bool, real: str, number: 
     # No float atomics but in the kernel that is made of them.
     atomics = re.findall(r"(?:atom|red)\S*\.add\S*\.(?:f|bf)\d+", assembly["ptx"])
     assert bool(atomics) == (kernel is _gpu_splat.scatter)
+
+
+LOOP_KERNELS = [
+    _gpu_blend.nodes, _gpu_blend.shares, _gpu_blend.blend, _gpu_blend.expand, _gpu_blend.gather_both, _gpu_blend.finish,
+    _gpu_bands.reduce, _gpu_bands.energies, _gpu_bands.gains, _gpu_bands.scales, _gpu_bands.change,
+    _gpu_bands.surplus, _gpu_bands.lowering,
+]  # fmt: skip
+# What is not a pointer to floats, and not a whole number.
+LOOP_KINDS = {
+    "entries": "*i32", "offsets": "*i32", "pieces": "*u8", "nearest": "*i32", "table": "*i64", "partial": "*fp64",
+    "floors": "*fp64", "alpha": "fp32", "ramp": "fp32", "strength": "fp32",
+}  # fmt: skip
+NUMBERS = {
+    "height", "width", "rows", "columns", "step", "period_y", "period_x", "stride", "margin", "patch_rows", "level",
+    "patch_columns", "share_columns", "out_stride", "sums_stride", "first", "tiles",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel", LOOP_KERNELS, ids=lambda kernel: kernel.fn.__name__)
+@pytest.mark.parametrize("way", [True, False])
+def test_the_loops_kernels_compile(kernel: Any, way: bool) -> None:
+    names = kernel.arg_names
+    constants = {
+        "TILE_X": 32, "TILE_Y": 4, "WIDE": not way, "LEAST_WEIGHT": 1e-4, "LEAST_SQUEEZE": 1.25, "MOST": 16.0,
+        "STRETCHED": way, "SORTED": not way, "NONE": 2**31 - 1, "HAS_CHANGE": way, "PATCH": 128, "LEAST": 0.25,
+        "BLOCK": 8, "MIXED_FROM": 1, "INITIAL": way, "LEAST_VARIANCE": 1e-9, "MOST_GAIN": 1.8, "SHOW": way, "ROWS": 8,
+        "COUNT": 16 if kernel is _gpu_bands.energies else 256,
+    }  # fmt: skip
+    constants = {name: value for name, value in constants.items() if name in names}
+    if not way:  # sizes of 1 are known to the compiler
+        ones = {"step", "columns", "patch_rows", "patch_columns", "share_columns"}
+        constants |= {name: 1 for name in names if name in ones}
+    kinds = LOOP_KINDS | dict.fromkeys(NUMBERS, "i32") | ({"out": "*fp16"} if way else {})
+    signature = {name: "constexpr" if name in constants else kinds.get(name, "*fp32") for name in names}
+    assembly = triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", 90, 32)).asm
+    assert assembly["cubin"].startswith(b"\x7fELF")
+    assert not re.search(r"(?:atom|red)\S*\.add", assembly["ptx"])
 
 
 @pytest.mark.parametrize("kernel", [_gpu_warp.fetch, _gpu_warp.slope], ids=lambda kernel: kernel.fn.__name__)

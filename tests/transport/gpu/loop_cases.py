@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loops made by the Triton kernels against the same loops made on the CPU, frame by frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from _scenes import close, noise, picture, zoom
+from _textures import RGB, motion, plate
+
+import loopcore.loop as loop_module
+from loopcore import _gpu_blend, _gpu_loop
+from loopcore._device import ShortOfMemory
+from loopcore.bake import bake
+from loopcore.exr import read_exr
+from loopcore.loop import Loop
+from loopcore.motion import MotionField
+from loopcore.plate import Plate
+from loopcore.recipe import read_recipe
+from loopcore.transport import cpu, gpu, splat
+
+N = 8
+RGBA = (*RGB, "A")
+# Of the frame's greatest value, where both devices trace the same paths; what the order of additions leaves.
+TOLERANCE = 1e-5
+TRY_OUT = _gpu_loop.GpuLoop.try_out
+
+
+@pytest.fixture
+def same_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths traced on the CPU for both: two tracers' errors would hide the rest."""
+
+    def trace(self: _gpu_loop.GpuLoop, steps: float) -> torch.Tensor:
+        return torch.from_numpy(cpu.integrate(self._velocity.cpu().numpy(), steps)).to(self.device)
+
+    monkeypatch.setattr(_gpu_loop.GpuLoop, "_trace", trace)
+
+
+@pytest.fixture(autouse=True)
+def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No first frame for nothing: the interpreter is slow."""
+    monkeypatch.setattr(_gpu_loop.GpuLoop, "try_out", lambda self: None)
+
+
+def both(still: Plate, field: MotionField, method: str = "warp", contrast: float = 1.0) -> tuple[Loop, Loop]:
+    ours, theirs = (Loop(still, field, N, method, contrast, device) for device in ("cuda", "cpu"))
+    assert ours.device == "cuda" and theirs.device == "cpu"
+    return ours, theirs
+
+
+def assert_same(ours: np.ndarray, theirs: np.ndarray, field: MotionField, tolerance: float = TOLERANCE) -> None:
+    """Still pixels to the bit; the others within `tolerance` of the greatest value, and both finite."""
+    still = field.mask == 0
+    assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
+    assert ours[still].tobytes() == theirs[still].tobytes()
+    if not still.all():
+        greatest = np.abs(theirs[~still]).max()
+        assert np.abs(ours[~still].astype(np.float64) - theirs[~still]).max() <= tolerance * greatest
+
+
+@pytest.mark.usefixtures("same_paths")
+@pytest.mark.parametrize(
+    ("method", "channels", "contrast", "size"),
+    [("warp", RGB, 1.0, (41, 67)), ("warp", RGBA, 0.0, (35, 53)), ("warp", ("Y",), 0.6, (19, 23)),
+     ("splat", RGBA, 1.0, (35, 53)), ("splat", ("Y", "A"), 0.0, (19, 23))],
+)  # fmt: skip
+def test_frames_match(method: str, channels: tuple[str, ...], contrast: float, size: tuple[int, int]) -> None:
+    still, field = plate(*size, channels), motion(*size, 0.6)
+    assert ((field.mask > 0) & (field.mask < 1)).sum() > 20 and (field.mask == 0).sum() > 20
+    ours, theirs = both(still, field, method, contrast)
+    frames = {t: ours.frame(t) for t in (0, 3, N)}
+    for t, frame in frames.items():
+        assert_same(frame, theirs.frame(t), field)
+    exact = 0 if method == "warp" else 3e-7
+    assert np.allclose(frames[0], still.pixels, rtol=exact, atol=0)
+    assert np.abs(frames[N] - frames[0]).max() <= 1e-6 * np.ptp(still.pixels)
+    assert np.abs(frames[3] - frames[0]).max() > 0.05
+
+
+@pytest.mark.usefixtures("same_paths")
+def test_a_coarser_grid_and_64_bit_offsets_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "MOST_NODES", 35 * 53 // 7)
+    monkeypatch.setattr(gpu, "NARROW", 1)
+    still, field = plate(35, 53), motion(35, 53, 0.6)
+    for method in ("warp", "splat"):
+        ours, theirs = both(still, field, method)
+        assert ours._step == 3
+        assert_same(ours.frame(2.5), theirs.frame(2.5), field)
+
+
+@pytest.mark.usefixtures("same_paths")
+def test_a_squeezed_plate_matches() -> None:
+    """Pixels that are means of several fetches, along axes of all directions."""
+    field = motion(33, 40, masked=False)
+    y, x = np.mgrid[:33, :40].astype(np.float32)
+    field.velocity[...] = -0.2 * np.stack([x - 20, 0.4 * (y - 16) + 0.5 * (x - 20)], -1)
+    ours, theirs = both(plate(33, 40), field)
+    assert np.abs(theirs._nodes(5.0)[..., 5:]).max() > 2
+    assert_same(ours.frame(5), theirs.frame(5), field)
+
+
+@pytest.mark.usefixtures("same_paths")
+def test_a_torn_motion_matches_holes_filled() -> None:
+    field = motion(21, 30, masked=False)
+    field.velocity[:, 15:] = (3, 0.3)
+    field.velocity[:, :15] = (-3, -0.2)
+    ours, theirs = both(plate(21, 30), field, "splat")
+    assert theirs.holes(4) > 0.05
+    assert_same(ours.frame(4), theirs.frame(4), field)
+
+
+@pytest.mark.usefixtures("same_paths")
+def test_what_is_not_finite_stays_where_it_is_still() -> None:
+    still, field = plate(35, 41), motion(35, 41, 0.6)
+    still.pixels[0, :3] = [[np.nan] * 3, [np.inf] * 3, [-np.inf] * 3]
+    still.pixels[17, 20], still.pixels[14, 22, 1], still.pixels[3, 40] = np.nan, np.inf, 1e-7
+    still.pixels.view(np.uint32)[1, 0, 0] = 0x7FC12345  # a NaN with a message in it
+    ours, theirs = both(still, field)
+    whole, half = ours.canvas(), ours.canvas(np.float16)
+    for t in (3, 0):
+        frame = theirs.frame(t)
+        assert np.isfinite(frame[field.mask > 0]).all()
+        assert_same(ours.frame(t), frame, field)
+    ours.render(0, whole)
+    ours.render(0, half)
+    with np.errstate(over="ignore"):
+        assert half.tobytes() == whole.astype(np.float16).tobytes()
+
+
+@pytest.mark.usefixtures("same_paths")
+@pytest.mark.parametrize("size", [(1, 1), (1, 17), (9, 1), (2, 3), (16, 18)])
+def test_small_sizes_match(size: tuple[int, int]) -> None:
+    field = motion(*size, masked=False)
+    for method in ("warp", "splat"):
+        ours, theirs = both(plate(*size), field, method)
+        assert_same(ours.frame(3.5), theirs.frame(3.5), field)
+
+
+def test_nothing_moves_without_a_mask() -> None:
+    still, field = plate(20, 30, RGBA), motion(20, 30)
+    ours, _ = both(still, MotionField(field.velocity, np.zeros_like(field.mask), field.confidence))
+    assert ours.frame(3).tobytes() == still.pixels.tobytes()
+
+
+@pytest.mark.parametrize("method", ["warp", "splat"])
+def test_paths_of_its_own_show_the_same_to_the_eye(method: str) -> None:
+    """Both tracers may be off by hundredths of a pixel, each by its own."""
+    still, field = plate(35, 53), motion(35, 53, 0.6)
+    ours, theirs = both(still, field, method)
+    gap = np.abs(ours.frame(3) - theirs.frame(3))
+    assert gap.max() <= 0.01 * np.abs(still.pixels).max() and gap.mean() <= 1e-3
+
+
+@pytest.mark.parametrize("method", ["warp", "splat"])
+def test_a_frame_has_the_same_bits_each_time(method: str) -> None:
+    still, field = plate(24, 33), motion(24, 33)
+    ours, again = (Loop(still, field, N, method, device="cuda") for _ in range(2))
+    first = ours.frame(3).tobytes()
+    ours.frame(6)
+    assert ours.frame(3).tobytes() == first and again.frame(3).tobytes() == first
+
+
+def test_a_trial_leaves_nothing_behind_and_memory_is_estimated() -> None:
+    still, field = plate(64, 80, slope=1.5), motion(64, 80, masked=False)
+    loop = Loop(still, field, N, device="cuda")
+    TRY_OUT(loop._gpu)
+    held = [t for part in (loop._gpu, loop._gpu._contrast) for t in vars(part).values() if isinstance(t, torch.Tensor)]
+    held += [slot.pixels for slots in loop._gpu._slots.values() for slot in slots]
+    blocks = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
+    estimate = _gpu_loop.bytes_needed(64, 80, 80, False) - _gpu_loop._BESIDES
+    assert 0.5 * estimate <= sum(blocks.values()) <= estimate
+    assert np.array_equal(loop.frame(0), still.pixels)
+
+
+def symmetric(values: torch.Tensor, shifts: list[torch.Tensor], alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """By the oracle: two splats, and their sums."""
+    sums, weights = (
+        alpha * a + (1 - alpha) * b
+        for a, b in zip(*(splat(values, shift, backend="reference") for shift in shifts), strict=True)
+    )
+    return torch.where(weights > 0, 1, 0)[..., None] * sums / weights.clamp(min=1e-30)[..., None], weights
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("kind", ["stretched", "torn", "gathered"])
+def test_both_splats_in_one_pass_match_the_oracle(kind: str, alpha: float) -> None:
+    size = (11, 14)
+    shifts = {
+        "stretched": [zoom(*size, 2.3), -0.3 * zoom(*size, 1.5)],
+        "torn": [noise(*size, 4.0), noise(*size, 9.0, seed=5)],
+        "gathered": [zoom(*size, 0.05), noise(*size, 0.4)],
+    }[kind]
+    device = "cpu" if gpu.INTERPRETED else "cuda"
+    values, shifts = picture(*size, 4).to(device), [shift.to(device) for shift in shifts]
+    plan = gpu.Plan(*size, 4, torch.float32, elements=128 * 12 * 15)
+    bins, pieces = gpu.bin_splats(plan, shifts)
+    copy, weights, tone = (torch.full(shape, 7.0, device=device) for shape in ((*size, 4), size, size))
+    mask, luma = torch.ones(size, device=device), torch.tensor([0.2126, 0.7152, 0.0722, 0.0], device=device)
+    _gpu_blend.gather_both[(plan.tiles,)](
+        values, *shifts, pieces, bins.offsets, bins.entries, mask, luma, copy, weights, tone, alpha, *size,
+        STRETCHED=bins.noted > 0, NONE=bins.none, SORTED=bins.is_sorted,
+        TILE_X=plan.tile_x, TILE_Y=plan.tile_y, WIDE=plan.wide,
+    )  # fmt: skip
+    wanted, total = symmetric(values.double(), [shift.double() for shift in shifts], alpha)
+    close(weights.double(), total, 1e-5)
+    # Where next to nothing landed, the quotient is of two roundings.
+    sure = total > 1e-3
+    close(copy.double()[sure], wanted[sure], 1e-4)
+    assert not copy[weights == 0].any()
+    light = (copy * luma).sum(-1).clamp(min=0).sqrt()
+    assert torch.allclose(tone, light, rtol=1e-5, atol=1e-6)
+    if kind == "gathered":
+        assert bins.is_sorted
+    if kind == "stretched":
+        assert bins.noted > 0
+
+
+def test_a_bake_writes_what_the_gpu_made(tmp_path: Path) -> None:
+    still, field = plate(16, 20), motion(16, 20)
+    loop = Loop(still, field, 3, device="cuda")
+    report = bake(loop, tmp_path, "p")
+    assert report.written == [1001, 1002, 1003] and not report.failed
+    assert read_recipe(tmp_path)[0].backend == "cuda"
+    for t in range(3):
+        channels = read_exr(tmp_path / f"p.{1001 + t}.exr")[0].channels
+        written = np.stack([channels[name] for name in RGB], -1)
+        assert written.tobytes() == loop.frame(t).astype(np.float16).tobytes()
+    # What the GPU made is not up to date for the CPU, nor the other way round.
+    assert bake(Loop(still, field, 3, device="cpu"), tmp_path, "p").written == [1001, 1002, 1003]
+    assert bake(loop, tmp_path, "p", numbers=[1002]).written == [1002]
+
+
+def test_a_bake_out_of_memory_begins_again_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the GPU was asked for by name."""
+    still, field = plate(16, 20), motion(16, 20)
+    loop, drawn = Loop(still, field, 3, device="cuda"), _gpu_loop.GpuLoop._draw
+
+    def fails(self: _gpu_loop.GpuLoop, time: float, canvas: torch.Tensor) -> None:
+        if time >= 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
+        drawn(self, time, canvas)
+
+    monkeypatch.setattr(_gpu_loop.GpuLoop, "_draw", fails)
+    with pytest.raises(ShortOfMemory, match="--device cpu"):
+        bake(loop, tmp_path, "p")
+    monkeypatch.setattr(loop, "_wanted", "auto")
+    report = bake(loop, tmp_path, "p")
+    assert report.written == [1001, 1002, 1003] and loop.device == "cpu" and "out of memory" in loop.remark
+    assert read_recipe(tmp_path)[0].backend == "cpu"
+    assert bake(Loop(still, field, 3, device="cpu"), tmp_path, "p").skipped == [1001, 1002, 1003]
+
+
+def test_a_gpu_that_fails_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: _gpu_loop.GpuLoop, time: float, canvas: torch.Tensor) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might ...")
+
+    loop = Loop(plate(9, 9), motion(9, 9), 3, device="cuda")
+    monkeypatch.setattr(_gpu_loop.GpuLoop, "_draw", fails)
+    with pytest.raises(ValueError, match=r"the GPU failed \(CUDA error: an illegal memory access.*\): bake again"):
+        loop.frame(1)
