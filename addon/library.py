@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -28,15 +29,24 @@ def unpacked(wheel: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(part)
-        try:
-            os.replace(part, place)
-        except OSError:
-            # Another Blender was first.
-            if not place.is_dir():
-                raise
+        _move(part, place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     for other in folder.glob(f"{_PREFIX}*"):
         if other != place and other.is_dir():
             shutil.rmtree(other, ignore_errors=True)
     return place
+
+
+def _move(part: Path, place: Path) -> None:
+    """Unless another Blender was first. On Windows what looks at new files may hold them for a moment."""
+    for delay in (0.1, 0.4, 1.0, 0.0):
+        try:
+            os.replace(part, place)
+            return
+        except OSError:
+            if place.is_dir():
+                return
+            if not delay:
+                raise
+            time.sleep(delay)

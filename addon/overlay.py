@@ -150,12 +150,32 @@ def _draw_strokes():
     space = bpy.context.space_data
     if space is None or not space.overlay.show_overlays:
         return
-    for obj in bpy.context.visible_objects:
-        if obj.type == "CURVE" and obj.mode == "OBJECT" and _is_stroke(obj):
-            for line in strokes.world_lines(obj):
-                seen = [location_3d_to_region_2d(bpy.context.region, bpy.context.region_data, p) for p in line]
-                if all(seen):
-                    _draw_stroke(seen, obj.color)
+    shapes = stroke_shapes(bpy.context)
+    if shapes.lines:
+        _draw_shapes(shapes)
+
+
+@dataclass
+class Shapes:
+    """On the screen: ends of lines, corners of triangles, and the colour of each."""
+
+    lines: list
+    line_colors: list
+    corners: list
+    corner_colors: list
+
+
+def stroke_shapes(context) -> Shapes:
+    """All visible strokes as they are seen; one that is being edited has Blender's own handles."""
+    shapes, scale = Shapes([], [], [], []), context.preferences.system.ui_scale
+    for obj in context.visible_objects:
+        if obj.type != "CURVE" or obj.mode != "OBJECT" or not _is_stroke(obj):
+            continue
+        for line in strokes.world_lines(obj):
+            seen = [location_3d_to_region_2d(context.region, context.region_data, point) for point in line]
+            if all(seen):
+                _add_stroke(shapes, seen, obj.color[:], scale)
+    return shapes
 
 
 def _is_stroke(obj):
@@ -164,27 +184,33 @@ def _is_stroke(obj):
     return parent is not None and (strokes.SPEED in obj or bool(parent.loopcore.motion))
 
 
-def _draw_stroke(seen, color):
+def _add_stroke(shapes, seen, color, scale):
+    length = sum((b - a).length for a, b in itertools.pairwise(seen))
+    head = head_of(seen, min(HEAD * scale, max(LEAST_HEAD * scale, length / 3)))
+    outline = itertools.pairwise([*head, head[0]]) if head else ()
+    ends = [(*point, 0) for pair in (*itertools.pairwise(seen), *outline) for point in pair]
+    shapes.lines += ends
+    shapes.line_colors += [color] * len(ends)
+    shapes.corners += [(*point, 0) for point in head]
+    shapes.corner_colors += [color] * len(head)
+
+
+def _draw_shapes(shapes: Shapes):
     import gpu
     from gpu_extras.batch import batch_for_shader
 
     region, scale = bpy.context.region, bpy.context.preferences.system.ui_scale
-    length = sum((b - a).length for a, b in itertools.pairwise(seen))
-    head = head_of(seen, min(HEAD * scale, max(LEAST_HEAD * scale, length / 3)))
+    line, fill = (gpu.shader.from_builtin(name) for name in ("POLYLINE_SMOOTH_COLOR", "SMOOTH_COLOR"))
     gpu.state.blend_set("ALPHA")
-    line, fill = (gpu.shader.from_builtin(f"{kind}UNIFORM_COLOR") for kind in ("POLYLINE_", ""))
     line.bind()
     line.uniform_float("viewportSize", (region.width, region.height))
-    for width, shown in ((4.5, (0, 0, 0, SHADE)), (2.5, color)):
+    shade = [(0, 0, 0, SHADE)] * len(shapes.lines)
+    for width, colors in ((4.5, shade), (2.5, shapes.line_colors)):
         line.uniform_float("lineWidth", width * scale)
-        line.uniform_float("color", shown)
-        batch_for_shader(line, "LINE_STRIP", {"pos": [(*p, 0) for p in seen]}).draw(line)
-        if head:
-            batch_for_shader(line, "LINE_STRIP", {"pos": [(*p, 0) for p in [*head, head[0]]]}).draw(line)
-    if head:
+        batch_for_shader(line, "LINES", {"pos": shapes.lines, "color": colors}).draw(line)
+    if shapes.corners:
         fill.bind()
-        fill.uniform_float("color", color)
-        batch_for_shader(fill, "TRIS", {"pos": [(*p, 0) for p in head]}).draw(fill)
+        batch_for_shader(fill, "TRIS", {"pos": shapes.corners, "color": shapes.corner_colors}).draw(fill)
     gpu.state.blend_set("NONE")
 
 

@@ -132,7 +132,7 @@ def _usable(image, node):
             raise PlaneError(f'The file of "{image.name}" is not there: {path}. Find it with File > External Data')
         path = path.resolve()
     if not all(image.size):
-        raise PlaneError(f'"{image.name}" cannot be read as a picture')
+        raise PlaneError(f'"{image.name}" cannot be read. If its file was away for a while: Image > Reload')
     return path
 
 

@@ -69,7 +69,8 @@ class LoopcorePreferences(bpy.types.AddonPreferences):
 
     python: bpy.props.StringProperty(
         name="Use This Python", subtype="FILE_PATH",
-        description="A Python 3.11 to 3.13 that has Loopcore, instead of the add-on's own environment",
+        description="A Python 3.11 to 3.13 that has what Loopcore needs, instead of the add-on's own environment. "
+        "Where it has no Loopcore, it is lent the add-on's",
     )  # fmt: skip
     wheels: bpy.props.StringProperty(
         name="Folder of Wheels", subtype="DIR_PATH",

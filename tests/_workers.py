@@ -9,6 +9,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import _scenes
+
+
+def make_scene(parent: Path) -> Path:
+    """A plate and hints, in a folder whose name has all that names should not have."""
+    folder = parent / ("it's a größe 滝 %d" + ("" if os.name == "nt" else ' "x"'))
+    folder.mkdir()
+    _scenes.png(folder / "plate.png")
+    _scenes.hints(folder / "hints.json")
+    return folder
+
 
 def animation(scene: Path, folder: Path, **more: object) -> dict[str, Any]:
     """Parameters of `animate` for the plate and hints in `scene`."""

@@ -18,7 +18,7 @@ from typing import Any
 import _scenes
 import numpy as np
 import pytest
-from _workers import animation, group, seconds_until_gone
+from _workers import animation, group, make_scene, seconds_until_gone
 
 from loopcore import __version__
 from loopcore.color import encode_8bit
@@ -150,12 +150,7 @@ def naughty() -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A plate and hints, in a folder whose name has all that names should not have."""
-    folder = tmp_path_factory.mktemp("scene") / ("it's a größe 滝 %d" + ("" if os.name == "nt" else ' "x"'))
-    folder.mkdir()
-    _scenes.png(folder / "plate.png")
-    _scenes.hints(folder / "hints.json")
-    return folder
+    return make_scene(tmp_path_factory.mktemp("scene"))
 
 
 def long_bake(client: Client, scene: Path, folder: Path) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import _package
 import _scenes
 import pytest
-from _workers import animation, group, seconds_until_gone
+from _workers import animation, group, make_scene, seconds_until_gone
 
 engine_module = _package.module("engine")
 Engine = engine_module.Engine
@@ -62,11 +62,7 @@ def timed(tmp_path: Path) -> Iterator[Timed]:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scene") / ("it's a größe 滝" + ("" if os.name == "nt" else ' "x"'))
-    folder.mkdir()
-    _scenes.png(folder / "plate.png")
-    _scenes.hints(folder / "hints.json")
-    return folder
+    return make_scene(tmp_path_factory.mktemp("scene"))
 
 
 def test_a_job_is_done_and_told(timed: Timed, scene: Path, tmp_path: Path) -> None:

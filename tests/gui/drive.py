@@ -108,7 +108,8 @@ def measure():
     measured(modules["tasks"].Task, "pump", "looking at a task")
     measured(modules["overlay"], "lines_of", "overlay, making lines")
     measured(modules["overlay"], "_draw_lines", "overlay, drawing lines", compiles=True)
-    measured(modules["overlay"], "_draw_stroke", "overlay, drawing a stroke", compiles=True)
+    measured(modules["overlay"], "stroke_shapes", "overlay, all strokes")
+    measured(modules["overlay"], "_draw_shapes", "overlay, drawing all strokes", compiles=True)
     panels = modules["panels"]
     for owner, name in ((panels, "draw_plate"), (panels.Motion, "draw_part"), (panels.Loop, "draw_part")):
         measured(owner, name, "panel")
@@ -229,6 +230,7 @@ def steps():
     subprocess.Popen(["xdotool", "mousemove", "200", "150", "sleep", "0.3", "mousemove_relative", "5", "5"])
     yield 3.0
     picture("done")
+    SEEN["light"] = yield from light_copy(plane)
 
     plane.loopcore.show_motion = True
     with there():
@@ -253,6 +255,17 @@ def steps():
     yield 1.0
 
     yield from faults(plane)
+
+
+def light_copy(plane):
+    """What the viewport plays; whether its copy of the material is left alone, and follows a change of it."""
+    (group,) = (modifier.node_group for modifier in plane.modifiers)
+    copy = group["loopcore_proxy"]
+    yield 2.0
+    settled = group["loopcore_proxy"] == copy
+    plane.active_material.diffuse_color = (0.5, 0.6, 0.7, 1)
+    yield from until(lambda: abs(group["loopcore_proxy"].diffuse_color[0] - 0.5) < 1e-6, 10)
+    return [settled, next(n.image.filepath for n in group["loopcore_proxy"].node_tree.nodes if n.type == "TEX_IMAGE")]
 
 
 def bent(plane):
@@ -321,6 +334,7 @@ def faults(plane):
     yield from look()
     picture("missing")
     still.with_name("elsewhere.png").rename(still)
+    bpy.data.images["plate.png"].reload()
     yield from drawn_anew()
 
     yield from baking()

@@ -90,7 +90,7 @@ def as_it_should_be(seen: dict) -> bool:
         "done": " frames written" in seen["done"] and seen["source"] == "SEQUENCE",
         "killed": "ended unexpectedly" in seen["killed"], "renamed": seen["renamed"][1] == "SEQUENCE",
         "removed": seen["removed"], "saved": seen["saved"], "opened": seen["opened"], "disabled": seen["disabled"],
-        "bent": seen["bent"] > 1000,
+        "bent": seen["bent"] > 1000, "light": seen["light"][0] and seen["light"][1].endswith(".jpg"),
         "computed": all(ms < HELD_MS for what, ms in seen["computed"].items() if "compiled" not in what),
     }  # fmt: skip
     for name, fine in wanted.items():
