@@ -15,7 +15,7 @@ LAYERS = [
     {"errors"},
     {"plate", "exr", "color", "sequence"},
     {"transport", "motion"},
-    {"loop", "_blend", "_contrast", "_device", "gpu", "flowmap", "recipe"},
+    {"loop", "_blend", "_contrast", "_paths", "_device", "gpu", "flowmap", "recipe"},
     {"bake", "preview", "quality"},
     {"cli", "worker", "farm", "__main__"},
 ]

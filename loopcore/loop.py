@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop: a plate transported forward and backward along its motion, blended so that frame N is frame 0."""
 
-import math
 import threading
 from collections.abc import Callable
 from typing import Any, cast
@@ -9,15 +8,12 @@ from typing import Any, cast
 import numpy as np
 
 from ._device import DEVICES, interpreted, why_no_gpu
+from ._paths import MARGIN, Paths
 from .errors import EngineError, MotionError
 from .motion.field import MotionField
 from .plate import Plate
 
 METHODS = ("warp", "splat")
-# The displacement is traced at no more nodes than this: a finer grid shows no finer motion.
-MOST_NODES = 600_000
-# What is fetched lies this near to what moves: the filters' reach, and room for the coarser bands of contrast.
-MARGIN = 64
 # Rec. 709 luminance, on the four channels that the kernels work with.
 _LUMA = {"RGB": (0.2126, 0.7152, 0.0722, 0.0), "Y": (1.0, 0.0, 0.0, 0.0)}
 
@@ -53,9 +49,8 @@ class Loop:
 
         self.plate, self.motion, self.frames, self.method, self.contrast = plate, motion, frames, method, contrast
         self.device, self.remark = "cpu", ""
-        # Nothing outside the mask's bounding box moves, or is fetched: all the work is done in a window around it.
-        self.window = moving_window(motion.mask)
-        self._mask = np.ascontiguousarray(motion.mask[self.window], np.float32)
+        self._paths = Paths(motion, frames)
+        self.window, self._mask, self._step = self._paths.window, self._paths.mask, self._paths.step
         self._spans = _row_spans(self._mask)
         self._still = _four_channels(plate.pixels)
         # NaN and Inf stay where they are still; what moves, moves without them.
@@ -63,10 +58,6 @@ class Loop:
         family = "Y" if plate.channels[0] == "Y" else "RGB"
         self._luma = np.array(_LUMA[family], np.float32)
         self._colour = (self._luma > 0).astype(np.float32)
-        height, width = self._mask.shape
-        self._step = max(1, math.ceil(math.sqrt(height * width / MOST_NODES)))
-        effective = motion.velocity[self.window] * self._mask[..., None]
-        self._velocity = _blend.to_grid(effective, self._step) / np.float32(self._step)
         self._tone = _blend.tone_of(self._source, self._luma)
         self._detail = Contrast(self._mask, contrast)
         self._scratch = threading.local()
@@ -138,8 +129,8 @@ class Loop:
             if needed > free:
                 return f"the loop needs {needed / 2**30:.1f} GB of the GPU's memory, and {free / 2**30:.1f} GB are free"
         scene = _gpu_loop.Scene(
-            self._still, self.window, self._source, self._tone, self._mask, self._luma, self._colour, self._velocity,
-            self._step, self.frames, splat, self._detail,
+            self._still, self.window, self._source, self._tone, self._mask, self._luma, self._colour,
+            self._paths.velocity, self._step, self.frames, splat, self._detail,
         )  # fmt: skip
         try:
             self._gpu = _gpu_loop.GpuLoop(scene)
@@ -151,7 +142,7 @@ class Loop:
     def _render(self, time: float, out: np.ndarray) -> None:
         from . import _blend
 
-        nodes = self._nodes(time)
+        nodes = self._paths.nodes(time)
         copy, tones = self._buffers()
         _blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
         if self.method == "splat":
@@ -179,7 +170,7 @@ class Loop:
         """
         from . import _blend
 
-        nodes = self._nodes(float(t))
+        nodes = self._paths.nodes(float(t))
         copy, tones = self._buffers()
         _blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
         share = _blend.expand(np.ascontiguousarray(nodes[..., 4:5]), self._step, *self._mask.shape)[..., 0]
@@ -192,19 +183,8 @@ class Loop:
 
         return _blend.tone_of(repair(_four_channels(pixels)), self._luma)
 
-    def _nodes(self, time: float) -> np.ndarray:
-        from . import _blend
-        from .transport import cpu
-
-        past = cpu.integrate(self._velocity, -time)
-        future = cpu.integrate(self._velocity, self.frames - time)
-        alpha = 1.0 - time / self.frames
-        height, width = self._mask.shape
-        return _blend.nodes(past, future, self._step, height, width, alpha)
-
     def _splatted(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """The symmetric splat, divided by its weights and with its holes filled, and the weights."""
-        from . import _blend
         from .transport import cpu
         from .transport.fill import fill
 
@@ -213,8 +193,7 @@ class Loop:
         alpha = 1.0 - time / self.frames
         for steps, share in ((time, alpha), (time - self.frames, 1.0 - alpha)):
             if share > 0:
-                grid = cpu.integrate(self._velocity, steps) * np.float32(self._step)
-                moved = _blend.expand(grid, self._step, height, width)
+                moved = self._paths.carried(steps)
                 cpu.splat(self._source, moved, np.full((height, width), share, np.float32), (sums, weights))
         return fill(sums, weights, self._mask > 0), weights
 
@@ -257,19 +236,6 @@ def _four_channels(pixels: np.ndarray) -> np.ndarray:
     for channel in range(pixels.shape[2]):  # Many times faster than numpy's own loop over three values a pixel.
         out[..., channel] = pixels[..., channel]
     return out
-
-
-def moving_window(mask: np.ndarray) -> tuple[slice, slice]:
-    """The mask's bounding box and a margin: rows and columns; one pixel when nothing moves."""
-    slices = []
-    for axis in (1, 0):
-        moving = np.flatnonzero((mask > 0).any(axis=axis))
-        size = mask.shape[1 - axis]
-        if moving.size:
-            slices.append(slice(max(int(moving[0]) - MARGIN, 0), min(int(moving[-1]) + 1 + MARGIN, size)))
-        else:
-            slices.append(slice(0, 1))
-    return slices[0], slices[1]
 
 
 def _row_spans(mask: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter
 
-import loopcore.loop as loop_module
+from loopcore import _paths
 from loopcore.errors import EngineError, MotionError
 from loopcore.loop import METHODS, Loop
 from loopcore.motion import MotionField
@@ -200,7 +200,7 @@ def test_any_motion_gives_finite_frames_that_close(
 def test_a_coarser_grid_shows_the_same_loop(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     still, field = plate(97, 131, slope=1.5), motion(97, 131)
     fine = Loop(still, field, frames=12, method=method)
-    monkeypatch.setattr(loop_module, "MOST_NODES", 97 * 131 // 3)
+    monkeypatch.setattr(_paths, "MOST_NODES", 97 * 131 // 3)
     coarse = Loop(still, field, frames=12, method=method)
     assert is_the_plate(coarse.frame(0), still.pixels, method)
     outside = field.mask == 0

@@ -16,13 +16,12 @@ Convention: displacements are where a pixel is fetched FROM, relative to it, in 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from loopcore._paths import Paths
 from loopcore.errors import MotionError
-from loopcore.loop import MOST_NODES, moving_window
 from loopcore.motion.field import MotionField
 
 _ROUNDS = 20
@@ -50,31 +49,19 @@ class Maps:
     """
 
     def __init__(self, motion: MotionField, frames: int) -> None:
-        from loopcore import _blend
 
         if not isinstance(frames, int | np.integer) or frames < 2:
             raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
         self.frames, self.height, self.width = int(frames), motion.height, motion.width
         self.mask = motion.mask
-        # The same window around what moves and the same grid as the loop's own, so that the maps rebuild its frames.
-        self.window = moving_window(motion.mask)
-        moving = np.ascontiguousarray(motion.mask[self.window])
-        self._size = height, width = moving.shape
-        self._moving = (moving > 0).astype(np.float32)
-        self.step = max(1, math.ceil(math.sqrt(height * width / MOST_NODES)))
-        shown = motion.velocity[self.window] * moving[..., None]
-        self.velocity = _blend.to_grid(shown, self.step) / np.float32(self.step)
+        # The loop's own, so that the maps rebuild its frames.
+        self._paths = Paths(motion, self.frames)
 
     def at(self, t: float) -> Moment:
         """The maps of frame t, 0 <= t <= N."""
-        from loopcore import _blend
         from loopcore.flowmap._planes import to_planes
-        from loopcore.transport import cpu
 
-        past, future = (cpu.integrate(self.velocity, span) for span in (-t, self.frames - t))
-        alpha = 1.0 - t / self.frames
-        nodes = _blend.nodes(past, future, self.step, self._size[0], self._size[1], alpha)
-        planes = to_planes(nodes, 5, self.step, self.window, self.mask)
+        planes = to_planes(self._paths.nodes(t), 5, self._paths.step, self._paths.window, self.mask)
         shares = np.empty((3, self.height, self.width), np.float32)
         np.multiply(planes[4], self.mask, out=shares[0])
         np.subtract(self.mask, shares[0], out=shares[1])
@@ -83,12 +70,8 @@ class Maps:
 
     def carried(self, span: float) -> np.ndarray:
         """(H, W, 2): where each pixel's content is after `span` frames, relative to where it is now."""
-        from loopcore import _blend
-        from loopcore.transport import cpu
-
-        grid = cpu.integrate(self.velocity, span) * np.float32(self.step)
         moved = np.zeros((self.height, self.width, 2), np.float32)
-        moved[self.window] = _blend.expand(grid, self.step, self._size[0], self._size[1]) * self._moving[..., None]
+        moved[self._paths.window] = self._paths.carried(span) * (self._paths.mask > 0)[..., None]
         return moved
 
     def holes(self, t: float) -> np.ndarray:

@@ -11,8 +11,7 @@ import torch
 from _scenes import close, noise, picture, zoom
 from _textures import RGB, motion, plate
 
-import loopcore.loop as loop_module
-from loopcore import _gpu_blend, _gpu_loop
+from loopcore import _gpu_blend, _gpu_loop, _paths
 from loopcore._device import ShortOfMemory
 from loopcore.bake import bake
 from loopcore.exr import read_exr
@@ -82,7 +81,7 @@ def test_frames_match(method: str, channels: tuple[str, ...], contrast: float, s
 
 @pytest.mark.usefixtures("same_paths")
 def test_a_coarser_grid_and_64_bit_offsets_match(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_module, "MOST_NODES", 35 * 53 // 7)
+    monkeypatch.setattr(_paths, "MOST_NODES", 35 * 53 // 7)
     monkeypatch.setattr(gpu, "NARROW", 1)
     still, field = plate(35, 53), motion(35, 53, 0.6)
     for method in ("warp", "splat"):
@@ -98,7 +97,7 @@ def test_a_squeezed_plate_matches() -> None:
     y, x = np.mgrid[:33, :40].astype(np.float32)
     field.velocity[...] = -0.2 * np.stack([x - 20, 0.4 * (y - 16) + 0.5 * (x - 20)], -1)
     ours, theirs = both(plate(33, 40), field)
-    assert np.abs(theirs._nodes(5.0)[..., 5:]).max() > 2
+    assert np.abs(theirs._paths.nodes(5.0)[..., 5:]).max() > 2
     assert_same(ours.frame(5), theirs.frame(5), field)
 
 
