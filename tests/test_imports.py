@@ -13,7 +13,7 @@ HEAVY = {"torch", "triton", "numba", "llvmlite", "scipy", "av", "PIL", "OpenEXR"
 # Kernels, networks and training are made of these libraries; all others import them inside functions only.
 # Private modules count when a public one imports them.
 PUBLIC_TRANSPORT = {"loopcore.transport.integrate", "loopcore.transport.splat", "loopcore.transport.warp"}
-MADE_OF_HEAVY = ("loopcore.transport.", "loopcore.motion.networks", "loopcore.training")
+MADE_OF_HEAVY = ("loopcore.transport.", "loopcore.motion.networks", "loopcore.motion.generator", "loopcore.training")
 PACKAGE = Path(loopcore.__path__[0])
 
 
