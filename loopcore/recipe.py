@@ -20,7 +20,7 @@ from .sequence import MAX_FRAMES, write_atomically
 
 FILE_NAME = "recipe.json"
 # Raised whenever the same settings give other pixels than before.
-ENGINE = 1
+ENGINE = 2
 
 
 @dataclass(frozen=True)
