@@ -146,9 +146,9 @@ def _draw_lines(drawn: Drawn, matrix, lift: float):
 
 
 def _draw_strokes():
-    """Each stroke in its own colour, with a head where it ends: that is where things flow to."""
+    """Each stroke in its own colour, with a head where it ends: there things flow to. Not over what is painted."""
     space = bpy.context.space_data
-    if space is None or not space.overlay.show_overlays:
+    if space is None or not space.overlay.show_overlays or bpy.context.mode.startswith("PAINT"):
         return
     shapes = stroke_shapes(bpy.context)
     if shapes.lines:

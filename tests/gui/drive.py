@@ -146,7 +146,7 @@ def paint_water(plane):
         pixels[..., :3] = inside[::-1, :, None]
         canvas.pixels.foreach_set(pixels.ravel())
         canvas.update()
-    yield 1.0
+    yield 2.0
     if not os.path.exists(os.path.join(OUT, "mask.png")):
         picture("mask")
     with there():
@@ -211,7 +211,7 @@ def steps():
     draw_strokes(plane)
     yield from paint_water(plane)
     select(plane)
-    yield 1.0
+    yield 3.0
     picture("strokes")
 
     yield from clicked("bake", lambda: task() is not None)

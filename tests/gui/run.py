@@ -40,6 +40,8 @@ def main() -> int:
         blender = ["xvfb-run", "-a", "-s", "-screen 0 1280x900x24", *blender]
     for old in ("resources", "shot"):
         shutil.rmtree(pictures / old, ignore_errors=True)
+    for old in pictures.glob("*.png"):
+        old.unlink()
     pictures.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, str(ROOT / "build_addon.py"), "--output", str(pictures)], check=True)
     (built,) = pictures.glob("loopcore-*.zip")
