@@ -29,6 +29,8 @@ from .transport._gpu_fill import fill
 _HELD = 16 + 4 + 16 + 16 + 6 + 6 + 2
 # While a splat is made: two displacements, pieces, cells, some two entries a cell, and the filling of holes.
 _SPLAT = 16 + 2 + 32 + 16 + 80
+# A node: its numbers, velocity, displacements, and shares on their way to being smooth.
+_NODE = 36 + 8 + 16 + 16
 # What torch and Triton take besides, and what others may want meanwhile.
 _BESIDES = 512 << 20
 
@@ -58,10 +60,10 @@ class _Slot:
         self.landed: Any = None
 
 
-def bytes_needed(height: int, width: int, frame_width: int, splat: bool) -> int:
+def bytes_needed(height: int, width: int, frame_width: int, nodes: int, splat: bool) -> int:
     """GPU memory for a loop whose window is (height, width), about, and rather too much than too little."""
     canvases = 2 * height * frame_width * 4 * (2 + 4)
-    return height * width * (_HELD + (_SPLAT if splat else 0)) + canvases + _BESIDES
+    return height * width * (_HELD + (_SPLAT if splat else 0)) + nodes * _NODE + canvases + _BESIDES
 
 
 def bytes_free() -> int:
@@ -140,6 +142,9 @@ class GpuLoop:
             with np.errstate(over="ignore"):
                 rows = self.scene.still[self._rows].astype(np.float16 if dtype == torch.float16 else np.float32)
             self._slots[dtype] = [_Slot(torch.tensor(rows, device=self.device)) for _ in range(2)]
+            if self._streams[1] is not None:  # nobody else gets the memory before the last frame has left it
+                for slot in self._slots[dtype]:
+                    slot.pixels.record_stream(self._streams[1])
         slots = self._slots[dtype]
         slots.reverse()
         if slots[0].landed is not None:

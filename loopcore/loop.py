@@ -125,7 +125,8 @@ class Loop:
 
         splat, (height, width) = self.method == "splat", self._mask.shape
         if not interpreted():
-            needed, free = _gpu_loop.bytes_needed(height, width, self.plate.width, splat), _gpu_loop.bytes_free()
+            nodes, free = self._paths.velocity[..., 0].size, _gpu_loop.bytes_free()
+            needed = _gpu_loop.bytes_needed(height, width, self.plate.width, nodes, splat)
             if needed > free:
                 return f"the loop needs {needed / 2**30:.1f} GB of the GPU's memory, and {free / 2**30:.1f} GB are free"
         scene = _gpu_loop.Scene(

@@ -60,7 +60,7 @@ def test_too_little_memory_is_said_in_gigabytes(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(EngineError, match="0.3 GB are free; use --device auto or cpu"):
         Loop(plate(8, 9), motion(8, 9), device="cuda")
     # A 4K plate needs more for a splat, and more the more of it moves.
-    sizes = [_gpu_loop.bytes_needed(2160, w, 3840, splat) for splat in (False, True) for w in (100, 3840)]
+    sizes = [_gpu_loop.bytes_needed(2160, w, 3840, 540_000, splat) for splat in (False, True) for w in (100, 3840)]
     assert sizes[0] < sizes[1] < sizes[3] and sizes[0] < sizes[2] < sizes[3] and sizes[3] < 4 << 30
 
 

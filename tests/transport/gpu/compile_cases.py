@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,18 @@ NUMBERS = {
 }  # fmt: skip
 
 
+def spilled(ptx: str, folder: Path) -> set[int]:
+    """Bytes of registers that do not fit and go to memory and back, as the assembler reports them."""
+    (folder / "kernel.ptx").write_text(ptx)
+    assembler = next(Path(triton.__file__).parent.glob("backends/nvidia/bin/ptxas*"))
+    command = [assembler, "-v", "--gpu-name=sm_90a", folder / "kernel.ptx", "-o", folder / "kernel.cubin"]
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return {int(size) for size in re.findall(r"(\d+) bytes spill", report)}
+
+
 @pytest.mark.parametrize("kernel", LOOP_KERNELS, ids=lambda kernel: kernel.fn.__name__)
 @pytest.mark.parametrize("way", [True, False])
-def test_the_loops_kernels_compile(kernel: Any, way: bool) -> None:
+def test_the_loops_kernels_compile(kernel: Any, way: bool, tmp_path: Path) -> None:
     names = kernel.arg_names
     constants = {
         "TILE_X": 32, "TILE_Y": 4, "WIDE": not way, "LEAST_WEIGHT": 1e-4, "LEAST_SQUEEZE": 1.25, "MOST": 16.0,
@@ -98,6 +108,7 @@ def test_the_loops_kernels_compile(kernel: Any, way: bool) -> None:
     assembly = triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", 90, 32)).asm
     assert assembly["cubin"].startswith(b"\x7fELF")
     assert not re.search(r"(?:atom|red)\S*\.add", assembly["ptx"])
+    assert max(spilled(assembly["ptx"], tmp_path)) <= 32
 
 
 @pytest.mark.parametrize("kernel", [_gpu_warp.fetch, _gpu_warp.slope], ids=lambda kernel: kernel.fn.__name__)

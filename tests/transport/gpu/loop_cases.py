@@ -81,9 +81,9 @@ def test_frames_match(method: str, channels: tuple[str, ...], contrast: float, s
 
 @pytest.mark.usefixtures("same_paths")
 def test_a_coarser_grid_and_64_bit_offsets_match(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_paths, "MOST_NODES", 35 * 53 // 7)
+    monkeypatch.setattr(_paths, "MOST_NODES", 31 * 53 // 7)
     monkeypatch.setattr(gpu, "NARROW", 1)
-    still, field = plate(35, 53), motion(35, 53, 0.6)
+    still, field = plate(31, 53), motion(31, 53, 0.6)
     for method in ("warp", "splat"):
         ours, theirs = both(still, field, method)
         assert ours._step == 3
@@ -113,16 +113,15 @@ def test_a_torn_motion_matches_holes_filled() -> None:
 
 @pytest.mark.usefixtures("same_paths")
 def test_what_is_not_finite_stays_where_it_is_still() -> None:
-    still, field = plate(35, 41), motion(35, 41, 0.6)
+    still, field = plate(31, 41), motion(31, 41, 0.6)
     still.pixels[0, :3] = [[np.nan] * 3, [np.inf] * 3, [-np.inf] * 3]
-    still.pixels[17, 20], still.pixels[14, 22, 1], still.pixels[3, 40] = np.nan, np.inf, 1e-7
+    still.pixels[15, 20], still.pixels[13, 22, 1], still.pixels[3, 40] = np.nan, np.inf, 1e-7
     still.pixels.view(np.uint32)[1, 0, 0] = 0x7FC12345  # a NaN with a message in it
     ours, theirs = both(still, field)
     whole, half = ours.canvas(), ours.canvas(np.float16)
-    for t in (3, 0):
-        frame = theirs.frame(t)
-        assert np.isfinite(frame[field.mask > 0]).all()
-        assert_same(ours.frame(t), frame, field)
+    frame = theirs.frame(3)
+    assert np.isfinite(frame[field.mask > 0]).all()
+    assert_same(ours.frame(3), frame, field)
     ours.render(0, whole)
     ours.render(0, half)
     with np.errstate(over="ignore"):
@@ -153,23 +152,25 @@ def test_paths_of_its_own_show_the_same_to_the_eye(method: str) -> None:
     assert gap.max() <= 0.01 * np.abs(still.pixels).max() and gap.mean() <= 1e-3
 
 
+@pytest.mark.usefixtures("same_paths")
 @pytest.mark.parametrize("method", ["warp", "splat"])
 def test_a_frame_has_the_same_bits_each_time(method: str) -> None:
-    still, field = plate(24, 33), motion(24, 33)
+    still, field = plate(17, 20), motion(17, 20, 0.6)
     ours, again = (Loop(still, field, N, method, device="cuda") for _ in range(2))
     first = ours.frame(3).tobytes()
-    ours.frame(6)
+    ours.frame(N)
     assert ours.frame(3).tobytes() == first and again.frame(3).tobytes() == first
 
 
+@pytest.mark.usefixtures("same_paths")
 def test_a_trial_leaves_nothing_behind_and_memory_is_estimated() -> None:
-    still, field = plate(64, 80, slope=1.5), motion(64, 80, masked=False)
+    still, field = plate(64, 80, slope=1.5), motion(64, 80, 0.3, masked=False)
     loop = Loop(still, field, N, device="cuda")
     TRY_OUT(loop._gpu)
     held = [t for part in (loop._gpu, loop._gpu._contrast) for t in vars(part).values() if isinstance(t, torch.Tensor)]
     held += [slot.pixels for slots in loop._gpu._slots.values() for slot in slots]
     blocks = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
-    estimate = _gpu_loop.bytes_needed(64, 80, 80, False) - _gpu_loop._BESIDES
+    estimate = _gpu_loop.bytes_needed(64, 80, 80, 64 * 80, False) - _gpu_loop._BESIDES
     assert 0.5 * estimate <= sum(blocks.values()) <= estimate
     assert np.array_equal(loop.frame(0), still.pixels)
 
@@ -183,18 +184,19 @@ def symmetric(values: torch.Tensor, shifts: list[torch.Tensor], alpha: float) ->
     return torch.where(weights > 0, 1, 0)[..., None] * sums / weights.clamp(min=1e-30)[..., None], weights
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("kind", ["stretched", "torn", "gathered"])
+@pytest.mark.parametrize(
+    ("kind", "alpha"), [("stretched", 0.3), ("stretched", 0.0), ("stretched", 1.0), ("torn", 0.6), ("gathered", 0.4)]
+)
 def test_both_splats_in_one_pass_match_the_oracle(kind: str, alpha: float) -> None:
-    size = (11, 14)
+    size = (6, 9)
     shifts = {
         "stretched": [zoom(*size, 2.3), -0.3 * zoom(*size, 1.5)],
-        "torn": [noise(*size, 4.0), noise(*size, 9.0, seed=5)],
+        "torn": [noise(*size, 2.0), noise(*size, 9.0, seed=5)],
         "gathered": [zoom(*size, 0.05), noise(*size, 0.4)],
     }[kind]
     device = "cpu" if gpu.INTERPRETED else "cuda"
     values, shifts = picture(*size, 4).to(device), [shift.to(device) for shift in shifts]
-    plan = gpu.Plan(*size, 4, torch.float32, elements=128 * 12 * 15)
+    plan = gpu.Plan(*size, 4, torch.float32, elements=128 * 7 * 10)
     bins, pieces = gpu.bin_splats(plan, shifts)
     copy, weights, tone = (torch.full(shape, 7.0, device=device) for shape in ((*size, 4), size, size))
     mask, luma = torch.ones(size, device=device), torch.tensor([0.2126, 0.7152, 0.0722, 0.0], device=device)
@@ -217,8 +219,9 @@ def test_both_splats_in_one_pass_match_the_oracle(kind: str, alpha: float) -> No
         assert bins.noted > 0
 
 
+@pytest.mark.usefixtures("same_paths")
 def test_a_bake_writes_what_the_gpu_made(tmp_path: Path) -> None:
-    still, field = plate(16, 20), motion(16, 20)
+    still, field = plate(9, 12), motion(9, 12, 0.6)
     loop = Loop(still, field, 3, device="cuda")
     report = bake(loop, tmp_path, "p")
     assert report.written == [1001, 1002, 1003] and not report.failed
@@ -232,6 +235,7 @@ def test_a_bake_writes_what_the_gpu_made(tmp_path: Path) -> None:
     assert bake(loop, tmp_path, "p", numbers=[1002]).written == [1002]
 
 
+@pytest.mark.usefixtures("same_paths")
 def test_a_bake_out_of_memory_begins_again_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless the GPU was asked for by name."""
     still, field = plate(16, 20), motion(16, 20)
