@@ -87,3 +87,17 @@ def test_finding_no_gpu_loads_nothing() -> None:
     script = "import sys; from loopcore._device import device_line; print(device_line(), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("cpu, ") and done.stdout.strip().endswith("False")
+
+
+@without_a_gpu
+def test_the_command_line_says_where_it_computes(capsys: pytest.CaptureFixture[str]) -> None:
+    from loopcore._cli_animate import _tell_device
+    from loopcore._cli_console import installed
+
+    still, field = plate(8, 9), motion(8, 9)
+    _tell_device(Loop(still, field, device="cpu"))
+    assert capsys.readouterr().out == ""
+    _tell_device(Loop(still, field))
+    assert capsys.readouterr().out == "Computing on the CPU: no NVIDIA GPU was found\n"
+    facts = installed()
+    assert facts["gpu"] == "no NVIDIA GPU was found" and facts["device"].startswith("cpu, ")
