@@ -51,6 +51,9 @@ class Main:
             draw_text(box, context, missing, icon="INFO")
             box.operator("preferences.addon_show", text="Set Up", icon="PREFERENCES").module = __package__
         found = draw_plate(layout, context, obj)
+        if found is not None and context.mode != "OBJECT":
+            # Else all buttons are grey, and nothing says why.
+            layout.operator("object.mode_set", text="Back to Object Mode", icon="OBJECT_DATAMODE").mode = "OBJECT"
         task = tasks.current()
         if task is not None:
             if obj is None or task.target.name != obj.name:
@@ -155,7 +158,7 @@ class Loop(Part):
         row.scale_y = 1.4
         row.operator("loopcore.bake", icon="RENDER_RESULT")
         row = layout.row(align=True)
-        row.enabled = tasks.current() is None
+        row.enabled = tasks.current() is None and context.mode == "OBJECT"
         row.operator_menu_enum("loopcore.export_flow", "convention", text="Flow Map", icon="EXPORT")
         row.operator("loopcore.restore_still", icon="LOOP_BACK")
         if sequence_node.is_wired(obj):
