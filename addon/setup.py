@@ -21,12 +21,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from .engine import Engine, Job
-from .files import write_png, write_whole
+from .files import write_whole
 from .lock import Lock
 from .process import Child, clean_environment, ending, environment_python
+from .trial import write_trial
 
 _TAIL_LINES = 8
 _SCRIPT = Path(__file__).with_name("environment.py")
@@ -287,7 +286,7 @@ class Setup:
         folder = Path(tempfile.mkdtemp(prefix="check-", dir=self.place.folder))
         try:
             self.facts = yield from self._ask(engine, "hello", {"import_torch": True})
-            plate, hints = _trial(folder)
+            plate, hints = write_trial(folder)
             baked = yield from self._ask(engine, "animate", {
                 "plate": str(plate), "hints": str(hints), "folder": str(folder / "loop"), "frames": _TRIAL_FRAMES,
                 "proxy": True,
@@ -386,19 +385,3 @@ def _remove_later(folder: Path, then: Callable[[], None] = lambda: None) -> None
             then()
 
     threading.Thread(target=run, daemon=True).start()
-
-
-def _trial(folder: Path) -> tuple[Path, Path]:
-    """A small plate with something to see in it, and hints for it."""
-    width, height = 64, 48
-    y, x, c = np.ogrid[:height, :width, :3]
-    plate, hints = folder / "plate.png", folder / "hints.json"
-    write_png(plate, ((x * 37 ^ y * 11) + 60 * c & 255).astype(np.uint8))
-    drawn = {
-        "loopcore_hints": 1,
-        "size": [width, height],
-        "strokes": [{"points": [[32, 8], [34, 24], [32, 40]], "speed": 1.0}],
-        "mask": {"polygons": [[[12, 4], [52, 4], [52, 44], [12, 44]]], "feather": 4},
-    }
-    hints.write_text(json.dumps(drawn), "utf-8")
-    return plate, hints

@@ -18,8 +18,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -28,6 +26,7 @@ from urllib.request import url2pathname
 import _package
 import _scenes
 import pytest
+from _setups import failure, finish, install, wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 setup = _package.module("setup")
@@ -37,24 +36,6 @@ posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 # Nothing that Blender waits for may take longer than this.
 WINDOW_LIMIT_S = 0.05
 ODD_NAME = "it's a größe 滝" + ("" if os.name == "nt" else ' "x"')
-
-
-def wheel(folder: Path, name: str, files: dict[str, str], requires: tuple[str, ...] = ()) -> Path:
-    """A small wheel, version 0.1.0, with these files."""
-    info = f"{name}-0.1.0.dist-info"
-    about = [f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0"] + [f"Requires-Dist: {r}" for r in requires]
-    contents = {
-        **files,
-        f"{info}/METADATA": "\n".join(about) + "\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    contents[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*contents, f"{info}/RECORD"])
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-0.1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for inside, text in contents.items():
-            archive.writestr(inside, text)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -69,25 +50,6 @@ def real_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("addon wheel") / name
     path.write_bytes(data)
     return path
-
-
-def finish(work: Any, seconds: float = 900, until: Callable[[], object] = lambda: False) -> list[float]:
-    """Poll as Blender does, to the end or `until`; how long each poll took."""
-    end = time.monotonic() + seconds
-    polls = [0.0]
-    while work.state == "running" and not until():
-        begin = time.perf_counter()
-        work.poll()
-        polls.append(time.perf_counter() - begin)
-        assert time.monotonic() < end, work.message
-        time.sleep(0.01)
-    return sorted(polls)
-
-
-def failure(work: Any) -> str:
-    finish(work)
-    assert work.state == "failed", (work.state, work.message)
-    return work.error
 
 
 def pretend_ready(place: Any) -> None:
@@ -235,10 +197,6 @@ def test_the_addons_loopcore_is_unpacked_once(tmp_path: Path, real_wheel: Path) 
 # Setting up
 
 
-def install(place: Any, wheels: Path, torch: bool = False) -> Any:
-    return Setup.install(place, Path(sys.executable), wheels=wheels, torch=torch)
-
-
 def test_what_cannot_begin_says_why(tmp_path: Path, real_wheel: Path) -> None:
     (tmp_path / "wheels").mkdir()
     place = Place(tmp_path / "engine", real_wheel)
@@ -298,66 +256,6 @@ def test_a_full_disk_ends_it_with_the_reason(tmp_path: Path) -> None:
         _scenes.wait_for(lambda: state_of(place).name == "absent")
     finally:
         subprocess.run([umount, str(disk)], check=True)
-
-
-LOCK_HOLDER = """
-import json, sys, time
-sys.path[:0] = json.loads(sys.argv[1])
-import _package
-from pathlib import Path
-lock = _package.module("lock").Lock(Path(sys.argv[2]))
-print(lock.take(), flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.fixture
-def another_blender(tmp_path: Path) -> Iterator[tuple[Any, subprocess.Popen[str]]]:
-    """A place that another process is setting up."""
-    place = Place(tmp_path / "engine", tmp_path / "loopcore.whl")
-    place.folder.mkdir()
-    where = json.dumps([str(Path(__file__).parent)])
-    process = subprocess.Popen(
-        [sys.executable, "-c", LOCK_HOLDER, where, str(place.lock)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None and process.stdout.readline() == "True\n"
-        yield place, process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-def test_two_blenders_do_not_set_up_the_same(another_blender: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    place, process = another_blender
-    monkeypatch.setattr(setup, "_LOCK_PATIENCE_S", 0.2)
-    assert state_of(place).name == "busy"
-    wheel(place.folder.parent / "wheels", "something", {})
-    place.wheel.write_bytes(b"a wheel")
-    for work in (install(place, place.folder.parent / "wheels"), Setup.remove(place)):
-        error = failure(work)
-        assert f"process {process.pid}, since" in error and "wait for it" in error
-    assert not place.environment.exists()
-    # However it ends, it holds nothing any more.
-    process.kill()
-    process.wait()
-    assert state_of(place).name == "absent"
-    removal = Setup.remove(place)
-    finish(removal)
-    assert removal.state == "done", removal.error
-
-
-def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
-    lock = _package.module("lock")
-    mine, other = lock.Lock(tmp_path / "l"), lock.Lock(tmp_path / "l")
-    assert not mine.is_held() and not (tmp_path / "l").exists()
-    assert mine.take() and mine.take() and not other.take() and other.is_held() and mine.is_held()
-    assert str(os.getpid()) in other.holder()
-    mine.free()
-    mine.free()
-    assert not other.is_held() and other.take() and not mine.take()
-    other.free()
 
 
 @posix

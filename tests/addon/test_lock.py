@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of what several Blenders share: one at a time sets up the environment, and a dead one holds nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import _package
+import pytest
+from _setups import failure, finish, install, setup, wheel
+
+Place, Setup, state_of = setup.Place, setup.Setup, setup.state_of
+LOCK_HOLDER = """
+import json, sys, time
+sys.path[:0] = json.loads(sys.argv[1])
+import _package
+from pathlib import Path
+lock = _package.module("lock").Lock(Path(sys.argv[2]))
+print(lock.take(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def another_blender(tmp_path: Path) -> Iterator[tuple[Any, subprocess.Popen[str]]]:
+    """A place that another process is setting up."""
+    place = Place(tmp_path / "engine", tmp_path / "loopcore.whl")
+    place.folder.mkdir()
+    where = json.dumps([str(Path(__file__).parent)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOCK_HOLDER, where, str(place.lock)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "True\n"
+        yield place, process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_two_blenders_do_not_set_up_the_same(another_blender: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, process = another_blender
+    monkeypatch.setattr(setup, "_LOCK_PATIENCE_S", 0.2)
+    assert state_of(place).name == "busy"
+    wheel(place.folder.parent / "wheels", "something", {})
+    place.wheel.write_bytes(b"a wheel")
+    for work in (install(place, place.folder.parent / "wheels"), Setup.remove(place)):
+        error = failure(work)
+        assert f"process {process.pid}, since" in error and "wait for it" in error
+    assert not place.environment.exists()
+    # However it ends, it holds nothing any more.
+    process.kill()
+    process.wait()
+    assert state_of(place).name == "absent"
+    removal = Setup.remove(place)
+    finish(removal)
+    assert removal.state == "done", removal.error
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    lock = _package.module("lock")
+    mine, other = lock.Lock(tmp_path / "l"), lock.Lock(tmp_path / "l")
+    assert not mine.is_held() and not (tmp_path / "l").exists()
+    assert mine.take() and mine.take() and not other.take() and other.is_held() and mine.is_held()
+    assert str(os.getpid()) in other.holder()
+    mine.free()
+    mine.free()
+    assert not other.is_held() and other.take() and not mine.take()
+    other.free()
