@@ -15,6 +15,11 @@ from loopcore.errors import MotionError
 from loopcore.motion.generator import GeneratorSettings
 from loopcore.training.adversary import LEAST_SIDE
 
+_AT_LEAST_ONE = {
+    "data": ("side", "flow_side", "frames", "windows", "kept"),
+    "model": ("width", "widest", "halvings"),
+    "run": ("steps", "batch", "accumulate", "log", "validate", "sample", "save"),
+}
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -23,7 +28,7 @@ class DataSettings:
     """What is learnt from.
 
     side: pixels of a training crop, a square. long_side: of the clips that crops are taken from, and of the plates that
-    the network is shown later. frames: of a window
+    the network is shown later. flow_side: at least the size that flow is measured at. frames: of a window
     that flow is averaged over; windows: of each file; least_frames: of a window. kept: frames of each window that are
     learnt from. held_out: share of scenes for val and test. steadiness: share of a window's motion that one field has
     to explain. synthetic: made-up scenes beside the clips; synthetic_share: of the crops, that show them.
@@ -33,6 +38,7 @@ class DataSettings:
     clips: Path | None = None
     long_side: int = 512
     side: int = 256
+    flow_side: int = 640
     frames: int = 60
     windows: int = 4
     least_frames: int = 12
@@ -160,13 +166,12 @@ def checked(config: FieldConfig) -> FieldConfig:
         MotionError: naming the entry that does not.
     """
     data, model, loss, run = config.data, config.model, config.loss, config.run
-    whole = {"data.side": data.side, "data.frames": data.frames, "data.windows": data.windows, "data.kept": data.kept,
-             "model.width": model.width, "model.widest": model.widest, "model.halvings": model.halvings,
-             "run.steps": run.steps, "run.batch": run.batch, "run.accumulate": run.accumulate, "run.log": run.log,
-             "run.validate": run.validate, "run.sample": run.sample, "run.save": run.save}  # fmt: skip
-    for name, value in whole.items():
-        if value < 1:
-            raise MotionError(f"{name} is {value}, but it has to be 1 or more")
+    entries = {"data": data, "model": model, "run": run}
+    for section, names in _AT_LEAST_ONE.items():
+        for name in names:
+            value = getattr(entries[section], name)
+            if value < 1:
+                raise MotionError(f"{section}.{name} is {value}, but it has to be 1 or more")
     shares = {"data.held_out": data.held_out, "data.synthetic_share": data.synthetic_share,
               "data.steadiness": data.steadiness, "run.average": run.average}  # fmt: skip
     for name, share in shares.items():

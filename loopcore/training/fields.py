@@ -34,6 +34,14 @@ def soft(distance: np.ndarray, width: float) -> np.ndarray:
     return ramp * ramp * (3 - 2 * ramp)
 
 
+def _depth(below: np.ndarray, focal: float, height: int) -> np.ndarray:
+    """Of level ground seen ``below`` pixels under the horizon, in camera heights.
+
+    Beyond the picture it comes no nearer: a particle that comes from behind the camera would be infinitely fast.
+    """
+    return focal / np.clip(below, 1.0, 2.0 * height)
+
+
 def eddies(random: np.random.Generator, side: float, count: int = 8) -> Flow:
     """Curl noise of plane waves between an eighth and a half of ``side`` long, speed about 1."""
     angle = random.uniform(0, 2 * np.pi, count)
@@ -108,7 +116,7 @@ def river(random: np.random.Generator, height: int, width: int) -> Layout:
     half = random.uniform(0.35, 0.7)
 
     def ground(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        depth = focal / np.maximum(points[..., 1] - horizon, 1.0)
+        depth = _depth(points[..., 1] - horizon, focal, height)
         return (points[..., 0] - centre) / focal * depth, depth
 
     def flow(points: np.ndarray) -> np.ndarray:
@@ -133,7 +141,7 @@ def sea(random: np.random.Generator, height: int, width: int) -> Layout:
     shore = wavy(random, width, 0.03 * height)
 
     def flow(points: np.ndarray) -> np.ndarray:
-        depth = focal / np.maximum(points[..., 1] - horizon, 1.0)
+        depth = _depth(points[..., 1] - horizon, focal, height)
         x = (points[..., 0] - centre) / focal * depth
         dx, dz = np.cos(turn), np.sin(turn)
         return np.stack([focal * (dx / depth - x * dz / depth**2), -focal * dz / depth**2], axis=-1)
@@ -183,7 +191,7 @@ def clouds(random: np.random.Generator, height: int, width: int) -> Layout:
     level = skyline + 0.25 * height  # the deck's own horizon, below the skyline
 
     def flow(points: np.ndarray) -> np.ndarray:
-        depth = focal / np.maximum(level - points[..., 1], 1.0)
+        depth = _depth(level - points[..., 1], focal, height)
         x = (points[..., 0] - centre) / focal * depth
         dx, dz = np.cos(turn), np.sin(turn)
         return np.stack([focal * (dx / depth - x * dz / depth**2), focal * dz / depth**2], axis=-1)

@@ -134,7 +134,7 @@ class Trainer:
         self.optimisers = {"generator": torch.optim.Adam(self.generator.parameters(), betas=_BETAS)}
         if self.judge:
             self.optimisers["judge"] = torch.optim.Adam(self.judge.parameters(), betas=_BETAS)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.kind == torch.float16)
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.kind == torch.float16)
         self.sums: dict[str, float] = {}
         self.seconds = 0.0
         self._restore()

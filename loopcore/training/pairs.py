@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
+from loopcore.motion.field import MotionField
 from loopcore.sequence import write_atomically
 from loopcore.training.clips import Clip, ClipSettings, read_windows
 from loopcore.training.config import DataSettings
@@ -26,7 +27,7 @@ from loopcore.training.video import PICTURES, clip_name, find_clips, scene_of, s
 Progress = Callable[[int, int], None]
 
 _VERSION = 1  # of what is kept: another one prepares everything anew
-_APART = 15  # frames between those kept of a made-up scene
+_APART = 8  # frames between those kept of a made-up scene
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,12 @@ def prepare(settings: DataSettings, cache: Path, on_progress: Progress | None = 
     refused: list[tuple[str, str]] = []
     for done, path in enumerate(paths, 1):
         assert settings.clips is not None
-        record = _prepared_clip(path, settings, cache)
+
+        def tick(done: int = done) -> None:
+            if on_progress:  # it may end the work: a clip can take half a minute
+                on_progress(done - 1, total)
+
+        record = _prepared_clip(path, settings, cache, tick)
         split, scene = split_of(path, settings.clips, settings.held_out), scene_of(path)
         clips += [Pair(w["name"], scene, split, w["frames"], cache / w["file"]) for w in record["windows"]]
         refused += [(name, reason) for name, reason in record["refused"]]
@@ -81,24 +87,23 @@ def prepare(settings: DataSettings, cache: Path, on_progress: Progress | None = 
     return Pairs(tuple(clips), tuple(made), tuple(refused))
 
 
-def _prepared_clip(path: Path, settings: DataSettings, cache: Path) -> dict[str, Any]:
+def _prepared_clip(path: Path, settings: DataSettings, cache: Path, tick: Callable[[], None]) -> dict[str, Any]:
     """The record of a clip: its windows' files, and what of it was refused."""
     key = _clip_key(path, settings)
     name = f"{clip_name(path)}-{key[:12]}"
     stamp = cache / f"{name}.json"
     if stamp.is_file():
         return json.loads(stamp.read_text(encoding="utf-8"))
-    asked = ClipSettings(
-        settings.long_side, settings.frames, settings.windows, settings.least_frames, settings.steadiness
-    )
+    side = max(settings.long_side, settings.flow_side)
+    asked = ClipSettings(side, settings.frames, settings.windows, settings.least_frames, settings.steadiness)
     record: dict[str, Any] = {"clip": path.name, "windows": [], "refused": []}
     try:
-        for number, clip in enumerate(read_windows(path, asked)):
+        for number, clip in enumerate(read_windows(path, asked, tick)):
             if clip.trouble:
                 record["refused"].append([clip.name, clip.trouble])
                 continue
             file = f"{name}.{number}.safetensors"
-            frames = _keep(clip, settings.kept, cache / file)
+            frames = _keep(clip, settings, cache / file)
             record["windows"].append(
                 {"name": clip.name, "file": file, "frames": frames, "source": clip.source,
                  "steadiness": None if np.isnan(clip.steadiness) else round(clip.steadiness, 4)}
@@ -115,16 +120,26 @@ def _prepared_clip(path: Path, settings: DataSettings, cache: Path) -> dict[str,
 def _clip_key(path: Path, s: DataSettings) -> str:
     beside = [path, *sorted(path.parent.glob(f"{clip_name(path)}_*"))]
     folders = [inside for file in beside if file.is_dir() for inside in sorted(file.iterdir())]
-    state = f"{_VERSION} {s.long_side} {s.frames} {s.windows} {s.least_frames} {s.kept} {s.steadiness} {path}\n"
+    numbers = (_VERSION, s.long_side, s.flow_side, s.frames, s.windows, s.least_frames, s.kept, s.steadiness)
+    state = f"{numbers} {path}\n"
     for file in (*beside, *folders):
         stat = file.stat()
         state += f"{file.name} {stat.st_size if file.is_file() else 0} {stat.st_mtime_ns}\n"
     return hashlib.sha256(state.encode()).hexdigest()
 
 
-def _keep(clip: Clip, kept: int, file: Path) -> int:
-    chosen = np.unique(np.linspace(0, len(clip.frames) - 1, kept).round().astype(int))
-    _write_pair(file, clip.frames[chosen], clip.velocity * clip.mask[..., None], clip.mask)
+def _keep(clip: Clip, settings: DataSettings, file: Path) -> int:
+    """Writes some of a clip's frames and its motion, at the size that is learnt from; how many frames."""
+    from PIL import Image
+
+    chosen = np.unique(np.linspace(0, len(clip.frames) - 1, settings.kept).round().astype(int))
+    scale = settings.long_side / max(clip.mask.shape)
+    height, width = (max(16, round(side * scale)) for side in clip.mask.shape)
+    frames = [Image.fromarray(clip.frames[i]).resize((width, height), Image.Resampling.BICUBIC) for i in chosen]
+    mask = clip.mask.astype(np.float32)
+    shown = MotionField(clip.velocity * mask[..., None], mask, mask).resized(height, width)
+    moves = shown.mask > 0.5
+    _write_pair(file, np.stack([np.asarray(frame) for frame in frames]), shown.velocity * moves[..., None], moves)
     return len(chosen)
 
 

@@ -82,7 +82,7 @@ def make_scene(
 
 def backtrace(flow: Callable[[np.ndarray], np.ndarray], points: np.ndarray, time: float) -> np.ndarray:
     """Where particles now at ``points`` (..., 2) were ``time`` frames ago."""
-    steps = max(1, int(np.ceil(abs(time) * 2)))
+    steps = max(1, int(np.ceil(abs(time))))
     h = -time / steps
     for _ in range(steps):
         a = flow(points)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from loopcore.cli import main
 from loopcore.errors import MotionError
 from loopcore.training.config import FieldConfig, PictureConfig, read_config
 
@@ -57,3 +58,17 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
         read_config(path)
     with pytest.raises(MotionError, match="cannot be read"):
         read_config(tmp_path / "none.toml")
+
+
+def test_options_that_belong_to_the_other_kind_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out")
+    assert main(["train", str(tmp_path), "-o", out, "--epochs", "2"]) == 2
+    assert "--epochs has no meaning for training on videos" in capsys.readouterr().err
+    (tmp_path / "manifest.csv").touch()
+    assert main(["train", str(tmp_path), "-o", out, "--steps", "2"]) == 2
+    assert "--steps has no meaning for training on pictures" in capsys.readouterr().err
+    (tmp_path / "run.toml").write_text('pictures = "."\n', "utf-8")
+    assert main(["train", str(tmp_path / "run.toml"), "-o", out]) == 2
+    assert "written as .safetensors" in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "none"), "-o", out]) == 2
+    assert "no folder of clips" in capsys.readouterr().err
