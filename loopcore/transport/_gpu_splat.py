@@ -101,25 +101,22 @@ def bin_pieces(
         tl.store(pieces + p, ((ny - 1) * 8 + nx - 1).to(tl.uint8), inside)
     if WEIGHTED:
         inside = inside & (tl.load(weight + p, inside, 0.0) != 0)
-    most_x, most_y = tl.max(tl.where(inside, nx, 0)), tl.max(tl.where(inside, ny, 0))
-    j = 0
-    while j < most_y:
-        i = 0
-        while i < most_x:
-            at_x, at_y, known, _, _, _, _ = landing(
-                displacement, p, x, y, u, v, i, j, nx, ny, inside, width, height, COMPUTE
-            )
-            row = tl.floor(at_y).to(tl.int32) + 1
-            if WIDE:
-                row = row.to(tl.int64)
-            cell = row * (width + 1) + (tl.floor(at_x).to(tl.int32) + 1)
-            if FILL:
-                place = tl.atomic_add(counts + cell, -1, known) - 1
-                tl.store(entries + place, p * 64 + j * 8 + i, known)
-            else:
-                tl.atomic_add(counts + cell, 1, known)
-            i += 1
-        j += 1
+    most = tl.max(tl.where(inside, nx * ny, 0))
+    k = 0
+    while k < most:
+        at_x, at_y, known, _, _, _, _ = landing(
+            displacement, p, x, y, u, v, k % nx, k // nx, nx, ny, inside, width, height, COMPUTE
+        )
+        row = tl.floor(at_y).to(tl.int32) + 1
+        if WIDE:
+            row = row.to(tl.int64)
+        cell = row * (width + 1) + (tl.floor(at_x).to(tl.int32) + 1)
+        if FILL:
+            place = tl.atomic_add(counts + cell, -1, known) - 1
+            tl.store(entries + place, p * 64 + k // nx * 8 + k % nx, known)
+        else:
+            tl.atomic_add(counts + cell, 1, known)
+        k += 1
 
 
 @triton.jit
@@ -207,28 +204,25 @@ def scatter(
     if WEIGHTED:
         share = share * tl.load(weight + p, inside, 0.0).to(COMPUTE)
     inside = inside & (share != 0)
-    most_x, most_y = tl.max(tl.where(inside, nx, 0)), tl.max(tl.where(inside, ny, 0))
+    most = tl.max(tl.where(inside, nx * ny, 0))
     mask = inside[:, None] & (c < CHANNELS)[None, :]
     here = channels_at(values, p, c, mask, CHANNELS, COMPUTE)
-    j = 0
-    while j < most_y:
-        i = 0
-        while i < most_x:
-            at_x, at_y, known, r, s, ax, ay = landing(
-                displacement, p, x, y, u, v, i, j, nx, ny, inside, width, height, COMPUTE
-            )
-            sample = lean(here, values, p, r, s, ax, ay, c, mask & known[:, None], CHANNELS, COMPUTE)
-            left, top = tl.floor(at_x), tl.floor(at_y)
-            tx, ty = at_x - left, at_y - top
-            for corner in tl.static_range(4):
-                column, row = left.to(tl.int32) + corner % 2, top.to(tl.int32) + corner // 2
-                part = share * (tx if corner % 2 else 1.0 - tx) * (ty if corner // 2 else 1.0 - ty)
-                lit = known & (column >= 0) & (column < width) & (row >= 0) & (row < height) & (part != 0)
-                if WIDE:
-                    row = row.to(tl.int64)
-                t = row * width + column
-                place = (t * CHANNELS)[:, None] + c[None, :]
-                tl.atomic_add(sums + place, part[:, None] * sample, lit[:, None] & mask)
-                tl.atomic_add(weights + t, part, lit & (block == 0))
-            i += 1
-        j += 1
+    k = 0
+    while k < most:
+        at_x, at_y, known, r, s, ax, ay = landing(
+            displacement, p, x, y, u, v, k % nx, k // nx, nx, ny, inside, width, height, COMPUTE
+        )
+        sample = lean(here, values, p, r, s, ax, ay, c, mask & known[:, None], CHANNELS, COMPUTE)
+        left, top = tl.floor(at_x), tl.floor(at_y)
+        tx, ty = at_x - left, at_y - top
+        for corner in tl.static_range(4):
+            column, row = left.to(tl.int32) + corner % 2, top.to(tl.int32) + corner // 2
+            part = share * (tx if corner % 2 else 1.0 - tx) * (ty if corner // 2 else 1.0 - ty)
+            lit = known & (column >= 0) & (column < width) & (row >= 0) & (row < height) & (part != 0)
+            if WIDE:
+                row = row.to(tl.int64)
+            t = row * width + column
+            place = (t * CHANNELS)[:, None] + c[None, :]
+            tl.atomic_add(sums + place, part[:, None] * sample, lit[:, None] & mask)
+            tl.atomic_add(weights + t, part, lit & (block == 0))
+        k += 1

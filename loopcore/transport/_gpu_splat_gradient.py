@@ -40,31 +40,28 @@ def slope(
             share = each
             if WEIGHTED:
                 share = share * tl.load(weight + q, known, 0.0).to(COMPUTE)
-            most_x, most_y = tl.max(tl.where(known, nx, 0)), tl.max(tl.where(known, ny, 0))
-            j = 0
-            while j < most_y:
-                i = 0
-                while i < most_x:
-                    at_x, at_y, lit, r, s, ax, ay = landing(
-                        displacement, q, column, row, u, v, i, j, nx, ny, known, width, height, COMPUTE
-                    )
-                    say = tl.where(r == p, ax, 0.0) + tl.where(s == p, ay, 0.0)
-                    say = tl.where(near == 0, 1.0 - ax - ay, say)
-                    lit = lit & (say != 0)
-                    mask = lit[:, None] & (c < CHANNELS)[None, :]
-                    sample = channels_at(values, q, c, mask, CHANNELS, COMPUTE)
-                    sample = lean(sample, values, q, r, s, ax, ay, c, mask, CHANNELS, COMPUTE)
-                    pulled, to_x, to_y, to_share = _pull(
-                        by_sums, by_weights, sample, at_x, at_y, c, lit, start == 0, width, height,
-                        CHANNELS, COMPUTE, WIDE,
-                    )  # fmt: skip
-                    say = tl.where(lit, say, 0.0)
-                    in_values += (say * share)[:, None] * pulled
-                    in_x += say * share * to_x
-                    in_y += say * share * to_y
-                    in_weight += tl.where(near == 0, each * to_share, 0.0)
-                    i += 1
-                j += 1
+            most = tl.max(tl.where(known, nx * ny, 0))
+            k = 0
+            while k < most:
+                at_x, at_y, lit, r, s, ax, ay = landing(
+                    displacement, q, column, row, u, v, k % nx, k // nx, nx, ny, known, width, height, COMPUTE
+                )
+                say = tl.where(r == p, ax, 0.0) + tl.where(s == p, ay, 0.0)
+                say = tl.where(near == 0, 1.0 - ax - ay, say)
+                lit = lit & (say != 0)
+                mask = lit[:, None] & (c < CHANNELS)[None, :]
+                sample = channels_at(values, q, c, mask, CHANNELS, COMPUTE)
+                sample = lean(sample, values, q, r, s, ax, ay, c, mask, CHANNELS, COMPUTE)
+                pulled, to_x, to_y, to_share = _pull(
+                    by_sums, by_weights, sample, at_x, at_y, c, lit, start == 0, width, height,
+                    CHANNELS, COMPUTE, WIDE,
+                )  # fmt: skip
+                say = tl.where(lit, say, 0.0)
+                in_values += (say * share)[:, None] * pulled
+                in_x += say * share * to_x
+                in_y += say * share * to_y
+                in_weight += tl.where(near == 0, each * to_share, 0.0)
+                k += 1
         mask = inside[:, None] & (c < CHANNELS)[None, :]
         tl.store(by_values + (p * CHANNELS)[:, None] + c[None, :], in_values, mask)
     tl.store(by_shift + 2 * p, in_x, inside)
