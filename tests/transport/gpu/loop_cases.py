@@ -63,20 +63,26 @@ def assert_same(ours: np.ndarray, theirs: np.ndarray, field: MotionField, tolera
 @pytest.mark.usefixtures("same_paths")
 @pytest.mark.parametrize(
     ("method", "channels", "contrast", "size"),
-    [("warp", RGB, 1.0, (41, 67)), ("warp", RGBA, 0.0, (35, 53)), ("warp", ("Y",), 0.6, (19, 23)),
-     ("splat", RGBA, 1.0, (35, 53)), ("splat", ("Y", "A"), 0.0, (19, 23))],
+    [("warp", RGB, 1.0, (33, 67)), ("warp", RGBA, 0.0, (31, 53)), ("warp", ("Y",), 0.6, (19, 23)),
+     ("splat", RGBA, 1.0, (33, 41)), ("splat", ("Y", "A"), 0.0, (19, 23))],
 )  # fmt: skip
 def test_frames_match(method: str, channels: tuple[str, ...], contrast: float, size: tuple[int, int]) -> None:
     still, field = plate(*size, channels), motion(*size, 0.6)
     assert ((field.mask > 0) & (field.mask < 1)).sum() > 20 and (field.mask == 0).sum() > 20
     ours, theirs = both(still, field, method, contrast)
-    frames = {t: ours.frame(t) for t in (0, 3, N)}
-    for t, frame in frames.items():
-        assert_same(frame, theirs.frame(t), field)
-    exact = 0 if method == "warp" else 3e-7
-    assert np.allclose(frames[0], still.pixels, rtol=exact, atol=0)
-    assert np.abs(frames[N] - frames[0]).max() <= 1e-6 * np.ptp(still.pixels)
-    assert np.abs(frames[3] - frames[0]).max() > 0.05
+    frame = ours.frame(3)
+    assert_same(frame, theirs.frame(3), field)
+    assert np.abs(frame - still.pixels).max() > 0.05
+
+
+@pytest.mark.usefixtures("same_paths")
+@pytest.mark.parametrize("method", ["warp", "splat"])
+def test_frame_0_is_the_plate_and_frame_n_is_frame_0(method: str) -> None:
+    still, field = plate(21, 33, RGBA), motion(21, 33, 0.6)
+    loop = Loop(still, field, N, method, device="cuda")
+    first = loop.frame(0)
+    assert np.allclose(first, still.pixels, rtol=0 if method == "warp" else 3e-7, atol=0)
+    assert np.abs(loop.frame(N) - first).max() <= 1e-6 * np.ptp(still.pixels)
 
 
 @pytest.mark.usefixtures("same_paths")
@@ -129,7 +135,7 @@ def test_what_is_not_finite_stays_where_it_is_still() -> None:
 
 
 @pytest.mark.usefixtures("same_paths")
-@pytest.mark.parametrize("size", [(1, 1), (1, 17), (9, 1), (2, 3), (16, 18)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 17), (9, 1), (16, 18)])
 def test_small_sizes_match(size: tuple[int, int]) -> None:
     field = motion(*size, masked=False)
     for method in ("warp", "splat"):
