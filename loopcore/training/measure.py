@@ -84,7 +84,7 @@ def evaluate_clips(
         try:
             measured = _measured(path, weights, step)
         except LoopcoreError as error:
-            if "pip install" in str(error):
+            if "loopcore[training]" in str(error):
                 raise
             measured = Measured(clip_name(path), None, None, (), str(error))
         if on_progress:

@@ -109,7 +109,7 @@ def _prepared_clip(path: Path, settings: DataSettings, cache: Path, tick: Callab
                  "steadiness": None if np.isnan(clip.steadiness) else round(clip.steadiness, 4)}
             )  # fmt: skip
     except LoopcoreError as error:
-        if "pip install" in str(error):
+        if "loopcore[training]" in str(error):
             raise
         record["refused"].append([clip_name(path), str(error)])
     text = json.dumps(record, indent=1)
