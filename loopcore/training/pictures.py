@@ -9,8 +9,8 @@ indices into :data:`loopcore.motion.networks.CLASSES`; 255 is unknown and counts
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,15 @@ import numpy as np
 from loopcore.errors import PlateError
 
 UNKNOWN = 255
-CROP = 320
-_LONG_SIDES = (320, 640)  # of the whole picture, before it is cropped
+CROP = 256
+_LONG_SIDES = (256, 640)  # of the whole picture, before it is cropped
 _FULL_SET = 120  # pictures below which those of a set are seen more often
 _MOST = 8.0
 # How often a picture is seen that shows the class on 2 % of it or more.
 _CLASS_REPEATS = {1: 3.0, 3: 2.0, 4: 2.0}
 _SHOWN = 0.02
+# Shares of the crops that are mixed with another, blurred, noisy, saved as JPEG.
+_MIXED, _BLURRED, _NOISY, _JPEG = 0.2, 0.15, 0.25, 0.3
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,20 @@ def crop_plan(samples: list[Sample]) -> list[Sample]:
     return plan
 
 
-def crops(plan: list[Sample], seed: int, size: int = CROP) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each entry of the plan a random crop: (3, size, size) float32 in 0..1 and (size, size) uint8 labels.
+def crop_of(plan: list[Sample], index: int, seed: int, epoch: int, size: int = CROP) -> tuple[np.ndarray, np.ndarray]:
+    """Entry ``index`` of the plan as it is seen in an epoch: (3, size, size) float32 in 0..1, (size, size) labels.
 
-    Crop ``i`` depends on the seed and on ``i`` alone.
+    Depends on the four numbers alone. Some crops have a part of another crop laid over them.
     """
-    for index, sample in enumerate(plan):
-        yield random_crop(*read_sample(sample), np.random.default_rng((seed, index)), size)
+    random = np.random.default_rng((seed, epoch, index))
+    crop, known = random_crop(*read_sample(plan[index]), random, size)
+    if random.random() < _MIXED:
+        other, its = random_crop(*read_sample(plan[random.integers(len(plan))]), random, size)
+        tall, wide = random.integers(size // 4, 3 * size // 4, 2)
+        y, x = random.integers(size - tall), random.integers(size - wide)
+        here = (slice(y, y + tall), slice(x, x + wide))
+        crop[:, *here], known[here] = other[:, *here], its[here]
+    return crop, known
 
 
 def random_crop(
@@ -124,7 +133,8 @@ def random_crop(
     small, known = small[y : y + size, x : x + size], known[y : y + size, x : x + size]
     if random.random() < 0.5:
         small, known = small[:, ::-1], known[:, ::-1]
-    return _graded(small / np.float32(255), random).transpose(2, 0, 1), np.ascontiguousarray(known)
+    seen = _recorded(_graded(small / np.float32(255), random), random)
+    return np.ascontiguousarray(seen.transpose(2, 0, 1)), np.ascontiguousarray(known)
 
 
 def _graded(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -136,6 +146,24 @@ def _graded(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
     rgb = rgb * random.uniform(0.92, 1.08, 3).astype(np.float32)
     mean = np.float32(grey.mean())
     return np.clip(mean + np.float32(random.uniform(0.75, 1.25)) * (rgb - mean), 0, 1).astype(np.float32)
+
+
+def _recorded(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Blur, grain and JPEG, as lenses, sensors and files add them; (H, W, 3) sRGB codes 0..1 to the same."""
+    from PIL import Image
+    from scipy.ndimage import gaussian_filter
+
+    if random.random() < _BLURRED:
+        rgb = gaussian_filter(rgb, (*(random.uniform(0.4, 1.3),) * 2, 0))
+    if random.random() < _NOISY:
+        rgb = rgb + random.normal(0, random.uniform(0.005, 0.05), rgb.shape).astype(np.float32)
+    rgb = np.clip(rgb, 0, 1)
+    if random.random() < _JPEG:
+        file = io.BytesIO()
+        codes = (rgb * 255 + 0.5).astype(np.uint8)
+        Image.fromarray(codes).save(file, "JPEG", quality=int(random.integers(25, 90)))
+        rgb = np.asarray(Image.open(file)) / np.float32(255)
+    return rgb
 
 
 def soft_targets(labels: np.ndarray, classes: int, stride: int) -> np.ndarray:

@@ -11,35 +11,54 @@ import torch
 from safetensors.torch import save_file
 
 from loopcore.errors import MotionError
-from loopcore.motion.networks import CLASSES, FEATURES, FluidNet, load_weights, read_published_encoder, save_weights
-from loopcore.motion.sight import WEIGHTS, shipped_network
+from loopcore.motion.networks import (
+    CLASSES,
+    FluidNet,
+    feature_widths,
+    load_weights,
+    read_published_encoder,
+    save_weights,
+)
+from loopcore.motion.sight import WEIGHTS, shipped_networks
 
 
 def test_the_shipped_weights_are_small_and_say_how_they_were_made() -> None:
-    assert WEIGHTS.stat().st_size < 40e6
-    assert WEIGHTS.with_suffix(".md").is_file()
-    notes = load_weights(WEIGHTS)[1]
-    assert {"seed", "epochs", "crops"} <= notes.keys()
+    assert sum(path.stat().st_size for path in WEIGHTS) < 40e6
+    assert WEIGHTS[0].with_suffix(".md").is_file()
+    for path in WEIGHTS:
+        assert {"seed", "epochs", "crops"} <= load_weights(path)[1].keys()
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (96, 64)])
-def test_scores_are_a_quarter_of_the_picture(height: int, width: int) -> None:
-    network = shipped_network()
+@pytest.mark.parametrize("network", shipped_networks(), ids=("lite2", "lite0"))
+def test_scores_are_a_quarter_of_the_picture(network: FluidNet, height: int, width: int) -> None:
     features = network.encoder(torch.zeros(2, 3, height, width))
-    sizes = [(2, c, height // s, width // s) for c, s in zip(FEATURES, (4, 8, 16, 32), strict=True)]
+    sizes = [
+        (2, c, height // s, width // s)
+        for c, s in zip(feature_widths(network.encoder.lite), (4, 8, 16, 32), strict=True)
+    ]
     assert [tuple(x.shape) for x in features] == sizes
     assert network(torch.zeros(2, 3, height, width)).shape == (2, len(CLASSES), height // 4, width // 4)
 
 
+def test_early_and_late_stages_are_the_whole_encoder() -> None:
+    network = shipped_networks()[0]
+    picture = torch.from_numpy(np.random.default_rng(2).random((1, 3, 64, 96), np.float32))
+    early = network.encoder.early(picture)
+    assert [tuple(x.shape[2:]) for x in early] == [(16, 24), (8, 12)]
+    for one, other in zip(network.encoder.late(early), network.encoder(picture), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_pictures_of_a_batch_do_not_touch() -> None:
     pictures = torch.from_numpy(np.random.default_rng(1).random((2, 3, 64, 64), np.float32))
-    network = shipped_network()
+    network = shipped_networks()[0]
     both, alone = network(pictures), network(pictures[1:])
     assert torch.allclose(both[1:], alone, atol=1e-3)
 
 
 def test_saved_weights_come_back_in_half_precision(tmp_path: Path) -> None:
-    network = shipped_network()
+    network = shipped_networks()[0]
     save_weights(network, tmp_path / "w.safetensors", {"seed": "7"})
     loaded, notes = load_weights(tmp_path / "w.safetensors")
     assert notes == {"seed": "7"}
@@ -57,14 +76,15 @@ def test_files_that_are_not_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MotionError, match="train it again"):
         load_weights(tmp_path / "other.safetensors")
     for name in ("none.pth", "text.safetensors"):
-        with pytest.raises(MotionError, match="EfficientNet-Lite0"):
+        with pytest.raises(MotionError, match="EfficientNet-Lite0 or Lite2"):
             read_published_encoder(tmp_path / name)
 
 
-def test_folding_batch_norms_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lite", [0, 2])
+def test_folding_batch_norms_changes_nothing(lite: int, tmp_path: Path) -> None:
     """The published layout, with random numbers: one block computed with its norms, and folded."""
     torch.manual_seed(3)
-    encoder = FluidNet().encoder
+    encoder = FluidNet(lite=lite).encoder
     published: dict[str, torch.Tensor] = {}
     for name, there, norm in _published_names(encoder):
         conv = encoder.get_submodule(name).conv  # type: ignore[union-attr]
@@ -73,7 +93,8 @@ def test_folding_batch_norms_changes_nothing(tmp_path: Path) -> None:
         for part in ("weight", "bias", "running_mean", "running_var"):
             published[f"{norm}.{part}"] = torch.rand(int(count)) + 0.5
     torch.save(published, tmp_path / "published.pth")
-    encoder.load_state_dict(read_published_encoder(tmp_path / "published.pth"))
+    encoder = read_published_encoder(tmp_path / "published.pth")
+    assert encoder.lite == lite
     x = torch.rand(1, 3, 9, 9)
     padded = torch.nn.functional.pad(x, (0, 1, 0, 1))
     y = torch.nn.functional.conv2d(padded, published["_conv_stem.weight"], stride=2)

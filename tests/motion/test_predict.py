@@ -13,10 +13,10 @@ import pytest
 from loopcore.color import decode_codes
 from loopcore.errors import MotionError
 from loopcore.motion import Hints, MotionField, Stroke
-from loopcore.motion.predict import Sight, direction_and_speed, look, predict_motion
+from loopcore.motion.predict import THRESHOLD, Sight, direction_and_speed, look, predict_motion
 from loopcore.motion.sight import class_shares, display_copy
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
-from loopcore.plate import Plate
+from loopcore.plate import Plate, read_plate
 
 PHOTOGRAPH = Path(__file__).resolve().parents[2] / "examples" / "waterfall" / "plate.jpg"
 
@@ -138,6 +138,29 @@ def test_shares_sum_to_one(fall: Plate) -> None:
 def test_a_blank_plate_is_refused(shade: int) -> None:
     with pytest.raises(MotionError, match=r"nothing here seems to flow.*scores 0\.\d\d.*--hints"):
         predict_motion(plate(np.full((90, 160, 3), shade, np.uint8)))
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "chelsea", "coffee"])
+def test_people_animals_and_rooms_are_left_alone(name: str) -> None:
+    """A portrait, a man at work, a cat and a cup on a table: sources in pictures/CREDITS.md."""
+    with pytest.raises(MotionError, match="nothing here seems to flow"):
+        predict_motion(read_plate(Path(__file__).with_name("pictures") / f"{name}.jpg"))
+
+
+def test_photographs_of_still_things_are_left_alone(corpus: Path) -> None:
+    """Photographs of people, animals and rooms whose labels name no fluid; none of them was trained on."""
+    from loopcore.training.pictures import read_manifest, read_sample
+
+    folder = corpus / "seg"
+    if not folder.is_dir():
+        pytest.skip("no labelled pictures")
+    scores = []
+    for sample in read_manifest(folder):
+        if sample.set == "bsds" and sample.split == "val":
+            picture, labels = read_sample(sample)
+            if not np.isin(labels, (1, 2, 3, 4)).any():
+                scores.append(look(plate(picture)).score)
+    assert len(scores) > 10 and np.mean(np.array(scores) < THRESHOLD) > 0.8
 
 
 def test_a_stroke_overrules_what_is_seen_around_it(fall: Plate, motion: MotionField) -> None:
