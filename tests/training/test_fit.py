@@ -249,6 +249,23 @@ def test_prepared_clips_are_used_again_until_they_change(films: tuple[Path, dict
         read_pair(again.clips[0], 1)
 
 
+def test_made_up_scenes_in_photographs(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    settings = DataSettings(long_side=64, side=32, synthetic=2, kept=1, backgrounds=photos)
+    with pytest.raises(MotionError, match="photos holds no pictures"):
+        prepare(settings, tmp_path / "cache")
+    photos.mkdir()
+    Image.new("RGB", (90, 50), (10, 200, 30)).save(photos / "lawn.png")
+    for pair in prepare(settings, tmp_path / "cache").made:
+        picture, velocity, mask = read_pair(pair, 0)
+        still = np.hypot(velocity[..., 0], velocity[..., 1]) == 0
+        assert (np.abs(picture[still].astype(int) - (10, 200, 30)).max(axis=1) < 2).mean() > 0.8
+        assert 0 < mask.mean() < 1
+    (photos / "lawn.png").write_bytes(b"torn")
+    with pytest.raises(MotionError, match="lawn.png cannot be read"):
+        prepare(settings, tmp_path / "other")
+
+
 def test_crops_depend_on_seed_and_step_alone(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     settings = small(films[0]).data
     pairs = prepare(settings, tmp_path)
