@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 _LAYERS = 3  # that halve the picture
 _TYPICAL = 4.0  # px per frame that a discriminator is shown as 1
+_SLOWEST = 0.05  # px per frame: what is slower counts as if it were as fast
 LEAST_SIDE = 32  # pixels of the picture, for a second scale to have patches at all
 
 
@@ -60,6 +61,13 @@ class Discriminator(nn.Module):
 def end_point_error(velocity: Tensor, truth: Tensor) -> Tensor:
     """Mean distance of vectors (N, 2, H, W), px per frame."""
     return torch.linalg.vector_norm(velocity.float() - truth.float(), dim=1).mean()
+
+
+def relative_error(velocity: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """The same over each picture's own mean speed where it moves, mask (N, 1, H, W): slow and fast count alike."""
+    far = torch.linalg.vector_norm(velocity.float() - truth.float(), dim=1).mean(dim=(1, 2))
+    speed = (torch.linalg.vector_norm(truth.float(), dim=1) * mask[:, 0]).sum(dim=(1, 2))
+    return (far / (speed / mask[:, 0].sum(dim=(1, 2)).clamp(min=1)).clamp(min=_SLOWEST)).mean()
 
 
 def moving_loss(score: Tensor, mask: Tensor) -> Tensor:

@@ -52,9 +52,13 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights of the losses; the discriminator's width and scales, 0 scales for none."""
+    """Weights of the losses; the discriminator's width and scales, 0 scales for none.
+
+    relative: end-point errors count over each crop's own speed, which a still does not tell; else in pixels.
+    """
 
     end_point: float = 10.0
+    relative: bool = True
     moving: float = 1.0
     adversarial: float = 1.0
     matching: float = 10.0

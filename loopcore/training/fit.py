@@ -19,7 +19,14 @@ from torch import Tensor
 
 from loopcore.errors import EngineError, MotionError, SequenceError
 from loopcore.motion.generator import FieldGenerator, save_generator
-from loopcore.training.adversary import Discriminator, end_point_error, matching_loss, moving_loss, verdict
+from loopcore.training.adversary import (
+    Discriminator,
+    end_point_error,
+    matching_loss,
+    moving_loss,
+    relative_error,
+    verdict,
+)
 from loopcore.training.checkpoint import load_checkpoint, optimiser_tensors, restore_optimiser, save_checkpoint
 from loopcore.training.config import FieldConfig
 from loopcore.training.journal import Curve, top_speed, wheel, write_rows
@@ -239,7 +246,8 @@ class Trainer:
         with self._cast():
             made, score = self.generator(pictures)
             found = {"end_point": end_point_error(made, velocity), "moving": moving_loss(score, mask)}
-            loss = weights.end_point * found["end_point"] + weights.moving * found["moving"]
+            error = relative_error(made, velocity, mask) if weights.relative else found["end_point"]
+            loss = weights.end_point * error + weights.moving * found["moving"]
             if self.judge:
                 self.judge.requires_grad_(False)
                 judged, real = self.judge(pictures, made), self.judge(pictures, velocity)
