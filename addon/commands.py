@@ -38,34 +38,48 @@ def main(argv: list[str]) -> int:
         arguments = _parser().parse_args(argv)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else USAGE
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        obj = _object(arguments.object)
-        code = arguments.run(obj, arguments)
-        if code == DONE and arguments.save:
-            _save()
-        return code
-    except (tasks.Refused, PlaneError) as error:
-        return _failed(str(error), USAGE)
-    except (RuntimeError, OSError) as error:
-        return _failed(str(error), FAILED)
-    except _Interrupted as error:
-        return _failed("interrupted", 128 + error.number)
-    finally:
-        for number, handler in before.items():
-            # Blender's own, which Python knows nothing of, comes as None.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    with _Signals() as signals:
+        try:
+            obj = _object(arguments.object)
+            code = arguments.run(obj, arguments, signals)
+            if code == DONE and arguments.save:
+                _save()
+            return code
+        except (tasks.Refused, PlaneError) as error:
+            return _failed(str(error), USAGE)
+        except (RuntimeError, OSError) as error:
+            return _failed(str(error), FAILED)
+        except _Interrupted:
+            return _failed("interrupted", 128 + signals.received)
 
 
 class _Interrupted(BaseException):
     """The terminal or the farm asked for an end."""
 
-    def __init__(self, number):
-        self.number = number
 
+class _Signals:
+    """Ctrl-C and SIGTERM, kept until they are asked for: to end in the middle of anything would leave it half done."""
 
-def _interrupt(number, _frame):
-    raise _Interrupted(number)
+    def __init__(self):
+        self.received, self._before = 0, {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            # Blender's own, which Python knows nothing of, comes as None.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _receive(self, number, _frame):
+        self.received = number
+
+    def check(self):
+        """Raise _Interrupted if one came."""
+        if self.received:
+            raise _Interrupted
 
 
 def _parser():
@@ -136,30 +150,36 @@ def _given(obj, arguments):
     return properties.Settings.of(obj, **given)
 
 
-def _bake(obj, arguments):
+def _bake(obj, arguments, signals):
     work_ = work.bake(obj, _given(obj, arguments), overwrite=arguments.overwrite, range=arguments.range)
-    return _run("Bake Loop", work_, obj)
+    return _run("Bake Loop", work_, obj, signals)
 
 
-def _predict(obj, arguments):
-    code = _run("Predict Motion", work.predict(obj, _given(obj, arguments)), obj)
+def _predict(obj, arguments, signals):
+    code = _run("Predict Motion", work.predict(obj, _given(obj, arguments)), obj, signals)
     if code == DONE:
         print(f"Saved: '{obj.loopcore.motion}'", flush=True)
     return code
 
 
-def _flow(obj, arguments):
-    return _run("Export Flow Map", work.export_flow(obj, _given(obj, arguments), arguments.convention), obj)
+def _flow(obj, arguments, signals):
+    work_ = work.export_flow(obj, _given(obj, arguments), arguments.convention)
+    return _run("Export Flow Map", work_, obj, signals)
 
 
-def _restore(obj, _arguments):
+def _restore(obj, _arguments, _signals):
     print("The still is back" if work.restore(obj) else "The still is shown already", flush=True)
     return DONE
 
 
-def _run(title, work_, obj):
+def _run(title, work_, obj, signals):
     lines = _Lines()
-    task = tasks.run(tasks.begin(title, work_, runtime.engine(), obj), lines.tell)
+
+    def look(task):
+        lines.tell(task)
+        signals.check()
+
+    task = tasks.run(tasks.begin(title, work_, runtime.engine(), obj), look)
     lines.tell(task)
     if task.failed:
         return _failed(task.message, task.code)

@@ -99,8 +99,9 @@ def test_the_worker_speaks_the_panels_words(found: dict[str, Any]) -> None:
 
 def test_a_killed_worker_is_told_and_another_takes_over(found: dict[str, Any]) -> None:
     killed = found["killed"]
-    assert killed["failed"] and "ended unexpectedly" in killed["answer"] and "ended unexpectedly" in killed["message"]
-    assert found["after"]["code"] == 0 and found["torn"] == []
+    assert killed["failed"] and "ended unexpectedly" in killed["answer"], killed
+    assert "ended unexpectedly" in killed["message"], killed
+    assert found["after"]["code"] == 0 and found["torn"] == [], found["after"]
 
 
 def test_a_cancelled_bake_says_so(found: dict[str, Any]) -> None:
