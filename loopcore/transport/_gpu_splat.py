@@ -185,7 +185,8 @@ def gather(
     )  # fmt: skip
     mask = inside[:, None] & (c < CHANNELS)[None, :]
     tl.store(sums + (t * CHANNELS)[:, None] + c[None, :], total, mask)
-    tl.store(weights + t, share, inside & (block == 0))
+    if block == 0:
+        tl.store(weights + t, share, inside)
 
 
 @triton.jit
@@ -224,5 +225,6 @@ def scatter(
             t = row * width + column
             place = (t * CHANNELS)[:, None] + c[None, :]
             tl.atomic_add(sums + place, part[:, None] * sample, lit[:, None] & mask)
-            tl.atomic_add(weights + t, part, lit & (block == 0))
+            if block == 0:
+                tl.atomic_add(weights + t, part, lit)
         k += 1
