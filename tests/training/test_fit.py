@@ -43,14 +43,6 @@ from loopcore.training.synthetic import Scene
 SIZE = (72, 96)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> object:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Scene]]:
     pytest.importorskip("cv2")

@@ -27,14 +27,6 @@ from loopcore.training.pictures import (
 from loopcore.training.train import TrainSettings, new_network, segmentation_loss, train_network
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> object:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six pictures: bright bands (water) over dark ground."""
