@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Made-up smoke: what it covers, that it is the same each time, and what its labels say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loopcore.training.plumes import PLUMES, SIDE, lay_over, plume
+
+SMOKE, UNKNOWN = 3, 255
+
+
+def test_a_plume_is_the_same_each_time_and_no_other() -> None:
+    colours, coverage = plume(5)
+    plume.cache_clear()
+    again, covered = plume(5)
+    assert np.array_equal(colours, again)
+    assert np.array_equal(coverage, covered)
+    assert not np.array_equal(coverage, plume(6)[1])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_colours_are_within_their_coverage(seed: int) -> None:
+    colours, coverage = plume(seed)
+    assert colours.shape == (SIDE, SIDE, 3)
+    assert colours.dtype == coverage.dtype == np.float32
+    assert 0 <= coverage.min() <= coverage.max() <= 1 + 1e-5
+    assert colours.min() >= 0
+    assert (colours <= coverage[..., None] + 1e-5).all()
+
+
+def test_plumes_cover_something_and_have_billows() -> None:
+    covers = []
+    for seed in range(6):
+        colours, coverage = plume(seed)
+        thick = coverage > 0.9
+        covers.append(float(thick.mean()))
+        if thick.mean() > 0.02:
+            assert colours[thick].mean(axis=-1).std() > 0.01
+    assert np.median(covers) > 0.05
+
+
+def test_labels_follow_what_covers() -> None:
+    ground = np.full((90, 130, 3), 0.25, np.float32)
+    labels = np.zeros((90, 130), np.uint8)
+    seen = set()
+    for seed in range(20):
+        picture, known = lay_over(ground, labels, np.random.default_rng(seed), SMOKE, UNKNOWN)
+        assert picture.shape == ground.shape
+        assert picture.dtype == np.float32
+        assert known.dtype == np.uint8
+        # what is still called ground shows it, but for a tenth of smoke
+        assert np.abs(picture - ground)[known == 0].max(initial=0) < 0.11
+        seen |= set(np.unique(known).tolist())
+    assert seen == {0, SMOKE, UNKNOWN}
+    assert (ground == 0.25).all()
+    assert not labels.any()
+
+
+def test_there_are_as_many_as_are_kept() -> None:
+    assert plume.cache_info().maxsize == PLUMES
