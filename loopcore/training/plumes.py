@@ -71,7 +71,7 @@ def lay_over(
 
 
 def _depth(random: np.random.Generator) -> Tensor:
-    """(_DEEP, SIDE, SIDE), nearest first, top row first: about 1 deep inside the smoke, 0 at its border, less outside."""
+    """(_DEEP, SIDE, SIDE), nearest first, top row first: 1 deep inside the smoke, 0 at its border, less outside."""
     z = torch.linspace(-0.5, 0.5, _DEEP)[:, None, None] * (_DEEP / SIDE)
     y = torch.linspace(1, 0, SIDE)[:, None]  # height
     x = torch.linspace(-0.5, 0.5, SIDE)
