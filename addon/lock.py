@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lock between processes: one Blender at a time sets up the environment that all of a user's Blenders share.
+"""A lock between processes: one Blender at a time sets up the environment that all of a user's Blenders share, and
+none while another works with it.
 
 The system's own lock on a file, which goes with the process that holds it however that ends: none is ever stale. The
 file stays, and tells people who holds it.

@@ -3,10 +3,12 @@
 
 import bpy
 
-from . import mask, preferences, tasks
+from . import mask, preferences, setup, tasks
 from .engine import Engine
+from .lock import Lock
 
 _engine: Engine | None = None
+_seat: Lock | None = None
 
 
 def register():
@@ -30,10 +32,13 @@ def _handlers():
 
 def stop():
     """End the worker; the next task starts another."""
-    global _engine
+    global _engine, _seat
     engine, _engine = _engine, None
     if engine is not None:
         engine.stop()
+    if _seat is not None:
+        _seat.free()
+        _seat = None
 
 
 @bpy.app.handlers.persistent
@@ -58,13 +63,15 @@ def engine() -> Engine:
 
     Raises Refused while there is no such Python.
     """
-    global _engine
+    global _engine, _seat
     reason = missing()
     if reason:
         raise tasks.Refused(reason)
     python, log, wheel = preferences.worker()
     if _engine is None or _engine.python != python:
         stop()
+        where = preferences.place()
+        _seat = setup.take_seat(where) if python == where.python else None
         _engine = Engine(python, log, wheel=wheel)
     return _engine
 

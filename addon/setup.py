@@ -31,6 +31,7 @@ _TAIL_LINES = 8
 _SCRIPT = Path(__file__).with_name("environment.py")
 _TRIAL_FRAMES = 4
 _LOCK_PATIENCE_S = 3.0
+_SEATS = 16
 # The share of the whole that building takes; the rest is the check.
 _BUILDING = 0.85
 
@@ -61,6 +62,11 @@ class Place:
     @property
     def lock(self) -> Path:
         return self.folder / "setup.lock"
+
+    @property
+    def seats(self) -> list[Lock]:
+        """One is held by each Blender that works with the environment."""
+        return [Lock(self.folder / f"worker-{number}.lock") for number in range(_SEATS)]
 
     @property
     def wheel_if_there(self) -> Path | None:
@@ -95,6 +101,14 @@ def state_of(place: Place) -> State:
     if not place.wheel.is_file() or wheel != _digest(place.wheel, place.wheel.stat().st_mtime_ns):
         return State("outdated", f"It has the Loopcore of another version of the add-on ({facts}): Repair")
     return State("ready", facts)
+
+
+def take_seat(place: Place) -> Lock | None:
+    """Keep other Blenders from removing the environment until it is freed. None where no lock can be had."""
+    try:
+        return next((seat for seat in place.seats if seat.take()), None)
+    except OSError:
+        return None
 
 
 def describe(facts: dict) -> str:
@@ -245,6 +259,10 @@ class Setup:
         while not self._lock.take():
             if time.monotonic() > end:
                 raise _Failed(f"{self._lock.holder()} is setting up this very environment: wait for it, then try again")
+            yield
+        while taken := [seat for seat in self.place.seats if seat.is_held()]:
+            if time.monotonic() > end:
+                raise _Failed(f"{taken[0].holder()} is working with this very environment: close it, then try again")
             yield
 
     def _build(self, command: list[str]) -> Iterator[None]:

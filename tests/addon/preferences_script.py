@@ -4,6 +4,8 @@
 python preferences_script.py ZIP WHEELS
 """
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -25,6 +27,7 @@ def main(zip_path, wheels):
     found["empty folder"] = tried(bpy.ops.loopcore.set_up, wheels=wheels)
     found["still not set up"] = module.missing()
     found["place"] = [str(module.place().folder), str(module.place().wheel), module.place().wheel.is_file()]
+    found["seats"] = seats(module, found["package"])
     # The middle of something, when the add-on is disabled.
     work = module.Setup.check(module.place(create=True), Path(sys.executable))
     module._setup = work
@@ -32,6 +35,21 @@ def main(zip_path, wheels):
     bpy.ops.preferences.addon_disable(module=found["package"])
     found["disabled"] = work.state
     inside.emit(found)
+
+
+def seats(module, package):
+    """Whether the environment is held: before there is an engine, with one, and after it was stopped."""
+    place = module.place(create=True)
+    place.python.parent.mkdir(parents=True)
+    place.python.write_text("", "utf-8")
+    digest = hashlib.sha256(place.wheel.read_bytes()).hexdigest()
+    place.marker.write_text(json.dumps({"version": "1", "python": "3.11.9", "torch": None, "wheel": digest}), "utf-8")
+    runtime = sys.modules[package + ".runtime"]
+    held = [place.seats[0].is_held()]
+    for step in (runtime.engine, runtime.engine, runtime.stop):
+        step()
+        held.append(place.seats[0].is_held())
+    return held
 
 
 def tried(operator, **settings):

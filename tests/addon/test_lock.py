@@ -16,6 +16,7 @@ import pytest
 from _setups import failure, finish, install, setup, wheel
 
 Place, Setup, state_of = setup.Place, setup.Setup, setup.state_of
+Lock = _package.module("lock").Lock
 LOCK_HOLDER = """
 import json, sys, time
 sys.path[:0] = json.loads(sys.argv[1])
@@ -64,9 +65,39 @@ def test_two_blenders_do_not_set_up_the_same(another_blender: Any, monkeypatch: 
     assert removal.state == "done", removal.error
 
 
+def test_what_another_blender_works_with_stays(
+    another_blender: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, process = another_blender[0].lock, another_blender[1]
+    monkeypatch.setattr(setup, "_LOCK_PATIENCE_S", 0.2)
+    # The file that the other one holds is a seat of this place.
+    place = Place(tmp_path / "used", tmp_path / "loopcore.whl")
+    place.python.parent.mkdir(parents=True)
+    place.python.write_text("", "utf-8")
+    place.marker.write_text("{}", "utf-8")
+    os.link(lock, place.seats[0].path)
+    wheel(tmp_path / "wheels", "something", {})
+    place.wheel.write_bytes(b"a wheel")
+    for work in (install(place, tmp_path / "wheels"), Setup.remove(place)):
+        error = failure(work)
+        assert f"process {process.pid}, since" in error and "working with" in error and "close it" in error
+    assert place.python.exists() and place.marker.exists() and not Lock(place.lock).is_held()
+    seat = setup.take_seat(place)
+    assert seat.path == place.seats[1].path
+    seat.free()
+    process.kill()
+    process.wait()
+    removal = Setup.remove(place)
+    finish(removal)
+    assert removal.state == "done" and not place.environment.exists()
+
+
+def test_no_seat_is_needed_where_none_can_be(tmp_path: Path) -> None:
+    assert setup.take_seat(Place(tmp_path / "nowhere", tmp_path / "loopcore.whl")) is None
+
+
 def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
-    lock = _package.module("lock")
-    mine, other = lock.Lock(tmp_path / "l"), lock.Lock(tmp_path / "l")
+    mine, other = Lock(tmp_path / "l"), Lock(tmp_path / "l")
     assert not mine.is_held() and not (tmp_path / "l").exists()
     assert mine.take() and mine.take() and not other.take() and other.is_held() and mine.is_held()
     assert str(os.getpid()) in other.holder()
