@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every target sets up what it needs, in .venv: only Python 3.11 to 3.13 and make have to be there.
-#   make test    the tests            make demo    a loop from the example photograph
-#   make lint    style, types, layers make bench   the benchmarks
-#   make test-blender   the tests that need a real Blender, in as many versions as Pythons allow (3 GB)
-#   make extension   the Blender extension, dist/loopcore-VERSION.zip
-#   make test-gui    the extension in a real window: BLENDER=/path/to/blender, xdotool and ImageMagick have to be there
-#   make clean   remove all that these make
+#   make test           the tests; once test-blender was run here, those in real Blenders too
+#   make test-blender   fetches Blender 4.2, 5.0 and 5.2 as Python modules (3 GB), and runs the tests that need them
+#   make test-gui       the extension in a real window: BLENDER=/path/to/blender; takes xdotool and ImageMagick
+#   make demo           a loop from the example photograph
+#   make extension      the Blender extension, dist/loopcore-VERSION.zip
+#   make lint           style, types, layers
+#   make bench          the benchmarks
+#   make clean          removes all that these make
 
 VENV ?= .venv
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
@@ -24,6 +26,7 @@ BLENDERS := .venv-bpy
 
 test: $(VENV)/.with-test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	@test ! -d $(BLENDERS) || $(MAKE) test-blender
 
 # Blender 4.2, 5.0 and 5.2 as Python modules, each in an environment of its own.
 blender-envs: $(VENV)/.with-test
