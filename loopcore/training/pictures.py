@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from loopcore.errors import PlateError
-from loopcore.motion.networks import CLASSES
 
 UNKNOWN = 255
 CROP = 256
@@ -29,7 +28,6 @@ _CLASS_REPEATS = {1: 3.0, 3: 2.0, 4: 2.0}
 _SHOWN = 0.02
 # Shares of the crops that are mixed with another, blurred, noisy, saved as JPEG.
 _MIXED, _BLURRED, _NOISY, _JPEG = 0.2, 0.15, 0.25, 0.3
-_SMOKED = 0.1  # share of the crops that show made-up smoke
 
 
 @dataclass(frozen=True)
@@ -122,11 +120,11 @@ def random_crop(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A crop at a random scale and place, maybe mirrored, its colours changed as cameras and graders change them.
 
-    Some have made-up smoke laid over them.
+    Some have made-up smoke or water laid over them.
     """
     from PIL import Image
 
-    from loopcore.training.plumes import lay_over
+    from loopcore.training.overlays import with_overlay
 
     long_side = random.uniform(*_LONG_SIDES) * size / CROP
     scale = long_side / max(labels.shape)
@@ -140,9 +138,7 @@ def random_crop(
     small, known = small[y : y + size, x : x + size], known[y : y + size, x : x + size]
     if random.random() < 0.5:
         small, known = small[:, ::-1], known[:, ::-1]
-    small = small / np.float32(255)
-    if random.random() < _SMOKED:
-        small, known = lay_over(small, known, random, CLASSES.index("smoke"), UNKNOWN)
+    small, known = with_overlay(small / np.float32(255), known, random, UNKNOWN)
     seen = _recorded(_graded(small, random), random)
     return np.ascontiguousarray(seen.transpose(2, 0, 1)), np.ascontiguousarray(known)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up plumes of smoke, ash and steam, as pictures with their coverage, to be laid over photographs.
+"""Made-up plumes of smoke, ash and steam, as pictures with their coverage.
 
 Photographs of thick smoke with outlines are scarce. A plume here is a volume of soot: a column, a puff, a bank or a
 wall whose border is pushed out into billows by noise, lit by a sun from above and by the sky, and seen from one side.
@@ -43,31 +43,6 @@ def plume(seed: int) -> tuple[np.ndarray, np.ndarray]:
     codes = np.clip(tint * (light.numpy() ** _GAMMA)[..., None], 0, 1)
     covered = coverage.numpy()
     return (codes * covered[..., None]).astype(np.float32), covered
-
-
-def lay_over(
-    picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, smoke: int, unknown: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """A picture, (h, w, 3) float32 sRGB 0..1, and its labels, (h, w) uint8, behind some plume at some size and place.
-
-    Where it covers most, the label is ``smoke``; where it begins to cover, ``unknown``.
-    """
-    colours, coverage = plume(int(random.integers(PLUMES)))
-    side = round(max(labels.shape) * float(random.uniform(0.5, 2.5)))
-    sprite = torch.from_numpy(np.concatenate([colours, coverage[..., None]], axis=-1)).permute(2, 0, 1)[None]
-    if random.random() < 0.5:
-        sprite = sprite.flip(3)
-    sprite = F.interpolate(sprite, size=(side, side), mode="bilinear", align_corners=False, antialias=side < SIDE)[0]
-    top, left = (int(random.integers(-side // 2, length - side // 2)) for length in labels.shape)
-    height, width = labels.shape
-    here = (slice(max(0, top), min(height, top + side)), slice(max(0, left), min(width, left + side)))
-    there = (slice(here[0].start - top, here[0].stop - top), slice(here[1].start - left, here[1].stop - left))
-    part = sprite[:, *there].permute(1, 2, 0).numpy()
-    picture, labels = picture.copy(), labels.copy()
-    picture[here] = part[..., :3] + (1 - part[..., 3:]) * picture[here]
-    labels[here][part[..., 3] > 0.1] = unknown
-    labels[here][part[..., 3] > 0.7] = smoke
-    return picture, labels
 
 
 def _depth(random: np.random.Generator) -> Tensor:

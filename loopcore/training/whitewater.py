@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Made-up white water, falls and fountains, as pictures with their coverage.
+
+A fall is a curtain of streaks: noise that is fine across and long downwards, spread out the further it has fallen,
+broken by ledges over which it starts anew, with foam at its foot. A fountain is many jets of water thrown up from a
+nozzle, each on its parabola.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+SIDE = 192  # of a picture, pixels
+WATERS = 64  # that there are: three falls to one fountain
+_PARTS = 600  # of a fountain's water
+_MOMENTS = 160  # along a parabola
+
+
+@functools.lru_cache(maxsize=WATERS)
+def white_water(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(SIDE, SIDE, 3) float32 colours 0..1 (sRGB) times coverage, and (SIDE, SIDE) coverage 0..1; the same by seed."""
+    random = np.random.default_rng((seed, 0x5757))
+    light, coverage = _fountain(random) if seed % 4 == 3 else _fall(random)
+    shade = np.array([1, *np.sort(random.uniform(1.0, 1.1, 2))]) * random.uniform(0.35, 0.6)  # water in shadow is blue
+    white = random.uniform(0.8, 1.0) * np.array([1.0, *random.uniform(0.97, 1.03, 2)])
+    codes = np.clip(shade + (white - shade) * light[..., None], 0, 1)
+    return (codes * coverage[..., None]).astype(np.float32), coverage.astype(np.float32)
+
+
+def _noise(random: np.random.Generator, across: float, down: float) -> np.ndarray:
+    """(SIDE, SIDE) of mean 0 and deviation 1, with features of ``across`` by ``down`` pixels."""
+    values = gaussian_filter(random.normal(size=(SIDE, SIDE)), (down / 2, across / 2), mode="wrap", truncate=3)
+    return values / max(float(values.std()), 1e-9)
+
+
+def _fall(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1.0)
+    ledges = np.concatenate([[-0.1], np.sort(random.uniform(0.1, 0.9, random.integers(0, 5))), [1.1]])
+    uneven = y + 0.03 * _noise(random, 30, 400) + 0.01 * _noise(random, 8, 8)
+    step = np.clip(np.searchsorted(ledges, uneven, side="right") - 1, 0, len(ledges) - 2)
+    fallen = uneven - ledges[step]
+    middle = 0.5 + random.uniform(-0.15, 0.15) + random.normal(0, 0.03, len(ledges))[step]
+    spread = 1 + random.uniform(0, 0.5) * y + random.uniform(0, 0.8) * np.clip(fallen, 0, None)
+    home = (x - middle + 0.004 * _noise(random, 40, 60)) / spread
+    long = random.uniform(12, 50)
+    streaks = sum(k * _noise(random, w, long * w**0.5) for w, k in ((1.5, 0.6), (3.5, 0.7), (9.0, 0.6)))
+    at = [(y + 0.37 * step) * (SIDE - 1), (home + 0.5) * (SIDE - 1)]
+    streaks = map_coordinates(streaks, at, order=1, mode="grid-wrap")
+    width = np.maximum(random.uniform(0.05, 0.4) * (1 + 0.3 * random.normal(size=len(ledges))[step]), 0.03)
+    strands = map_coordinates(_noise(random, random.uniform(10, 40), 120), at, order=1, mode="grid-wrap")
+    inside = (width - np.abs(home)) / 0.1 + 0.6 * streaks + random.uniform(0.2, 1.5) * strands
+    foam = np.exp(-np.abs((uneven - 0.95) / random.uniform(0.02, 0.08))) + 0.8 * np.exp(-fallen / 0.04) * (step > 0)
+    inside = inside + foam * (0.5 + _noise(random, 8, 5)) * (np.abs(home) < 1.3 * width)
+    foot = np.clip((0.97 - uneven) / 0.04, 0, 1)
+    coverage = np.clip(0.5 + 0.6 * inside, 0, random.uniform(0.85, 1.0)) * foot
+    light = np.clip(random.uniform(0.45, 0.7) + 0.22 * streaks + 0.3 * foam + 0.08 * _noise(random, 2, 4), 0, 1)
+    soft = random.uniform(0.2, 1.0)
+    return gaussian_filter(light, soft), gaussian_filter(coverage, soft)
+
+
+def _fountain(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    nozzles = random.integers(1, 4)
+    density = np.zeros((SIDE, SIDE))
+    for nozzle in range(nozzles):
+        from_x = SIDE * (0.5 if nozzles == 1 else 0.25 + 0.5 * nozzle / (nozzles - 1) + random.normal(0, 0.03))
+        height, open_by = random.uniform(0.5, 0.93) * SIDE, random.uniform(0.02, 0.35)
+        rise = np.sqrt(height) * random.normal(1, 0.06, _PARTS)
+        aside = random.uniform(-0.15, 0.15) + random.normal(0, open_by, _PARTS)
+        time = np.linspace(0, 2, _MOMENTS)[:, None]  # 1 at the top, where gravity was chosen so
+        up = rise**2 * (2 * time - time**2)
+        along = from_x + aside * rise * np.sqrt(SIDE) * time * 0.5 + random.normal(0, 0.5, (_MOMENTS, _PARTS))
+        grid, _, _ = np.histogram2d((SIDE - 1 - up).ravel(), along.ravel(), bins=SIDE, range=[[0, SIDE], [0, SIDE]])
+        density += grid
+    speckle = np.exp(0.5 * _noise(random, 2, 5) + 0.4 * _noise(random, 6, 16))
+    density = gaussian_filter(density, random.uniform(0.6, 1.4)) * speckle
+    coverage = 1 - np.exp(-density / random.uniform(1.0, 3.0))
+    light = np.clip(0.45 + 0.5 * coverage + 0.12 * _noise(random, 2, 4), 0, 1)
+    return light, coverage
