@@ -58,6 +58,14 @@ class Measured:
         """Whether one field explains the clip, so that it counts."""
         return not self.remark
 
+    @property
+    def upright(self) -> bool:
+        """Whether it falls or rises, more than it goes sideways: then a still tells the direction, too."""
+        if self.clip is None or not self.clip.mask.any():
+            return False
+        vx, vy = self.clip.velocity[self.clip.mask].mean(axis=0)
+        return bool(abs(vy) > abs(vx))
+
 
 def evaluate_clips(
     folder: str | Path, weights: Path | None = None, on_progress: Callable[[int, int], None] | None = None

@@ -19,7 +19,10 @@ from loopcore.training.measure import Measured, Row
 
 
 def table(found: Sequence[Measured]) -> list[str]:
-    """A line for each method on each clip, what is to be said of clips, and means over the steady ones."""
+    """A line for each method on each clip, what is to be said of clips, and means over the steady ones.
+
+    Those that fall or rise have means of their own: in the others the direction is a guess.
+    """
     head = f"{'clip':<26}{'method':<11}{'IoU':>6}{'axis':>7}{'p90':>6}{'direction':>11}{'p90':>6}{'error':>7}"
     lines = [head + f"{'PSNR':>7}{'SSIM':>7}"]
     for measured in found:
@@ -29,6 +32,8 @@ def table(found: Sequence[Measured]) -> list[str]:
     lines += [f"  {m.name}: nothing seemed to flow" for m in found if m.rows and m.predicted is None]
     steady = [measured for measured in found if measured.steady]
     lines += [_line(f"mean of {len(steady)} steady", row) for row in means(steady)]
+    upright = [measured for measured in steady if measured.upright]
+    lines += [_line(f"mean of {len(upright)} up or down", row) for row in means(upright)]
     return lines
 
 
@@ -63,11 +68,13 @@ def as_json(found: Sequence[Measured]) -> dict[str, Any]:
         if measured.clip is not None:
             clip = measured.clip
             facts |= {"frames": len(clip.frames), "truth_from": clip.source, "steadiness": clip.steadiness}
+            facts |= {"upright": measured.upright}
             facts |= {"moving_share": float(clip.mask.mean()), "something_flows": measured.predicted is not None}
         facts["methods"] = {row.method: _values(row) for row in measured.rows}
         clips.append(facts)
     mean = {row.method: _values(row) for row in means([m for m in found if m.steady])}
-    return _without_nan({"clips": clips, "mean_of_steady": mean})
+    upright = {row.method: _values(row) for row in means([m for m in found if m.steady and m.upright])}
+    return _without_nan({"clips": clips, "mean_of_steady": mean, "mean_of_upright": upright})
 
 
 def _values(row: Row) -> dict[str, Any]:

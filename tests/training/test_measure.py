@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,21 @@ def test_what_cannot_be_measured_is_said(measured: dict[str, Measured]) -> None:
     assert any(line.startswith("* torn: clip") for line in lines)
     assert sum(line.startswith("mean of 1 steady") for line in lines) == 7
     assert means([measured["drift"]])[1] == measured["drift"].rows[1]
+
+
+def test_what_falls_or_rises_has_means_of_its_own(measured: dict[str, Measured]) -> None:
+    drift = measured["drift"]
+    assert drift.clip is not None
+    assert not any(measured[name].upright for name in ("drift", "rest", "torn"))
+    turned = replace(drift, name="falls", clip=replace(drift.clip, velocity=drift.clip.velocity[..., ::-1]))
+    assert turned.upright
+    lines = table([drift, turned])
+    assert sum(line.startswith("mean of 2 steady") for line in lines) == 7
+    assert sum(line.startswith("mean of 1 up or down") for line in lines) == 7
+    facts = as_json([drift, turned])
+    assert [clip["upright"] for clip in facts["clips"]] == [False, True]
+    assert facts["mean_of_upright"]["truth"] == facts["clips"][1]["methods"]["truth"]
+    assert not as_json([drift])["mean_of_upright"]
 
 
 def test_json_says_the_same(measured: dict[str, Measured]) -> None:
