@@ -25,7 +25,7 @@ from loopcore.motion.solve import solve_motion
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 from loopcore.plate import Plate
 
-THRESHOLD = 0.7  # of the score below which nothing seems to flow
+THRESHOLD = 0.55  # of the score below which nothing seems to flow
 _SIDE = 512  # cells on the longer side of the grid that motion is found on
 
 # Longer sides of the picture a frame: a pixel a frame at 2K. Much faster, and the middle of a loop looks doubled.
@@ -73,8 +73,8 @@ class Sight:
 
 
 def _score(moving: np.ndarray) -> float:
-    """The share that three hundredths of the picture exceed."""
-    return float(np.quantile(moving, 0.97))
+    """The share that a sixty-sixth of the picture exceeds: small falls are no more of a photograph of a valley."""
+    return float(np.quantile(moving, 0.985))
 
 
 def predict_motion(
