@@ -23,6 +23,8 @@ def train_options(command: argparse.ArgumentParser) -> None:
     add("--cache", type=Path, metavar="DIR", help="of videos: folder for prepared clips, used again by later runs")
     add("--encoder", type=Path, metavar="FILE.pth", help="of pictures: published EfficientNet-Lite0 or Lite2 weights "
         "(those shipped)")  # fmt: skip
+    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="of pictures: go on training these, at half the "
+        "rates")  # fmt: skip
     add("--epochs", type=int, help="of pictures: how often each is seen (6)")
     add("--steps", type=int, help="of videos: of the optimiser (60000)")
     add("--seed", type=int, help="the same seed gives the same weights (1)")
@@ -65,7 +67,7 @@ def _config(arguments: argparse.Namespace) -> FieldConfig | PictureConfig:
         config = PictureConfig(source)
     else:
         config = FieldConfig(DataSettings(clips=source))
-    given = {name: getattr(arguments, name) for name in ("encoder", "epochs", "steps", "seed", "threads")}
+    given = {name: getattr(arguments, name) for name in ("encoder", "weights", "epochs", "steps", "seed", "threads")}
     given = {name: value for name, value in given.items() if value is not None}
     target = config if isinstance(config, PictureConfig) else config.run
     for name in given:
@@ -86,6 +88,8 @@ def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: 
         raise MotionError(f"'{arguments.output}' is no name for weights: they are written as .safetensors")
     if min(config.epochs, config.threads) < 1 or config.seed < 0:
         raise MotionError("epochs and threads must be 1 or more, the seed 0 or more")
+    if config.encoder and config.weights:
+        raise MotionError("training begins either from an encoder or from weights: give one of them")
     torch.set_num_threads(config.threads)
     settings = TrainSettings(seed=config.seed, epochs=config.epochs)
     with Console("Training") as console:
@@ -96,7 +100,8 @@ def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: 
             if what.startswith("loss"):
                 print(f"epoch {done} of {total}: {what}", flush=True)
 
-        train(config.pictures, arguments.output, settings, encoder=config.encoder, on_progress=step)
+        begin = {"encoder": config.encoder, "weights": config.weights}
+        train(config.pictures, arguments.output, settings, **begin, on_progress=step)
     print(f"Saved: '{arguments.output}'")
     return DONE
 

@@ -107,6 +107,7 @@ class PictureConfig:
 
     pictures: Path
     encoder: Path | None = None
+    weights: Path | None = None
     epochs: int = 6
     seed: int = 1
     threads: int = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loopcore.errors import MotionError
-from loopcore.motion.networks import CLASSES, EARLY, STRIDE, FluidNet, read_published_encoder, save_weights
+from loopcore.motion.networks import (
+    CLASSES,
+    EARLY,
+    STRIDE,
+    FluidNet,
+    load_weights,
+    read_published_encoder,
+    save_weights,
+)
 from loopcore.motion.sight import shipped_networks
 from loopcore.training.pictures import Sample, crop_of, crop_plan, read_manifest, soft_targets
 
@@ -155,19 +163,26 @@ def train(
     settings: TrainSettings,
     *,
     encoder: Path | None = None,
+    weights: Path | None = None,
     on_progress: Progress | None = None,
 ) -> list[float]:
     """Trains on the split ``train`` of a folder of pictures; the mean loss of each epoch.
 
     The weights are written after each epoch, averaged over its last steps. encoder: published weights of
     EfficientNet-Lite0 or Lite2 to begin from; without it training begins from the encoder of the shipped weights.
+    weights: of a network that was trained before, to go on from instead, at half the rates.
 
     Raises:
         PlateError, MotionError: pictures or weights that cannot be read.
     """
     started = time.monotonic()
     samples = [sample for sample in read_manifest(folder) if sample.split == "train"]
-    network = new_network(settings.seed, encoder)
+    if weights is None:
+        network = new_network(settings.seed, encoder)
+    else:
+        network = load_weights(weights)[0]
+        rates = {name: getattr(settings, name) / 2 for name in ("learning_rate", "encoder_rate")}
+        settings = replace(settings, **rates)
     plan = crop_plan(samples)
     notes = {name: str(value) for name, value in asdict(settings).items()}
     notes |= {"pictures": str(len(samples)), "crops": str(len(plan))}

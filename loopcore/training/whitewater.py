@@ -14,12 +14,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 SIDE = 192  # of a picture, pixels
-WATERS = 64  # that there are: three falls to one fountain
+WATERS = 1024  # that there are: three falls to one fountain
+_KEPT = 256
 _PARTS = 600  # of a fountain's water
 _MOMENTS = 160  # along a parabola
 
 
-@functools.lru_cache(maxsize=WATERS)
+@functools.lru_cache(maxsize=_KEPT)
 def white_water(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(SIDE, SIDE, 3) float32 colours 0..1 (sRGB) times coverage, and (SIDE, SIDE) coverage 0..1; the same by seed."""
     random = np.random.default_rng((seed, 0x5757))

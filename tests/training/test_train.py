@@ -148,6 +148,24 @@ def test_train_and_evaluate_from_the_command_line(
     assert np.isnan(report.overlap["fire"]) and set(report.overlap) == set(CLASSES)
 
 
+def test_training_goes_on_from_weights(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    assert main(["train", str(folder), "-o", str(first), "--epochs", "2"]) == 0
+    assert main(["train", str(folder), "-o", str(second), "--epochs", "1", "--weights", str(first)]) == 0
+    losses = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert losses[2] < losses[0]
+    (before, _), (after, notes) = load_weights(first), load_weights(second)
+    assert float(notes["learning_rate"]) == TrainSettings().learning_rate / 2
+    early = "encoder.stages.0.0.depthwise.conv.weight"
+    assert torch.equal(before.state_dict()[early], after.state_dict()[early])
+    assert not torch.equal(before.decoder.scores.weight, after.decoder.scores.weight)
+    # one or the other, and weights that are some
+    assert main(["train", str(folder), "-o", str(second), "--weights", str(first), "--encoder", str(first)]) == 2
+    assert "either" in capsys.readouterr().err
+    assert main(["train", str(folder), "-o", str(second), "--weights", str(folder / "manifest.csv")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from loopcore.motion.streaks import axis_angle, streak_axes
-from loopcore.training.whitewater import SIDE, WATERS, white_water
+from loopcore.training.whitewater import SIDE, white_water
 
 
 def test_water_is_the_same_each_time_and_no_other() -> None:
@@ -45,7 +45,3 @@ def test_fountains_stand_on_their_nozzles() -> None:
         coverage = white_water(seed)[1]
         rows = coverage.mean(axis=1)
         assert rows[-SIDE // 4 :].mean() > rows[: SIDE // 16].mean()
-
-
-def test_there_are_as_many_as_are_kept() -> None:
-    assert white_water.cache_info().maxsize == WATERS
