@@ -25,7 +25,7 @@ from loopcore.motion.solve import solve_motion
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 from loopcore.plate import Plate
 
-THRESHOLD = 0.55  # of the score below which nothing seems to flow
+THRESHOLD = 0.5  # of the score below which nothing seems to flow: more likely still than not
 _SIDE = 512  # cells on the longer side of the grid that motion is found on
 
 # Longer sides of the picture a frame: a pixel a frame at 2K. Much faster, and the middle of a loop looks doubled.

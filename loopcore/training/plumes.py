@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIDE = 192  # of a plume's picture, pixels
-PLUMES = 1024  # that there are; of 64, a network learns each by heart
-_KEPT = 64
+PLUMES = 64  # that there are
 _DEEP = 64  # cells along the line of sight
 _OCTAVES = 5  # of noise
 _GAMMA = 1 / 1.8  # light to codes, nearly sRGB's
@@ -28,7 +27,7 @@ _GAMMA = 1 / 1.8  # light to codes, nearly sRGB's
 _TINTS = ((0.72, 0.71, 0.70), (0.42, 0.41, 0.40), (0.80, 0.72, 0.63), (0.97, 0.97, 0.97))
 
 
-@functools.lru_cache(maxsize=_KEPT)
+@functools.lru_cache(maxsize=PLUMES)
 def plume(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(SIDE, SIDE, 3) float32 colours 0..1 (sRGB) times coverage, and (SIDE, SIDE) coverage 0..1; the same by seed."""
     random = np.random.default_rng((seed, 0x504C))

@@ -14,13 +14,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 SIDE = 192  # of a picture, pixels
-WATERS = 1024  # that there are: three falls to one fountain
-_KEPT = 256
+WATERS = 64  # that there are: three falls to one fountain
 _PARTS = 600  # of a fountain's water
 _MOMENTS = 160  # along a parabola
 
 
-@functools.lru_cache(maxsize=_KEPT)
+@functools.lru_cache(maxsize=WATERS)
 def white_water(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(SIDE, SIDE, 3) float32 colours 0..1 (sRGB) times coverage, and (SIDE, SIDE) coverage 0..1; the same by seed."""
     random = np.random.default_rng((seed, 0x5757))
