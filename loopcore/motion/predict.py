@@ -25,7 +25,10 @@ from loopcore.motion.solve import solve_motion
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 from loopcore.plate import Plate
 
-THRESHOLD = 0.5  # of the score below which nothing seems to flow: more likely still than not
+THRESHOLD = 0.55  # of the score below which nothing seems to flow
+# Shares of the picture that have to seem to move: small falls are told from what is still, but a blurred wall looks
+# like smoke now and then.
+_LEAST_WATER, _LEAST_SMOKE = 0.015, 0.05
 _SIDE = 512  # cells on the longer side of the grid that motion is found on
 
 # Longer sides of the picture a frame: a pixel a frame at 2K. Much faster, and the middle of a loop looks doubled.
@@ -64,17 +67,13 @@ class Sight:
 
     @property
     def score(self) -> float:
-        """How sure something flows, 0..1."""
-        return _score(self.moving)
+        """How sure something flows, 0..1: what the least share of the picture that counts exceeds."""
+        wet = np.minimum(self.water + self.fire, self.moving)
+        return float(max(np.quantile(wet, 1 - _LEAST_WATER), np.quantile(self.moving, 1 - _LEAST_SMOKE)))
 
     def motion(self, moving: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :func:`direction_and_speed`."""
         return direction_and_speed(self, moving)
-
-
-def _score(moving: np.ndarray) -> float:
-    """The share that a sixty-sixth of the picture exceeds: small falls are no more of a photograph of a valley."""
-    return float(np.quantile(moving, 0.985))
 
 
 def predict_motion(
@@ -99,12 +98,11 @@ def predict_motion(
         return solve_motion(plate.height, plate.width, hints, mask=drawn)
     picture = display_copy(plate)
     sight = look_at(picture) if weights is None else look_with(weights, picture)
-    score = _score(sight.moving)
-    if score < THRESHOLD:
+    if sight.score < THRESHOLD:
         if hints.strokes:
             return solve_motion(plate.height, plate.width, hints)
         raise MotionError(
-            f"nothing here seems to flow (the surest place scores {score:.2f}, {THRESHOLD:.2f} is needed): "
+            f"nothing here seems to flow (the surest place scores {sight.score:.2f}, {THRESHOLD:.2f} is needed): "
             "draw strokes along the flow and a mask around it (--hints hints.json), or give a motion field (--motion)"
         )
     where = full_mask(plate, picture, sight.moving) if drawn is None else drawn

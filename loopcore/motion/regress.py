@@ -30,6 +30,11 @@ class FieldSight:
     velocity: np.ndarray
     moving: np.ndarray
 
+    @property
+    def score(self) -> float:
+        """How sure something moves, 0..1: what three hundredths of the picture exceed."""
+        return float(np.quantile(self.moving, 0.97))
+
     def motion(self, moving: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The velocity, and how sure it is, (h, w): what was drawn to move besides is left to the solver."""
         return self.velocity, (_SURE * np.minimum(moving, self.moving)).astype(np.float32)

@@ -46,7 +46,8 @@ def motion(fall: Plate) -> MotionField:
 def test_the_brook_moves_and_much_of_the_picture_is_still(motion: MotionField) -> None:
     moving = motion.mask > 0.5
     assert 0.02 < moving.mean() < 0.7
-    assert moving[150:, 60:140].mean() > 0.5  # the pool
+    assert moving[150:, 60:140].mean() > 0.25  # the pool
+    assert moving[:, 200:].mean() < 0.02  # rocks
     assert (motion.mask == 0).mean() > 0.2  # exactly still, not nearly
     assert 0.05 < np.hypot(*motion.velocity[moving].T).mean() < 3
 
@@ -119,7 +120,7 @@ def test_a_small_plate_moves_more_than_it_fades(frames: int) -> None:
     """Of a slow field's loop only the cross-fade is left, and that changes least at the seam."""
     from loopcore.loop import Loop
 
-    small = plate(photograph(160, 107))
+    small = plate(photograph(240, 160))
     field = predict_motion(small)
     loop = Loop(small, field, frames=frames)
     pictures = [loop.frame(time) for time in (*range(frames), 0)]
@@ -169,9 +170,9 @@ def test_a_stroke_overrules_what_is_seen_around_it(fall: Plate, motion: MotionFi
     corrected = predict_motion(fall, Hints((stroke,)))
     assert corrected.velocity[y, x, 1] < -0.7
     assert np.array_equal(corrected.mask, motion.mask)
-    far = np.hypot(*(np.indices(motion.mask.shape) - np.array([y, x])[:, None, None])) > 120
+    away = np.hypot(*(np.indices(motion.mask.shape) - np.array([y, x])[:, None, None]))
     changed = np.hypot(*np.moveaxis(corrected.velocity - motion.velocity, -1, 0))
-    assert np.median(changed[far & (motion.mask > 0.5)]) < 0.1
+    assert np.median(changed[(away > 50) & (motion.mask > 0.5)]) < 0.3 * np.median(changed[away < 8])
 
 
 def test_a_stroke_where_nothing_flows_asks_for_a_mask(fall: Plate, motion: MotionField) -> None:
