@@ -25,7 +25,7 @@ from loopcore.motion.solve import solve_motion
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 from loopcore.plate import Plate
 
-THRESHOLD = 0.55  # of the score below which nothing seems to flow
+THRESHOLD = 0.55  # of the score below which nothing seems to flow; how it was chosen is in the weights' card
 # Shares of the picture that have to seem to move: small falls are told from what is still, but a blurred wall looks
 # like smoke now and then.
 _LEAST_WATER, _LEAST_SMOKE = 0.015, 0.05
