@@ -88,8 +88,6 @@ def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: 
         raise MotionError(f"'{arguments.output}' is no name for weights: they are written as .safetensors")
     if min(config.epochs, config.threads) < 1 or config.seed < 0:
         raise MotionError("epochs and threads must be 1 or more, the seed 0 or more")
-    if config.encoder and config.weights:
-        raise MotionError("training begins either from an encoder or from weights: give one of them")
     torch.set_num_threads(config.threads)
     settings = TrainSettings(seed=config.seed, epochs=config.epochs)
     with Console("Training") as console:

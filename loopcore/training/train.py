@@ -174,7 +174,10 @@ def train(
 
     Raises:
         PlateError, MotionError: pictures or weights that cannot be read.
+        MotionError: both an encoder and weights.
     """
+    if encoder is not None and weights is not None:
+        raise MotionError("training begins either from an encoder or from weights: give one of them")
     started = time.monotonic()
     samples = [sample for sample in read_manifest(folder) if sample.split == "train"]
     if weights is None:

@@ -37,6 +37,7 @@ def _noise(random: np.random.Generator, across: float, down: float) -> np.ndarra
 
 
 def _fall(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(SIDE, SIDE) light and (SIDE, SIDE) coverage, 0..1, of water coming in at the top."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1.0)
     ledges = np.concatenate([[-0.1], np.sort(random.uniform(0.1, 0.9, random.integers(0, 5))), [1.1]])
     uneven = y + 0.03 * _noise(random, 30, 400) + 0.01 * _noise(random, 8, 8)
@@ -62,6 +63,7 @@ def _fall(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fountain(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The same of jets from one to three nozzles on the lowest row."""
     nozzles = random.integers(1, 4)
     density = np.zeros((SIDE, SIDE))
     for nozzle in range(nozzles):

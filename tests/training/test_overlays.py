@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,20 @@ WATER, SMOKE, UNKNOWN = 1, 3, 255
 @pytest.fixture
 def ground() -> tuple[np.ndarray, np.ndarray]:
     return np.full((90, 130, 3), 0.25, np.float32), np.zeros((90, 130), np.uint8)
+
+
+@pytest.mark.parametrize("make", [plume, white_water])
+def test_a_sprite_is_the_same_each_time_and_within_its_coverage(make: Any) -> None:
+    for seed in range(8):  # falls and fountains, thick smoke and thin
+        colours, coverage = make(seed)
+        assert colours.shape == (*coverage.shape, 3)
+        assert colours.dtype == coverage.dtype == np.float32
+        assert 0 <= coverage.min() <= coverage.max() <= 1 + 1e-5
+        assert colours.min() >= 0
+        assert (colours <= coverage[..., None] + 1e-5).all()
+    make.cache_clear()
+    assert np.array_equal(make(7)[0], colours)
+    assert not np.array_equal(make(6)[1], coverage)
 
 
 @pytest.mark.parametrize("size", [7, 60, 192, 400])
