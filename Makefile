@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every target sets up what it needs, in .venv: only Python 3.11 to 3.13 and make have to be there.
-#   make test           the tests; once test-blender was run here, those in real Blenders too
+#   make test           all tests: the two that follow
+#   make test-core      those that need no Blender
 #   make test-blender   fetches Blender 4.2, 5.0 and 5.2 as Python modules (3 GB), and runs the tests that need them
 #   make test-gui       the extension in a real window: BLENDER=/path/to/blender; takes xdotool and ImageMagick
 #   make demo           a loop from the example photograph
@@ -19,14 +20,15 @@ DEMO := demo
 
 BLENDERS := .venv-bpy
 
-.PHONY: test test-blender blender-envs extension test-gui lint style types layers demo bench clean
+.PHONY: test test-core test-blender blender-envs extension test-gui lint style types layers demo bench clean
 .DEFAULT_GOAL := test
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
 
-test: $(VENV)/.with-test
+test: test-core test-blender
+
+test-core: $(VENV)/.with-test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
-	@test ! -d $(BLENDERS) || $(MAKE) test-blender
 
 # Blender 4.2, 5.0 and 5.2 as Python modules, each in an environment of its own.
 blender-envs: $(VENV)/.with-test
