@@ -25,7 +25,7 @@ from loopcore.motion.solve import solve_motion
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 from loopcore.plate import Plate
 
-THRESHOLD = 0.55  # of the score below which nothing seems to flow; how it was chosen is in the weights' card
+THRESHOLD = 0.45  # of the score below which nothing seems to flow; how it was chosen is in the weights' card
 # Shares of the picture that have to seem to move: small falls are told from what is still, but a blurred wall looks
 # like smoke now and then.
 _LEAST_WATER, _LEAST_SMOKE = 0.015, 0.05
@@ -45,6 +45,8 @@ _SURE = {"water": 0.9, "sky": 0.5, "smoke": 0.7, "fire": 0.7}
 # Contrast of a sky (sRGB codes, 0..1) at which it begins to have clouds, and at which it has.
 _CLEAR, _CLOUDY = 0.006, 0.02
 _WET = 0.1  # share of water in a region of water and smoke that makes the smoke spray
+_HOT = 0.2  # share of fire in a region of water and fire that makes the water flame
+_WARM = 1.25  # red over blue, in codes, of the light of a flame
 _SPECK = 0.005  # of the picture: islands of motion that are smaller are more often mistakes
 _BLANK = 0.01  # range of a picture's codes below which it shows nothing
 
@@ -134,6 +136,8 @@ def look_at(picture: np.ndarray, shares: np.ndarray | None = None) -> Sight:
     shown = _resized(picture, *_grid_size(*picture.shape[:2]))
     shares = class_shares(picture) if shares is None else shares
     _, water, sky, smoke, fire = _enlarged(shares, *shown.shape[:2])
+    flame = water * _lit(water, smoke, fire, shown)
+    water, fire = water - flame, fire + flame
     spray = smoke * _wet(water, smoke, fire)
     water, smoke = water + spray, smoke - spray
     moving = np.clip(water + sky * _clouds(shown, sky) + smoke + fire, 0, 1)
@@ -198,6 +202,19 @@ def _clouds(shown: np.ndarray, sky: np.ndarray) -> np.ndarray:
     detail = (gaussian_filter(grey, 1.0) - mean(grey, 0.02 * side)) * inside
     contrast = np.sqrt(np.maximum(mean(detail * detail, 0.06 * side), 0))
     return sharpened(contrast, _CLEAR, _CLOUDY)
+
+
+def _lit(water: np.ndarray, smoke: np.ndarray, fire: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Where water is the bright core of a flame, which looks like a fall: it hangs together with fire, and is warm."""
+    from scipy.ndimage import gaussian_filter, label, sum_labels
+
+    regions, count = label(water + smoke + fire > 0.5)
+    wet, hot = (sum_labels(share, regions, np.arange(count + 1)) for share in (water, fire))
+    burns = hot > _HOT * (wet + hot)
+    burns[0] = False
+    # of what lies around, too: the brightest is white in a photograph
+    red, blue = (gaussian_filter(shown[..., channel], 0.015 * max(water.shape)) for channel in (0, 2))
+    return burns[regions] & (red > _WARM * blue)
 
 
 def _wet(water: np.ndarray, smoke: np.ndarray, fire: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the network sees in a plate: the share of each class, on a coarse grid over the whole picture.
 
-The network was trained on photographs as displays show them, so it is shown such a copy, in a size like theirs, at two
-scales, and the answers of two networks are averaged. The plate's own pixels are never touched.
+The networks were trained on photographs as displays show them, so they are shown such a copy, in a size like theirs,
+two of them a smaller one than the others, and their answers are averaged. The plate's own pixels are never touched.
 """
 
 from __future__ import annotations
@@ -18,11 +18,20 @@ from loopcore.color import display_image, luminance
 from loopcore.plate import Plate
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from loopcore.motion.networks import FluidNet
 
-# Two networks make different mistakes: the mean of their shares is better than either.
-WEIGHTS = tuple(Path(__file__).with_name("weights") / name for name in ("fluid.safetensors", "fluid_lite0.safetensors"))
-LONG_SIDES = (384, 576)  # pixels the network is shown, at two scales
+_FOLDER = Path(__file__).with_name("weights")
+LONG_SIDES = (384, 576)  # pixels a network is shown
+# Networks err in different places, so several are asked, each at the scale at which it helps the others most.
+WEIGHTS = {
+    _FOLDER / "fluid.safetensors": LONG_SIDES[1:],
+    _FOLDER / "fluid_lite0.safetensors": LONG_SIDES[1:],
+    _FOLDER / "fluid_plumes.safetensors": LONG_SIDES[:1],
+    _FOLDER / "fluid_lite0_plumes.safetensors": LONG_SIDES[:1],
+}
+_LEAST_SHARE = 1e-3  # of a class, so that no network can rule it out alone
 GUIDE_SIDE = 1024  # pixels of the display copy that edges and streaks are taken from
 _MIDDLE_GREY = 0.18
 _SAMPLES = 500_000  # pixels that the exposure is found from
@@ -30,11 +39,11 @@ _FRAME = 32  # pixels of mirrored picture around what the network is shown
 
 
 @functools.lru_cache(maxsize=1)
-def shipped_networks() -> tuple[FluidNet, ...]:
-    """The networks that come with Loopcore; loaded once."""
+def shipped_networks() -> tuple[tuple[FluidNet, tuple[int, ...]], ...]:
+    """The networks that come with Loopcore, each with the long sides of what it is shown; loaded once."""
     from loopcore.motion.networks import load_weights
 
-    return tuple(load_weights(path)[0] for path in WEIGHTS)
+    return tuple((load_weights(path)[0], sides) for path, sides in WEIGHTS.items())
 
 
 def display_copy(plate: Plate) -> np.ndarray:
@@ -94,32 +103,46 @@ def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
 
 
 def class_shares(shown: np.ndarray, network: FluidNet | None = None) -> np.ndarray:
-    """(classes, h, w) float32 shares that sum to 1, on a quarter of the finer scale the network is shown.
+    """(classes, h, w) float32 shares that sum to 1, on a quarter of the finest scale that is shown.
 
-    shown: (h, w, 3) float32 sRGB 0..1, as :func:`display_copy` gives it. network: instead of the shipped ones.
+    shown: (h, w, 3) float32 sRGB 0..1, as :func:`display_copy` gives it. network: instead of the shipped ones, at all
+    scales. Answers are averaged as logarithms, so that who is sure counts for more.
     """
     import torch
     from torch.nn import functional as F
 
-    from loopcore.motion.networks import STRIDE
-
-    networks = shipped_networks() if network is None else (network,)
+    networks = shipped_networks() if network is None else ((network, LONG_SIDES),)
     picture = torch.from_numpy(np.ascontiguousarray(shown)).permute(2, 0, 1)[None]
     rows, columns = _grid_size(shown, LONG_SIDES[-1])
-    edge = _FRAME // STRIDE
-    total = torch.zeros(1)
+    answers = []
     with torch.inference_mode():
         for long_side in LONG_SIDES:
-            tall, wide = _grid_size(shown, long_side)
-            size = (tall * 32, wide * 32)
-            scaled = F.interpolate(picture, size=size, mode="bilinear", antialias=True, align_corners=False)
-            # the zeros that convolutions see beyond the frame make its corners look like something else
-            framed = F.pad(scaled, (_FRAME,) * 4, mode="reflect")
-            for one in networks:
-                shares = one(framed).softmax(dim=1)[..., edge:-edge, edge:-edge]
-                total = total + F.interpolate(shares, size=(rows * 8, columns * 8), mode="bilinear")
-    shares = total[0] / total[0].sum(dim=0, keepdim=True)
+            framed = _framed(picture, _grid_size(shown, long_side))
+            for one, sides in networks:
+                if long_side in sides:
+                    shares = _answer(one, framed)
+                    shares = F.interpolate(shares, size=(rows * 8, columns * 8), mode="bilinear")
+                    answers.append(shares.clamp(min=_LEAST_SHARE).log())
+        shares = torch.stack(answers).mean(dim=0)[0].softmax(dim=0)
     return np.ascontiguousarray(shares.numpy())
+
+
+def _framed(picture: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(1, 3, h, w) in another size, in units of 32 pixels, with mirrored picture around: of the zeros that convolutions
+    see beyond the frame its corners would look like something else."""
+    from torch.nn import functional as F
+
+    size = (grid[0] * 32, grid[1] * 32)
+    scaled = F.interpolate(picture, size=size, mode="bilinear", antialias=True, align_corners=False)
+    return F.pad(scaled, (_FRAME,) * 4, mode="reflect")
+
+
+def _answer(network: FluidNet, framed: Tensor) -> Tensor:
+    """Shares of the classes, without the frame."""
+    from loopcore.motion.networks import STRIDE
+
+    edge = _FRAME // STRIDE
+    return network(framed).softmax(dim=1)[..., edge:-edge, edge:-edge]
 
 
 def _grid_size(shown: np.ndarray, long_side: int) -> tuple[int, int]:

@@ -12,8 +12,9 @@ from loopcore.training.plumes import PLUMES, plume
 from loopcore.training.whitewater import WATERS, white_water
 
 # Share of the pictures that show either, and their size over the picture's longer side.
-_SMOKED, _WATERED = 0.08, 0.12
+_SMOKED, _WATERED = 0.09, 0.14
 _SMOKE_SIZES, _WATER_SIZES = (0.5, 2.5), (0.4, 1.6)
+_EXPOSURES = (0.6, 1.05)  # in shadow to full light
 # Coverage from which on a pixel is no longer what lies behind, and from which on it is what lies before.
 _BEGINS, _COVERS = 0.1, 0.7
 
@@ -47,6 +48,7 @@ def lay_over(
     float32, made ``size`` pixels wide. named: the label of what it covers most of, and of what it begins to cover.
     """
     colours, coverage = sprite
+    colours = colours * np.float32(random.uniform(*_EXPOSURES))
     planes = torch.from_numpy(np.concatenate([colours, coverage[..., None]], axis=-1)).permute(2, 0, 1)[None]
     if random.random() < 0.5:
         planes = planes.flip(3)

@@ -27,7 +27,8 @@ _MOST = 8.0
 _CLASS_REPEATS = {1: 3.0, 3: 2.0, 4: 2.0}
 _SHOWN = 0.02
 # Shares of the crops that are mixed with another, blurred, noisy, saved as JPEG.
-_MIXED, _BLURRED, _NOISY, _JPEG = 0.2, 0.15, 0.25, 0.3
+_MIXED, _BLURRED, _NOISY, _JPEG = 0.2, 0.25, 0.25, 0.3
+_BLURS = (0.4, 3.0)  # sigma, pixels: up to what is far out of focus
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def _recorded(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
     if random.random() < _BLURRED:
-        rgb = gaussian_filter(rgb, (*(random.uniform(0.4, 1.3),) * 2, 0))
+        sigma = _BLURS[0] * (_BLURS[1] / _BLURS[0]) ** random.random()
+        rgb = gaussian_filter(rgb, (sigma, sigma, 0))
     if random.random() < _NOISY:
         rgb = rgb + random.normal(0, random.uniform(0.005, 0.05), rgb.shape).astype(np.float32)
     rgb = np.clip(rgb, 0, 1)

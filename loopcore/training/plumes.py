@@ -2,7 +2,8 @@
 """Made-up plumes of smoke, ash and steam, as pictures with their coverage.
 
 Photographs of thick smoke with outlines are scarce. A plume here is a volume of soot: a column, a puff, a bank or a
-wall whose border is pushed out into billows by noise, lit by a sun from above and by the sky, and seen from one side.
+heap that fills the picture, whose border is pushed out into billows by noise, lit by a sun from above and by the sky,
+and seen from one side.
 Billows are folded noise, |n|: round bulges between sharp creases (Musgrave in Ebert et al., "Texturing and Modeling",
 chapter 16). Light is dimmed along its way by Beer's law, once scattered, as clouds are in Schneider's "Real-time
 volumetric cloudscapes" (GPU Pro 7, 2016).
@@ -19,12 +20,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIDE = 192  # of a plume's picture, pixels
-PLUMES = 64  # that there are
+PLUMES = 96  # that there are
 _DEEP = 64  # cells along the line of sight
 _OCTAVES = 5  # of noise
-_GAMMA = 1 / 1.8  # light to codes, nearly sRGB's
+_GAMMAS = (0.55, 0.95)  # light to codes: from nearly sRGB's to what is graded hard
 # What is fully lit, sRGB codes: ash, soot, dust, steam.
-_TINTS = ((0.72, 0.71, 0.70), (0.42, 0.41, 0.40), (0.80, 0.72, 0.63), (0.97, 0.97, 0.97))
+_TINTS = ((0.84, 0.83, 0.82), (0.45, 0.44, 0.43), (0.80, 0.72, 0.63), (0.97, 0.97, 0.97))
+_TINTED = (0.4, 0.25, 0.1, 0.25)  # how often
+# Sizes of the surroundings, cells, that hide the sky from what lies among them, and by how much: creases between small
+# billows are grey, those between large ones dark.
+_HIDDEN = ((9, 0.35), (21, 0.6), (45, 0.9))
 
 
 @functools.lru_cache(maxsize=PLUMES)
@@ -33,14 +38,14 @@ def plume(seed: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng((seed, 0x504C))
     depth = _depth(random)
     density = (depth * float(random.uniform(4, 14))).clamp(0, 1)
-    thickness = density * float(random.choice([random.uniform(0.05, 0.2), random.uniform(0.3, 1.0)]))
+    thickness = density * float(random.choice([random.uniform(0.08, 0.25), random.uniform(0.4, 1.2)], p=[0.25, 0.75]))
     reaching = torch.exp(-(torch.cumsum(thickness, dim=0) - thickness))
     shown = reaching * (1 - torch.exp(-thickness))
     coverage = shown.sum(dim=0)
-    light = (shown * _light(depth, density, random)).sum(dim=0) / coverage.clamp(min=1e-6)
-    warm = np.array([1.0, *np.sort(random.uniform(0.8, 1.0, 2))[::-1]]) if random.random() < 0.3 else np.ones(3)
-    tint = np.array(_TINTS[random.integers(len(_TINTS))]) * random.uniform(0.985, 1.015, 3) * warm
-    codes = np.clip(tint * (light.numpy() ** _GAMMA)[..., None], 0, 1)
+    light = (shown * _light(depth, density, shown, random)).sum(dim=0) / coverage.clamp(min=1e-6)
+    warm = 1 - np.array([0, 1, 2]) * max(0.0, float(random.uniform(-0.1, 0.1)))  # light of a low sun
+    tint = np.array(random.choice(_TINTS, p=_TINTED)) * random.uniform(0.985, 1.015, 3) * warm
+    codes = np.clip(tint * (light.numpy() ** random.uniform(*_GAMMAS))[..., None], 0, 1)
     covered = coverage.numpy()
     return (codes * covered[..., None]).astype(np.float32), covered
 
@@ -50,7 +55,7 @@ def _depth(random: np.random.Generator) -> Tensor:
     z = torch.linspace(-0.5, 0.5, _DEEP)[:, None, None] * (_DEEP / SIDE)
     y = torch.linspace(1, 0, SIDE)[:, None]  # height
     x = torch.linspace(-0.5, 0.5, SIDE)
-    kind = random.choice(["column", "puff", "bank", "wall"], p=[0.4, 0.2, 0.1, 0.3])
+    kind = random.choice(["column", "puff", "bank", "heap"], p=[0.35, 0.2, 0.1, 0.35])
     if kind == "column":
         lean, bend = random.uniform(-0.4, 0.4), random.uniform(1, 1.7)
         radius = random.uniform(0.05, 0.15) + random.uniform(0.1, 0.25) * y ** random.uniform(0.6, 1.4)
@@ -62,9 +67,23 @@ def _depth(random: np.random.Generator) -> Tensor:
     elif kind == "bank":
         shape = (random.uniform(0.3, 0.7) + random.uniform(-0.4, 0.4) * x - y) * 4 + 0 * z
     else:
-        shape = z * random.uniform(2, 6) + random.uniform(0.0, 0.5) + 0 * (x + y)
-    rough = random.uniform(0.4, 0.8) if kind == "wall" else random.uniform(0.25, 0.45)
-    return shape + float(rough) * _billows(random)
+        shape = _heap(random, x, y, 3 * z)
+    return shape + float(random.uniform(0.25, 0.45)) * _billows(random)
+
+
+def _heap(random: np.random.Generator, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Puffs before one another, and more smoke behind them all."""
+    shape = (z - 0.35) * 4 + 0 * (x + y)
+    size = random.uniform(0.1, 0.26)
+    for _ in range(random.integers(6, 20)):
+        radius = size * random.lognormal(0, 0.35)
+        across, up = random.uniform(-0.6, 0.6), random.uniform(-0.1, 1.1)
+        # not so near that the eye would be in it
+        away = max(random.uniform(-0.2, 0.35), 1.2 * radius - 0.45)
+        tall = random.uniform(0.8, 1.8)
+        distance = torch.sqrt((x - across) ** 2 + ((y - up) / tall) ** 2 + (z - away) ** 2)
+        shape = torch.maximum(shape, (radius - distance) / 0.2)
+    return shape
 
 
 def _billows(random: np.random.Generator) -> Tensor:
@@ -85,18 +104,21 @@ def _billows(random: np.random.Generator) -> Tensor:
     return total
 
 
-def _light(depth: Tensor, density: Tensor, random: np.random.Generator) -> Tensor:
-    """Light that each cell sends to the eye, 0..1: of the sun, by its side of the billows and what is before it, and
-    of the sky, which creases see less of."""
+def _light(depth: Tensor, density: Tensor, shown: Tensor, random: np.random.Generator) -> Tensor:
+    """Light that each cell sends to the eye, 1 where it is bright: of the sun, by its side of the billows and what is
+    before it, and of the sky, which creases see less of."""
     aside, front = random.uniform(-1.2, 1.2), random.uniform(-0.5, 1.5)
     to_sun = np.array([-front, -1.0, aside]) / np.sqrt(front**2 + 1 + aside**2)  # z, y, x
     slopes = torch.gradient(_mean(depth, 3))
     steep = torch.sqrt(sum(slope**2 for slope in slopes)) + 1e-6
     facing = -sum(float(way) * slope for way, slope in zip(to_sun, slopes, strict=True)) / steep
-    around = _mean(density, 15)
-    sun = (0.5 + 0.5 * facing) * torch.exp(-float(random.uniform(0.005, 0.03)) * _before(density, aside, front))
-    share = float(random.uniform(0.2, 0.6))
-    return ((1 - share) * sun + share * (1.15 - around) ** 1.5).clamp(0, 1) * float(random.uniform(0.8, 1.1))
+    sun = (0.5 + 0.5 * facing) * torch.exp(-float(random.uniform(0.01, 0.08)) * _before(density, aside, front))
+    sky = torch.ones_like(density)
+    for size, hidden in _HIDDEN:
+        sky *= (1 - hidden * _mean(density, size)).clamp(min=0) ** float(random.uniform(0.8, 3))
+    sun, sky = (light / (shown * light).sum(dim=0).quantile(0.97).clamp(min=1e-6) for light in (sun, sky))
+    share = float(random.uniform(0.3, 0.7))
+    return ((1 - share) * sun + share * sky).clamp(0, 1.2) * float(random.uniform(0.7, 1.0))
 
 
 def _mean(values: Tensor, size: int) -> Tensor:

@@ -202,7 +202,7 @@ def train(
 
 def new_network(seed: int, encoder: Path | None = None) -> FluidNet:
     """A decoder to be trained, the same for the same seed, on an encoder that was trained before."""
-    ready = shipped_networks()[0].encoder if encoder is None else read_published_encoder(encoder)
+    ready = shipped_networks()[0][0].encoder if encoder is None else read_published_encoder(encoder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = FluidNet(lite=ready.lite)

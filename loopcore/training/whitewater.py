@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up white water, falls and fountains, as pictures with their coverage.
+"""Made-up white water, falls, rapids and fountains, as pictures with their coverage.
 
 A fall is a curtain of streaks: noise that is fine across and long downwards, spread out the further it has fallen,
-broken by ledges over which it starts anew, with foam at its foot. A fountain is many jets of water thrown up from a
-nozzle, each on its parabola.
+broken by ledges over which it starts anew, with foam at its foot. A rapid is dark water with foam on it, seen at a
+slant, so that what is farther away is smaller and flatter. Boulders stand in both: holes, with foam below. A fountain is
+many jets of water thrown up from a nozzle, each on its parabola.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 SIDE = 192  # of a picture, pixels
-WATERS = 64  # that there are: three falls to one fountain
+WATERS = 96  # that there are: two falls, a rapid, a fountain, and so on
 _PARTS = 600  # of a fountain's water
 _MOMENTS = 160  # along a parabola
 
@@ -23,8 +24,11 @@ _MOMENTS = 160  # along a parabola
 def white_water(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(SIDE, SIDE, 3) float32 colours 0..1 (sRGB) times coverage, and (SIDE, SIDE) coverage 0..1; the same by seed."""
     random = np.random.default_rng((seed, 0x5757))
-    light, coverage = _fountain(random) if seed % 4 == 3 else _fall(random)
-    shade = np.array([1, *np.sort(random.uniform(1.0, 1.1, 2))]) * random.uniform(0.35, 0.6)  # water in shadow is blue
+    light, coverage = (_fall, _fall, _rapid, _fountain)[seed % 4](random)
+    if seed % 4 == 2:  # one sees into it: brown, green or blue
+        shade = random.uniform(0.1, 0.45) * random.uniform(0.7, 1.0, 3)
+    else:  # white, and blue in the shadow
+        shade = np.array([1, *np.sort(random.uniform(1.0, 1.1, 2))]) * random.uniform(0.35, 0.6)
     white = random.uniform(0.8, 1.0) * np.array([1.0, *random.uniform(0.97, 1.03, 2)])
     codes = np.clip(shade + (white - shade) * light[..., None], 0, 1)
     return (codes * coverage[..., None]).astype(np.float32), coverage.astype(np.float32)
@@ -57,9 +61,44 @@ def _fall(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     inside = inside + foam * (0.5 + _noise(random, 8, 5)) * (np.abs(home) < 1.3 * width)
     foot = np.clip((0.97 - uneven) / 0.04, 0, 1)
     coverage = np.clip(0.5 + 0.6 * inside, 0, random.uniform(0.85, 1.0)) * foot
+    if random.random() < 0.5:
+        boulders, skirts = _boulders(random)
+        coverage, foam = coverage * (1 - boulders), foam + skirts
     light = np.clip(random.uniform(0.45, 0.7) + 0.22 * streaks + 0.3 * foam + 0.08 * _noise(random, 2, 4), 0, 1)
     soft = random.uniform(0.2, 1.0)
     return gaussian_filter(light, soft), gaussian_filter(coverage, soft)
+
+
+def _rapid(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The same of water that runs towards the eye, or away, or past it."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1.0)
+    near = 1 - random.uniform(0.2, 0.75) * (1 - y)  # size over that in the lowest row
+    bend = random.uniform(-0.3, 0.3) * (1 - y) ** random.uniform(0.7, 2)
+    across = (x - 0.5 - bend) / near
+    away = np.log(near) * random.uniform(1, 3)
+    at = [away * (SIDE - 1), (across + 0.5) * (SIDE - 1)]
+    long = random.uniform(0.5, 2.5)
+    sizes = ((2.5, 0.35), (6.0, 0.6), (14.0, 0.8), (35.0, 0.7))
+    waves = sum(k * map_coordinates(_noise(random, w, w * long), at, order=1, mode="grid-wrap") for w, k in sizes)
+    boulders, skirts = _boulders(random)
+    white = waves + random.uniform(-1.5, 0.5) + 2 * skirts
+    light = 0.1 * _noise(random, 6, 2) + 0.15 + 0.85 / (1 + np.exp(-random.uniform(1.2, 3) * white))
+    half = random.uniform(0.2, 0.9)
+    inside = (half - np.abs(across)) / 0.04 + 2 * _noise(random, 16, 12)
+    farthest = (y - random.uniform(0, 0.3)) / 0.03
+    coverage = np.clip(np.minimum(inside, farthest), 0, 1) * (1 - boulders)
+    soft = random.uniform(0.2, 0.8)
+    return np.clip(gaussian_filter(light, soft), 0, 1), gaussian_filter(coverage, soft)
+
+
+def _boulders(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(SIDE, SIDE) of where boulders stand, and of the foam around and below them, 0..1."""
+    wide = random.uniform(12, 45)
+    lie = _noise(random, wide, wide * random.uniform(0.4, 1.2)) + 0.25 * _noise(random, 6, 6)
+    over = lie - random.uniform(0.5, 1.8)
+    stand = np.clip(0.5 + over / 0.15, 0, 1)
+    below = np.roll(stand, round(wide / 5), axis=0)
+    return stand, np.clip(gaussian_filter(np.maximum(below, over > -0.25) * 1.0, 2) * (0.7 + _noise(random, 5, 3)), 0, 1)
 
 
 def _fountain(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up falls and fountains: which way streaks run, and where the water is."""
+"""Made-up falls, rapids and fountains: which way streaks run, and where the water is."""
 
 from __future__ import annotations
 
@@ -11,13 +11,36 @@ from loopcore.training.whitewater import SIDE, white_water
 
 def test_falls_are_drawn_out_downwards() -> None:
     upright = []
-    for seed in (0, 1, 2, 4, 5, 6, 8, 9):
+    for seed in (0, 1, 4, 5, 8, 9, 12, 13):
         colours, coverage = white_water(seed)
         thick = (coverage > 0.7).astype(np.float32)
         axes = streak_axes(colours.mean(axis=-1), thick, 10.0)
         angle = axis_angle(axes.reshape(2, -1) @ thick.reshape(-1, 1))
         upright.append(abs(float(np.rad2deg(angle[0]))))
     assert np.median(upright) > 75
+
+
+def test_rapids_are_smaller_and_narrower_farther_away() -> None:
+    finer, narrower = [], []
+    for seed in range(2, 50, 4):
+        colours, coverage = white_water(seed)
+        light = colours.mean(axis=-1) / np.maximum(coverage, 1e-3)
+        half = SIDE // 2
+        thick = coverage > 0.9
+        if min(thick[:half].sum(), thick[half:].sum()) < 500:
+            continue
+        far, near = (_roughness(light[part], thick[part]) for part in (slice(0, half), slice(half, None)))
+        finer.append(far / near)
+        narrower.append(thick[:half].mean() / thick[half:].mean())
+    assert len(finer) >= 6
+    assert np.median(finer) > 1.1
+    assert np.median(narrower) < 0.9
+
+
+def _roughness(light: np.ndarray, inside: np.ndarray) -> float:
+    """Change from pixel to pixel over deviation: larger where features are smaller."""
+    both = inside[1:] & inside[:-1]
+    return float(np.abs(np.diff(light, axis=0))[both].mean() / light[inside].std())
 
 
 def test_fountains_stand_on_their_nozzles() -> None:
