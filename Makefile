@@ -4,7 +4,7 @@
 #   make test-core      those that need no Blender
 #   make test-blender   fetches Blender 4.2, 5.0 and 5.2 as Python modules (3 GB), and runs the tests that need them
 #   make test-gui       the extension in a real window: BLENDER=/path/to/blender; takes xdotool and ImageMagick
-#   make demo           a loop from the example photograph
+#   make demo           two loops from the example photograph: from the picture alone, and as drawn
 #   make extension      the Blender extension, dist/loopcore-VERSION.zip
 #   make lint           style, types, layers
 #   make bench          the benchmarks
@@ -58,13 +58,13 @@ layers: $(VENV)/.with-lint
 	$(BIN)/python .ci/check_layers.py
 
 demo: $(VENV)/.with-test
-	$(BIN)/loopcore animate examples/waterfall/plate.jpg --hints examples/waterfall/hints.json -o $(DEMO) --preview
-	$(BIN)/loopcore check $(DEMO)
+	$(BIN)/loopcore animate examples/waterfall/plate.jpg -o $(DEMO)/alone --preview
+	$(BIN)/loopcore check $(DEMO)/alone
+	$(BIN)/loopcore animate examples/waterfall/plate.jpg --hints examples/waterfall/hints.json -o $(DEMO)/drawn --preview
+	$(BIN)/loopcore check $(DEMO)/drawn
 	@echo
-	@echo "Frames:        $(DEMO)/*.[0-9]*.exr"
-	@echo "Film:          $$(ls $(DEMO)/*.mp4)"
-	@echo "Contact sheet: $$(ls $(DEMO)/*_sheet.png)"
-	@echo "Motion:        $$(ls $(DEMO)/*_motion.png)"
+	@echo "Beside the frames, films, contact sheets and motion:"
+	@ls $(DEMO)/*/*.mp4 $(DEMO)/*/*.png
 
 bench: $(VENV)/.with-test
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

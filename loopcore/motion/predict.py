@@ -326,8 +326,9 @@ def _water(sight: Sight, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     side = max(sight.water.shape)
     inside = (sight.water > 0.5).astype(np.float32)
-    # the banks' own edges are no streaks
-    clean = grey_erosion(inside, size=max(3, side // 100))
+    # the banks' own edges are no streaks, nor are the lines that scans and films have along the frame
+    thin = max(2, side // 100)
+    clean = grey_erosion(np.pad(inside[thin:-thin, thin:-thin], thin), size=max(3, thin))
     grey = _grey(sight.shown)
     axes = streak_axes(grey, clean, 0.0125 * side) + _WIDE_STREAKS * streak_axes(grey, clean, 0.04 * side)
     axes += _BANKS * bank_axes(inside, 0.04 * side)

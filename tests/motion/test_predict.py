@@ -250,6 +250,15 @@ def test_each_kind_goes_its_own_way(kind: str, shown: np.ndarray, way: tuple[flo
     assert (sure > 0).all() and sure.max() <= 1
 
 
+def test_lines_along_the_frame_are_no_falls() -> None:
+    shown = drawn_out(9, 1)
+    shown[:, [0, -1]] = 0
+    sight = seen("water", shown)
+    velocity, _ = direction_and_speed(sight, sight.moving)
+    steep = np.abs(velocity[..., 1]) > np.abs(velocity[..., 0])
+    assert steep[:, :8].mean() + steep[:, -8:].mean() < 0.05
+
+
 def test_near_water_moves_faster_than_far_water() -> None:
     sight = seen("water", drawn_out(9, 1))
     sight.sky[:30], sight.water[:30] = 1, 0
