@@ -3,8 +3,8 @@
 
 A fall is a curtain of streaks: noise that is fine across and long downwards, spread out the further it has fallen,
 broken by ledges over which it starts anew, with foam at its foot. A rapid is dark water with foam on it, seen at a
-slant, so that what is farther away is smaller and flatter. Boulders stand in both: holes, with foam below. A fountain is
-many jets of water thrown up from a nozzle, each on its parabola.
+slant, so that what is farther away is smaller and flatter. Boulders stand in both: holes, with foam below. A fountain
+is many jets of water thrown up from a nozzle, each on its parabola.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def _boulders(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     over = lie - random.uniform(0.5, 1.8)
     stand = np.clip(0.5 + over / 0.15, 0, 1)
     below = np.roll(stand, round(wide / 5), axis=0)
-    return stand, np.clip(gaussian_filter(np.maximum(below, over > -0.25) * 1.0, 2) * (0.7 + _noise(random, 5, 3)), 0, 1)
+    skirts = gaussian_filter(np.maximum(below, over > -0.25), 2)
+    return stand, np.clip(skirts * (0.7 + _noise(random, 5, 3)), 0, 1)
 
 
 def _fountain(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
