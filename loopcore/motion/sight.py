@@ -26,10 +26,10 @@ _FOLDER = Path(__file__).with_name("weights")
 LONG_SIDES = (384, 576)  # pixels a network is shown
 # Networks err in different places, so several are asked, each at the scale at which it helps the others most.
 WEIGHTS = {
-    _FOLDER / "fluid.safetensors": LONG_SIDES[1:],
-    _FOLDER / "fluid_lite0.safetensors": LONG_SIDES[1:],
-    _FOLDER / "fluid_plumes.safetensors": LONG_SIDES[:1],
-    _FOLDER / "fluid_lite0_plumes.safetensors": LONG_SIDES[:1],
+    _FOLDER / "fluid.safetensors": LONG_SIDES[1],
+    _FOLDER / "fluid_lite0.safetensors": LONG_SIDES[1],
+    _FOLDER / "fluid_plumes.safetensors": LONG_SIDES[0],
+    _FOLDER / "fluid_lite0_plumes.safetensors": LONG_SIDES[0],
 }
 _LEAST_SHARE = 1e-3  # of a class, so that no network can rule it out alone
 GUIDE_SIDE = 1024  # pixels of the display copy that edges and streaks are taken from
@@ -39,11 +39,11 @@ _FRAME = 32  # pixels of mirrored picture around what the network is shown
 
 
 @functools.lru_cache(maxsize=1)
-def shipped_networks() -> tuple[tuple[FluidNet, tuple[int, ...]], ...]:
-    """The networks that come with Loopcore, each with the long sides of what it is shown; loaded once."""
+def shipped_networks() -> tuple[tuple[FluidNet, int], ...]:
+    """The networks that come with Loopcore, each with the long side of what it is shown; loaded once."""
     from loopcore.motion.networks import load_weights
 
-    return tuple((load_weights(path)[0], sides) for path, sides in WEIGHTS.items())
+    return tuple((load_weights(path)[0], long_side) for path, long_side in WEIGHTS.items())
 
 
 def display_copy(plate: Plate) -> np.ndarray:
@@ -111,18 +111,15 @@ def class_shares(shown: np.ndarray, network: FluidNet | None = None) -> np.ndarr
     import torch
     from torch.nn import functional as F
 
-    networks = shipped_networks() if network is None else ((network, LONG_SIDES),)
+    networks = shipped_networks() if network is None else tuple((network, side) for side in LONG_SIDES)
     picture = torch.from_numpy(np.ascontiguousarray(shown)).permute(2, 0, 1)[None]
     rows, columns = _grid_size(shown, LONG_SIDES[-1])
-    answers = []
     with torch.inference_mode():
-        for long_side in LONG_SIDES:
-            framed = _framed(picture, _grid_size(shown, long_side))
-            for one, sides in networks:
-                if long_side in sides:
-                    shares = _answer(one, framed)
-                    shares = F.interpolate(shares, size=(rows * 8, columns * 8), mode="bilinear")
-                    answers.append(shares.clamp(min=_LEAST_SHARE).log())
+        framed = {long_side: _framed(picture, _grid_size(shown, long_side)) for long_side in LONG_SIDES}
+        answers = []
+        for one, long_side in networks:
+            shares = F.interpolate(_answer(one, framed[long_side]), size=(rows * 8, columns * 8), mode="bilinear")
+            answers.append(shares.clamp(min=_LEAST_SHARE).log())
         shares = torch.stack(answers).mean(dim=0)[0].softmax(dim=0)
     return np.ascontiguousarray(shares.numpy())
 
