@@ -205,11 +205,13 @@ def _clouds(shown: np.ndarray, sky: np.ndarray) -> np.ndarray:
 
 
 def _lit(water: np.ndarray, smoke: np.ndarray, fire: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Where water is the bright core of a flame, which looks like a fall: it hangs together with fire, and is warm."""
-    from scipy.ndimage import gaussian_filter, label, sum_labels
+    """Where water is the bright core of a flame, which looks like a fall: it hangs together with fire, and is warm.
 
-    regions, count = label(water + smoke + fire > 0.5)
-    wet, hot = (sum_labels(share, regions, np.arange(count + 1)) for share in (water, fire))
+    (h, w) bool; shares (h, w) in 0..1, shown (h, w, 3) sRGB 0..1.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    regions, (wet, _, hot) = _hanging_together(water, smoke, fire)
     burns = hot > _HOT * (wet + hot)
     burns[0] = False
     # of what lies around, too: the brightest is white in a photograph
@@ -218,14 +220,22 @@ def _lit(water: np.ndarray, smoke: np.ndarray, fire: np.ndarray, shown: np.ndarr
 
 
 def _wet(water: np.ndarray, smoke: np.ndarray, fire: np.ndarray) -> np.ndarray:
-    """Where smoke is spray, which the network does not tell apart: where it hangs together with water, not fire."""
-    from scipy.ndimage import label, sum_labels
+    """Where smoke is spray, which the network does not tell apart: where it hangs together with water, not fire.
 
-    regions, count = label(water + smoke + fire > 0.5)
-    wet, dry, hot = (sum_labels(share, regions, np.arange(count + 1)) for share in (water, smoke, fire))
+    (h, w) bool; shares (h, w) in 0..1.
+    """
+    regions, (wet, dry, hot) = _hanging_together(water, smoke, fire)
     spray = (wet > _WET * (wet + dry)) & (hot < 0.1 * (wet + dry))
     spray[0] = False
     return spray[regions]
+
+
+def _hanging_together(*shares: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Regions, (h, w), numbered from 1, where shares, (h, w), make up more than half; each share's sum by region."""
+    from scipy.ndimage import label, sum_labels
+
+    regions, count = label(sum(shares) > 0.5)
+    return regions, [sum_labels(share, regions, np.arange(count + 1)) for share in shares]
 
 
 # where it goes

@@ -42,7 +42,7 @@ def lay_over(
     size: int,
     named: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A picture and its labels with a sprite somewhere before it, maybe mirrored; copies of both.
+    """Copies of a picture and its labels, with a sprite somewhere before it, maybe mirrored, in more or less light.
 
     picture: (h, w, 3) float32; labels: (h, w) uint8. sprite: (s, s, 3) colours times coverage and (s, s) coverage 0..1,
     float32, made ``size`` pixels wide. named: the label of what it covers most of, and of what it begins to cover.
