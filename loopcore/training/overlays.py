@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up smoke and white water laid over photographs that are learnt from: what they show too little of."""
+"""Made-up smoke, white water and flames laid over photographs that are learnt from: what they show too little of."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 from loopcore.motion.networks import CLASSES
+from loopcore.training.flames import FLAMES, flame
 from loopcore.training.plumes import PLUMES, plume
 from loopcore.training.whitewater import WATERS, white_water
 
-# Share of the pictures that show either, and their size over the picture's longer side.
-_SMOKED, _WATERED = 0.09, 0.14
-_SMOKE_SIZES, _WATER_SIZES = (0.5, 2.5), (0.4, 1.6)
+Sprite = tuple[np.ndarray, np.ndarray]
+
+# Share of the pictures that show each, and sizes over the picture's longer side, evenly spread by their logarithms.
+_SMOKED, _WATERED, _BURNING = 0.08, 0.2, 0.05
+_SMOKE_SIZES, _WATER_SIZES, _FLAME_SIZES = (0.5, 2.5), (0.15, 1.6), (0.2, 1.5)
 _EXPOSURES = (0.6, 1.05)  # in shadow to full light
 # Coverage from which on a pixel is no longer what lies behind, and from which on it is what lies before.
 _BEGINS, _COVERS = 0.1, 0.7
+_SEEN = 0.03  # mean change of codes below which what was laid over cannot be told from what was there
+_MOST_WATERS = 3  # falls of one picture
+_BEHIND = 0.65  # how often water lies behind what is bright or dark in the photograph
+_SHADED = 0.6  # how often it is as dark as what is around
+_NIGHT = 0.6  # how often flames are photographed in the dark
 
 
 def with_overlay(
@@ -25,42 +34,102 @@ def with_overlay(
     """A picture, (h, w, 3) float32 sRGB 0..1, and its labels, (h, w) uint8: mostly as they are, or behind something."""
     chance = random.random()
     if chance < _SMOKED:
-        sprite, what, sizes = plume(int(random.integers(PLUMES))), "smoke", _SMOKE_SIZES
-    elif chance < _SMOKED + _WATERED:
-        sprite, what, sizes = white_water(int(random.integers(WATERS))), "water", _WATER_SIZES
-    else:
-        return picture, labels
-    size = round(max(labels.shape) * float(random.uniform(*sizes)))
-    return lay_over(picture, labels, random, sprite, size, (CLASSES.index(what), unknown))
+        sprite = plume(int(random.integers(PLUMES)))
+        size = _size(labels, random, _SMOKE_SIZES)
+        return lay_over(picture, labels, random, _lit(sprite, random), size, (CLASSES.index("smoke"), unknown))
+    if chance < _SMOKED + _WATERED:
+        return _with_water(picture, labels, random, unknown)
+    if chance < _SMOKED + _WATERED + _BURNING:
+        return _with_flames(picture, labels, random, unknown)
+    return picture, labels
+
+
+def _size(labels: np.ndarray, random: np.random.Generator, sizes: tuple[float, float]) -> int:
+    return round(max(labels.shape) * sizes[0] * (sizes[1] / sizes[0]) ** random.random())
+
+
+def _lit(sprite: Sprite, random: np.random.Generator) -> Sprite:
+    return sprite[0] * np.float32(random.uniform(*_EXPOSURES)), sprite[1]
+
+
+def _with_water(
+    picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, unknown: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Falls, rapids or fountains, not before the sky, often between what is bright, or dark, in the photograph."""
+    shown = (labels != CLASSES.index("sky")).astype(np.float32)
+    if random.random() < _BEHIND:
+        shown *= _gaps(picture, random)
+    light = _light_around(picture) if random.random() < _SHADED else None
+    for _ in range(random.integers(1, _MOST_WATERS + 1)):
+        sprite = _lit(white_water(int(random.integers(WATERS))), random)
+        size = _size(labels, random, _WATER_SIZES)
+        named = (CLASSES.index("water"), unknown)
+        picture, labels = lay_over(picture, labels, random, sprite, size, named, shown, light)
+    return picture, labels
+
+
+def _gaps(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """(h, w) float32 0..1: between the bright parts of a picture, as between pale rocks, or between its dark ones."""
+    tone = gaussian_filter(picture.mean(axis=-1), random.uniform(1.0, 6.0))
+    if random.random() < 0.35:
+        tone = -tone
+    soft = max(1e-3, random.uniform(0.05, 0.3) * float(tone.std()))
+    return np.clip(0.5 + (np.quantile(tone, random.uniform(0.35, 0.9)) - tone) / soft, 0, 1).astype(np.float32)
+
+
+def _light_around(picture: np.ndarray) -> np.ndarray:
+    """(h, w, 1) float32: how bright it is around each pixel, 1 at middle codes, of which water takes its brightness."""
+    grey = gaussian_filter(picture.mean(axis=-1), 0.1 * max(picture.shape))
+    return np.clip(grey / 0.45, 0.3, 1.1)[..., None].astype(np.float32)
+
+
+def _with_flames(
+    picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, unknown: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flames, mostly at night, that light what stands around."""
+    sprite, size = flame(int(random.integers(FLAMES))), _size(labels, random, _FLAME_SIZES)
+    if random.random() < _NIGHT:
+        picture = picture * np.float32(random.uniform(0.02, 0.5))
+    named = (CLASSES.index("fire"), unknown)
+    bright, known = lay_over(picture, labels, random, sprite, size, named)
+    glow = gaussian_filter(bright - picture, (0.15 * size, 0.15 * size, 0)) * random.uniform(0, 3)
+    bright = bright * (1 + 3 * glow) + random.uniform(0, 0.3) * glow
+    return np.clip(bright, 0, 1).astype(np.float32), known
 
 
 def lay_over(
     picture: np.ndarray,
     labels: np.ndarray,
     random: np.random.Generator,
-    sprite: tuple[np.ndarray, np.ndarray],
+    sprite: Sprite,
     size: int,
     named: tuple[int, int],
+    shown: np.ndarray | None = None,
+    light: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Copies of a picture and its labels, with a sprite somewhere before it, maybe mirrored, in more or less light.
+    """Copies of a picture and its labels, with a sprite somewhere before it, maybe mirrored.
 
     picture: (h, w, 3) float32; labels: (h, w) uint8. sprite: (s, s, 3) colours times coverage and (s, s) coverage 0..1,
     float32, made ``size`` pixels wide. named: the label of what it covers most of, and of what it begins to cover.
+    shown: (h, w) float32 0..1, where nothing stands before it; light: (h, w, 1) float32 that its colours take.
     """
-    colours, coverage = sprite
-    colours = colours * np.float32(random.uniform(*_EXPOSURES))
-    planes = torch.from_numpy(np.concatenate([colours, coverage[..., None]], axis=-1)).permute(2, 0, 1)[None]
+    planes = torch.from_numpy(np.concatenate([sprite[0], sprite[1][..., None]], axis=-1)).permute(2, 0, 1)[None]
     if random.random() < 0.5:
         planes = planes.flip(3)
-    shrinks = size < len(coverage)
+    shrinks = size < len(sprite[1])
     planes = F.interpolate(planes, size=(size, size), mode="bilinear", align_corners=False, antialias=shrinks)[0]
     height, width = labels.shape
     top, left = (int(random.integers(-size // 2, length - size // 2)) for length in labels.shape)
     here = (slice(max(0, top), min(height, top + size)), slice(max(0, left), min(width, left + size)))
     there = (slice(here[0].start - top, here[0].stop - top), slice(here[1].start - left, here[1].stop - left))
-    part = planes[:, *there].permute(1, 2, 0).numpy()
-    picture, labels = picture.copy(), labels.copy()
+    part = planes[:, *there].permute(1, 2, 0).numpy().copy()
+    if light is not None:
+        part[..., :3] *= light[here]
+    if shown is not None:
+        part *= shown[here][..., None]
+    before, picture, labels = picture, picture.copy(), labels.copy()
     picture[here] = part[..., :3] + (1 - part[..., 3:]) * picture[here]
+    changed = np.abs(picture[here] - before[here]).mean(axis=-1)
     labels[here][part[..., 3] > _BEGINS] = named[1]
-    labels[here][part[..., 3] > _COVERS] = named[0]
+    labels[here][(part[..., 3] > _COVERS) & (gaussian_filter(changed, 2.0) > _SEEN)] = named[0]
     return picture, labels

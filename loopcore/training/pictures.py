@@ -28,6 +28,7 @@ _CLASS_REPEATS = {1: 3.0, 3: 2.0, 4: 2.0}
 _SHOWN = 0.02
 # Shares of the crops that are mixed with another, blurred, noisy, saved as JPEG.
 _MIXED, _BLURRED, _NOISY, _JPEG = 0.2, 0.25, 0.25, 0.3
+_CASTS, _TINTED = (0.08, 0.25), 0.2  # of white balance, mostly and in snow, at dusk or by lamps; how often the latter
 _BLURS = (0.4, 3.0)  # sigma, pixels: up to what is far out of focus
 
 
@@ -150,7 +151,8 @@ def _graded(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
     grey = rgb @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     saturation = np.float32(random.uniform(0.5, 1.3) if random.random() > 0.07 else 0.0)
     rgb = grey[..., None] + saturation * (rgb - grey[..., None])
-    rgb = rgb * random.uniform(0.92, 1.08, 3).astype(np.float32)
+    cast = _CASTS[int(random.random() < _TINTED)]
+    rgb = rgb * random.uniform(1 - cast, 1 + cast, 3).astype(np.float32)
     mean = np.float32(grey.mean())
     return np.clip(mean + np.float32(random.uniform(0.75, 1.25)) * (rgb - mean), 0, 1).astype(np.float32)
 

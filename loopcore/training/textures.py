@@ -73,6 +73,14 @@ def noise(random: np.random.Generator, height: int, width: int, roughness: float
     return values / max(float(values.std()), 1e-12)
 
 
+def smooth_noise(random: np.random.Generator, side: int, across: float, down: float) -> np.ndarray:
+    """(side, side) float64 of mean 0 and deviation 1, with features of ``across`` by ``down`` pixels; wraps around."""
+    from scipy.ndimage import gaussian_filter
+
+    values = gaussian_filter(random.normal(size=(side, side)), (down / 2, across / 2), mode="wrap", truncate=3)
+    return values / max(float(values.std()), 1e-9)
+
+
 def make(look: str, random: np.random.Generator, flow: Flow, height: int, width: int) -> Texture:
     """The texture of a look over a field; ``flow`` says which way it is drawn out."""
     made = _LOOKS[look]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up white water, falls, rapids and fountains, as pictures with their coverage.
+"""Made-up white water, falls, brooks, rapids and fountains, as pictures with their coverage.
 
 A fall is a curtain of streaks: noise that is fine across and long downwards, spread out the further it has fallen,
 broken by ledges over which it starts anew, with foam at its foot. A rapid is dark water with foam on it, seen at a
-slant, so that what is farther away is smaller and flatter. Boulders stand in both: holes, with foam below. A fountain
-is many jets of water thrown up from a nozzle, each on its parabola.
+slant, so that what is farther away is smaller and flatter. Boulders stand in both: holes, with foam below. A brook is
+dark pools with low falls between them. A fountain is many jets of water thrown up from a nozzle, each on its parabola.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import functools
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from loopcore.training.textures import smooth_noise
+
 SIDE = 192  # of a picture, pixels
-WATERS = 96  # that there are: two falls, a rapid, a fountain, and so on
+WATERS = 120  # that there are: two falls, a rapid, a fountain, a brook, and so on
 _PARTS = 600  # of a fountain's water
 _MOMENTS = 160  # along a parabola
 
@@ -24,8 +26,8 @@ _MOMENTS = 160  # along a parabola
 def white_water(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(SIDE, SIDE, 3) float32 colours 0..1 (sRGB) times coverage, and (SIDE, SIDE) coverage 0..1; the same by seed."""
     random = np.random.default_rng((seed, 0x5757))
-    light, coverage = (_fall, _fall, _rapid, _fountain)[seed % 4](random)
-    if seed % 4 == 2:  # one sees into it: brown, green or blue
+    light, coverage = (_fall, _fall, _rapid, _fountain, _brook)[seed % 5](random)
+    if seed % 5 in (2, 4):  # one sees into it: brown, green or blue
         shade = random.uniform(0.1, 0.45) * random.uniform(0.7, 1.0, 3)
     else:  # white, and blue in the shadow
         shade = np.array([1, *np.sort(random.uniform(1.0, 1.1, 2))]) * random.uniform(0.35, 0.6)
@@ -35,9 +37,7 @@ def white_water(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _noise(random: np.random.Generator, across: float, down: float) -> np.ndarray:
-    """(SIDE, SIDE) of mean 0 and deviation 1, with features of ``across`` by ``down`` pixels."""
-    values = gaussian_filter(random.normal(size=(SIDE, SIDE)), (down / 2, across / 2), mode="wrap", truncate=3)
-    return values / max(float(values.std()), 1e-9)
+    return smooth_noise(random, SIDE, across, down)
 
 
 def _fall(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +89,36 @@ def _rapid(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     coverage = np.clip(np.minimum(inside, farthest), 0, 1) * (1 - boulders)
     soft = random.uniform(0.2, 0.8)
     return np.clip(gaussian_filter(light, soft), 0, 1), gaussian_filter(coverage, soft)
+
+
+def _brook(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The same of water that comes down steps, seen from below: each step is lower and narrower the farther it is."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1.0)
+    steps = random.integers(2, 7)
+    near = 0.75 ** np.arange(steps) if random.random() < 0.7 else np.ones(steps)
+    sizes = (near * random.lognormal(0, 0.35, steps))[::-1]  # farthest first
+    ends = np.cumsum(sizes) / sizes.sum()
+    uneven = y + 0.025 * _noise(random, 25, 200) + 0.01 * _noise(random, 6, 6)
+    step = np.clip(np.searchsorted(ends, uneven, side="right"), 0, steps - 1)
+    size = sizes[step] / sizes.sum()
+    within = (uneven - (ends[step] - size)) / size  # 0 at the ledge, 1 before the next
+    high = random.uniform(0.15, 0.7, steps)[step]  # how much of a step falls
+    long = random.uniform(6, 16)
+    streaks = sum(k * _noise(random, w, long * w**0.5) for w, k in ((1.5, 0.6), (3.5, 0.7), (9.0, 0.5)))
+    ripples = sum(k * _noise(random, w, w / 3) for w, k in ((6.0, 0.4), (14.0, 0.5), (40.0, 0.6)))
+    thin = random.uniform(-0.2, 1.0)  # falls as threads or as curtains
+    fall = np.clip(0.55 + thin * 0.3 + 0.35 * streaks + 0.3 * _noise(random, 14, 60), 0, 1)
+    foam = np.exp(-np.abs(within - high) / random.uniform(0.06, 0.25))
+    foam *= np.clip(0.6 + 0.6 * _noise(random, 7, 3), 0, 1.3)
+    pool = 0.12 + 0.1 * np.clip(ripples, -1, 2) + 0.2 * np.clip(ripples - random.uniform(1, 2), 0, 2)
+    light = np.clip(np.where(within < high, fall, pool) + foam, 0, 1)
+    middle = 0.5 + random.normal(0, 0.06, steps)[step]
+    half = np.maximum(random.uniform(0.12, 0.4) * near[::-1] * random.lognormal(0, 0.2, steps), 0.03)[step]
+    coverage = np.clip((half - np.abs(x - middle)) / 0.03 + 1.2 * _noise(random, 14, 10), 0, 1)
+    coverage *= np.clip((within >= high) + 0.4 + 1.2 * fall, 0, 1)  # rock is seen between threads
+    coverage *= 1 - _boulders(random)[0] * (random.random() < 0.6)
+    soft = random.uniform(0.2, 0.7)
+    return gaussian_filter(light, soft), gaussian_filter(coverage, soft)
 
 
 def _boulders(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loopcore.training.flames import flame
 from loopcore.training.overlays import lay_over, with_overlay
 from loopcore.training.plumes import plume
 from loopcore.training.whitewater import white_water
 
-WATER, SMOKE, UNKNOWN = 1, 3, 255
+WATER, SKY, SMOKE, FIRE, UNKNOWN = 1, 2, 3, 4, 255
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def ground() -> tuple[np.ndarray, np.ndarray]:
     return np.full((90, 130, 3), 0.25, np.float32), np.zeros((90, 130), np.uint8)
 
 
-@pytest.mark.parametrize("make", [plume, white_water])
+@pytest.mark.parametrize("make", [plume, white_water, flame])
 def test_a_sprite_is_the_same_each_time_and_within_its_coverage(make: Any) -> None:
     for seed in range(8):  # falls and fountains, thick smoke and thin
         colours, coverage = make(seed)
@@ -52,14 +53,58 @@ def test_labels_follow_what_covers(size: int, ground: tuple[np.ndarray, np.ndarr
     assert not labels.any()
 
 
-def test_most_pictures_stay_and_some_show_either(ground: tuple[np.ndarray, np.ndarray]) -> None:
+def test_nothing_is_laid_over_what_stands_before_it(ground: tuple[np.ndarray, np.ndarray]) -> None:
     before, labels = ground
-    kinds = {"same": 0, WATER: 0, SMOKE: 0}
+    shown = np.zeros(labels.shape, np.float32)
+    shown[:, 60:] = 1
+    for seed in range(8):
+        picture, known = lay_over(before, labels, np.random.default_rng(seed), plume(1), 100, (7, UNKNOWN), shown)
+        assert np.array_equal(picture[:, :60], before[:, :60])
+        assert not known[:, :60].any()
+
+
+def test_what_cannot_be_told_from_the_ground_is_not_named(ground: tuple[np.ndarray, np.ndarray]) -> None:
+    before, labels = ground
+    same = np.full((50, 50, 3), 0.26, np.float32), np.ones((50, 50), np.float32)
+    for seed in range(8):
+        known = lay_over(before, labels, np.random.default_rng(seed), same, 50, (7, UNKNOWN))[1]
+        assert set(np.unique(known).tolist()) <= {0, UNKNOWN}
+
+
+def test_no_water_stands_before_the_sky(ground: tuple[np.ndarray, np.ndarray]) -> None:
+    before, labels = ground
+    labels[:40] = SKY
+    wet = 0
+    for seed in range(150):
+        known = with_overlay(before, labels, np.random.default_rng(seed), UNKNOWN)[1]
+        assert not (known[:40] == WATER).any()
+        wet += bool((known == WATER).any())
+    assert wet >= 5
+
+
+def test_flames_light_what_is_around(ground: tuple[np.ndarray, np.ndarray]) -> None:
+    before, labels = ground
+    warmer = []
+    for seed in range(300):
+        picture, known = with_overlay(before, labels, np.random.default_rng(seed), UNKNOWN)
+        if (known == FIRE).sum() > 50 and (known == 0).any():
+            red, _, blue = picture[known == 0].mean(axis=0)
+            warmer.append(red / blue)
+    assert len(warmer) >= 5
+    assert min(warmer) >= 1
+    assert np.median(warmer) > 1.02
+
+
+def test_most_pictures_stay_and_some_show_each(ground: tuple[np.ndarray, np.ndarray]) -> None:
+    before, labels = ground
+    before = before + np.random.default_rng(1).uniform(0, 0.3, before.shape).astype(np.float32)
+    kinds = {"same": 0, WATER: 0, SMOKE: 0, FIRE: 0}
     for seed in range(150):
         picture, known = with_overlay(before, labels, np.random.default_rng(seed), UNKNOWN)
         kinds["same"] += np.array_equal(picture, before)
-        for what in (WATER, SMOKE):
+        for what in (WATER, SMOKE, FIRE):
             kinds[what] += bool((known == what).any())
-    assert kinds["same"] > 100
-    assert kinds[WATER] >= 5
+    assert kinds["same"] > 90
+    assert kinds[WATER] >= 10
     assert kinds[SMOKE] >= 3
+    assert kinds[FIRE] >= 2
