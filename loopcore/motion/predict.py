@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +21,13 @@ from loopcore.motion.field import MotionField
 from loopcore.motion.hints import Hints
 from loopcore.motion.masks import same_aspect
 from loopcore.motion.regress import FieldSight, regress
-from loopcore.motion.sight import class_shares, display_copy, display_rows
+from loopcore.motion.sight import class_shares, display_copy, display_rows, neutral_copy
 from loopcore.motion.solve import solve_motion
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 from loopcore.plate import Plate
+
+if TYPE_CHECKING:
+    from loopcore.motion.networks import FluidNet
 
 THRESHOLD = 0.45  # of the score below which nothing seems to flow; how it was chosen is in the weights' card
 # Shares of the picture that have to seem to move: small falls are told from what is still, but a blurred wall looks
@@ -48,6 +52,9 @@ _WET = 0.1  # share of water in a region of water and smoke that makes the smoke
 _HOT = 0.2  # share of fire in a region of water and fire that makes the water flame
 _WARM = 1.25  # red over blue, in codes, of the light of a flame
 _SPECK = 0.005  # of the picture: islands of motion that are smaller are more often mistakes
+# What hangs together with what surely moves is taken along where it faintly does, by shares (hysteresis: Canny, TPAMI
+# 1986); the mask goes from none to all of the motion between the two.
+_FAINTLY, _SURELY = 0.3, 0.6
 _BLANK = 0.01  # range of a picture's codes below which it shows nothing
 
 
@@ -131,10 +138,21 @@ def look(plate: Plate) -> Sight:
     return look_at(display_copy(plate))
 
 
-def look_at(picture: np.ndarray, shares: np.ndarray | None = None) -> Sight:
-    """The same of a display picture, (h, w, 3) float32 sRGB 0..1; ``shares`` instead of what the network says of it."""
+def look_at(picture: np.ndarray, shares: np.ndarray | None = None, network: FluidNet | None = None) -> Sight:
+    """The same of a display picture, (h, w, 3) float32 sRGB 0..1.
+
+    shares: what the network says of it, where that is known; network: instead of the shipped ones. Where nothing seems
+    to flow and all is blue, it is looked at again in neutral light.
+    """
+    sight = _seen(picture, class_shares(picture, network) if shares is None else shares)
+    plain = None if sight.score >= THRESHOLD else neutral_copy(picture)
+    if plain is None:
+        return sight
+    return max(sight, _seen(picture, class_shares(plain, network)), key=lambda seen: seen.score)
+
+
+def _seen(picture: np.ndarray, shares: np.ndarray) -> Sight:
     shown = _resized(picture, *_grid_size(*picture.shape[:2]))
-    shares = class_shares(picture) if shares is None else shares
     _, water, sky, smoke, fire = _enlarged(shares, *shown.shape[:2])
     flame = water * _lit(water, smoke, fire, shown)
     water, fire = water - flame, fire + flame
@@ -157,7 +175,7 @@ def look_with(weights: str | Path, picture: np.ndarray) -> Sight | FieldSight:
 
     if weights_kind(weights) == KIND:
         return regress(weights, picture, *_grid_size(*picture.shape[:2]))
-    return look_at(picture, class_shares(picture, load_weights(weights)[0]))
+    return look_at(picture, network=load_weights(weights)[0])
 
 
 def _grid_size(height: int, width: int) -> tuple[int, int]:
@@ -264,19 +282,21 @@ def full_mask(plate: Plate, picture: np.ndarray, moving: np.ndarray) -> np.ndarr
     half = _resized(picture, *_half_size(*picture.shape[:2]))
     coarse = _enlarged(_without_specks(moving)[None], *half.shape[:2])[0]
     slopes, offset = refine_mask(coarse, half, radius=max(2, round(0.012 * max(half.shape[:2]))))
-    return apply_lines(slopes, offset, display_rows(plate), (plate.height, plate.width), (0.35, 0.7))
+    return apply_lines(slopes, offset, display_rows(plate), (plate.height, plate.width), (_FAINTLY, _SURELY))
 
 
 def _without_specks(moving: np.ndarray) -> np.ndarray:
-    """Without the islands of less than half a percent of the picture, unless nothing else is there."""
-    from scipy.ndimage import label
+    """Without the islands of less than half a percent of the picture, and without those of which no part surely moves,
+    unless nothing else is there."""
+    from scipy.ndimage import label, maximum
 
-    regions, _ = label(moving > 0.3)
+    regions, count = label(moving > _FAINTLY)
     sizes = np.bincount(regions.ravel())
     sizes[0] = 0
-    small = sizes < min(_SPECK * moving.size, sizes.max())
-    small[0] = False
-    return np.where(small[regions], np.float32(0), moving)
+    surest = np.array([0.0, *maximum(moving, regions, np.arange(1, count + 1))])
+    lost = (sizes < min(_SPECK * moving.size, sizes.max())) | (surest < min(_SURELY, surest.max()))
+    lost[0] = False
+    return np.where(lost[regions], np.float32(0), moving)
 
 
 def _half_size(height: int, width: int) -> tuple[int, int]:

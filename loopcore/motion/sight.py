@@ -2,7 +2,7 @@
 """What the network sees in a plate: the share of each class, on a coarse grid over the whole picture.
 
 The networks were trained on photographs as displays show them, so they are shown such a copy, in a size like theirs,
-two of them a smaller one than the others, and their answers are averaged. The plate's own pixels are never touched.
+some of them a smaller one than the others, and their answers are averaged. The plate's own pixels are never touched.
 """
 
 from __future__ import annotations
@@ -30,11 +30,14 @@ WEIGHTS = {
     _FOLDER / "fluid_lite0.safetensors": LONG_SIDES[1],
     _FOLDER / "fluid_plumes.safetensors": LONG_SIDES[0],
     _FOLDER / "fluid_lite0_plumes.safetensors": LONG_SIDES[0],
+    _FOLDER / "fluid_lite0_flames.safetensors": LONG_SIDES[1],
 }
 _LEAST_SHARE = 1e-3  # of a class, so that no network can rule it out alone
 GUIDE_SIDE = 1024  # pixels of the display copy that edges and streaks are taken from
 _MIDDLE_GREY = 0.18
 _SAMPLES = 500_000  # pixels that the exposure is found from
+_COLD = 1.25  # blue over red, in mean codes, from which on a picture seems to be in blue light
+_MOST_GAIN = 1.3  # of a channel, to make that light neutral
 _FRAME = 32  # pixels of mirrored picture around what the network is shown
 
 
@@ -100,6 +103,21 @@ def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
     return F.interpolate(planes, size=size, mode="area")[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def neutral_copy(shown: np.ndarray) -> np.ndarray | None:
+    """A display picture that is blue all over, as it would be in white light; None for any other.
+
+    Snow in the shade, dusk and day for night dye everything, and photographs to learn from are mostly of white light.
+    Where blue is a thing's own colour, as that of a sky or a sea, it is better left: this is for a second look.
+
+    shown: (h, w, 3) float32 sRGB 0..1. Grey world: each channel's mean becomes that of all (Buchsbaum, 1980).
+    """
+    means = shown.mean(axis=(0, 1))
+    if means[2] <= _COLD * means[0]:
+        return None
+    gains = np.clip(means.mean() / np.maximum(means, 1e-4), 1 / _MOST_GAIN, _MOST_GAIN)
+    return np.clip(shown * gains, 0, 1).astype(np.float32)
 
 
 def class_shares(shown: np.ndarray, network: FluidNet | None = None) -> np.ndarray:

@@ -76,7 +76,7 @@ def evaluate_pictures(
         # skies may be clear, and then nothing is to move: only water, smoke and fire are sure to
         flows, stays = (np.isin(labels[known], c).mean() if known.any() else 0.0 for c in ((1, 3, 4), (0,)))
         if max(flows - _SOMETHING, stays - 1 + _NOTHING) > 0:
-            (moving if flows > _SOMETHING else still).append(look_at(shown, shares).score)
+            (moving if flows > _SOMETHING else still).append(look_at(shown, shares, network).score)
         if on_progress:
             on_progress(done, len(samples))
     hit = np.diag(confusion)

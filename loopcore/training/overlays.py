@@ -15,7 +15,8 @@ from loopcore.training.whitewater import WATERS, white_water
 
 Sprite = tuple[np.ndarray, np.ndarray]
 
-# Share of the pictures that show each, and sizes over the picture's longer side, evenly spread by their logarithms.
+# Share of the pictures that show each, and sizes over the picture's longer side: of smoke, much of which fills the
+# frame, evenly spread, of the others by their logarithms.
 _SMOKED, _WATERED, _BURNING = 0.08, 0.2, 0.05
 _SMOKE_SIZES, _WATER_SIZES, _FLAME_SIZES = (0.5, 2.5), (0.15, 1.6), (0.2, 1.5)
 _EXPOSURES = (0.6, 1.05)  # in shadow to full light
@@ -35,7 +36,7 @@ def with_overlay(
     chance = random.random()
     if chance < _SMOKED:
         sprite = plume(int(random.integers(PLUMES)))
-        size = _size(labels, random, _SMOKE_SIZES)
+        size = round(max(labels.shape) * float(random.uniform(*_SMOKE_SIZES)))
         return lay_over(picture, labels, random, _lit(sprite, random), size, (CLASSES.index("smoke"), unknown))
     if chance < _SMOKED + _WATERED:
         return _with_water(picture, labels, random, unknown)
