@@ -13,8 +13,8 @@ import pytest
 from loopcore.color import decode_codes
 from loopcore.errors import MotionError
 from loopcore.motion import Hints, MotionField, Stroke
-from loopcore.motion.predict import THRESHOLD, Sight, direction_and_speed, look, look_at, predict_motion
-from loopcore.motion.sight import class_shares, display_copy
+from loopcore.motion.predict import THRESHOLD, Sight, direction_and_speed, full_mask, look, look_at, predict_motion
+from loopcore.motion.sight import class_shares, display_copy, neutral_copy
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 from loopcore.plate import Plate, read_plate
 
@@ -285,3 +285,38 @@ def test_flat_colour_has_no_streaks_and_borders_have_their_own_axis() -> None:
     inside[:, 30:50] = 1  # an upright channel
     axes = bank_axes(inside, 6.0)
     assert axes[0, 40, 40] < -0.3 and abs(axes[1, 40, 40]) < 0.05
+
+
+def test_blue_light_is_made_white_and_no_other(fall: Plate) -> None:
+    grey = np.full((20, 30, 3), 0.5, np.float32) * np.linspace(0.2, 1, 30, dtype=np.float32)[:, None]
+    assert neutral_copy(grey) is None
+    assert neutral_copy(grey * np.float32([1, 0.8, 0.5])) is None
+    assert neutral_copy(display_copy(fall)) is None
+    plain = neutral_copy(grey * np.float32([0.8, 1, 1.1]))
+    assert plain is not None
+    assert np.ptp(plain.mean(axis=(0, 1))) < 0.02
+    assert plain.dtype == np.float32 and 0 <= plain.min() <= plain.max() <= 1
+    strong = neutral_copy(grey * np.float32([0.1, 0.5, 1]))  # a sea, more likely
+    assert strong is not None
+    assert strong[..., 2].mean() > 3 * strong[..., 0].mean()
+
+
+def test_a_fall_in_blue_light_is_found(corpus: Path) -> None:
+    found = predict_motion(read_plate(corpus / "stills" / "wikimedia" / "048.png"))
+    height, width = found.mask.shape
+    assert found.mask[int(0.45 * height) : int(0.65 * height), int(0.45 * width) : int(0.6 * width)].mean() > 0.5
+    assert (found.mask > 0).mean() < 0.3
+
+
+def test_what_faintly_moves_goes_with_what_surely_does() -> None:
+    grey = plate(np.full((120, 160, 3), 128, np.uint8))
+    moving = np.zeros((120, 160), np.float32)
+    moving[20:60, 10:40] = 0.9
+    moving[20:60, 40:70] = 0.47  # beside it
+    moving[20:60, 100:140] = 0.47  # on its own
+    mask = full_mask(grey, display_copy(grey), moving)
+    assert mask[30:50, 15:35].min() == 1
+    assert mask[30:50, 50:62].min() > 0.5
+    assert mask[30:50, 105:135].max() == 0
+    moving[:, :80] = 0
+    assert full_mask(grey, display_copy(grey), moving)[30:50, 105:135].min() > 0.5
