@@ -55,13 +55,14 @@ class PaddedConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups)
         before = (kernel - stride) // 2
-        self.pad = (before, kernel - stride - before) * 2
+        after = kernel - stride - before
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=before if before == after else 0, groups=groups)
+        self.pad = (before, after) * 2 if before != after else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        return self.conv(F.pad(x, self.pad) if any(self.pad) else x)
+        return self.conv(x if self.pad is None else F.pad(x, self.pad))
 
 
 class InvertedResidual(nn.Module):
