@@ -104,7 +104,9 @@ class Encoder(nn.Module):
 
     def early(self, pictures: Tensor) -> list[Tensor]:
         """The features of strides 4 and 8, by the stages that are not trained."""
-        return self._through(F.relu6(self.stem((pictures * 255 - 127) / 128)), 0, EARLY)
+        # with channels last in memory a CPU is a sixth to a third faster, and in training too
+        codes = ((pictures * 255 - 127) / 128).contiguous(memory_format=torch.channels_last)
+        return self._through(F.relu6(self.stem(codes)), 0, EARLY)
 
     def late(self, early: list[Tensor]) -> list[Tensor]:
         """All features, from those of the early stages."""
