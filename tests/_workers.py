@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of workers share, whoever starts them: a request, and whether processes have gone."""
+"""What the tests of workers share, whoever starts them: a request, a client, and whether processes have gone."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -50,3 +52,83 @@ def seconds_until_gone(pids: list[int]) -> float:
         assert time.monotonic() < start + 20, "still there"
         time.sleep(0.01)
     return time.monotonic() - start
+
+
+class Client:
+    """A worker and both ends of its pipes."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=_scenes.environment(None),
+        )  # fmt: skip
+        self.progress: list[dict[str, Any]] = []
+        self.errors = b""
+        self._drain = threading.Thread(target=self._read_errors, daemon=True)
+        self._drain.start()
+        self._id = 0
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.errors += line
+
+    def send(self, text: str | bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write((text if isinstance(text, bytes) else text.encode()) + b"\n")
+        self.process.stdin.flush()
+
+    def request(self, method: str, /, **params: object) -> int:
+        self._id += 1
+        self.send(json.dumps({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}))
+        return self._id
+
+    def hear(self) -> dict[str, Any]:
+        """The next message, which has to be a line of JSON-RPC."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.errors.decode()
+        message = json.loads(line)
+        assert message["jsonrpc"] == "2.0"
+        return message
+
+    def answer(self, id: int | None) -> dict[str, Any]:
+        """The answer to a request; its progress on the way is kept."""
+        while True:
+            message = self.hear()
+            if message.get("method") == "progress":
+                self.progress.append(message["params"])
+                continue
+            assert message["id"] == id
+            return message
+
+    def call(self, method: str, /, **params: object) -> dict[str, Any]:
+        answer = self.answer(self.request(method, **params))
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def error(self, method: str, /, **params: object) -> tuple[int, str]:
+        error = self.answer(self.request(method, **params))["error"]
+        return error["code"], error["message"]
+
+    def wait_for_frames(self, count: int) -> None:
+        while True:
+            message = self.hear()
+            if message.get("params", {}).get("done", 0) >= count:
+                return
+
+    def close(self) -> float:
+        """Close its stdin; the seconds until it was gone."""
+        assert self.process.stdin is not None
+        start = time.monotonic()
+        self.process.stdin.close()
+        self.process.wait(10)
+        return time.monotonic() - start
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._drain.join(5)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()

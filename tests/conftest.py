@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# what fails in it says with which values, as in a test
+pytest.register_assert_rewrite("_workers")
+
 
 @pytest.fixture(scope="session")
 def corpus() -> Path:

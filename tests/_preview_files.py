@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Picture files, read back for the tests of previews."""
+
+from pathlib import Path
+
+import numpy as np
+
+
+def read_picture(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))

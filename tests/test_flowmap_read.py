@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flow maps as other programs leave them: read as they were meant, or refused with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loopcore.errors import MotionError
+from loopcore.flowmap import Numbers, detect, export_flow, read_motion_any
+from loopcore.motion.field import MotionField
+
+
+def write_raw(path: Path, channels: dict[str, np.ndarray], **header: object) -> Path:
+    import OpenEXR
+
+    full = {"type": OpenEXR.scanlineimage, "compression": OpenEXR.ZIP_COMPRESSION, **header}
+    OpenEXR.File(full, {k: np.ascontiguousarray(v) for k, v in channels.items()}).write(str(path))
+    return path
+
+
+def test_blenders_vector_pass_of_a_layer(tmp_path: Path) -> None:
+    flat = np.ones((4, 6), np.float32)
+    names = {f"ViewLayer.Vector.{c}": v * flat for c, v in zip("XYZW", (-3, -2, -3, -2), strict=True)}
+    path = write_raw(tmp_path / "render.exr", {**names, "ViewLayer.Combined.R": flat})
+    back = read_motion_any(path)
+    assert (back.velocity == (3, -2)).all() and (back.mask == 1).all()
+    other = {f"Other.Vector.{c}": flat for c in "XYZW"}
+    with pytest.raises(MotionError, match=r"more than once \(Other.Vector.X, ViewLayer.Vector.X\)"):
+        read_motion_any(write_raw(tmp_path / "two.exr", names | other))
+
+
+def test_cropped_windows_are_filled_with_stillness(tmp_path: Path) -> None:
+    flat = np.full((4, 6), 2, np.float32)
+    header = {"dataWindow": ((3, -1), (8, 2)), "displayWindow": ((0, 0), (9, 4))}
+    for names in (("forward.u", "forward.v"), ("rgba.forward.u", "rgba.forward.v")):
+        path = write_raw(tmp_path / "crop.exr", dict.fromkeys(names, flat), **header)
+        back = read_motion_any(path)
+        assert back.velocity.shape == (5, 10, 2)
+        assert (back.velocity[:3, 3:9] == (2, -2)).all()
+        assert np.abs(back.velocity).sum() == 4 * 18
+
+
+def test_middlebury_files(corpus: Path, tmp_path: Path) -> None:
+    found = sorted((corpus / "flow").glob("*.flo"))
+    assert found
+    for path in found:
+        assert detect(path) == "flo"
+        back = read_motion_any(path)
+        data = path.read_bytes()
+        width, height = np.frombuffer(data, "<i4", 2, 4)
+        raw = np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2)
+        known = (np.abs(raw) < 1e9).all(axis=2)
+        assert np.array_equal(back.velocity[known], raw[known])
+        assert np.array_equal(back.mask > 0, known) and np.array_equal(back.confidence > 0, known)
+        # And on to Nuke and back, without loss.
+        (nuke,) = export_flow(back, tmp_path, "nuke")
+        assert np.array_equal(read_motion_any(nuke).velocity, np.where(known[..., None], raw, 0))
+    (tmp_path / "cut.flo").write_bytes(data[:1000])
+    with pytest.raises(MotionError, match="damaged"):
+        read_motion_any(tmp_path / "cut.flo")
+
+
+def test_kitti(tmp_path: Path) -> None:
+    from loopcore.flowmap.pictures import encode_png
+
+    codes = np.zeros((3, 4, 3), np.uint16)
+    codes[1, 2] = (32768 + 64 * 5, 32768 - 32, 1)
+    path = tmp_path / "000000_10.png"
+    path.write_bytes(encode_png(codes, {}))
+    assert detect(path) == "kitti"
+    back = read_motion_any(path)
+    assert back.velocity[1, 2].tolist() == [5, -0.5]
+    assert back.mask.sum() == back.confidence.sum() == 1 and not back.velocity[0].any()
+
+
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+    from PIL import Image
+
+    y, x = np.mgrid[0:8, 0:16].astype(np.float32)
+    ramp = {"R": (x + 0.5) / 16, "G": 1 - (y + 0.5) / 8, "B": np.ones_like(x)}
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "v.png")
+    (tmp_path / "text.exr").write_text("hello there")
+    holes = np.where(x == 3, np.nan, x)
+    cases = [
+        (tmp_path / "v.png", "nuke", "8 or 16 bits hold no signed pixels.*32-bit EXR"),
+        (tmp_path / "v.png", None, "name the convention"),
+        (tmp_path / "v.png", "rsmb", "export 16"),
+        (tmp_path / "v.png", "kitti", "8 bits"),
+        (tmp_path / "none.exr", None, "does not exist"),
+        (tmp_path / "text.exr", None, "neither EXR, PNG nor"),
+        (write_raw(tmp_path / "a.exr", {"R": x, "G": y}), None, "no flow map known"),
+        (tmp_path / "a.exr", "nuke", "lacks forward.u and forward.v"),
+        (tmp_path / "a.exr", "stmap", "is no STMap: red spans 0 to 15"),
+        (tmp_path / "a.exr", "game", "is an EXR, and game is not"),
+        (tmp_path / "a.exr", "maya", "unknown convention 'maya'"),
+        (write_raw(tmp_path / "h.exr", {k: v.astype(np.float16) for k, v in ramp.items()}), None, "32-bit float"),
+        (write_raw(tmp_path / "g.exr", {"R": ramp["R"]}), "stmap", "lacks G"),
+        (write_raw(tmp_path / "f.exr", {**ramp, "G": 1 - ramp["G"]}), None, "start at the bottom left"),
+        (write_raw(tmp_path / "n.exr", {"forward.u": holes, "forward.v": y}), None, r"NaN or Inf \(first at x 3, y 0"),
+        (write_raw(tmp_path / "s.exr", {**ramp, "R": ramp["R"] + holes * 0}), "stmap", "NaN or Inf"),
+    ]
+    for path, convention, words in cases:
+        with pytest.raises(MotionError, match=words) as caught:
+            read_motion_any(path, convention)
+        assert path.name in str(caught.value) or convention == "maya"
+
+
+def test_another_size_is_rescaled_only_when_asked(tmp_path: Path) -> None:
+    motion = MotionField(np.full((10, 20, 2), 2, np.float32), np.ones((10, 20)), np.ones((10, 20)))
+    (path,) = export_flow(motion, tmp_path, "blender")
+    assert read_motion_any(path, size=(10, 20)).width == 20
+    with pytest.raises(MotionError, match="is 20x10 and the plate 60x20.*rescaled"):
+        read_motion_any(path, size=(20, 60))
+    back = read_motion_any(path, size=(20, 60), rescale=True)
+    assert np.allclose(back.velocity, (6, 4))
+
+
+def test_foreign_pictures_need_their_numbers(tmp_path: Path) -> None:
+    from loopcore.flowmap.pictures import encode_png
+
+    codes = np.full((3, 4, 3), 65534, np.uint16)
+    (tmp_path / "r.png").write_bytes(encode_png(codes, {}))
+    with pytest.raises(MotionError, match="does not say its max displace"):
+        read_motion_any(tmp_path / "r.png", "rsmb")
+    back = read_motion_any(tmp_path / "r.png", "rsmb", numbers=Numbers(max_displace=16))
+    assert (back.velocity == (16, -16)).all() and (back.mask == 1).all()
+    with pytest.raises(MotionError, match="green"):
+        read_motion_any(tmp_path / "r.png", "game", numbers=Numbers(strength=0.1))
