@@ -152,8 +152,7 @@ def _prepared_scene(number: int, settings: DataSettings, cache: Path) -> Pair:
     if not file.is_file():
         ground = None if settings.backgrounds is None else _background(settings.backgrounds, number, tall, wide)
         scene = make_scene(kind, number, tall, wide, ground)
-        frames = np.stack([scene.frame(_APART * i) for i in range(settings.kept)])
-        _write_pair(file, frames, scene.velocity * scene.mask[..., None], scene.mask > 0.5)
+        _write_pair(file, scene.frames(settings.kept, _APART), scene.velocity * scene.mask[..., None], scene.mask > 0.5)
     name = f"{kind} {number}"
     return Pair(name, name, "val" if number % 10 == 9 else "train", settings.kept, file)
 

@@ -40,7 +40,18 @@ class Scene:
 
     def frame(self, time: float) -> np.ndarray:
         """(h, w, 3) uint8 sRGB at a time in frames, negative or not whole ones too."""
-        came_from = backtrace(self._flow, textures.positions(*self.mask.shape), time)
+        return self._carried(backtrace(self._flow, textures.positions(*self.mask.shape), time))
+
+    def frames(self, count: int, apart: int) -> np.ndarray:
+        """(count, h, w, 3) uint8 sRGB: those at times 0, ``apart``, twice ``apart`` and so on."""
+        came_from, shown = textures.positions(*self.mask.shape), []
+        for number in range(count):
+            if number:
+                came_from = backtrace(self._flow, came_from, apart)  # on from where the last was
+            shown.append(self._carried(came_from))
+        return np.stack(shown)
+
+    def _carried(self, came_from: np.ndarray) -> np.ndarray:
         fluid = self._texture.colours(came_from)
         mixed = self._ground + self.mask[..., None] * (fluid - self._ground)
         return (np.clip(mixed, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -49,6 +49,12 @@ def test_a_seed_gives_one_scene(kind: str) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["falls", "eddies"])
+def test_frames_in_a_row_are_those_made_one_by_one(kind: str) -> None:
+    scene = make_scene(kind, 5, 40, 56)
+    assert np.array_equal(scene.frames(3, 4), [scene.frame(t) for t in (0, 4, 8)])
+
+
 def test_things_go_where_they_should() -> None:
     for seed in range(6):
         down = make_scene("falls", seed, *SIZE)
