@@ -23,6 +23,7 @@ from loopcore.motion.masks import same_aspect
 from loopcore.motion.regress import FieldSight, regress
 from loopcore.motion.sight import class_shares, display_copy, display_rows, neutral_copy
 from loopcore.motion.solve import solve_motion
+from loopcore.motion.steady import interpolated
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 from loopcore.plate import Plate
 
@@ -153,7 +154,7 @@ def look_at(picture: np.ndarray, shares: np.ndarray | None = None, network: Flui
 
 def _seen(picture: np.ndarray, shares: np.ndarray) -> Sight:
     shown = _resized(picture, *_grid_size(*picture.shape[:2]))
-    _, water, sky, smoke, fire = _enlarged(shares, *shown.shape[:2])
+    _, water, sky, smoke, fire = interpolated(shares, *shown.shape[:2])
     flame = water * _lit(water, smoke, fire, shown)
     water, fire = water - flame, fire + flame
     spray = smoke * _wet(water, smoke, fire)
@@ -184,20 +185,8 @@ def _grid_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    import torch
-    from torch.nn import functional as F
-
-    planes = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
-    small = F.interpolate(planes, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
-    return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())
-
-
-def _enlarged(shares: np.ndarray, height: int, width: int) -> np.ndarray:
-    import torch
-    from torch.nn import functional as F
-
-    planes = torch.from_numpy(shares)[None]
-    return F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False)[0].numpy()
+    planes = interpolated(np.moveaxis(picture, -1, 0), height, width, "antialias")
+    return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
 
 
 def _grey(shown: np.ndarray) -> np.ndarray:
@@ -263,7 +252,7 @@ def _forecast(plate: Plate, sight: Sight | FieldSight, drawn: np.ndarray | None)
     """What is seen, as a field on the grid it was seen on; inside a drawn mask everything is taken to move."""
     moving = sight.moving
     if drawn is not None:
-        moving = np.maximum(moving, _enlarged(drawn[None].astype(np.float32), *moving.shape)[0])
+        moving = np.maximum(moving, interpolated(drawn[None].astype(np.float32), *moving.shape)[0])
     velocity, sure = sight.motion(moving)
     side: float = max(moving.shape)
     if isinstance(sight, Sight):  # else speeds are measured ones
@@ -280,7 +269,7 @@ def full_mask(plate: Plate, picture: np.ndarray, moving: np.ndarray) -> np.ndarr
     picture: the display copy; moving: (h, w) in 0..1, how sure it is to move, as seen in that copy.
     """
     half = _resized(picture, *_half_size(*picture.shape[:2]))
-    coarse = _enlarged(_without_specks(moving)[None], *half.shape[:2])[0]
+    coarse = interpolated(_without_specks(moving)[None], *half.shape[:2])[0]
     slopes, offset = refine_mask(coarse, half, radius=max(2, round(0.012 * max(half.shape[:2]))))
     return apply_lines(slopes, offset, display_rows(plate), (plate.height, plate.width), (_FAINTLY, _SURELY))
 

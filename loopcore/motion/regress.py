@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loopcore.motion.steady import interpolated, side_by_side
+
 if TYPE_CHECKING:
     from loopcore.motion.generator import FieldGenerator
 
@@ -54,13 +56,14 @@ def regress(weights: str | Path, picture: np.ndarray, height: int, width: int) -
     step = network.settings.multiple
     scale = network.settings.side / max(picture.shape[:2])
     tall, wide = (max(2, round(side * scale / step)) * step for side in picture.shape[:2])
-    planes = torch.from_numpy(np.ascontiguousarray(picture, np.float32)).permute(2, 0, 1)[None]
-    with torch.inference_mode():
-        shown = F.interpolate(planes, size=(tall, wide), mode="bilinear", antialias=True, align_corners=False)
-        velocity, score = network(shown.clamp(0, 1))
+    shown = torch.from_numpy(interpolated(np.moveaxis(picture, -1, 0), tall, wide, "antialias"))[None].clamp(0, 1)
+
+    def answer() -> torch.Tensor:
+        velocity, score = network(shown)
         both = torch.cat([velocity, score.sigmoid()], dim=1)
-        both = F.interpolate(both, size=(height, width), mode="bilinear", align_corners=False)[0]
-    vx, vy, moving = both.numpy()
+        return F.interpolate(both, size=(height, width), mode="bilinear", align_corners=False)[0]
+
+    vx, vy, moving = side_by_side([answer])[0].numpy()
     # what the network learnt is the mean over its doubt: velocity times the chance of moving
     certain = np.maximum(moving, _LEAST_SHARE) * max(height, width)
     velocity = np.stack([vx * (width / wide) / certain, vy * (height / tall) / certain], axis=-1)

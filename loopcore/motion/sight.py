@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loopcore.color import display_image, luminance
+from loopcore.motion.steady import interpolated, side_by_side
 from loopcore.plate import Plate
 
 if TYPE_CHECKING:
@@ -86,9 +87,6 @@ def _shown(plate: Plate, pixels: np.ndarray, exposure: float) -> np.ndarray:
 
 def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
     """Area means, so that highlights and noise weigh what they cover."""
-    import torch
-    from torch.nn import functional as F
-
     height, width = pixels.shape[:2]
     scale = long_side / max(height, width)
     if scale >= 1:
@@ -101,8 +99,7 @@ def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
         lines = functools.reduce(np.add, (whole[:, i] for i in range(1, block)), whole[:, 0])
         pixels = lines.reshape(rows, columns, block, -1).sum(axis=2) / np.float32(block * block)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
-    return F.interpolate(planes, size=size, mode="area")[0].permute(1, 2, 0).contiguous().numpy()
+    return np.ascontiguousarray(np.moveaxis(interpolated(np.moveaxis(pixels, -1, 0), *size, "area"), 0, -1))
 
 
 def neutral_copy(shown: np.ndarray) -> np.ndarray | None:
@@ -126,38 +123,35 @@ def class_shares(shown: np.ndarray, network: FluidNet | None = None) -> np.ndarr
     shown: (h, w, 3) float32 sRGB 0..1, as :func:`display_copy` gives it. network: instead of the shipped ones, at all
     scales. Answers are averaged as logarithms, so that who is sure counts for more.
     """
+    from scipy.special import softmax
+
+    networks = shipped_networks() if network is None else tuple((network, side) for side in LONG_SIDES)
+    rows, columns = _grid_size(shown, LONG_SIDES[-1])
+    framed = {long_side: _framed(shown, _grid_size(shown, long_side)) for long_side in LONG_SIDES}
+    size = (rows * 8, columns * 8)
+    answers = side_by_side([functools.partial(_answer, one, framed[side], size) for one, side in networks])
+    return softmax(np.mean([answer[0].numpy() for answer in answers], axis=0), axis=0)
+
+
+def _framed(shown: np.ndarray, grid: tuple[int, int]) -> Tensor:
+    """(h, w, 3) to (1, 3, h, w) in a size in units of 32 pixels, with mirrored picture around: of the zeros that
+    convolutions see beyond the frame its corners would look like something else."""
     import torch
     from torch.nn import functional as F
 
-    networks = shipped_networks() if network is None else tuple((network, side) for side in LONG_SIDES)
-    picture = torch.from_numpy(np.ascontiguousarray(shown)).permute(2, 0, 1)[None]
-    rows, columns = _grid_size(shown, LONG_SIDES[-1])
-    with torch.inference_mode():
-        framed = {long_side: _framed(picture, _grid_size(shown, long_side)) for long_side in LONG_SIDES}
-        answers = []
-        for one, long_side in networks:
-            shares = F.interpolate(_answer(one, framed[long_side]), size=(rows * 8, columns * 8), mode="bilinear")
-            answers.append(shares.clamp(min=_LEAST_SHARE).log())
-        shares = torch.stack(answers).mean(dim=0)[0].softmax(dim=0)
-    return np.ascontiguousarray(shares.numpy())
+    scaled = interpolated(np.moveaxis(shown, -1, 0), grid[0] * 32, grid[1] * 32, "antialias")
+    return F.pad(torch.from_numpy(scaled)[None], (_FRAME,) * 4, mode="reflect")
 
 
-def _framed(picture: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(1, 3, h, w) in another size, in units of 32 pixels, with mirrored picture around: of the zeros that convolutions
-    see beyond the frame its corners would look like something else."""
+def _answer(network: FluidNet, framed: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logarithms of the classes' shares, without the frame, in a size."""
     from torch.nn import functional as F
 
-    size = (grid[0] * 32, grid[1] * 32)
-    scaled = F.interpolate(picture, size=size, mode="bilinear", antialias=True, align_corners=False)
-    return F.pad(scaled, (_FRAME,) * 4, mode="reflect")
-
-
-def _answer(network: FluidNet, framed: Tensor) -> Tensor:
-    """Shares of the classes, without the frame."""
     from loopcore.motion.networks import STRIDE
 
     edge = _FRAME // STRIDE
-    return network(framed).softmax(dim=1)[..., edge:-edge, edge:-edge]
+    shares = network(framed).softmax(dim=1)[..., edge:-edge, edge:-edge]
+    return F.interpolate(shares, size=size, mode="bilinear").clamp(min=_LEAST_SHARE).log()
 
 
 def _grid_size(shown: np.ndarray, long_side: int) -> tuple[int, int]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from loopcore.motion.steady import interpolated
+
 _NOISE = 4e-5  # squared slope of sRGB codes a pixel below which there is no texture to speak of
 
 
@@ -53,19 +55,16 @@ def bank_axes(inside: np.ndarray, sigma: float) -> np.ndarray:
 
 def _gathered(values: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian means of (n, h, w); wide ones on a coarser grid, which they would not show anyway."""
-    import torch
     from scipy.ndimage import gaussian_filter
-    from torch.nn import functional as F
 
     height, width = values.shape[1:]
     step = max(1, int(sigma / 4))
     if step > 1:
-        planes = torch.from_numpy(values)[None]
-        values = F.interpolate(planes, size=(-(-height // step), -(-width // step)), mode="area")[0].numpy()
+        values = interpolated(values, -(-height // step), -(-width // step), "area")
     means = np.stack([gaussian_filter(plane, sigma / step, truncate=3.0, mode="nearest") for plane in values])
     if step == 1:
         return means
-    return F.interpolate(torch.from_numpy(means)[None], size=(height, width), mode="bilinear")[0].numpy()
+    return interpolated(means, height, width)
 
 
 def axis_angle(axes: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from loopcore.color import decode_codes
 from loopcore.errors import MotionError
@@ -55,6 +56,20 @@ def test_the_brook_moves_and_much_of_the_picture_is_still(motion: MotionField) -
 
 def test_the_same_plate_gives_the_same_field(fall: Plate, motion: MotionField) -> None:
     assert predict_motion(fall).digest() == motion.digest()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_any_number_of_threads_gives_the_same_field(threads: int) -> None:
+    larger = plate(photograph(1000, 667))  # small pictures are one piece of work
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        one = predict_motion(larger).digest()
+        torch.set_num_threads(5)
+        assert predict_motion(larger).digest() == one
+        assert torch.get_num_threads() == 5  # and is left as it was
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_another_process_gives_the_same_field_without_a_network(tmp_path: Path, motion: MotionField) -> None:

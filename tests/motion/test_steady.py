@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work that runs side by side: in order, on one thread each, and errors that come through."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from loopcore.motion.steady import interpolated, side_by_side
+
+
+def test_each_job_has_one_thread_and_no_gradients_and_they_come_in_order() -> None:
+    before = torch.get_num_threads()
+    weight = torch.ones(3, requires_grad=True)
+
+    def job(number: int) -> torch.Tensor:
+        product = weight * number
+        assert not product.requires_grad
+        return torch.tensor([number, torch.get_num_threads(), float(product.sum())])
+
+    answers = side_by_side([lambda n=n: job(n) for n in range(7)])  # type: ignore[misc]
+    assert [answer.tolist() for answer in answers] == [[n, 1, 3 * n] for n in range(7)]
+    assert torch.get_num_threads() == before
+
+
+def test_an_error_of_a_job_is_raised_and_the_threads_are_as_before() -> None:
+    before = torch.get_num_threads()
+
+    def fail() -> torch.Tensor:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        side_by_side([lambda: torch.zeros(1), fail])
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "antialias", "area"])
+@pytest.mark.parametrize("size", [(7, 5), (40, 61), (13, 90), (1, 1)])
+def test_planes_are_interpolated_as_torch_does(mode: str, size: tuple[int, int]) -> None:
+    planes = np.random.default_rng(3).random((2, 20, 31), np.float32)
+    options = {"bilinear": {}, "antialias": {"antialias": True}, "area": {}}[mode]
+    source = torch.from_numpy(planes)[None]
+    expected = F.interpolate(source, size, mode="area" if mode == "area" else "bilinear", **options)[0]
+    found = interpolated(planes, *size, mode)
+    assert found.shape == (2, *size) and found.dtype == np.float32
+    assert found == pytest.approx(expected.numpy(), abs=1e-6)
+    turned = interpolated(planes.transpose(0, 2, 1), *size, mode)  # in any order in memory
+    assert turned == pytest.approx(interpolated(planes.transpose(0, 2, 1).copy(), *size, mode))
