@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Mode = Literal["bilinear", "antialias", "area"]
 
 
 def side_by_side(jobs: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
@@ -27,14 +29,17 @@ def side_by_side(jobs: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
             return job()
 
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # of this thread, and of those that begin now
     try:
+        if len(jobs) == 1:
+            return [alone(jobs[0])]  # here, where Ctrl-C ends it between two layers
         with ThreadPoolExecutor(min(threads, len(jobs)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(alone, jobs))
     finally:
-        torch.set_num_threads(threads)  # for the threads that begin later, too
+        torch.set_num_threads(threads)
 
 
-def interpolated(planes: np.ndarray, height: int, width: int, mode: str = "bilinear") -> np.ndarray:
+def interpolated(planes: np.ndarray, height: int, width: int, mode: Mode = "bilinear") -> np.ndarray:
     """(n, h, w) float32 to (n, height, width): "bilinear", "antialias" (the same, over all it shrinks), or "area"."""
     import torch
     from torch.nn import functional as F

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from loopcore.motion.steady import interpolated, side_by_side
+from loopcore.motion.steady import Mode, interpolated, side_by_side
 
 
 def test_each_job_has_one_thread_and_no_gradients_and_they_come_in_order() -> None:
@@ -22,6 +22,7 @@ def test_each_job_has_one_thread_and_no_gradients_and_they_come_in_order() -> No
 
     answers = side_by_side([lambda n=n: job(n) for n in range(7)])  # type: ignore[misc]
     assert [answer.tolist() for answer in answers] == [[n, 1, 3 * n] for n in range(7)]
+    assert side_by_side([lambda: job(4)])[0].tolist() == [4, 1, 12]
     assert torch.get_num_threads() == before
 
 
@@ -38,7 +39,7 @@ def test_an_error_of_a_job_is_raised_and_the_threads_are_as_before() -> None:
 
 @pytest.mark.parametrize("mode", ["bilinear", "antialias", "area"])
 @pytest.mark.parametrize("size", [(7, 5), (40, 61), (13, 90), (1, 1)])
-def test_planes_are_interpolated_as_torch_does(mode: str, size: tuple[int, int]) -> None:
+def test_planes_are_interpolated_as_torch_does(mode: Mode, size: tuple[int, int]) -> None:
     planes = np.random.default_rng(3).random((2, 20, 31), np.float32)
     options = {"bilinear": {}, "antialias": {"antialias": True}, "area": {}}[mode]
     source = torch.from_numpy(planes)[None]
