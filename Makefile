@@ -36,7 +36,7 @@ blender-envs: $(VENV)/.with-test
 
 test-blender: $(VENV)/.with-test
 	@pythons=$$($(BIN)/python .ci/blender_envs.py $(BLENDERS)) || exit 1; \
-	LOOPCORE_BPY_PYTHONS="$$pythons" $(BIN)/python -m pytest tests/test_flowmap_blender.py tests/addon
+	LOOPCORE_BPY_PYTHONS="$$pythons" $(BIN)/python -m pytest tests/flowmap/test_flowmap_blender.py tests/addon
 
 extension: $(VENV)/.with-test
 	$(BIN)/python build_addon.py

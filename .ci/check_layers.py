@@ -13,15 +13,18 @@ from pathlib import Path
 
 LAYERS = [
     {"errors"},
-    {"plate", "exr", "color", "sequence"},
+    {"files", "image", "parallel", "color"},
+    {"exr"},
+    {"plate"},
     {"transport", "motion"},
-    {"loop", "_blend", "_contrast", "_paths", "_device", "gpu", "flowmap", "recipe"},
-    {"bake", "preview", "quality"},
+    {"loop", "flowmap"},
+    {"baking", "preview", "quality"},
+    {"animate"},
     {"cli", "worker", "farm", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Training stands beside the layers: it may use all below baking, and only the command line may use it.
-LEVEL["training"] = LEVEL["bake"]
+LEVEL["training"] = LEVEL["baking"]
 TRAINING_USERS = {"cli", "training"}
 # Names of the package itself that any module may ask it for.
 PACKAGE_NAMES = {"__version__"}
@@ -77,14 +80,14 @@ def judge(found: Import, target: str) -> str | None:
     """Say what is wrong with an import of a module of loopcore, if anything is."""
     if found.module == "loopcore":
         return None
-    here = family(found.module)
+    here = room(found.module)
     if here not in LEVEL:
         return f"{here} stands in no layer; give it one in {Path(__file__).name}"
     if target == "loopcore":
         if found.target.removeprefix("loopcore.") in PACKAGE_NAMES or LEVEL[here] == len(LAYERS) - 1:
             return None
         return "import the module that has it, not the package"
-    there = family(target)
+    there = room(target)
     if there not in LEVEL:
         return f"{there} stands in no layer; give it one in {Path(__file__).name}"
     if there == "training" and here not in TRAINING_USERS:
@@ -96,10 +99,9 @@ def judge(found: Import, target: str) -> str | None:
     return None
 
 
-def family(module: str) -> str:
-    """Return the name that the layers know a module by: ``_exr_layout`` is a part of ``exr``."""
-    name = module.split(".")[1]
-    return name if name in LEVEL else name.removeprefix("_").partition("_")[0] if name.startswith("_") else name
+def room(module: str) -> str:
+    """Return the folder or file below ``loopcore`` that a module is in."""
+    return module.split(".")[1]
 
 
 def circles(links: dict[str, set[str]]) -> Iterator[list[str]]:

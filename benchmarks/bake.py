@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import OpenEXR
 
-from loopcore import Loop, MotionField, Plate, bake
-from loopcore.transport._bands import thread_count
+from loopcore import Loop, MotionField, Plate
+from loopcore.baking import bake
+from loopcore.parallel import thread_count
 
 HEIGHT, WIDTH = 2160, 3840
 

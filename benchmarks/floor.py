@@ -7,8 +7,8 @@ The same measure as the GPU's, in `splat_gpu.py`. 3840 x 2160 RGBA, float32; cop
 import numpy as np
 from _timing import medians, waves
 
+from loopcore.parallel import in_bands, thread_count
 from loopcore.transport import cpu
-from loopcore.transport._bands import in_bands, thread_count
 
 HEIGHT, WIDTH = 2160, 3840
 

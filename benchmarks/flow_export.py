@@ -16,7 +16,7 @@ import numpy as np
 
 from loopcore.flowmap import Settings, export_flow
 from loopcore.motion.field import MotionField
-from loopcore.transport._bands import thread_count
+from loopcore.parallel import thread_count
 
 HEIGHT, WIDTH, LENGTH, LIMIT, EACH = 2160, 3840, 60, 1.3, 3
 

@@ -5,8 +5,8 @@ import numpy as np
 import torch
 from _timing import medians, report, waves
 
+from loopcore.parallel import thread_count
 from loopcore.transport import integrate, reference
-from loopcore.transport._bands import thread_count
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def frame_bytes(height: int, width: int, nodes: int) -> dict[str, dict[str, floa
 
 
 def print_bytes() -> None:
-    from loopcore._paths import MOST_NODES
+    from loopcore.loop.paths import MOST_NODES
 
     for method, steps in frame_bytes(HEIGHT, WIDTH, MOST_NODES).items():
         total = sum(steps.values())

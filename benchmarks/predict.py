@@ -12,8 +12,8 @@ from PIL import Image
 
 from loopcore import predict_motion, read_plate
 from loopcore.motion.sight import shipped_networks
+from loopcore.parallel import thread_count
 from loopcore.plate import Plate
-from loopcore.transport._bands import thread_count
 
 PHOTOGRAPH = Path(__file__).resolve().parents[1] / "examples" / "waterfall" / "plate.jpg"
 

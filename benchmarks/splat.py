@@ -4,8 +4,8 @@
 import torch
 from _timing import medians, report, waves
 
+from loopcore.parallel import thread_count
 from loopcore.transport import splat
-from loopcore.transport._bands import thread_count
 
 
 def index_add(values: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:

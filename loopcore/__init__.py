@@ -20,9 +20,9 @@ _HOMES = {
     "Loop": "loop",
     "MotionField": "motion",
     "Plate": "plate",
-    "Recipe": "recipe",
+    "Recipe": "baking.recipe",
     "Stroke": "motion",
-    "bake": "bake",
+    "bake": "baking.bake",
     "export_flow": "flowmap",
     "check": "quality",
     "predict_motion": "motion.predict",
@@ -45,7 +45,6 @@ def __getattr__(name: str) -> Any:
     if not home:
         return importlib.import_module(f"loopcore.{name}")
     value = getattr(importlib.import_module(f"loopcore.{home}"), name)
-    # A function named as its module (bake) must win over the module that the import just bound here.
     globals()[name] = value
     return value
 

@@ -3,6 +3,6 @@
 
 import sys
 
-from .cli import main
+from loopcore.cli.main import main
 
 sys.exit(main())

@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from . import color
-from ._bake_frames import is_current
-from .errors import LoopcoreError, SequenceError
-from .loop import Loop
-from .motion.field import MotionField
-from .plate import Plate, read_plate
-from .recipe import Recipe, read_recipe
-from .sequence import FramePattern, format_range
+from loopcore import color
+from loopcore.baking.frames import is_current
+from loopcore.baking.recipe import Recipe, read_recipe
+from loopcore.errors import LoopcoreError, SequenceError
+from loopcore.files.pattern import FramePattern
+from loopcore.files.ranges import format_range
+from loopcore.loop import Loop
+from loopcore.motion.field import MotionField
+from loopcore.plate import Plate, read_plate
 
 CLOSURE = 1e-6
 SEAM = (0.8, 1.25)
@@ -208,7 +209,7 @@ def _detail(loop: Loop, frame: np.ndarray, solid: np.ndarray, time: int) -> list
 
 
 def _energies(tone: np.ndarray, weight: np.ndarray) -> list[float]:
-    from ._contrast import bands, energy
+    from loopcore.loop.contrast import bands, energy
 
     weights = bands(weight)
     levels = bands(tone)[:BANDS]

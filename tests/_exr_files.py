@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import loopcore
 from loopcore import exr
 
 RNG = np.random.default_rng(7)
@@ -35,7 +36,7 @@ def patched(path: Path, old: bytes, new: bytes) -> Path:
 
 
 def run_script(script: str, folder: Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(exr.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(loopcore.__file__).parents[1])}
     return subprocess.run(
         [sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout
     )

@@ -13,7 +13,7 @@ import _scenes
 import numpy as np
 import pytest
 
-from loopcore.bake import bake
+from loopcore.baking.bake import bake
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.exr import read_exr
 from loopcore.loop import Loop

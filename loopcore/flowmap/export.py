@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loopcore.errors import MotionError, SequenceError
+from loopcore.files.atomic import remove_leftovers, write_atomically
+from loopcore.files.pattern import FramePattern
+from loopcore.files.ranges import format_range
+from loopcore.flowmap import layouts, pictures
 from loopcore.motion.field import MotionField
-from loopcore.sequence import FramePattern, format_range, remove_leftovers, write_atomically
-
-from . import layouts, pictures
 
 if TYPE_CHECKING:
-    from .maps import Maps, Moment
+    from loopcore.flowmap.maps import Maps, Moment
 
 STATIC = ("motion", "nuke", "blender", "fusion", "rsmb", "game")
 PER_FRAME = ("stmap", "displace", "idistort")
@@ -94,7 +95,7 @@ def export_flow(
     if convention in STATIC:
         tell(_write_static(motion, folder, convention, name, settings))
     if kinds:
-        from .maps import Maps
+        from loopcore.flowmap.maps import Maps
 
         jobs = _jobs(Maps(motion, settings.frames), folder, name, kinds, settings, wanted)
         _write_all(jobs, tell, cancelled)
@@ -191,7 +192,7 @@ def _jobs(
 
 
 def _channels(maps: Maps, moment: Moment | None, kind: str, time: int) -> dict[str, np.ndarray]:
-    from . import maps as encode
+    from loopcore.flowmap import maps as encode
 
     if kind == "displacement":
         moved = {"carried": maps.carried(time), "fetched": maps.carried(-time)}
@@ -211,7 +212,7 @@ def _channels(maps: Maps, moment: Moment | None, kind: str, time: int) -> dict[s
 
 def _write_all(jobs: Iterator[list[Job]], tell: Callable[[Path], None], cancelled: Callable[[], bool]) -> None:
     from loopcore.exr import write_exr
-    from loopcore.transport._bands import thread_count
+    from loopcore.parallel import thread_count
 
     def write(job: Job) -> Path:
         path, channels, attributes = job

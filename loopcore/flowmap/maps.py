@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loopcore._paths import Paths
 from loopcore.errors import MotionError
+from loopcore.loop.paths import Paths
 from loopcore.motion.field import MotionField
 
 _ROUNDS = 20
@@ -59,7 +59,7 @@ class Maps:
 
     def at(self, t: float) -> Moment:
         """The maps of frame t, 0 <= t <= N."""
-        from loopcore.flowmap._planes import to_planes
+        from loopcore.flowmap.planes import to_planes
 
         planes = to_planes(self._paths.nodes(t), 5, self._paths.step, self._paths.window, self.mask)
         shares = np.empty((3, self.height, self.width), np.float32)

@@ -25,9 +25,8 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import EngineError, MotionError
+from loopcore.flowmap.layouts import with_mask
 from loopcore.motion.field import MotionField
-
-from .layouts import with_mask
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 FLO_MAGIC = b"PIEH"

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
-from loopcore.exr import MAGIC, ExrPart, existing_file, read_exr
+from loopcore.exr import MAGIC, ExrPart, read_exr
+from loopcore.files.regular import existing_file
+from loopcore.flowmap import layouts, maps, pictures
 from loopcore.motion.field import MotionField
-
-from . import layouts, maps, pictures
 
 IN_EXR = ("motion", "nuke", "blender", "fusion", "stmap", "displace", "idistort")
 IN_PNG = ("rsmb", "game", "kitti")

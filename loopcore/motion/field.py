@@ -120,7 +120,7 @@ class MotionField:
             SequenceError: the file cannot be written.
         """
         from loopcore.exr import write_exr
-        from loopcore.sequence import write_atomically
+        from loopcore.files.atomic import write_atomically
 
         path = Path(path)
         if path.suffix.lower() != ".exr":

@@ -107,7 +107,7 @@ def save_generator(
     """Writes a generator's state as safetensors in half precision, atomically; ``notes`` go into its metadata."""
     from safetensors.torch import save
 
-    from loopcore.sequence import write_atomically
+    from loopcore.files.atomic import write_atomically
 
     tensors = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in state.items()}
     shape = {name: str(value) for name, value in asdict(settings).items()}

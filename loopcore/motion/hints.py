@@ -67,7 +67,7 @@ def write_hints(hints: Hints, path: str | Path) -> None:
         MotionError: neither the hints nor their mask know the size of the picture.
         SequenceError: the file cannot be written.
     """
-    from loopcore.sequence import write_atomically
+    from loopcore.files.atomic import write_atomically
 
     path = Path(path)
     size = hints.size

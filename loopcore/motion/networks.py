@@ -190,7 +190,7 @@ def save_weights(network: FluidNet, path: str | Path, notes: Mapping[str, str]) 
     """Writes the network as safetensors in half precision, atomically; ``notes`` go into the file's metadata."""
     from safetensors.torch import save
 
-    from loopcore.sequence import write_atomically
+    from loopcore.files.atomic import write_atomically
 
     tensors = {name: value.detach().to(torch.float16).contiguous() for name, value in network.state_dict().items()}
     shape = {name: str(value) for name, value in asdict(network.decoder.settings).items()}

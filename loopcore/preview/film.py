@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import EngineError, SequenceError
+from loopcore.files.atomic import write_atomically
 from loopcore.preview.sheet import check_picture
-from loopcore.sequence import write_atomically
 
 Progress = Callable[[int, int], None]
 

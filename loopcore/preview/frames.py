@@ -15,10 +15,10 @@ import numpy as np
 
 from loopcore.color import display_exposure, display_image
 from loopcore.errors import SequenceError
+from loopcore.files.pattern import FramePattern, find_sequence
 from loopcore.plate import read_plate
 from loopcore.preview.film import Progress, frame_rate, write_film
 from loopcore.preview.sheet import PICTURE_SUFFIXES, contact_sheet, write_picture
-from loopcore.sequence import FramePattern, find_sequence
 
 if TYPE_CHECKING:
     from loopcore.plate import Plate

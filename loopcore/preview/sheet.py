@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loopcore.errors import SequenceError
-from loopcore.sequence import write_atomically
+from loopcore.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from loopcore.errors import MotionError
-from loopcore.sequence import write_atomically
+from loopcore.files.atomic import write_atomically
 
 STATE = "state.json"
 

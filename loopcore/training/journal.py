@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loopcore.sequence import write_atomically
+from loopcore.files.atomic import write_atomically
 
 COLUMNS = ("step", "rate", "loss", "end_point", "moving", "adversarial", "matching", "discriminator",
            "val_error", "val_still", "val_overlap")  # fmt: skip

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
+from loopcore.files.atomic import write_atomically
 from loopcore.motion.field import MotionField
-from loopcore.sequence import write_atomically
 from loopcore.training.clips import Clip, ClipSettings, read_windows
 from loopcore.training.config import DataSettings
 from loopcore.training.synthetic import KINDS, make_scene

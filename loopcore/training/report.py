@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import SequenceError
-from loopcore.sequence import write_atomically
+from loopcore.files.atomic import write_atomically
 from loopcore.training.journal import wheel, write_rows
 from loopcore.training.measure import Measured, Row
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Numba kernels: integrate, warp and splat on the CPU.
 
-Each kernel works on a band of rows of flat float32 arrays, without the GIL; `_bands` spreads the bands over
+Each kernel works on a band of rows of flat float32 arrays, without the GIL; `loopcore.parallel` spreads the bands over
 threads. Every kernel has its oracle of the same name in `reference`.
 
 Convention: arrays (H, W, C), row 0 at the top; x right, y down; pixel centres at integers;
@@ -13,8 +13,8 @@ import math
 import numpy as np
 from numba import njit
 
-from ._bands import in_bands
-from ._simd import LANES, cubic_fetch4, splat_pair4, trace_step
+from loopcore.parallel import in_bands
+from loopcore.transport.simd import LANES, cubic_fetch4, splat_pair4, trace_step
 
 _JIT = {"nogil": True, "error_model": "numpy", "cache": True}
 _F = np.float32

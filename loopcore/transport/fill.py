@@ -53,7 +53,7 @@ def fill(sums: np.ndarray, weights: np.ndarray, where: np.ndarray | None = None)
 
 def repair(picture: np.ndarray) -> np.ndarray:
     """The picture (H, W, C) itself when all of it is finite, else a copy whose NaN and Inf are filled, per pixel."""
-    from .cpu import all_finite
+    from loopcore.transport.cpu import all_finite
 
     if all_finite(picture):
         return picture

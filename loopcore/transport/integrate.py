@@ -3,8 +3,18 @@
 
 import math
 
-from ..errors import MotionError
-from ._arrays import Array, door, from_gpu, from_numpy, from_tensor, require_shape, to_gpu, to_numpy, to_tensor
+from loopcore.errors import MotionError
+from loopcore.transport.dispatch import (
+    Array,
+    door,
+    from_gpu,
+    from_numpy,
+    from_tensor,
+    require_shape,
+    to_gpu,
+    to_numpy,
+    to_tensor,
+)
 
 _NOT_FINITE = "the velocity holds NaN or Inf: repair it, or set such pixels to 0"
 
@@ -31,17 +41,17 @@ def integrate(velocity: Array, steps: float, *, backend: str | None = None) -> A
     if not math.isfinite(steps):
         raise MotionError(f"cannot integrate over {steps} frames: give a finite number")
     if kind.backend == "reference":
-        from . import reference
+        from loopcore.transport import reference
 
         return from_tensor(reference.integrate(to_tensor(velocity), float(steps)), kind)
     if kind.backend == "triton":
-        from . import gpu
+        from loopcore.transport import gpu
 
         tensor = to_gpu(velocity)
         if not tensor.isfinite().all():
             raise MotionError(_NOT_FINITE)
         return from_gpu(gpu.integrate(tensor, float(steps)), kind)
-    from . import cpu
+    from loopcore.transport import cpu
 
     field = to_numpy(velocity)
     if not cpu.all_finite(field):

@@ -9,7 +9,7 @@ Convention: as in `cpu`.
 
 import torch
 
-from .cpu import MOST_SUBDIVISION
+from loopcore.transport.cpu import MOST_SUBDIVISION
 
 # RK4 steps a frame: at a quarter of a frame its error is far below a float32's own.
 SUBSTEPS = 4

@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forward warping: every source pixel deposits its value where it lands."""
 
-from ._arrays import Array, door, from_gpu, from_numpy, from_tensor, require_shape, to_gpu, to_numpy, to_tensor
+from loopcore.transport.dispatch import (
+    Array,
+    door,
+    from_gpu,
+    from_numpy,
+    from_tensor,
+    require_shape,
+    to_gpu,
+    to_numpy,
+    to_tensor,
+)
 
 # The kernel that adds floats atomically, in whatever order they come: its last bits differ from run to run.
 ATOMIC = "triton-atomic"
@@ -35,18 +45,18 @@ def splat(
     if weight is not None:
         require_shape("weight", weight, (values.shape[0], values.shape[1]))
     if kind.backend == "reference":
-        from . import reference
+        from loopcore.transport import reference
 
         given = None if weight is None else to_tensor(weight)
         sums, weights = reference.splat(to_tensor(values), to_tensor(displacement), given)
         return from_tensor(sums, kind), from_tensor(weights, kind)
     if kind.backend in ("triton", ATOMIC):
-        from . import gpu
+        from loopcore.transport import gpu
 
         given = None if weight is None else to_gpu(weight)
         sums, weights = gpu.splat(to_gpu(values), to_gpu(displacement), given, atomic=kind.backend == ATOMIC)
         return from_gpu(sums, kind), from_gpu(weights, kind)
-    from . import cpu
+    from loopcore.transport import cpu
 
     given = None if weight is None else to_numpy(weight)
     sums, weights = cpu.splat(to_numpy(values), to_numpy(displacement), given)

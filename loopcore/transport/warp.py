@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backward warping: every target pixel fetches the value from where it came."""
 
-from ._arrays import Array, door, from_gpu, from_numpy, from_tensor, require_shape, to_gpu, to_numpy, to_tensor
+from loopcore.transport.dispatch import (
+    Array,
+    door,
+    from_gpu,
+    from_numpy,
+    from_tensor,
+    require_shape,
+    to_gpu,
+    to_numpy,
+    to_tensor,
+)
 
 
 def warp(values: Array, displacement: Array, *, backend: str | None = None) -> Array:
@@ -24,13 +34,13 @@ def warp(values: Array, displacement: Array, *, backend: str | None = None) -> A
     require_shape("values", values, (None, None, None))
     require_shape("displacement", displacement, (values.shape[0], values.shape[1], 2))
     if kind.backend == "reference":
-        from . import reference
+        from loopcore.transport import reference
 
         return from_tensor(reference.warp(to_tensor(values), to_tensor(displacement)), kind)
     if kind.backend == "triton":
-        from . import gpu
+        from loopcore.transport import gpu
 
         return from_gpu(gpu.warp(to_gpu(values), to_gpu(displacement)), kind)
-    from . import cpu
+    from loopcore.transport import cpu
 
     return from_numpy(cpu.warp(to_numpy(values), to_numpy(displacement)), kind)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from loopcore.cli import main
+from loopcore.cli.main import main
 from loopcore.errors import MotionError
 from loopcore.motion.field import MotionField
 from loopcore.motion.generator import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loopcore.cli import main
+from loopcore.cli.main import main
 from loopcore.errors import MotionError
 from loopcore.training.config import FieldConfig, PictureConfig, read_config
 

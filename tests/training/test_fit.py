@@ -19,7 +19,7 @@ import torch
 from _films import film_of
 from PIL import Image
 
-from loopcore.cli import main
+from loopcore.cli.main import main
 from loopcore.errors import EngineError, MotionError
 from loopcore.motion.field import MotionField
 from loopcore.motion.generator import GeneratorSettings, load_generator

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loopcore.cli import main
+from loopcore.cli.main import main
 from loopcore.training.measure import Measured, evaluate_clips, similarity
 from loopcore.training.report import as_json, means, table
 

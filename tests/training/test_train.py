@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from loopcore.cli import main
+from loopcore.cli.main import main
 from loopcore.errors import MotionError, PlateError
 from loopcore.motion.networks import CLASSES, EARLY, load_weights
 from loopcore.training.evaluate import evaluate_pictures

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from loopcore.transport._bands import in_bands, thread_count
+from loopcore.parallel import in_bands, thread_count
 
 
 def bands_of(rows: int, smallest: int | None = None) -> list[tuple[int, int]]:

@@ -14,12 +14,24 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from loopcore import _gpu_bands, _gpu_blend
-from loopcore.transport import _gpu_integrate, _gpu_splat, _gpu_splat_gradient, _gpu_warp
+from loopcore.loop.gpu.kernels import bands as band_kernels
+from loopcore.loop.gpu.kernels import blend as blend_kernels
+from loopcore.transport.gpu.kernels import (
+    integrate as integrate_kernels,
+)
+from loopcore.transport.gpu.kernels import (
+    splat as splat_kernels,
+)
+from loopcore.transport.gpu.kernels import (
+    splat_gradient,
+)
+from loopcore.transport.gpu.kernels import (
+    warp as warp_kernels,
+)
 
 KERNELS = [
-    _gpu_warp.fetch, _gpu_warp.slope, _gpu_warp.bin_fetches, _gpu_warp.spread, _gpu_integrate.trace,
-    _gpu_splat.bin_pieces, _gpu_splat.gather, _gpu_splat.scatter, _gpu_splat_gradient.slope,
+    warp_kernels.fetch, warp_kernels.slope, warp_kernels.bin_fetches, warp_kernels.spread, integrate_kernels.trace,
+    splat_kernels.bin_pieces, splat_kernels.gather, splat_kernels.scatter, splat_gradient.slope,
 ]  # fmt: skip
 WHOLE = {"counts", "offsets", "entries"}
 FLOATS = {
@@ -37,7 +49,7 @@ def compiled(kernel: Any, channels: int, wide: bool, real: str, number: Any, way
     }  # fmt: skip
     kinds = dict.fromkeys(WHOLE, "*i64" if wide else "*i32") | dict.fromkeys(FLOATS, f"*{real}")
     kinds |= {"choice": "*i8", "pieces": "*u8", "span": "fp32", "direction": "fp32"}
-    if kernel is _gpu_splat.scatter:  # adds up in its arithmetic's own type
+    if kernel is splat_kernels.scatter:  # adds up in its arithmetic's own type
         kinds["sums"] = kinds["weights"] = "*fp64" if real == "fp64" else "*fp32"
     names = kernel.arg_names
     signature = {name: "constexpr" if name in constants else kinds.get(name, "i32") for name in names}
@@ -61,13 +73,14 @@ def test_it_compiles(kernel: Any, channels: int, wide: bool, real: str, number: 
     assert assembly["cubin"].startswith(b"\x7fELF")
     # No float atomics but in the kernel that is made of them.
     atomics = re.findall(r"(?:atom|red)\S*\.add\S*\.(?:f|bf)\d+", assembly["ptx"])
-    assert bool(atomics) == (kernel is _gpu_splat.scatter)
+    assert bool(atomics) == (kernel is splat_kernels.scatter)
 
 
 LOOP_KERNELS = [
-    _gpu_blend.nodes, _gpu_blend.shares, _gpu_blend.blend, _gpu_blend.expand, _gpu_blend.gather_both, _gpu_blend.finish,
-    _gpu_bands.reduce, _gpu_bands.energies, _gpu_bands.gains, _gpu_bands.scales, _gpu_bands.change,
-    _gpu_bands.surplus, _gpu_bands.lowering,
+    blend_kernels.nodes, blend_kernels.shares, blend_kernels.blend, blend_kernels.expand, blend_kernels.gather_both,
+    blend_kernels.finish,
+    band_kernels.reduce, band_kernels.energies, band_kernels.gains, band_kernels.scales, band_kernels.change,
+    band_kernels.surplus, band_kernels.lowering,
 ]  # fmt: skip
 # What is not a pointer to floats, and not a whole number.
 LOOP_KINDS = {
@@ -97,7 +110,7 @@ def test_the_loops_kernels_compile(kernel: Any, way: bool, tmp_path: Path) -> No
         "TILE_X": 32, "TILE_Y": 4, "WIDE": not way, "LEAST_WEIGHT": 1e-4, "LEAST_SQUEEZE": 1.25, "MOST": 16.0,
         "STRETCHED": way, "SORTED": not way, "NONE": 2**31 - 1, "HAS_CHANGE": way, "PATCH": 128, "LEAST": 0.25,
         "BLOCK": 8, "MIXED_FROM": 1, "INITIAL": way, "LEAST_VARIANCE": 1e-9, "MOST_GAIN": 1.8, "SHOW": way, "ROWS": 8,
-        "COUNT": 16 if kernel is _gpu_bands.energies else 256,
+        "COUNT": 16 if kernel is band_kernels.energies else 256,
     }  # fmt: skip
     constants = {name: value for name, value in constants.items() if name in names}
     if not way:  # sizes of 1 are known to the compiler
@@ -111,7 +124,7 @@ def test_the_loops_kernels_compile(kernel: Any, way: bool, tmp_path: Path) -> No
     assert max(spilled(assembly["ptx"], tmp_path)) <= 32
 
 
-@pytest.mark.parametrize("kernel", [_gpu_warp.fetch, _gpu_warp.slope], ids=lambda kernel: kernel.fn.__name__)
+@pytest.mark.parametrize("kernel", [warp_kernels.fetch, warp_kernels.slope], ids=lambda kernel: kernel.fn.__name__)
 def test_a_pixel_of_four_channels_is_one_load(kernel: Any) -> None:
     """Where the array's address allows, which torch's allocator sees to."""
     constants = {

@@ -9,7 +9,8 @@ import torch
 from _scenes import picture
 
 from loopcore.errors import EngineError, MotionError
-from loopcore.transport import gpu, integrate
+from loopcore.transport import integrate
+from loopcore.transport.gpu import plan
 
 
 def waves(height: int, width: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -46,7 +47,7 @@ def test_memory_layout_and_64_bit_offsets_change_nothing(monkeypatch: pytest.Mon
     velocity = waves(6, 9)
     wanted = integrate(velocity, 3, backend="triton")
     assert torch.equal(integrate(velocity.permute(2, 0, 1).contiguous().permute(1, 2, 0), 3, backend="triton"), wanted)
-    monkeypatch.setattr(gpu, "NARROW", 1)
+    monkeypatch.setattr(plan, "NARROW", 1)
     assert torch.equal(integrate(velocity, 3, backend="triton"), wanted)
 
 

@@ -11,37 +11,39 @@ import torch
 from _scenes import close, noise, picture, zoom
 from _textures import RGB, motion, plate
 
-from loopcore import _gpu_blend, _gpu_loop, _paths
-from loopcore._device import ShortOfMemory
-from loopcore.bake import bake
+from loopcore.baking.bake import bake
+from loopcore.baking.recipe import read_recipe
 from loopcore.exr import read_exr
-from loopcore.loop import Loop
+from loopcore.loop import Loop, paths
+from loopcore.loop.device import ShortOfMemory
+from loopcore.loop.gpu import loop as gpu_loop
+from loopcore.loop.gpu.kernels import blend as blend_kernels
 from loopcore.motion import MotionField
 from loopcore.plate import Plate
-from loopcore.recipe import read_recipe
 from loopcore.transport import cpu, gpu, splat
+from loopcore.transport.gpu import plan
 
 N = 8
 RGBA = (*RGB, "A")
 # Of the frame's greatest value, where both devices trace the same paths; what the order of additions leaves.
 TOLERANCE = 1e-5
-TRY_OUT = _gpu_loop.GpuLoop.try_out
+TRY_OUT = gpu_loop.GpuLoop.try_out
 
 
 @pytest.fixture
 def same_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths traced on the CPU for both: two tracers' errors would hide the rest."""
 
-    def trace(self: _gpu_loop.GpuLoop, steps: float) -> torch.Tensor:
+    def trace(self: gpu_loop.GpuLoop, steps: float) -> torch.Tensor:
         return torch.from_numpy(cpu.integrate(self._velocity.cpu().numpy(), steps)).to(self.device)
 
-    monkeypatch.setattr(_gpu_loop.GpuLoop, "_trace", trace)
+    monkeypatch.setattr(gpu_loop.GpuLoop, "_trace", trace)
 
 
 @pytest.fixture(autouse=True)
 def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """No first frame for nothing: the interpreter is slow."""
-    monkeypatch.setattr(_gpu_loop.GpuLoop, "try_out", lambda self: None)
+    monkeypatch.setattr(gpu_loop.GpuLoop, "try_out", lambda self: None)
 
 
 def both(still: Plate, field: MotionField, method: str = "warp", contrast: float = 1.0) -> tuple[Loop, Loop]:
@@ -87,8 +89,8 @@ def test_frame_0_is_the_plate_and_frame_n_is_frame_0(method: str) -> None:
 
 @pytest.mark.usefixtures("same_paths")
 def test_a_coarser_grid_and_64_bit_offsets_match(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_paths, "MOST_NODES", 31 * 53 // 7)
-    monkeypatch.setattr(gpu, "NARROW", 1)
+    monkeypatch.setattr(paths, "MOST_NODES", 31 * 53 // 7)
+    monkeypatch.setattr(plan, "NARROW", 1)
     still, field = plate(31, 53), motion(31, 53, 0.6)
     for method in ("warp", "splat"):
         ours, theirs = both(still, field, method)
@@ -176,7 +178,7 @@ def test_a_trial_leaves_nothing_behind_and_memory_is_estimated() -> None:
     held = [t for part in (loop._gpu, loop._gpu._contrast) for t in vars(part).values() if isinstance(t, torch.Tensor)]
     held += [slot.pixels for slots in loop._gpu._slots.values() for slot in slots]
     blocks = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
-    estimate = _gpu_loop.bytes_needed(64, 80, 80, 64 * 80, False) - _gpu_loop._BESIDES
+    estimate = gpu_loop.bytes_needed(64, 80, 80, 64 * 80, False) - gpu_loop._BESIDES
     assert 0.5 * estimate <= sum(blocks.values()) <= estimate
     assert np.array_equal(loop.frame(0), still.pixels)
 
@@ -206,7 +208,7 @@ def test_both_splats_in_one_pass_match_the_oracle(kind: str, alpha: float) -> No
     bins, pieces = gpu.bin_splats(plan, shifts)
     copy, weights, tone = (torch.full(shape, 7.0, device=device) for shape in ((*size, 4), size, size))
     mask, luma = torch.ones(size, device=device), torch.tensor([0.2126, 0.7152, 0.0722, 0.0], device=device)
-    _gpu_blend.gather_both[(plan.tiles,)](
+    blend_kernels.gather_both[(plan.tiles,)](
         values, *shifts, pieces, bins.offsets, bins.entries, mask, luma, copy, weights, tone, alpha, *size,
         STRETCHED=bins.noted > 0, NONE=bins.none, SORTED=bins.is_sorted,
         TILE_X=plan.tile_x, TILE_Y=plan.tile_y, WIDE=plan.wide,
@@ -245,14 +247,14 @@ def test_a_bake_writes_what_the_gpu_made(tmp_path: Path) -> None:
 def test_a_bake_out_of_memory_begins_again_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless the GPU was asked for by name."""
     still, field = plate(16, 20), motion(16, 20)
-    loop, drawn = Loop(still, field, 3, device="cuda"), _gpu_loop.GpuLoop._draw
+    loop, drawn = Loop(still, field, 3, device="cuda"), gpu_loop.GpuLoop._draw
 
-    def fails(self: _gpu_loop.GpuLoop, time: float, canvas: torch.Tensor) -> None:
+    def fails(self: gpu_loop.GpuLoop, time: float, canvas: torch.Tensor) -> None:
         if time >= 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
         drawn(self, time, canvas)
 
-    monkeypatch.setattr(_gpu_loop.GpuLoop, "_draw", fails)
+    monkeypatch.setattr(gpu_loop.GpuLoop, "_draw", fails)
     with pytest.raises(ShortOfMemory, match="--device cpu"):
         bake(loop, tmp_path, "p")
     monkeypatch.setattr(loop, "_wanted", "auto")
@@ -263,10 +265,10 @@ def test_a_bake_out_of_memory_begins_again_on_the_cpu(tmp_path: Path, monkeypatc
 
 
 def test_a_gpu_that_fails_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(self: _gpu_loop.GpuLoop, time: float, canvas: torch.Tensor) -> None:
+    def fails(self: gpu_loop.GpuLoop, time: float, canvas: torch.Tensor) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might ...")
 
     loop = Loop(plate(9, 9), motion(9, 9), 3, device="cuda")
-    monkeypatch.setattr(_gpu_loop.GpuLoop, "_draw", fails)
+    monkeypatch.setattr(gpu_loop.GpuLoop, "_draw", fails)
     with pytest.raises(ValueError, match=r"the GPU failed \(CUDA error: an illegal memory access.*\): bake again"):
         loop.frame(1)

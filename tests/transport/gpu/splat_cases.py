@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from _scenes import close, noise, picture, zoom
 
-from loopcore.transport import gpu, splat
-from loopcore.transport._gpu_bins import MOST_PICKED
+from loopcore.transport import splat
+from loopcore.transport.gpu import plan
+from loopcore.transport.gpu.kernels.bins import MOST_PICKED
 
 BACKENDS = ("triton", "triton-atomic")
 
@@ -85,7 +88,7 @@ def test_memory_layout_and_64_bit_offsets_change_nothing(monkeypatch: pytest.Mon
     planar, shifts = (t.permute(2, 0, 1).contiguous().permute(1, 2, 0) for t in (values, moved))
     for ours, theirs in zip(splat(planar, shifts, weight.t().contiguous().t(), backend="triton"), wanted, strict=True):
         assert torch.equal(ours, theirs)
-    monkeypatch.setattr(gpu, "NARROW", 1)
+    monkeypatch.setattr(plan, "NARROW", 1)
     for backend in BACKENDS:
         for ours, theirs in zip(splat(values, moved, weight, backend=backend), wanted, strict=True):
             close(ours, theirs, 1e-6)
@@ -95,7 +98,8 @@ def test_bits_do_not_depend_on_the_order_in_which_bins_were_filled(monkeypatch: 
     """The bins of one splat, each turned end for end, as another order of programs would have left them."""
     values, moved = picture(4, 6, 3), 0.7 * zoom(4, 6, 0.2)
     wanted = splat(values, moved, backend="triton")
-    made = gpu.make_bins
+    launcher = sys.modules["loopcore.transport.gpu.splat"]
+    made = launcher.make_bins
 
     def turned(*args: object) -> object:
         bins = made(*args)
@@ -104,7 +108,7 @@ def test_bits_do_not_depend_on_the_order_in_which_bins_were_filled(monkeypatch: 
             bins.entries[first:last] = bins.entries[first:last].flip(0)
         return bins
 
-    monkeypatch.setattr(gpu, "make_bins", turned)
+    monkeypatch.setattr(launcher, "make_bins", turned)
     assert all(torch.equal(a, b) for a, b in zip(splat(values, moved, backend="triton"), wanted, strict=True))
 
 

@@ -9,8 +9,9 @@ import torch
 from _scenes import close, noise, picture, zoom
 
 from loopcore.errors import EngineError
-from loopcore.transport import gpu, warp
-from loopcore.transport._gpu_bins import MOST_PICKED
+from loopcore.transport import warp
+from loopcore.transport.gpu import plan
+from loopcore.transport.gpu.kernels.bins import MOST_PICKED
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (8, 1, 2), (2, 3, 5), (5, 7, 4), (33, 65, 3), (3, 4, 70)])
@@ -52,7 +53,7 @@ def test_64_bit_offsets_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values, moved = picture(3, 4, 2).requires_grad_(), noise(3, 4, 0.6)
     narrow = warp(values, moved, backend="triton")
     (gradient,) = torch.autograd.grad(narrow.sum(), values)
-    monkeypatch.setattr(gpu, "NARROW", 1)
+    monkeypatch.setattr(plan, "NARROW", 1)
     wide = warp(values, moved, backend="triton")
     assert torch.equal(wide, narrow) and torch.equal(torch.autograd.grad(wide.sum(), values)[0], gradient)
 

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: `loopcore animate`, `predict`, `flow`, `check` and the others."""
+
+from loopcore.cli.main import main
+
+__all__ = ["main"]

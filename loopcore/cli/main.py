@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: `loopcore animate`, `predict`, `flow`, `check`, `preview`, `info`, `worker`,
+`train`, `evaluate`.
+
+Exit codes: 0 done, 1 some frames failed or a check did not pass, 2 usage or bad input, 130 and 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from loopcore import __version__
+from loopcore.cli.animate import FILM_CYCLES, animate_options, predict_options
+from loopcore.cli.console import DONE, FAILED, USAGE, Console, Interrupted, Stop, installed, print_report
+from loopcore.cli.training import evaluate_options, train_options
+from loopcore.errors import LoopcoreError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+
+    arguments = _parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        # A file name that the terminal's encoding does not have is no reason to stop.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with Stop() as stop:
+        try:
+            code = int(arguments.run(arguments, stop))
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return code
+        except LoopcoreError as error:
+            print(f"loopcore: error: {error}", file=sys.stderr)
+            return USAGE
+        except MemoryError:
+            print("loopcore: error: not enough memory for a plate of this size: use a smaller one", file=sys.stderr)
+            return FAILED
+        except BrokenPipeError:
+            # Whoever read our output has gone: nothing is left to say, and Python must not say it at exit either.
+            sys.stdout = None
+            return FAILED
+        except OSError as error:
+            sys.stdout = None
+            print(f"loopcore: error: cannot go on: {error}", file=sys.stderr)
+            return FAILED
+        except (KeyboardInterrupt, Interrupted):
+            print("loopcore: interrupted", file=sys.stderr)
+            return stop.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="loopcore", description="One still plate and its motion in, a seamlessly looping animated plate out."
+    )
+    parser.add_argument("--version", action="version", version=f"loopcore {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    animate_options(commands.add_parser("animate", help="make the loop: a plate and its motion to frames"))
+    predict_options(commands.add_parser("predict", help="make a motion field from a plate, and from hints"))
+    _flow_options(commands.add_parser("flow", help="flow maps for Nuke, Blender, Fusion and others, and back"))
+    _check_options(commands.add_parser("check", help="measure a finished loop; exit code 1 if it fails"))
+    _preview_options(commands.add_parser("preview", help="a film or a contact sheet of finished frames"))
+    _info_options(commands.add_parser("info", help="what is installed, and which device would be used"))
+    train_options(commands.add_parser("train", help="train a predictor, on labelled pictures or on videos"))
+    evaluate_options(commands.add_parser("evaluate", help="measure a predictor on such pictures or clips"))
+    worker = commands.add_parser("worker", help="JSON-RPC on stdin and stdout, for other programs such as Blender")
+    worker.set_defaults(run=_worker)
+    return parser
+
+
+def _flow_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("motion", type=Path, help="motion field, or a flow map of any convention")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files")
+    add("--convention", default="motion", help="what to write: motion, nuke, blender, fusion, rsmb, game: one file; "
+        "stmap, displace, idistort: one a frame (motion)")  # fmt: skip
+    add("--from", dest="source", metavar="NAME", help="the convention to read, where it cannot be found out: any of "
+        "those, or flo, kitti")  # fmt: skip
+    add("--name", help="how the files' names begin (that of the motion)")
+    add("--frames", type=int, default=60, help="length of the loop (60)")
+    add("--first", type=int, default=1001, help="number of the first frame (1001)")
+    add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
+    add("--with", dest="extras", action="append", default=[], metavar="EXTRA",
+        help="also write per frame: displacement, holes, weight; may be given several times")  # fmt: skip
+    add("--speed", type=float, default=1.0, help="factor on the motion (1.0)")
+    add("--max-displace", type=float, metavar="PX", help="rsmb: its Max Displace (the least that fits)")
+    add("--bits", type=int, choices=(8, 16), default=16, help="game: bits a colour (16)")
+    add("--green", choices=("up", "down"), help="game: where green points (up)")
+    add("--strength", type=float, help="game: texture units a frame at full colour (the least that fits)")
+    command.set_defaults(run=_flow)
+
+
+def _check_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, metavar="DIR", help="folder that `loopcore animate` wrote")
+    command.add_argument("--plate", type=Path, help="where the still is now, if it was moved")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.set_defaults(run=_check)
+
+
+def _preview_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("folder", type=Path, metavar="DIR", help="folder of frames, or their pattern (loop.####.exr)")
+    add("-o", "--output", type=Path, required=True, help="film (.mp4) or contact sheet (.png)")
+    add("--fps", default="24", help="frames per second (24)")
+    add("--cycles", type=int, default=FILM_CYCLES, help="how many times round (3)")
+    add("--width", type=int, default=1920, help="at most this wide (1920)")
+    command.set_defaults(run=_preview)
+
+
+def _info_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.set_defaults(run=_info)
+
+
+def _flow(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.files.ranges import parse_range
+    from loopcore.flowmap import Numbers, Settings, export_flow, read_motion_any
+
+    known = Numbers(arguments.max_displace, arguments.strength, arguments.green)
+    motion = read_motion_any(arguments.motion, arguments.source, numbers=known)
+    if arguments.speed != 1.0:
+        motion = motion.scaled(arguments.speed)
+    settings = Settings(
+        frames=arguments.frames, first=arguments.first, extras=tuple(arguments.extras), bits=arguments.bits,
+        numbers=None if arguments.range is None else parse_range(arguments.range), green=arguments.green or "up",
+        strength=arguments.strength, max_displace=arguments.max_displace,
+    )  # fmt: skip
+    with Console("Flow maps") as console:
+        written = export_flow(
+            motion, arguments.output, arguments.convention, name=arguments.name or arguments.motion.stem.split(".")[0],
+            settings=settings, on_progress=console.step, cancelled=stop.asked,
+        )  # fmt: skip
+    stop.give_up_if_asked()
+    print(f"{len(written)} files written")
+    return DONE
+
+
+def _check(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.quality import check
+
+    with Console("Check", quiet=arguments.json) as console:
+        report = check(arguments.folder, plate=arguments.plate, on_progress=console.until(stop))
+    if arguments.json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        print_report(report)
+    return DONE if report.passed else FAILED
+
+
+def _preview(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.preview import preview_sequence
+
+    with Console("Preview") as console:
+        preview_sequence(
+            arguments.folder,
+            arguments.output,
+            arguments.fps,
+            arguments.cycles,
+            arguments.width,
+            on_progress=console.until(stop),
+        )
+    print(f"Saved: '{arguments.output}'")
+    return DONE
+
+
+def _info(arguments: argparse.Namespace, stop: Stop) -> int:
+
+    facts = installed()
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        for name, value in facts.items():
+            print(f"{name:<14}{value}")
+    return DONE
+
+
+def _worker(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.worker.server import serve
+
+    return serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that make and measure the predictor: `loopcore train` and `loopcore evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loopcore.cli.console import DONE, Console, Stop
+
+if TYPE_CHECKING:
+    from loopcore.training.config import FieldConfig, PictureConfig
+
+
+def train_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("source", type=Path, metavar="CONFIG_OR_DIR", help="settings (.toml); a folder with manifest.csv, pictures and "
+        "labels; or a folder of videos")  # fmt: skip
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="of pictures: WEIGHTS.safetensors to write; of "
+        "videos: the run's folder, gone on with if there is a run in it")  # fmt: skip
+    add("--cache", type=Path, metavar="DIR", help="of videos: folder for prepared clips, used again by later runs")
+    add("--encoder", type=Path, metavar="FILE.pth", help="of pictures: published EfficientNet-Lite0 or Lite2 weights "
+        "(those shipped)")  # fmt: skip
+    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="of pictures: go on training these, at half the "
+        "rates")  # fmt: skip
+    add("--epochs", type=int, help="of pictures: how often each is seen (6)")
+    add("--steps", type=int, help="of videos: of the optimiser (60000)")
+    add("--seed", type=int, help="the same seed gives the same weights (1)")
+    add("--threads", type=int, help="processors to use; another number rounds otherwise (pictures 1, videos all)")
+    command.set_defaults(run=_train)
+
+
+def evaluate_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("folder", type=Path, metavar="DIR", help="folder with manifest.csv, pictures and labels; or of clips")
+    add("--split", default="test", help="of the pictures: test, val or train (test)")
+    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="measure these (those shipped)")
+    add("-o", "--output", type=Path, metavar="DIR", help="of the clips: write report.txt, report.json, and of each "
+        "plate, truth and prediction as a picture")  # fmt: skip
+    add("--json", action="store_true", help="of the clips: print JSON instead of a table")
+    command.set_defaults(run=_evaluate)
+
+
+def _train(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.training.config import PictureConfig
+
+    config = _config(arguments)
+    if isinstance(config, PictureConfig):
+        return _train_pictures(config, arguments, stop)
+    return _train_field(config, arguments, stop)
+
+
+def _config(arguments: argparse.Namespace) -> FieldConfig | PictureConfig:
+    """What the file says, or what suits the folder; options on the command line go before both."""
+    from dataclasses import fields, replace
+
+    from loopcore.errors import MotionError
+    from loopcore.training.config import DataSettings, FieldConfig, PictureConfig, checked, read_config
+
+    source = arguments.source
+    config: FieldConfig | PictureConfig
+    if source.suffix.lower() == ".toml":
+        config = read_config(source)
+    elif (source / "manifest.csv").is_file():
+        config = PictureConfig(source)
+    else:
+        config = FieldConfig(DataSettings(clips=source))
+    given = {name: getattr(arguments, name) for name in ("encoder", "weights", "epochs", "steps", "seed", "threads")}
+    given = {name: value for name, value in given.items() if value is not None}
+    target = config if isinstance(config, PictureConfig) else config.run
+    for name in given:
+        if name not in {field.name for field in fields(target)}:
+            raise MotionError(f"--{name} has no meaning for training on {'pictures' if target is config else 'videos'}")
+    if isinstance(config, PictureConfig):
+        return replace(config, **given)
+    return checked(replace(config, run=replace(config.run, **given)))
+
+
+def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: Stop) -> int:
+    import torch
+
+    from loopcore.errors import MotionError
+    from loopcore.training.train import TrainSettings, train
+
+    if arguments.output.suffix.lower() != ".safetensors":
+        raise MotionError(f"'{arguments.output}' is no name for weights: they are written as .safetensors")
+    if min(config.epochs, config.threads) < 1 or config.seed < 0:
+        raise MotionError("epochs and threads must be 1 or more, the seed 0 or more")
+    torch.set_num_threads(config.threads)
+    settings = TrainSettings(seed=config.seed, epochs=config.epochs)
+    with Console("Training") as console:
+
+        def step(what: str, done: int, total: int) -> None:
+            stop.give_up_if_asked()
+            console.step(done, total)
+            if what.startswith("loss"):
+                print(f"epoch {done} of {total}: {what}", flush=True)
+
+        begin = {"encoder": config.encoder, "weights": config.weights}
+        train(config.pictures, arguments.output, settings, **begin, on_progress=step)
+    print(f"Saved: '{arguments.output}'")
+    return DONE
+
+
+def _train_field(config: FieldConfig, arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.training.fit import Told, fit
+
+    with Console("Training") as console:
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what == "prepare":  # what is prepared is kept, so there is nothing to finish
+                stop.give_up_if_asked()
+            console.step(done, total)
+
+        told = Told(progress, lambda line: print(line, flush=True), stop.asked)
+        result = fit(config, arguments.output, arguments.cache, told)
+    print(f"Saved: '{result.weights}'")
+    if result.stopped:
+        print(f"Stopped after step {result.step}: the same command goes on from there")
+        stop.give_up()
+    return DONE
+
+
+def _evaluate(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.motion.networks import load_weights
+    from loopcore.training.evaluate import evaluate_pictures
+
+    if (arguments.folder / "manifest.csv").is_file():
+        network = None if arguments.weights is None else load_weights(arguments.weights)[0]
+        with Console("Pictures") as console:
+            report = evaluate_pictures(arguments.folder, arguments.split, network, console.until(stop))
+        print("\n".join(report.lines()))
+        return DONE
+    return _evaluate_clips(arguments, stop)
+
+
+def _evaluate_clips(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.training.measure import evaluate_clips
+    from loopcore.training.report import as_json, table, write_comparison, write_report
+
+    found = []
+    with Console("Clips", quiet=arguments.json) as console:
+        for measured in evaluate_clips(arguments.folder, arguments.weights, console.until(stop)):
+            found.append(measured)
+            if arguments.output is not None:
+                write_comparison(measured, arguments.output / f"{measured.name}.png")
+    if arguments.output is not None:
+        write_report(found, arguments.output)
+    print(json.dumps(as_json(found), indent=2) if arguments.json else "\n".join(table(found)))
+    return DONE

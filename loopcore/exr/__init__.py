@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenEXR files: the one guarded reader and writer."""
+
+from loopcore.exr.layout import MAGIC, Window, window_size
+from loopcore.exr.reading import ExrPart, is_complete, read_attributes, read_exr
+from loopcore.exr.writing import COMPRESSIONS, writable, write_exr
+
+__all__ = [
+    "COMPRESSIONS",
+    "MAGIC",
+    "ExrPart",
+    "Window",
+    "is_complete",
+    "read_attributes",
+    "read_exr",
+    "window_size",
+    "writable",
+    "write_exr",
+]

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one guarded door to OpenEXR: every EXR that Loopcore reads or writes goes through here.
+
+The OpenEXR bindings (3.4.14 to 3.5) trust their caller, and this module does not trust them:
+
+- Arrays that are not C-contiguous are written wrong, in silence; arrays of one or two channels in the last axis
+  become three channels of stray memory. Here every channel is a checked, contiguous 2-D array.
+- A write that runs out of room in its last buffer reports no error. Here the file is looked at once more.
+- A damaged file opens without an error and with parts missing, after memory for whatever its header claims was
+  taken. Here the header and the place of every chunk are checked first (`loopcore.exr.layout`), and the parts
+  counted afterwards.
+- Header text that is not UTF-8 makes the whole file unreadable. Here such a file is read through a cleaned copy.
+- Attributes are stored with the wrong type or not at all (`loopcore.exr.attributes`).
+- The dict of channels handed over is altered. Here it is one of our own.
+- For a chunk that will not decode they ``print`` a warning: dropped, because a worker speaks a protocol on stdout.
+  What C code itself says about it on stderr (HTJ2K on stdout too) stays: only redirecting the descriptor of the whole
+  process would hide it, and swallow what other threads say. Files cut short never get that far.
+
+Memory: the bindings read whole files only, all parts and channels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loopcore.errors import PlateError
+from loopcore.exr.layout import (
+    FileLayout,
+    PartLayout,
+    Window,
+    check_chunks,
+    check_sizes,
+    read_layout,
+)
+from loopcore.files.regular import existing_file
+
+DTYPES = (np.float16, np.float32, np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
+class ExrPart:
+    """One part of an EXR file, pixels as stored.
+
+    Attributes:
+        channels: full channel name -> (h, w) float16, float32 or uint32 covering the data window; a channel
+            subsampled by (x, y) is (h / y, w / x).
+        data_window, display_window: (x_min, y_min, x_max, y_max), inclusive, y down.
+        pixel_aspect: width over height of a pixel.
+        attributes: every other attribute, as plain Python values (see `loopcore.exr.attributes`).
+    """
+
+    name: str
+    channels: dict[str, np.ndarray]
+    data_window: Window
+    display_window: Window
+    pixel_aspect: float
+    compression: str
+    attributes: dict[str, object] = field(default_factory=dict)
+
+
+def read_exr(path: str | os.PathLike[str]) -> list[ExrPart]:
+    """Read all parts of an EXR file, pixels as stored: scan lines or tiles (the largest level), any compression.
+
+    Raises:
+        PlateError: the file is missing, damaged, cut short, deep, absurdly large, or the library cannot decode it.
+    """
+    source = existing_file(path)
+    layout = _checked_layout(source)
+    for part in layout.parts:
+        if part.kind == "deep":
+            raise PlateError(f"{source}: its part {part.name!r} holds deep pixels: flatten it first")
+    try:
+        check_chunks(source, layout)
+        with _text_cleaned(source, layout) as readable:
+            decoded = _decode(readable)
+    except PlateError as error:
+        raise PlateError(f"{source}: {error}") from error.__cause__
+    except OSError as error:
+        raise PlateError(f"{source} cannot be read: {error.strerror or error}") from error
+    if len(decoded) != len(layout.parts):
+        lost = len(layout.parts) - len(decoded)
+        raise PlateError(f"{source}: the pixels of {lost} of its {len(layout.parts)} parts are damaged")
+    return [_part(source, part, pixels) for part, pixels in zip(layout.parts, decoded, strict=True)]
+
+
+def read_attributes(path: str | os.PathLike[str]) -> dict[str, object]:
+    """Header of the first part as plain Python values, no pixels: about a tenth of a millisecond.
+
+    Besides the file's own attributes: ``dataWindow`` and ``displayWindow`` (x_min, y_min, x_max, y_max),
+    ``pixelAspectRatio``, ``compression`` (a name that `write_exr` takes) and ``channels`` (tuple of names).
+
+    Raises:
+        PlateError: the file is missing, not an EXR, or its header is damaged.
+    """
+    part = _checked_layout(existing_file(path)).parts[0]
+    return {
+        **part.attributes,
+        "dataWindow": part.data_window,
+        "displayWindow": part.display_window,
+        "pixelAspectRatio": part.pixel_aspect,
+        "compression": part.compression_name,
+        "channels": tuple(channel.name for channel in part.channels),
+    }
+
+
+def is_complete(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is an EXR file whose header parses and whose every chunk lies whole inside it.
+
+    Decodes no pixels, so that a flipped bit goes unnoticed. Never raises.
+    """
+    try:
+        source = Path(path)
+        layout = read_layout(source)
+        check_sizes(layout)
+        check_chunks(source, layout)
+    except (OSError, ValueError, TypeError, OverflowError, MemoryError, struct.error):
+        return False
+    return True
+
+
+def _checked_layout(source: Path) -> FileLayout:
+    try:
+        layout = read_layout(source)
+        check_sizes(layout)
+    except PlateError as error:
+        raise PlateError(f"{source}: {error}") from error.__cause__
+    except OSError as error:
+        raise PlateError(f"{source} cannot be read: {error.strerror or error}") from error
+    return layout
+
+
+def _decode(readable: Path) -> list[dict[str, np.ndarray]]:
+    """Channel arrays of every part that decodes."""
+    import OpenEXR
+
+    try:
+        with _prints_dropped():
+            file = OpenEXR.File(str(readable), separate_channels=True)
+            return [{name: channel.pixels for name, channel in part.channels.items()} for part in file.parts]
+    except Exception as error:  # RuntimeError mostly, but also MemoryError and UnicodeDecodeError
+        raise PlateError(f"it cannot be decoded: {first_line(error, str(readable))}") from error
+
+
+def _part(source: Path, layout: PartLayout, pixels: dict[str, np.ndarray]) -> ExrPart:
+    width, height = layout.size
+    for channel in layout.channels:
+        array = pixels.get(channel.name)
+        shape = (height // channel.y_sampling, width // channel.x_sampling)
+        if array is None or array.shape != shape or array.dtype not in DTYPES:
+            found = "missing" if array is None else f"{array.dtype} {array.shape}"
+            raise PlateError(f"{source}: its channel {channel.name!r} came out as {found}, not {shape}")
+    return ExrPart(
+        name=layout.name,
+        channels={channel.name: pixels[channel.name] for channel in layout.channels},
+        data_window=layout.data_window,
+        display_window=layout.display_window,
+        pixel_aspect=layout.pixel_aspect,
+        compression=layout.compression_name,
+        attributes=layout.attributes,
+    )
+
+
+def first_line(error: Exception, path: str) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    text = str(error).strip().splitlines()
+    reason = text[0] if text else type(error).__name__
+    return reason.replace(f'"{path}"', "").replace(f"'{path}'", "").replace("Cannot open image file . ", "").strip()
+
+
+@contextlib.contextmanager
+def _text_cleaned(source: Path, layout: FileLayout) -> Iterator[Path]:
+    """`source`, or a temporary copy of it with the header text that is not UTF-8, and so not readable, made ASCII."""
+    if not layout.foreign_text:
+        yield source
+        return
+    import shutil
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="loopcore-") as folder:
+        copy = Path(folder) / "plate.exr"
+        shutil.copyfile(source, copy)
+        with copy.open("r+b") as file:
+            for offset, data in layout.foreign_text:
+                file.seek(offset)
+                file.write(bytes(byte if byte < 128 else ord("?") for byte in data))
+        yield copy
+
+
+class _WithoutPrints:
+    """Stands in for sys.stdout and drops what the threads in `muted` write; everything else goes through."""
+
+    def __init__(self) -> None:
+        self.stream: Any = None
+        self.muted: Counter[int] = Counter()
+
+    def write(self, text: str) -> int:
+        if self.muted[threading.get_ident()] or self.stream is None:
+            return len(text)
+        return int(self.stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+# One, for ever: another thread's `print` holds sys.stdout without a reference of its own, so freeing it would crash.
+_guard = _WithoutPrints()
+_guard_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _prints_dropped() -> Iterator[None]:
+    """Drop what this thread prints on sys.stdout; other threads, which may be decoding too, are not disturbed."""
+    ident = threading.get_ident()
+    with _guard_lock:
+        _guard.muted[ident] += 1
+        if sys.stdout is not _guard:
+            _guard.stream, sys.stdout = sys.stdout, _guard
+    try:
+        yield
+    finally:
+        with _guard_lock:
+            _guard.muted -= Counter({ident: 1})
+            if not _guard.muted and sys.stdout is _guard:
+                sys.stdout = _guard.stream

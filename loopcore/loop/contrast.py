@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Contrast keeping: give a blend of two copies the detail that the plate had.
+
+Half and half of two unlike textures has 71 % of their contrast; a loop that goes from one copy to the mix and back
+would breathe. For detail d = a d1 + b d2 (a + b = 1) of two copies with the same variance V and local correlation rho
+
+    var(d) = (a^2 + b^2 + 2 a b rho) V,
+
+so d is divided by sqrt(a^2 + b^2 + 2 a b rho), band by band. Rather than rho, the variances themselves are measured:
+the blend's own, var(d), and what its copies carry, a V1 + b V2. Their ratio is that square root, and
+holds where V1 and V2 differ, too.
+
+Done on the tone, the square root of luminance: as even to the eye as a logarithm, and the same at every exposure.
+More detail means more luminance, the mean of tone^2; what is added is measured and taken off, so that
+the loop does not pulse in brightness either.
+
+The bands are those of a Laplacian pyramid (Burt & Adelson 1983) with nodes at even pixels, expanded bilinearly.
+Variances are weighted means over blocks of 8 x 8 of a level's pixels, smoothed over 3 x 3 blocks.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from loopcore.parallel import in_bands
+
+_JIT = {"nogil": True, "error_model": "numpy", "cache": True}
+_F = np.float32
+
+BLOCK = 8
+# Brightness is kept over squares of so many pixels.
+PATCH = 128
+MOST_LEVELS = 5
+# The square root of 2 makes good for two unrelated copies; where they cancel each other, it takes more.
+MOST_GAIN = 1.8
+# Limits of what the changes of a whole band are scaled by.
+EVENING = (0.5, 1.5)
+# Levels from this one on, of periods of 8 pixels and more, have their gains settled in so many rounds.
+SETTLED_FROM = 1
+SETTLING = 3
+# Below this variance (of tone) a block holds no detail worth a gain: a 16-bit picture's rounding.
+LEAST_VARIANCE = 1e-9
+
+
+@njit(**_JIT)
+def _reduce_rows(fine, height, width, columns, coarse, first, last):
+    line = np.empty(width, np.float32)
+    for i in range(first, last):
+        y = 2 * i
+        a, b = max(y - 2, 0) * width, max(y - 1, 0) * width
+        c, d, e = y * width, min(y + 1, height - 1) * width, min(y + 2, height - 1) * width
+        for x in range(width):
+            outer, inner = fine[a + x] + fine[e + x], fine[b + x] + fine[d + x]
+            line[x] = _F(1 / 16) * outer + _F(4 / 16) * inner + _F(6 / 16) * fine[c + x]
+        for j in range(columns):
+            x = 2 * j
+            outer = line[max(x - 2, 0)] + line[min(x + 2, width - 1)]
+            inner = line[max(x - 1, 0)] + line[min(x + 1, width - 1)]
+            coarse[i * columns + j] = _F(1 / 16) * outer + _F(4 / 16) * inner + _F(6 / 16) * line[x]
+
+
+def reduce(fine: np.ndarray) -> np.ndarray:
+    """Every second pixel of a picture (h, w), low-passed with the binomial 1 4 6 4 1."""
+    height, width = fine.shape
+    out = np.empty(((height + 1) // 2, (width + 1) // 2), np.float32)
+    flat, target = fine.reshape(-1), out.reshape(-1)
+    in_bands(out.shape[0], lambda a, b: _reduce_rows(flat, height, width, out.shape[1], target, a, b))
+    return out
+
+
+@njit(**_JIT)
+def _expanded_line(coarse, rows, columns, y, width, halves, line):
+    """Row y of the coarse picture expanded to twice its size, bilinearly."""
+    above = (y // 2) * columns
+    below = min(y // 2 + y % 2, rows - 1) * columns
+    for j in range(columns):
+        halves[j] = _F(0.5) * (coarse[above + j] + coarse[below + j])
+    for j in range(columns - 1):
+        line[2 * j] = halves[j]
+        line[2 * j + 1] = _F(0.5) * (halves[j] + halves[j + 1])
+    line[2 * columns - 2] = halves[columns - 1]
+    if 2 * columns - 1 < width:
+        line[2 * columns - 1] = halves[columns - 1]
+
+
+@njit(**_JIT)
+def _energy_rows(fine, height, width, coarse, rows, columns, weight, blocks, energy, first, last):
+    halves, line = np.empty(columns, np.float32), np.empty(2 * columns, np.float32)
+    for i in range(first, last):
+        for j in range(blocks):
+            energy[i * blocks + j] = _F(0)
+        for y in range(BLOCK * i, min(BLOCK * (i + 1), height)):
+            _expanded_line(coarse, rows, columns, y, width, halves, line)
+            for x in range(width):
+                line[x] = weight[y * width + x] * (fine[y * width + x] - line[x]) ** 2
+            for j in range(blocks):
+                total = _F(0)
+                for x in range(BLOCK * j, min(BLOCK * (j + 1), width)):
+                    total += line[x]
+                energy[i * blocks + j] += total
+
+
+def energy(fine: np.ndarray, coarse: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted sum over each block of the squared band between two levels of the pyramid."""
+    height, width = fine.shape
+    rows, blocks = -(-height // BLOCK), -(-width // BLOCK)
+    out = np.empty((rows, blocks), np.float32)
+    flat, low, share, target = fine.reshape(-1), coarse.reshape(-1), weight.reshape(-1), out.reshape(-1)
+    in_bands(
+        rows,
+        lambda a, b: _energy_rows(flat, height, width, low, *coarse.shape, share, blocks, target, a, b),
+        smallest=2,
+    )
+    return out
+
+
+def _smoothed(grid: np.ndarray) -> np.ndarray:
+    """A grid of block sums, each with a share of the 3 x 3 around it."""
+    for axis in (0, 1):
+        grid = np.moveaxis(grid, axis, 0)
+        padded = np.pad(grid, [(1, 1), (0, 0)])
+        grid = np.moveaxis(_F(0.5) * grid + _F(0.25) * (padded[2:] + padded[:-2]), 0, axis)
+    return grid
+
+
+@njit(**_JIT)
+def _block_line(grid, size, y, width, line):
+    """A grid of blocks, size x size pixels each (an even size), interpolated between their centres to pixel row y."""
+    rows, blocks = grid.shape
+    v = min(max((_F(y) - _F(0.5) * _F(size - 1)) / _F(size), _F(0)), _F(rows - 1))
+    i = int(v)
+    below, t = min(i + 1, rows - 1), v - _F(i)
+    half, per_pixel = size // 2, _F(1) / _F(size)
+    # Centres lie between two pixels: the first after block j's is at size j + half.
+    left = grid[i, 0] + t * (grid[below, 0] - grid[i, 0])
+    line[: min(half, width)] = left
+    for j in range(blocks):
+        right = left
+        if j + 1 < blocks:
+            right = grid[i, j + 1] + t * (grid[below, j + 1] - grid[i, j + 1])
+        slope = (right - left) * per_pixel
+        start = size * j + half
+        for k in range(min(size, width - start)):
+            line[start + k] = left + (_F(k) + _F(0.5)) * slope
+        left = right
+
+
+@njit(**_JIT)
+def _change_rows(fine, width, coarse, change_below, rows, columns, gain, out, first, last):
+    halves = np.empty(columns, np.float32)
+    mean, below = np.empty(2 * columns, np.float32), np.empty(2 * columns, np.float32)
+    gains = np.empty(width, np.float32)
+    for y in range(first, last):
+        _expanded_line(coarse, rows, columns, y, width, halves, mean)
+        _expanded_line(change_below, rows, columns, y, width, halves, below)
+        _block_line(gain, BLOCK, y, width, gains)
+        for x in range(width):
+            out[y * width + x] = below[x] + gains[x] * (fine[y * width + x] - mean[x])
+
+
+@njit(**_JIT)
+def _surplus_rows(tone, change, weight, height, width, blocks, brighter, level, first, last):
+    """Per block of PATCH x PATCH: the luminance that the change adds, and the sum of the new tone."""
+    for i in range(first, last):
+        brighter[i, :] = 0
+        level[i, :] = 0
+        for y in range(PATCH * i, min(PATCH * (i + 1), height)):
+            for j in range(blocks):
+                more, total = _F(0), _F(0)
+                for p in range(y * width + PATCH * j, y * width + min(PATCH * (j + 1), width)):
+                    more += weight[p] * change[p] * (_F(2) * tone[p] + change[p])
+                    total += weight[p] * (tone[p] + change[p])
+                brighter[i, j] += more
+                level[i, j] += total
+
+
+@njit(**_JIT)
+def _lower_rows(change, width, grid, first, last):
+    line = np.empty(width, np.float32)
+    for y in range(first, last):
+        _block_line(grid, PATCH, y, width, line)
+        for x in range(width):
+            change[y * width + x] -= line[x]
+
+
+def _keep_brightness(tone: np.ndarray, change: np.ndarray, weight: np.ndarray) -> None:
+    """Lower the change by what it adds to the local mean of luminance, tone^2: s in sum (t + c - s)^2 = sum t^2."""
+    height, width = tone.shape
+    rows, blocks = -(-height // PATCH), -(-width // PATCH)
+    brighter, level = np.empty((rows, blocks), np.float32), np.empty((rows, blocks), np.float32)
+    flat, delta, share = tone.reshape(-1), change.reshape(-1), weight.reshape(-1)
+    in_bands(
+        rows,
+        lambda a, b: _surplus_rows(flat, delta, share, height, width, blocks, brighter, level, a, b),
+        smallest=1,
+    )
+    lower = _smoothed(brighter) / np.maximum(2 * _smoothed(level), _F(1e-6))
+    in_bands(height, lambda a, b: _lower_rows(delta, width, lower, a, b))
+
+
+class Contrast:
+    """Restores in a blend the detail of the copies it was made of, band by band and place by place.
+
+    weight: (H, W) float32, how much each pixel counts: the mask, so that what is still has no say.
+    strength: 0 leaves blends as they are, 1 restores all of the detail.
+    """
+
+    def __init__(self, weight: np.ndarray, strength: float = 1.0) -> None:
+        self.strength = strength
+        self.weights = [fine for fine, _ in bands(weight)]
+        # Floored: a block with next to no moving pixel has no say, and no division by zero.
+        self.counts = [np.maximum(_smoothed(_counts(fine)), _F(1e-3)) for fine in self.weights]
+
+    def change(self, blend: np.ndarray, past: np.ndarray, future: np.ndarray, share: np.ndarray) -> np.ndarray | None:
+        """What to add to the tone (H, W) of a blend; None where nothing is to do.
+
+        blend, past, future: tones (H, W) of the blend and its copies. share: (rows, columns) of the copy from the past,
+        on any grid over the frame.
+        """
+        if self.strength == 0 or not self.weights:
+            return None
+        levels = bands(blend)
+        has = self._energies(levels, 0)
+        carried = [bands(copy) for copy in (past, future)]
+        wanted = [self._wanted(k, carried[0][k], carried[1][k], share) for k in range(len(levels))]
+        gains = [np.clip(self._ratio(k, wanted[k], has[k]), 1, MOST_GAIN) for k in range(len(levels))]
+        gains = [self._evened(k, gain, wanted[k], has[k]) for k, gain in enumerate(gains)]
+        start = min(SETTLED_FROM, len(levels) - 1)
+        for _ in range(SETTLING):
+            # What is still does not follow: a coarse band, amplified within a narrow mask only, falls short. Its
+            # gain is raised by what is missing.
+            fine = levels[start][0]
+            shown = fine + self.weights[start] * self._changed(levels, gains, start)
+            for k, energies in enumerate(self._energies(bands(shown)[: len(levels) - start], start), start):
+                more = np.clip(self._ratio(k, wanted[k], energies), 0.8, MOST_GAIN)
+                more = np.clip(gains[k] * more, 1, MOST_GAIN)
+                gains[k] = self._evened(k, more, wanted[k], energies / gains[k] ** 2)
+        change = self._changed(levels, gains, 0)
+        _keep_brightness(blend, change, self.weights[0])
+        return change
+
+    def _energies(self, levels: list[tuple[np.ndarray, np.ndarray]], start: int) -> list[np.ndarray]:
+        return [
+            _smoothed(energy(fine, coarse, self.weights[k])) for k, (fine, coarse) in enumerate(levels, start)
+        ]
+
+    def _wanted(self, k: int, past: tuple[np.ndarray, np.ndarray], future: tuple[np.ndarray, np.ndarray],
+                share: np.ndarray) -> np.ndarray:  # fmt: skip
+        """What the copies carry in band k, by blocks, each as much as its share of the blend."""
+        weight = self.weights[k]
+        if k < SETTLED_FROM:
+            # Blocks are small: one share for each.
+            carried = [_smoothed(energy(*pair, weight)) for pair in (past, future)]
+            part = _resampled(share, *carried[0].shape)
+            return part * carried[0] + (1 - part) * carried[1]
+        part = weight * _resampled(share, *weight.shape)
+        return _smoothed(energy(*past, part)) + _smoothed(energy(*future, weight - part))
+
+    def _ratio(self, k: int, wanted: np.ndarray, has: np.ndarray) -> np.ndarray:
+        floor = _F(LEAST_VARIANCE) * self.counts[k]
+        return np.sqrt((wanted + floor) / (has + floor)).astype(np.float32)
+
+    def _evened(self, k: int, gain: np.ndarray, wanted: np.ndarray, has: np.ndarray) -> np.ndarray:
+        """A band's gains, their change scaled so that what limits it here and there is made up for by the rest.
+
+        Solves sum (1 + s (gain - 1))^2 has = sum wanted for s; where copies agree the gain is 1, and stays so.
+        """
+        change = (gain - 1).astype(np.float64)
+        a, b = float((change * change * has).sum()), float((change * has).sum())
+        c = float(has.sum(dtype=np.float64) - wanted.sum(dtype=np.float64))
+        floor = LEAST_VARIANCE * float(self.counts[k].sum(dtype=np.float64))
+        if a <= floor:
+            return gain
+        root = math.sqrt(max(b * b - a * c, 0.0))
+        scale = np.clip((root - b) / a, *EVENING)
+        return (1 + scale * change).astype(np.float32)
+
+    def _changed(
+        self, levels: list[tuple[np.ndarray, np.ndarray]], gains: list[np.ndarray], start: int
+    ) -> np.ndarray:
+        """The change of tone at one level's resolution, from the coarsest level up to it."""
+        change = np.zeros_like(levels[-1][1])
+        for k in reversed(range(start, len(levels))):
+            gain = 1 + _F(self.strength) * (gains[k] - 1)
+            change = _change(*levels[k], change, gain - 1)
+        return change
+
+
+def _counts(weight: np.ndarray) -> np.ndarray:
+    """Sum of the weights in each block."""
+    pad = [(0, -n % BLOCK) for n in weight.shape]
+    padded = np.pad(weight, pad)
+    rows, blocks = padded.shape[0] // BLOCK, padded.shape[1] // BLOCK
+    return padded.reshape(rows, BLOCK, blocks, BLOCK).sum(axis=(1, 3))
+
+
+def _resampled(grid: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """The grid's values nearest to the centres of rows x columns blocks."""
+    y = ((np.arange(rows) + 0.5) / rows * grid.shape[0]).astype(int)
+    x = ((np.arange(columns) + 0.5) / columns * grid.shape[1]).astype(int)
+    return grid[y[:, None], x[None, :]]
+
+
+def bands(tone: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of neighbouring pyramid levels, finest first; none for a picture too small to have bands."""
+    levels = [tone]
+    while min(levels[-1].shape) >= 2 * BLOCK and len(levels) <= MOST_LEVELS:
+        levels.append(reduce(levels[-1]))
+    return list(zip(levels, levels[1:], strict=False))
+
+
+def _change(fine: np.ndarray, coarse: np.ndarray, change_below: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    height, width = fine.shape
+    out = np.empty((height, width), np.float32)
+    flat, low, below, target = (a.reshape(-1) for a in (fine, coarse, change_below, out))
+    in_bands(height, lambda a, b: _change_rows(flat, width, low, below, *coarse.shape, gain, target, a, b))
+    return out

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which device computes a loop: whether a GPU can, and why not, in words; finding out loads nothing in vain."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from typing import Any
+
+from loopcore.errors import EngineError
+
+DEVICES = ("auto", "cpu", "cuda")
+# NVIDIA's driver, by the name that its library has on each system.
+_DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
+# What Triton supports.
+_LEAST_CAPABILITY = (8, 0)
+
+
+class ShortOfMemory(EngineError):
+    """The GPU's memory does not suffice."""
+
+
+class errors_named(AbstractContextManager[None]):
+    """Turns what torch raises about the GPU into EngineErrors that say what to do."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        import torch
+
+        if isinstance(error, torch.OutOfMemoryError):
+            raise ShortOfMemory("the GPU ran out of memory: close what else uses it, or use --device cpu") from error
+        if isinstance(error, RuntimeError):
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise EngineError(f"the GPU failed ({reason}): bake again, or use --device cpu") from error
+
+
+def interpreted() -> bool:
+    """Whether Triton's kernels are to run through its interpreter, on the CPU: slow, and there for tests."""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1" and find_spec("triton") is not None
+
+
+def why_no_gpu(load: bool = True) -> str:
+    """Why loops cannot be made on a GPU here; "" where they can. Loads torch where there is a GPU, if asked to."""
+    if not _driver_sees_a_gpu():
+        return "no NVIDIA GPU was found"
+    if find_spec("triton") is None:
+        return "triton is not installed (pip install 'loopcore[gpu]')"
+    if not load:
+        return ""
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"this torch ({torch.__version__}) sees no GPU"
+    capability = torch.cuda.get_device_capability()
+    if capability < _LEAST_CAPABILITY:
+        return f"{gpu_name()} is too old (compute capability {'.'.join(map(str, capability))}, 8.0 is needed)"
+    return ""
+
+
+def gpu_name() -> str:
+    """The name of the GPU that torch would use."""
+    import torch
+
+    return str(torch.cuda.get_device_name())
+
+
+def device_line(load: bool = True) -> str:
+    """The device that "auto" would use, as far as can be said without loading torch, if that is not to be loaded."""
+    from loopcore.parallel import thread_count
+
+    return f"cpu, {thread_count()} threads of {os.cpu_count()}" if why_no_gpu(load) else "cuda"
+
+
+def _driver_sees_a_gpu() -> bool:
+    """Asks NVIDIA's driver, in a millisecond; torch would take a second to load, and most machines have no GPU."""
+    try:
+        driver = ctypes.CDLL(_DRIVERS[sys.platform])
+        count = ctypes.c_int()
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except (KeyError, OSError, AttributeError):
+        return False

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A loop on the GPU: plate and motion go up once, frames are made there, and come down while the next ones are made.
+
+Two streams: one computes, one carries frames to the host. There are two frames on the GPU, so that one can be written
+while the other leaves; on the host, canvases lie in pinned memory, where copies need nobody's help.
+
+Runs through Triton's interpreter on the CPU, too, without streams: for tests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool2d, pad
+
+from loopcore.loop import blend
+from loopcore.loop.contrast import PATCH, Contrast
+from loopcore.loop.device import errors_named
+from loopcore.loop.gpu.contrast import GpuContrast
+from loopcore.loop.gpu.kernels import blend as blend_kernels
+from loopcore.transport import gpu
+from loopcore.transport.gpu import plan
+from loopcore.transport.gpu.fill import fill
+
+# Bytes a pixel of the window: plate, mask and copy; levels, weights and changes of the bands, and their blocks.
+_HELD = 16 + 4 + 16 + 16 + 6 + 6 + 2
+# While a splat is made: two displacements, pieces, cells, some two entries a cell, and the filling of holes.
+_SPLAT = 16 + 2 + 32 + 16 + 80
+# A node: its numbers, velocity, displacements, and shares on their way to being smooth.
+_NODE = 36 + 8 + 16 + 16
+# What torch and Triton take besides, and what others may want meanwhile.
+_BESIDES = 512 << 20
+
+
+class Scene(NamedTuple):
+    """What a loop is made of, as `Loop` has it: the still (H, W, 4), and what lies in the window of it that moves."""
+
+    still: np.ndarray
+    window: tuple[slice, slice]
+    source: np.ndarray
+    tone: np.ndarray
+    mask: np.ndarray
+    luma: np.ndarray
+    colour: np.ndarray
+    velocity: np.ndarray
+    step: int
+    frames: int
+    splat: bool
+    contrast: Contrast
+
+
+class _Slot:
+    """One frame on the GPU: the window's rows of it, as wide as the frame, and when its last copy is through."""
+
+    def __init__(self, pixels: torch.Tensor) -> None:
+        self.pixels = pixels
+        self.landed: Any = None
+
+
+def bytes_needed(height: int, width: int, frame_width: int, nodes: int, splat: bool) -> int:
+    """GPU memory for a loop whose window is (height, width), about, and rather too much than too little."""
+    canvases = 2 * height * frame_width * 4 * (2 + 4)
+    return height * width * (_HELD + (_SPLAT if splat else 0)) + nodes * _NODE + canvases + _BESIDES
+
+
+def bytes_free() -> int:
+    """GPU memory that can be had: the free, and what torch holds back for its own next use."""
+    free, _ = torch.cuda.mem_get_info()
+    return int(free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+
+
+class GpuLoop:
+    """Makes a scene's frames; from any thread, one at a time."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.device = torch.device("cpu" if gpu.INTERPRETED else "cuda", None if gpu.INTERPRETED else 0)
+        self._lock = threading.Lock()
+        self._streams = [None, None] if gpu.INTERPRETED else [torch.cuda.Stream(self.device) for _ in range(2)]
+        self._slots: dict[torch.dtype, list[_Slot]] = {}
+        self._rows, self._left = scene.window[0], scene.window[1].start
+        height, width = scene.mask.shape
+        self._plan = gpu.Plan(height, width, 4, torch.float32, elements=128 * (height + 1) * (width + 1))
+        tile = {"TILE_X": self._plan.tile_x, "TILE_Y": self._plan.tile_y}
+        self._tile = {**tile, "WIDE": 4 * height * width >= plan.NARROW}
+        with self._on(0):
+            self._plate, self._mask, self._luma, self._colour, self._velocity = (
+                torch.from_numpy(array).to(self.device)
+                for array in (scene.source, scene.mask, scene.luma, scene.colour, scene.velocity)
+            )
+            self._copy = torch.zeros_like(self._plate)
+            self._grid = torch.zeros((blend.NODE, *scene.velocity.shape[:2]), device=self.device)
+            self._contrast = GpuContrast(scene.contrast, scene.tone, scene.velocity.shape[:2], self.device)
+
+    def try_out(self) -> None:
+        """Make a frame that nobody sees: compiles the kernels, and finds out whether the memory suffices."""
+        with self._lock, self._on(0):
+            self._draw(self.scene.frames / 2, self._free_slot(torch.float16).pixels)
+            if self._streams[0] is not None:
+                self._streams[0].synchronize()
+
+    def canvas(self, pixels: np.ndarray) -> np.ndarray:
+        """A copy of the pixels in pinned memory, where there is enough of that."""
+        if self._streams[0] is None:
+            return pixels.copy()
+        try:
+            out = torch.empty(pixels.shape, dtype=torch.from_numpy(pixels[:0]).dtype, pin_memory=True).numpy()
+        except RuntimeError:  # the system gives no more of it; copies are slower from elsewhere, and as right
+            return pixels.copy()
+        out[...] = pixels
+        return out
+
+    def begin(self, time: float, out: np.ndarray) -> Callable[[], None]:
+        """Begin to write the moving pixels of a moment of the loop into `out`; gives back what waits for them.
+
+        out: (H, W, 4), float32 or float16, with the still in it.
+
+        Raises ShortOfMemory, EngineError where the GPU fails otherwise; what is given back raises the latter.
+        """
+        target = torch.from_numpy(out[self._rows])
+        with self._lock, self._on(0), errors_named():
+            slot = self._free_slot(target.dtype)
+            self._draw(time, slot.pixels)
+            return self._send(slot, target)
+
+    def _on(self, stream: int) -> AbstractContextManager[Any]:
+        chosen = self._streams[stream]
+        if chosen is None:
+            return nullcontext()
+        both = ExitStack()
+        both.enter_context(torch.cuda.device(self.device))
+        both.enter_context(torch.cuda.stream(chosen))
+        return both
+
+    def _free_slot(self, dtype: torch.dtype) -> _Slot:
+        """The slot that was used longest ago; the stream that computes waits until its frame has left."""
+        if dtype not in self._slots:
+            # Rounded by who makes canvases: what is still has to be the same to the bit, NaN and all.
+            with np.errstate(over="ignore"):
+                rows = self.scene.still[self._rows].astype(np.float16 if dtype == torch.float16 else np.float32)
+            self._slots[dtype] = [_Slot(torch.tensor(rows, device=self.device)) for _ in range(2)]
+            if self._streams[1] is not None:  # nobody else gets the memory before the last frame has left it
+                for slot in self._slots[dtype]:
+                    slot.pixels.record_stream(self._streams[1])
+        slots = self._slots[dtype]
+        slots.reverse()
+        if slots[0].landed is not None:
+            slots[0].landed.wait(self._streams[0])
+        return slots[0]
+
+    def _send(self, slot: _Slot, target: torch.Tensor) -> Callable[[], None]:
+        if self._streams[1] is None:
+            target.copy_(slot.pixels)
+            return lambda: None
+        self._streams[1].wait_stream(self._streams[0])
+        # One that sleeps while it waits: the writers' threads have better uses for the cores.
+        slot.landed = landed = torch.cuda.Event(blocking=True)
+        with self._on(1):
+            target.copy_(slot.pixels, non_blocking=True)
+            landed.record(self._streams[1])
+
+        def wait() -> None:
+            with errors_named():
+                landed.synchronize()
+
+        return wait
+
+    def _draw(self, time: float, canvas: torch.Tensor) -> None:
+        """Launch all that makes one frame."""
+        (height, width), period = self.scene.mask.shape, self._periods()
+        alpha = 1.0 - time / self.scene.frames
+        self._make_nodes(time, alpha)
+        tones, (rows, columns) = self._contrast.tones, self._grid.shape[1:]
+        blend_kernels.blend[(self._plan.tiles,)](
+            self._plate, self._grid, self._mask, self._luma, self._copy, *tones, height, width, rows, columns,
+            self.scene.step, *period, MOST=float(blend.MOST_FETCHES), **self._tile,
+        )  # fmt: skip
+        if self.scene.splat:
+            self._splat(time, alpha)
+        change = self._contrast.change(self._grid[4])
+        given = (self._mask, self._mask) if change is None else change
+        patches = (1, 1) if change is None else self._contrast.patches
+        blend_kernels.finish[(self._plan.tiles,)](
+            self._plate, self._copy, tones[0], *given, self._mask, self._colour, canvas, height, width,
+            canvas.shape[1], self._left, *patches, HAS_CHANGE=change is not None, PATCH=PATCH,
+            LEAST=blend.LEAST_RATIO, MOST=blend.MOST_RATIO, **self._tile,
+        )  # fmt: skip
+
+    def _periods(self) -> tuple[int, int]:
+        height, width = self.scene.mask.shape
+        return max(2 * (height - 1), 1), max(2 * (width - 1), 1)
+
+    def _trace(self, steps: float) -> torch.Tensor:
+        """The displacement (rows, columns, 2) after so many frames, in cells of the grid."""
+        return gpu.integrate(self._velocity, steps)
+
+    def _make_nodes(self, time: float, alpha: float) -> None:
+        past, future = self._trace(-time), self._trace(self.scene.frames - time)
+        (height, width), (rows, columns) = self.scene.mask.shape, past.shape[:2]
+        plan, least = gpu.Plan(rows, columns, 1, torch.float32), blend.LEAST_WEIGHT
+        tile = {"TILE_X": plan.tile_x, "TILE_Y": plan.tile_y, "WIDE": plan.wide}
+        blend_kernels.nodes[(plan.tiles,)](
+            past, future, self._grid, rows, columns, self.scene.step, alpha, LEAST_WEIGHT=least,
+            LEAST_SQUEEZE=blend.LEAST_SQUEEZE, **tile,
+        )  # fmt: skip
+        smooth = _smoothed(self._grid[4], blend.smoothing(self.scene.step, height, width))
+        blend_kernels.shares[(plan.tiles,)](
+            smooth, self._grid, rows, columns, self.scene.step, height, width,
+            max(4.0, blend.BORDER_RAMP * max(height, width)), LEAST_WEIGHT=least, **tile,
+        )  # fmt: skip
+
+    def _splat(self, time: float, alpha: float) -> None:
+        """Put the symmetric splat in the place of the blend, with its holes filled."""
+        height, width = self.scene.mask.shape
+        shifts = []
+        for steps in (time, time - self.scene.frames):
+            grid, shift = self._trace(steps), torch.empty((height, width, 2), device=self.device)
+            blend_kernels.expand[(self._plan.tiles,)](
+                grid, shift, height, width, *grid.shape[:2], self.scene.step, **self._tile
+            )
+            shifts.append(shift)
+        bins, pieces = gpu.bin_splats(self._plan, shifts)
+        weights, tone = torch.empty_like(self._mask), self._contrast.tones[0]
+        blend_kernels.gather_both[(self._plan.tiles,)](
+            self._plate, *shifts, pieces, bins.offsets, bins.entries, self._mask, self._luma, self._copy, weights,
+            tone, alpha, height, width, STRETCHED=bins.noted > 0, NONE=bins.none, SORTED=bins.is_sorted,
+            **{**self._tile, "WIDE": self._plan.wide},
+        )  # fmt: skip
+        moving = self._mask > 0
+        if ((weights <= 0) & moving).any():
+            self._copy.copy_(fill(self._copy, weights))
+            light = (self._copy * self._luma).sum(-1).clamp_(min=0)
+            tone.copy_(torch.where(moving, light.sqrt_(), tone))
+
+
+def _smoothed(share: torch.Tensor, size: int) -> torch.Tensor:
+    """Shares (rows, columns) under a tent, of two boxes of `size` nodes, an odd number."""
+    edge, picture = size // 2, share[None, None]
+    for _ in range(2):
+        for box, border in (((size, 1), (0, 0, edge, edge)), ((1, size), (edge, edge, 0, 0))):
+            picture = avg_pool2d(pad(picture, border, mode="replicate"), box, 1)
+    return picture[0, 0]

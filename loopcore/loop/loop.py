@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: a plate transported forward and backward along its motion, blended so that frame N is frame 0."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+
+from loopcore.errors import EngineError, MotionError
+from loopcore.loop.device import DEVICES, interpreted, why_no_gpu
+from loopcore.loop.paths import MARGIN, Paths
+from loopcore.motion.field import MotionField
+from loopcore.plate import Plate
+
+METHODS = ("warp", "splat")
+# Rec. 709 luminance, on the four channels that the kernels work with.
+_LUMA = {"RGB": (0.2126, 0.7152, 0.0722, 0.0), "Y": (1.0, 0.0, 0.0, 0.0)}
+
+
+class Loop:
+    """N frames of a plate that moves and comes back to itself.
+
+    plate: what moves. motion: where to, the same size as the plate. frames: N, at least 2. method: "warp" fetches each
+    pixel from where it came, "splat" deposits each where it goes. contrast: 0 to 1, how much of the detail that
+    blending takes is given back. device: "cpu", "cuda" (an NVIDIA GPU, with triton), or "auto": that GPU where there is
+    one with memory enough, else the CPU; `device` then says which, and `remark` why it is not the GPU.
+
+    Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
+    each weighted by how little it was distorted (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
+    continuum limit, w = |det(I + dB/dy)|, and 1 / w where the plate is squeezed). Any frame is made alone, from nothing
+    but the plate and the motion; the same arguments on the same device give the same bits, whatever the order of frames
+    or the number of threads. Frames of the two devices differ a little: docs/performance.md says by how much.
+
+    Convention: as MotionField: (x, y) in pixels per frame, x right, y down, pointing where content goes.
+
+    Raises MotionError when plate and motion differ in size or a setting makes no sense, EngineError for a device
+    that is not available, or, asked for by name, has too little memory.
+    """
+
+    def __init__(
+        self, plate: Plate, motion: MotionField, frames: int = 60, method: str = "warp",
+        contrast: float = 1.0, device: str = "auto",
+    ) -> None:
+        _check(plate, motion, frames, method, contrast, device)
+        from loopcore.loop import blend
+        from loopcore.loop.contrast import Contrast
+        from loopcore.transport.fill import repair
+
+        self.plate, self.motion, self.frames, self.method, self.contrast = plate, motion, frames, method, contrast
+        self.device, self.remark = "cpu", ""
+        self._paths = Paths(motion, frames)
+        self.window, self._mask, self._step = self._paths.window, self._paths.mask, self._paths.step
+        self._spans = _row_spans(self._mask)
+        self._still = _four_channels(plate.pixels)
+        # NaN and Inf stay where they are still; what moves, moves without them.
+        self._source = repair(np.ascontiguousarray(self._still[self.window]))
+        family = "Y" if plate.channels[0] == "Y" else "RGB"
+        self._luma = np.array(_LUMA[family], np.float32)
+        self._colour = (self._luma > 0).astype(np.float32)
+        self._tone = blend.tone_of(self._source, self._luma)
+        self._detail = Contrast(self._mask, contrast)
+        self._scratch = threading.local()
+        self._wanted, self._gpu = device, cast(Any, None)
+        if device != "cpu":
+            self._use_gpu()
+
+    def frame(self, t: float) -> np.ndarray:
+        """Frame t as (H, W, C) float32, scene-linear, in the plate's channels.
+
+        t runs from 0 to N (N gives frame 0 again, rendered honestly); beyond, it wraps round. Fractions are
+        moments between frames.
+        """
+        out = self._still.copy()
+        self.render(t, out)
+        channels = len(self.plate.channels)
+        return out if channels == 4 else np.ascontiguousarray(out[..., :channels])
+
+    def canvas(self, dtype: type = np.float32) -> np.ndarray:
+        """A buffer (H, W, 4), float32 or float16, for `render`, with the still plate in it."""
+        with np.errstate(over="ignore"):
+            pixels: np.ndarray = self._still.astype(dtype)
+        return pixels if self._gpu is None else self._gpu.canvas(pixels)
+
+    def render(self, t: float, out: np.ndarray) -> None:
+        """Write the moving pixels of frame t into `out`, a `canvas` used any number of times.
+
+        Raises EngineError where the GPU fails.
+        """
+        self.begin(t, out)()
+
+    def begin(self, t: float, out: np.ndarray) -> Callable[[], None]:
+        """Begin to `render`; the frame is in `out` once what is given back has been called.
+
+        On the GPU the next frame may begin meanwhile; on the CPU all is done at once. Raises ShortOfMemory, an
+        EngineError, where the GPU's memory is gone.
+        """
+        if not np.isfinite(t):
+            raise MotionError(f"frame {t} does not exist: give a number from 0 to {self.frames}")
+        time = float(t) if 0 <= t <= self.frames else float(t) % self.frames
+        if self._gpu is not None:
+            done: Callable[[], None] = self._gpu.begin(time, out)
+            return done
+        self._render(time, out)
+        return lambda: None
+
+    def fall_back(self, reason: str) -> bool:
+        """Go on with the CPU, for this reason, unless the GPU was asked for by name; whether it was not."""
+        if self._wanted == "auto":
+            self.device, self.remark, self._gpu = "cpu", reason, None
+        return self._wanted == "auto"
+
+    def _use_gpu(self) -> None:
+        """Move to the GPU, where that works."""
+        reason = "" if self._wanted == "cuda" and interpreted() else why_no_gpu()
+        reason = reason or self._move()
+        if not reason:
+            self.device = "cuda"
+        elif not self.fall_back(reason):
+            raise EngineError(f"device 'cuda' is not available: {reason}; use --device auto or cpu")
+
+    def _move(self) -> str:
+        """Move to the GPU; why not, where that does not work."""
+        from loopcore.loop.gpu import loop as gpu_loop
+
+        splat, (height, width) = self.method == "splat", self._mask.shape
+        if not interpreted():
+            nodes, free = self._paths.velocity[..., 0].size, gpu_loop.bytes_free()
+            needed = gpu_loop.bytes_needed(height, width, self.plate.width, nodes, splat)
+            if needed > free:
+                return f"the loop needs {needed / 2**30:.1f} GB of the GPU's memory, and {free / 2**30:.1f} GB are free"
+        scene = gpu_loop.Scene(
+            self._still, self.window, self._source, self._tone, self._mask, self._luma, self._colour,
+            self._paths.velocity, self._step, self.frames, splat, self._detail,
+        )  # fmt: skip
+        try:
+            self._gpu = gpu_loop.GpuLoop(scene)
+            self._gpu.try_out()
+        except Exception as error:  # of torch, the driver, Triton, its compilers: of no common kind
+            return f"the GPU failed ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
+        return ""
+
+    def _render(self, time: float, out: np.ndarray) -> None:
+        from loopcore.loop import blend
+
+        nodes = self._paths.nodes(time)
+        copy, tones = self._buffers()
+        blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
+        if self.method == "splat":
+            copy[...] = self._splatted(time)[0]
+            np.copyto(tones[0], blend.tone_of(copy, self._luma), where=self._mask > 0)
+        change = self._detail.change(tones[0], tones[1], tones[2], nodes[..., 4])
+        blend.finish(
+            self._source, copy, tones[0], change, self._mask, self._spans, self._colour, out,
+            (self.window[0].start, self.window[1].start),
+        )
+
+    def holes(self, t: float) -> float:
+        """Share of the moving pixels that no sample reaches in frame t, before anything fills them."""
+        if self.method == "warp" or not (self._mask > 0).any():
+            return 0.0
+        _, weights = self._splatted(float(t))
+        return float(np.mean(weights[self._mask > 0] <= 0))
+
+    def carried(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the blend of frame t is made of: tone of the copy from the past, of the one from the future, and
+        the first one's share; float32, the size of `window` (two slices), of meaning where the mask is above 0.
+
+        The tone is the square root of luminance. Both copies are the plate fetched by backward warping, whatever
+        the loop's method.
+        """
+        from loopcore.loop import blend
+
+        nodes = self._paths.nodes(float(t))
+        copy, tones = self._buffers()
+        blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
+        share = blend.expand(np.ascontiguousarray(nodes[..., 4:5]), self._step, *self._mask.shape)[..., 0]
+        return tones[1].copy(), tones[2].copy(), share
+
+    def tone(self, pixels: np.ndarray) -> np.ndarray:
+        """The tone (H, W) of a frame (H, W, C): the square root of its luminance, 0 where that is negative."""
+        from loopcore.loop import blend
+        from loopcore.transport.fill import repair
+
+        return blend.tone_of(repair(_four_channels(pixels)), self._luma)
+
+    def _splatted(self, time: float) -> tuple[np.ndarray, np.ndarray]:
+        """The symmetric splat, divided by its weights and with its holes filled, and the weights."""
+        from loopcore.transport import cpu
+        from loopcore.transport.fill import fill
+
+        height, width = self._mask.shape
+        sums, weights = np.zeros((height, width, 4), np.float32), np.zeros((height, width), np.float32)
+        alpha = 1.0 - time / self.frames
+        for steps, share in ((time, alpha), (time - self.frames, 1.0 - alpha)):
+            if share > 0:
+                moved = self._paths.carried(steps)
+                cpu.splat(self._source, moved, np.full((height, width), share, np.float32), (sums, weights))
+        return fill(sums, weights, self._mask > 0), weights
+
+    def _buffers(self) -> tuple[np.ndarray, np.ndarray]:
+        """A thread's own blend and three tones; the tones' still pixels are the plate's, and stay so."""
+        if not hasattr(self._scratch, "copy"):
+            self._scratch.copy = np.zeros_like(self._source)
+            self._scratch.tones = np.stack([self._tone] * 3)
+        return self._scratch.copy, self._scratch.tones
+
+
+def load_kernels(device: str = "cpu") -> None:
+    """Make one frame of next to nothing: what loads the compiled kernels, best done beside the reading of a plate."""
+    size = (2 * MARGIN, 2 * MARGIN)
+    plate = Plate(np.ones((*size, 3), np.float32), ("R", "G", "B"))
+    motion = MotionField(np.ones((*size, 2), np.float32), np.ones(size, np.float32), np.ones(size, np.float32))
+    loop = Loop(plate, motion, device=device)
+    loop.render(1, loop.canvas(np.float16))
+
+
+def _check(plate: Plate, motion: MotionField, frames: int, method: str, contrast: float, device: str) -> None:
+    size, moving = (plate.height, plate.width), motion.velocity.shape[:2]
+    if size != moving:
+        raise MotionError(
+            f"the plate is {size[1]}x{size[0]} and the motion {moving[1]}x{moving[0]}: "
+            "resize the motion to the plate (MotionField.resized)"
+        )
+    if not isinstance(frames, int | np.integer) or frames < 2:
+        raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
+    if method not in METHODS:
+        raise MotionError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    if not 0 <= contrast <= 1:
+        raise MotionError(f"contrast {contrast} is out of range: give a number from 0 (off) to 1 (full)")
+    if device not in DEVICES:
+        raise EngineError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
+
+
+def _four_channels(pixels: np.ndarray) -> np.ndarray:
+    out = np.zeros((*pixels.shape[:2], 4), np.float32)
+    for channel in range(pixels.shape[2]):  # Many times faster than numpy's own loop over three values a pixel.
+        out[..., channel] = pixels[..., channel]
+    return out
+
+
+def _row_spans(mask: np.ndarray) -> np.ndarray:
+    """(H, 2): the first moving pixel of each row and one past the last; (0, 0) where none moves."""
+    moving = mask > 0
+    some = moving.any(axis=1)
+    first = np.where(some, moving.argmax(axis=1), 0)
+    last = np.where(some, mask.shape[1] - moving[:, ::-1].argmax(axis=1), 0)
+    return np.ascontiguousarray(np.stack([first, last], axis=1).astype(np.int64))

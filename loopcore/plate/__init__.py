@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plates: any still a studio has, as scene-linear float pixels."""
+
+from loopcore.plate.plate import Plate, read_plate
+
+__all__ = ["Plate", "read_plate"]

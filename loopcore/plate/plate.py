@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plates: any still a studio has -> scene-linear float pixels, alpha premultiplied, and what is known about them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from loopcore import color, exr
+from loopcore.errors import PlateError
+from loopcore.exr import Window
+from loopcore.files.regular import existing_file
+from loopcore.plate import chroma, layers, stills
+from loopcore.plate.layers import Layer
+from loopcore.plate.stills import Still
+
+# Attributes that belong to the file that was read, not to the picture: they would be wrong in another file.
+_NOT_CARRIED = frozenset(
+    "name view multiView dwaCompressionLevel colorInteropID acesImageContainerFlag BlenderMultiChannel"
+    " deepImageState idManifest hash".split()
+)
+_NOT_CARRIED_PREFIXES = ("loopcore/", "cryptomatte/", "oiio:")
+
+
+@dataclass(frozen=True, eq=False)
+class Plate:
+    """A still, ready to be moved.
+
+    Attributes:
+        pixels: (H, W, C) float32 scene-linear, colour premultiplied where there is alpha, as large as the display
+            window. Values above 1 and below 0, NaN and infinity are kept.
+        channels: names of the last axis: ("R", "G", "B"), ("R", "G", "B", "A"), ("Y",), ("Y", "A"); files with fewer
+            give fewer ("G",) and single channels keep their name ("mask",).
+        colorspace: Color Interop Forum name of `pixels` (``lin_rec709_scene``), or empty when the file does not say.
+        encoded: how the source stored it: ``"srgb"`` for display images of 8 or 16 bits, else ``"linear"``.
+        pixel_aspect: width over height of a pixel.
+        data_window, display_window: of an EXR, (x_min, y_min, x_max, y_max), inclusive.
+        metadata: attributes worth carrying on (owner, comments, framesPerSecond, chromaticities...), plain values that
+            `loopcore.exr.write_exr` takes.
+        source: the file it came from.
+
+    Convention:
+        row 0 is the top, x right, y down, pixel centres at integers.
+    """
+
+    pixels: np.ndarray
+    channels: tuple[str, ...]
+    colorspace: str = ""
+    encoded: str = "linear"
+    pixel_aspect: float = 1.0
+    data_window: Window | None = None
+    display_window: Window | None = None
+    metadata: dict[str, object] = field(default_factory=dict)
+    source: Path | None = None
+
+    def __post_init__(self) -> None:
+        pixels, count = self.pixels, len(self.channels)
+        is_array = isinstance(pixels, np.ndarray)
+        if (
+            not is_array
+            or pixels.ndim != 3
+            or pixels.shape[2] != count
+            or not pixels.size
+            or pixels.dtype != np.float32
+        ):
+            found = f"{pixels.dtype} {pixels.shape}" if is_array else f"a {type(pixels).__name__}"
+            raise PlateError(f"plate pixels are {found}: give (H, W, {count}) float32, a channel for each of the names")
+        if len(set(self.channels)) != len(self.channels):
+            raise PlateError(f"plate channels {self.channels} name one twice")
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def alpha_index(self) -> int | None:
+        """Where alpha is in the last axis of `pixels`, or None."""
+        return self.channels.index("A") if "A" in self.channels else None
+
+    def digest(self) -> str:
+        """SHA-256, in hex, of pixels, channels and colour space: equal for equal plates. Worked out once."""
+        known = self.__dict__.get("_digest")
+        if known is None:
+            sha = hashlib.sha256(f"{self.pixels.shape} {self.channels} {self.colorspace}".encode())
+            sha.update(np.ascontiguousarray(self.pixels).data)
+            known = sha.hexdigest()
+            object.__setattr__(self, "_digest", known)
+        return str(known)
+
+
+def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colorspace: str | None = None) -> Plate:
+    """Read a still as scene-linear float32.
+
+    The format is told by what the file holds, not by its name. EXR: any layout but deep, see `choose_layer` for what
+    `layer` may say; colour is taken as linear unless ``colorInteropID`` says otherwise. PNG, JPEG and WebP of 8 bits:
+    sRGB, or what an embedded ICC profile says; turned upright. Everything else, 16-bit PNG included, needs the optional
+    OpenImageIO: integers are sRGB, floats linear, DPX is film density where its header says so.
+
+    Args:
+        layer: layer, part or view of an EXR file.
+        colorspace: how the stored values are encoded, where the file is wrong or silent: ``srgb_rec709_scene``,
+            ``lin_rec709_scene``, another name of that kind, ``cineon`` (film printing density) or ``data``.
+
+    Raises:
+        PlateError: the file is missing, damaged, of an unknown kind, or cannot be read without loss; says why.
+    """
+    source = existing_file(path)
+    try:
+        if colorspace is not None:
+            color.check_colorspace(colorspace)
+        with source.open("rb") as file:
+            head = file.read(16)
+        if not head:
+            raise PlateError("it is empty")
+        kind = stills.sniff(head)
+        if kind == "EXR" or (not kind and source.suffix.lower() == ".exr"):
+            return _read_exr_plate(source, layer, colorspace)
+        if layer is not None:
+            raise PlateError(f"only EXR files have layers, so that it has no {layer!r}")
+        return _from_still(stills.read_still(source, kind, colorspace), source)
+    except PlateError as error:
+        if str(error).startswith(str(source)):
+            raise
+        raise PlateError(f"{source}: {error}") from error.__cause__
+    except OSError as error:
+        raise PlateError(f"{source} cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise PlateError(f"{source}: not enough memory for its pixels") from error
+
+
+def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> Plate:
+    parts = exr.read_exr(source)
+    chosen = layers.choose_layer(parts, layer)
+    part = chosen.part
+    # What the file says once, it says in its first part.
+    attributes = {**parts[0].attributes, **part.attributes}
+    pixels, channels = _layer_pixels(chosen, attributes)
+    encoding = colorspace or _exr_colorspace(attributes)
+    if not color.is_linear(encoding):
+        pixels = _decoded(pixels, channels, encoding)
+    carried = {
+        name: value
+        for name, value in attributes.items()
+        if name not in _NOT_CARRIED and not name.startswith(_NOT_CARRIED_PREFIXES)
+    }
+    return Plate(
+        pixels=_in_display_window(pixels, part.data_window, part.display_window),
+        channels=channels,
+        colorspace=color.linear_space(encoding),
+        encoded=_encoded(encoding),
+        pixel_aspect=part.pixel_aspect,
+        data_window=part.data_window,
+        display_window=part.display_window,
+        metadata=exr.writable(carried),
+        source=source,
+    )
+
+
+def _exr_colorspace(attributes: dict[str, object]) -> str:
+    # The order in which the Color Interop Forum says to look; chromaticities alone do not name a space.
+    if attributes.get("acesImageContainerFlag") == 1:
+        return "lin_ap0_scene"
+    named = attributes.get("colorInteropID")
+    return named if isinstance(named, str) and named != "unknown" else ""
+
+
+def _layer_pixels(layer: Layer, attributes: dict[str, object]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(h, w, C) float32 pixels of the data window, in the order that plates have."""
+    found = {short: layer.part.channels[full] for short, full in layer.channels.items()}
+    if layer.kind == "ycc":
+        names: tuple[str, ...] = ("R", "G", "B")
+    elif layer.kind == "rgb":
+        names = tuple(name for name in "RGB" if name in found)
+    else:
+        names = ("Y",) if layer.kind == "y" else tuple(found)
+    if "A" in found and "A" not in names:
+        names = (*names, "A")
+    width, height = exr.window_size(layer.part.data_window)
+    pixels = np.empty((height, width, len(names)), np.float32)
+    if layer.kind == "ycc":
+        pixels[..., :3] = _chroma_pixels(found, attributes)
+    for index, name in enumerate(names):
+        if layer.kind == "ycc" and name in "RGB":
+            continue
+        if found[name].shape != (height, width):
+            raise PlateError(f"its channel {layer.channels[name]!r} is subsampled: only RY and BY may be")
+        pixels[..., index] = found[name]
+    return pixels, names
+
+
+def _chroma_pixels(found: dict[str, np.ndarray], attributes: dict[str, object]) -> np.ndarray:
+    y, ry, by = (found[name] for name in ("Y", "RY", "BY"))
+    half = (y.shape[0] // 2, y.shape[1] // 2)
+    if ry.shape != by.shape or ry.shape not in (y.shape, half):
+        raise PlateError(
+            f"its chroma is {ry.shape} and {by.shape} to a luminance of {y.shape}: only half of it is known"
+        )
+    chromaticities = attributes.get("chromaticities", color.PRIMARIES["rec709"])
+    weights = color.rgb_to_xyz(chromaticities)[1]  # type: ignore[arg-type]
+    weights = weights / weights.sum()
+    if abs(weights[1]) < 1e-6:
+        raise PlateError(f"its chromaticities {chromaticities} give green no luminance")
+    return chroma.to_rgb(y, ry, by, weights)
+
+
+def _in_display_window(pixels: np.ndarray, data: Window, display: Window) -> np.ndarray:
+    """Data-window pixels placed in the display window: 0 where there are none, overscan cut off."""
+    if data == display:
+        return pixels
+    width, height = exr.window_size(display)
+    placed = np.zeros((height, width, pixels.shape[2]), np.float32)
+    left, top = max(data[0], display[0]), max(data[1], display[1])
+    right, bottom = min(data[2], display[2]) + 1, min(data[3], display[3]) + 1
+    if left < right and top < bottom:
+        placed[top - display[1] : bottom - display[1], left - display[0] : right - display[0]] = pixels[
+            top - data[1] : bottom - data[1], left - data[0] : right - data[0]
+        ]
+    return placed
+
+
+def _from_still(still: Still, source: Path) -> Plate:
+    return Plate(
+        pixels=_still_pixels(still),
+        channels=still.channels,
+        colorspace=color.LINEAR if still.profile else color.linear_space(still.encoding),
+        encoded="srgb" if still.profile else _encoded(still.encoding),
+        pixel_aspect=still.pixel_aspect,
+        metadata=exr.writable(still.metadata),
+        source=source,
+    )
+
+
+def _still_pixels(still: Still) -> np.ndarray:
+    """Stored values -> linear float32, colour multiplied by alpha once, in linear light."""
+    values, profile = still.values, still.profile
+    is_code = values.dtype.kind == "u"
+    if "A" not in still.channels:
+        if profile is not None:
+            return profile.to_linear(values)
+        decoded = color.decode_codes(values, still.encoding) if is_code else color.decode(values, still.encoding)
+        return np.ascontiguousarray(decoded, np.float32)
+    top = np.float32(np.iinfo(values.dtype).max if is_code else 1)
+    alpha = values[..., -1:].astype(np.float32) / top
+    if still.associated:
+        # Multiplied by alpha as codes: take that back before the codes are decoded, unless they are linear already.
+        stored = values.astype(np.float32) / top
+        if profile is None and color.is_linear(still.encoding):
+            return stored
+        straight = color.unpremultiply(stored)[..., :-1]
+        light = profile.to_linear(straight) if profile is not None else color.decode(straight, still.encoding)
+    elif profile is not None:
+        light = profile.to_linear(values[..., :-1])
+    elif is_code:
+        light = color.decode_codes(values[..., :-1], still.encoding)
+    else:
+        light = color.decode(values[..., :-1], still.encoding)
+    return np.concatenate([light * alpha, alpha], axis=2).astype(np.float32, copy=False)
+
+
+def _decoded(pixels: np.ndarray, channels: tuple[str, ...], encoding: str) -> np.ndarray:
+    """Premultiplied, encoded EXR pixels to premultiplied linear ones."""
+    if "A" not in channels:
+        return color.decode(pixels, encoding).astype(np.float32, copy=False)
+    straight = color.unpremultiply(pixels)
+    straight[..., :-1] = color.decode(straight[..., :-1], encoding)
+    # Where alpha is 0 there was nothing to divide by, and light that adds to the background stays.
+    alpha = np.where(pixels[..., -1:] > 0, pixels[..., -1:], 1)
+    straight[..., :-1] *= alpha
+    return straight
+
+
+def _encoded(encoding: str) -> str:
+    return "linear" if color.is_linear(encoding) or encoding == color.CINEON else "srgb"

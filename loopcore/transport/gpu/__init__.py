@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Triton: integrate, warp and splat on an NVIDIA GPU; warp and splat differentiable in torch.
+
+Runs CUDA tensors where they are; with TRITON_INTERPRET=1 in the environment, CPU tensors through Triton's interpreter,
+which is slow and there for tests. The same input gives the same bits on each run: no kernel adds floats atomically,
+but for the splat that is asked for by that name.
+
+Convention: as in `loopcore.transport.cpu`.
+"""
+
+from loopcore.transport.gpu.integrate import integrate
+from loopcore.transport.gpu.plan import INTERPRETED, Plan, arithmetic, at_hand, on
+from loopcore.transport.gpu.splat import bin_splats, splat
+from loopcore.transport.gpu.warp import warp
+
+__all__ = ["INTERPRETED", "Plan", "arithmetic", "at_hand", "bin_splats", "integrate", "on", "splat", "warp"]

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker can be asked to do: each method takes its task, reads its parameters and returns a JSON object."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from loopcore.errors import EngineError
+from loopcore.worker.animate import Animation, PlateSource, make_folder
+from loopcore.worker.task import Cancelled, Invalid, Params, Task
+
+
+def hello(task: Task) -> dict[str, Any]:
+    """{import_torch?} -> {version, python, torch, device}; torch is null where it is not installed.
+
+    import_torch: not only look for it, but load it, which takes seconds and finds a broken installation.
+    """
+    from loopcore import __version__
+    from loopcore.loop.device import device_line
+
+    params = Params(task)
+    load = params.take("import_torch", bool, False)
+    params.finish()
+    try:
+        torch = importlib.metadata.version("torch")
+        if load:
+            importlib.import_module("torch")
+    except importlib.metadata.PackageNotFoundError:
+        torch = None
+    except (ImportError, OSError) as error:
+        raise EngineError(f"torch {torch} is installed but cannot be loaded ({error}): install it again") from error
+    return {
+        "version": __version__, "python": platform.python_version(), "torch": torch,
+        "device": device_line(load),
+    }  # fmt: skip
+
+
+def predict(task: Task) -> dict[str, Any]:
+    """{plate, layer?, colorspace?, hints?, mask?, motion_out} -> {motion, width, height}."""
+    params = Params(task)
+    source = PlateSource(params)
+    out = params.path("motion_out")
+    params.finish()
+    task.folders.add(out.parent)
+    plate = source.read(task)
+    motion = source.motion(task, plate)
+    task.step("Saving the motion")
+    make_folder(out.parent)
+    motion.save(out)
+    return {"motion": str(out), "width": motion.width, "height": motion.height}
+
+
+def animate(task: Task) -> dict[str, Any]:
+    """Bake; {plate, folder, name, ...} -> {folder, pattern, first, frames, written, skipped, motion, ...}."""
+    return Animation(task, Params(task)).run()
+
+
+def flow(task: Task) -> dict[str, Any]:
+    """{motion, folder, convention, name?, frames?, first?, range?, speed?, extras?, ...} -> {files}."""
+    from loopcore.files.ranges import parse_range
+    from loopcore.flowmap import Settings, export_flow, read_motion_any
+
+    params = Params(task)
+    source, folder, convention = params.path("motion"), params.path("folder"), params.take("convention", str)
+    name, speed = params.take("name", str, source.stem.split(".")[0]), params.take("speed", float, 1.0)
+    numbers = params.take("range", str, None)
+    settings = Settings(
+        frames=params.take("frames", int, 60), first=params.take("first", int, 1001),
+        numbers=None if numbers is None else parse_range(numbers), bits=params.take("bits", int, 16),
+        green=params.take("green", str, "up"), strength=params.take("strength", float, None),
+        max_displace=params.take("max_displace", float, None), extras=tuple(params.take("extras", list, [])),
+    )  # fmt: skip
+    params.finish()
+    task.folders.add(folder)
+    task.step("Reading the motion")
+    motion = read_motion_any(source)
+    files = export_flow(
+        motion if speed == 1.0 else motion.scaled(speed), folder, convention, name=name, settings=settings,
+        on_progress=lambda done, total, path: task.tell("Flow maps", done, total, path), cancelled=task.cancelled,
+    )  # fmt: skip
+    if task.cancelled():
+        raise Cancelled
+    return {"files": [str(path) for path in files]}
+
+
+def check(task: Task) -> dict[str, Any]:
+    """{folder, plate?} -> {passed, rows, folder, frames}: loop QC on the files."""
+    from loopcore.quality import check as measure
+
+    params = Params(task)
+    folder, plate = params.path("folder"), params.path_if_given("plate")
+    params.finish()
+    task.step("Checking the loop")
+    return measure(
+        folder, plate=plate, on_progress=lambda done, total: task.step("Checking the loop", done, total)
+    ).to_dict()
+
+
+def arrows(task: Task) -> dict[str, Any]:
+    """{motion, spacing_px} -> {points: [[x, y, u, v], ...], width, height}: the motion at the nodes of a grid.
+
+    Convention: x, y in pixels, row 0 at the top, y down; u, v in pixels per frame, as shown (velocity times mask).
+    Nodes where nothing moves are left out.
+    """
+    from loopcore.flowmap import read_motion_any
+
+    params = Params(task)
+    source, spacing = params.path("motion"), params.take("spacing_px", float)
+    params.finish()
+    if not 1 <= spacing < float("inf"):
+        raise Invalid(f"'spacing_px' must be 1 or more, not {spacing}")
+    task.step("Reading the motion")
+    motion = read_motion_any(source)
+    columns, rows = (_nodes(size, spacing) for size in (motion.width, motion.height))
+    x, y = (axis.ravel() for axis in np.meshgrid(columns, rows))
+    shown = motion.velocity[y, x] * motion.mask[y, x, None]
+    moves = (shown != 0).any(axis=1)
+    points = np.column_stack([x, y, shown.astype(np.float64).round(4)])[moves]
+    return {"points": points.tolist(), "width": motion.width, "height": motion.height}
+
+
+def _nodes(size: int, spacing: float) -> np.ndarray:
+    """Whole pixels about `spacing` apart, centred in 0 .. size - 1."""
+    count = max(1, int(size // spacing))
+    return ((np.arange(count) + 0.5) * size / count).astype(int)
+
+
+METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
+    "hello": hello, "predict": predict, "animate": animate, "flow": flow, "check": check, "arrows": arrows,
+}  # fmt: skip

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker: bakes and measures for another program, which talks JSON-RPC 2.0 to it over stdin and stdout.
+
+One JSON object a line, UTF-8. Requests are carried out one after another, in order; `methods.METHODS` lists them.
+
+    -> {"jsonrpc": "2.0", "id": 1, "method": "animate", "params": {"plate": "still.exr", "folder": "out", ...}}
+    <- {"jsonrpc": "2.0", "method": "progress", "params": {"id": 1, "done": 3, "total": 60, "message": ...}}
+    <- {"jsonrpc": "2.0", "id": 1, "result": {...}}
+
+Notifications to it: ``cancel`` {"id": 1} and ``shutdown``. Errors have JSON-RPC's codes, -32000 for what the user can
+mend (the message says how), -32001 for a request that was cancelled and -32002 for one that was right and could not be
+carried out whole: some frames failed, or there is too little memory. Logs go to stderr. The worker ends when its
+stdin is closed, within a second, whatever it is doing, and leaves no temporary file behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from loopcore.errors import LoopcoreError
+from loopcore.worker.methods import METHODS
+from loopcore.worker.process import leave_control_keys_to_the_parent, start_guard, take_pipes
+from loopcore.worker.task import Cancelled, Invalid, Task, Unfinished
+
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
+USER_ERROR, CANCELLED, UNFINISHED = -32000, -32001, -32002
+# How long what was begun may take to end in order once the parent has gone.
+_LAST_GRACE_S = 0.4
+_LONGEST_LINE = 64 << 20
+
+
+class Worker:
+    """Reads requests in a thread of its own, so that cancelling and the parent's end are noticed at any time."""
+
+    def __init__(self, requests: BinaryIO, answers: BinaryIO) -> None:
+        self._requests, self._answers = requests, answers
+        self._lock = threading.Lock()
+        self._waiting: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._tasks: dict[str, Task] = {}
+        self._idle = threading.Event()
+
+    def run(self) -> None:
+        """Carry out requests until stdin closes or `shutdown` comes; then the process ends, and this never returns."""
+        reader = threading.Thread(target=self._read, name="loopcore-requests", daemon=True)
+        reader.start()
+        while (task := self._waiting.get()) is not None:
+            self._carry_out(task)
+        self._idle.set()
+        reader.join()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one message, whole."""
+        line = json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False, allow_nan=False) + "\n"
+        data = memoryview(line.encode("utf-8", "backslashreplace"))
+        with self._lock:
+            try:
+                while data:
+                    data = data[self._answers.write(data) or 0 :]
+            except OSError:
+                pass  # Nobody listens any more; the end of stdin says so, too.
+
+    def _fail(self, id: object, code: int, message: str) -> None:
+        self.send({"id": id, **_error(code, message)})
+
+    # The thread that reads
+
+    def _read(self) -> None:
+        for line in _lines(self._requests):
+            try:
+                message = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                self._fail(None, PARSE_ERROR, f"not a line of JSON: {error}")
+                continue
+            if not self._receive(message):
+                break
+        self._end()
+
+    def _receive(self, message: Any) -> bool:
+        """Take one message; False when it asks for the end."""
+        if not isinstance(message, dict) or not isinstance(message.get("method"), str):
+            id = message.get("id") if isinstance(message, dict) else None
+            self._fail(id, INVALID_REQUEST, 'not a request: give {"jsonrpc": "2.0", "id", "method", "params"}')
+            return True
+        id, method, params = message.get("id"), message["method"], message.get("params", {})
+        if method == "shutdown":
+            if id is not None:
+                self.send({"id": id, "result": {}})
+            return False
+        if not isinstance(params, dict):
+            self._fail(id, INVALID_PARAMS, f"params of {method} must be an object, not {type(params).__name__}")
+        elif method == "cancel":
+            task = self._tasks.get(repr(params.get("id")))
+            if task is not None:
+                task.cancel()
+            if id is not None:
+                self.send({"id": id, "result": {"found": task is not None}})
+        elif not isinstance(id, int | str) or repr(id) in self._tasks:
+            self._fail(id, INVALID_REQUEST, f"{method} needs an id of its own, a number or a text: {id!r} was given")
+        else:
+            task = self._tasks[repr(id)] = Task(self.send, id, method, params)
+            self._waiting.put(task)
+        return True
+
+    def _end(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        self._waiting.put(None)
+        self._idle.wait(_LAST_GRACE_S)
+        for folder in {folder for task in tasks for folder in task.folders}:
+            _remove_own_temporaries(folder)
+        # Not sys.exit: threads that compute or write would be waited for.
+        os._exit(0)
+
+    # The main thread
+
+    def _carry_out(self, task: Task) -> None:
+        answer = _answer(task)
+        # First, so that the id is free again for whoever reads the answer.
+        self._tasks.pop(repr(task.id), None)
+        self.send({"id": task.id, **answer})
+
+
+def _answer(task: Task) -> dict[str, Any]:
+    """The result of a request, or its error."""
+    try:
+        if task.cancelled():
+            raise Cancelled
+        if task.method not in METHODS:
+            return _error(METHOD_NOT_FOUND, f"no method {task.method!r}: there are {', '.join(METHODS)}")
+        return {"result": METHODS[task.method](task)}
+    except Cancelled:
+        return _error(CANCELLED, "cancelled")
+    except Invalid as error:
+        return _error(INVALID_PARAMS, str(error))
+    except Unfinished as error:
+        return _error(UNFINISHED, str(error))
+    except LoopcoreError as error:
+        return _error(USER_ERROR, str(error))
+    except ModuleNotFoundError as error:
+        traceback.print_exc()
+        return _error(USER_ERROR, f"'{sys.executable}' lacks the package {error.name!r}, which this needs: install it")
+    except MemoryError:
+        return _error(UNFINISHED, "not enough memory for a plate of this size: use a smaller one")
+    except OSError as error:
+        return _error(UNFINISHED, f"cannot go on: {error}")
+    except Exception as error:
+        traceback.print_exc()
+        return _error(INTERNAL_ERROR, f"{task.method} failed: {type(error).__name__}: {error}")
+
+
+def _error(code: int, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message}}
+
+
+def _lines(requests: BinaryIO) -> Iterator[bytes]:
+    """Yield whole lines until the end; a line that never ends is the end."""
+    rest = b""
+    while len(rest) < _LONGEST_LINE:
+        try:
+            data = os.read(requests.fileno(), 1 << 16)
+        except OSError:
+            return
+        if not data:
+            return
+        *lines, rest = (rest + data).split(b"\n")
+        yield from (line for line in lines if line.strip())
+
+
+def _remove_own_temporaries(folder: Path) -> None:
+    for path in folder.glob(f".*.tmp-{os.getpid()}-*"):
+        try:
+            path.unlink()
+        except OSError:
+            pass  # Windows keeps a file that is still being written; the next bake in the folder removes it.
+
+
+def serve() -> int:
+    """Be a worker on this process's stdin and stdout."""
+    if sys.stdin is None or sys.stdout is None:
+        print("loopcore: error: a worker needs a stdin and a stdout to talk over", file=sys.stderr)
+        return 2
+    requests, answers = take_pipes()
+    leave_control_keys_to_the_parent()
+    start_guard(requests)
+    Worker(requests, answers).run()
+    return 0

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the recipe: one text and one hash for one way to make pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, fields, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loopcore.baking.recipe import ENGINE, FILE_NAME, Recipe, read_recipe, write_recipe
+from loopcore.errors import SequenceError
+from loopcore.loop import Loop
+from loopcore.motion.field import MotionField
+from loopcore.plate import Plate
+
+RECIPE = Recipe("ab" * 32, "cd" * 32, 24, 1001, "24000/1001", "warp", 1.0, "exr", "half")
+OTHERS: dict[str, object] = {
+    "plate": "ef" * 32, "motion": "ef" * 32, "frames": 25, "first": 1, "fps": "24", "method": "splat", "contrast": 0.5,
+    "format": "png", "depth": "16", "compression": "piz", "backend": "cuda", "engine": ENGINE + 1,
+}  # fmt: skip
+
+
+def test_everything_in_it_changes_the_hash() -> None:
+    assert set(OTHERS) == {field.name for field in fields(Recipe)}
+    digests = {replace(RECIPE, **{name: value}).digest() for name, value in OTHERS.items()}  # type: ignore[arg-type]
+    assert len(digests | {RECIPE.digest()}) == len(OTHERS) + 1
+
+
+def test_the_hash_is_that_of_its_canonical_text() -> None:
+    text = RECIPE.to_json()
+    assert RECIPE.digest() == hashlib.sha256(text.encode()).hexdigest()
+    assert json.loads(text) == asdict(RECIPE)
+    assert list(json.loads(text)) == sorted(json.loads(text)) and " " not in text
+
+
+@given(st.integers(-5000, 5000), st.integers(2, 500), st.integers(0, 499))
+def test_frame_numbers_and_times_fit(first: int, count: int, time: int) -> None:
+    recipe = replace(RECIPE, first=first, frames=count)
+    assert recipe.time(first) == 0
+    assert recipe.time(first + time % count) == time % count
+    assert recipe.time(first + count) == 0
+
+
+def scene(plate_value: float = 0.5, speed: float = 1.0) -> Loop:
+    plate = Plate(np.full((8, 9, 3), plate_value, np.float32), ("R", "G", "B"))
+    ones = np.ones((8, 9), np.float32)
+    return Loop(plate, MotionField(np.full((8, 9, 2), speed, np.float32), ones, ones), 6)
+
+
+def test_it_says_what_the_loop_is() -> None:
+    def of(loop: Loop) -> Recipe:
+        return Recipe.of(loop, first=7, fps=Fraction(30000, 1001), format="png", depth="16")
+
+    recipe = of(scene())
+    assert (recipe.frames, recipe.first, recipe.fps, recipe.method) == (6, 7, "30000/1001", "warp")
+    assert (recipe.format, recipe.depth, recipe.contrast, recipe.backend) == ("png", "16", 1.0, "cpu")
+    assert recipe == of(scene())
+    assert recipe.plate != of(scene(plate_value=0.6)).plate
+    assert recipe.motion != of(scene(speed=2)).motion
+
+
+def test_it_comes_back_from_its_file_with_notes(tmp_path: Path) -> None:
+    write_recipe(tmp_path, RECIPE, "plate_loop", Path("plate.exr"), {"layer": "beauty", "speed": 2.0})
+    recipe, document = read_recipe(tmp_path)
+    assert recipe == RECIPE
+    assert (document["name"], document["layer"], document["speed"]) == ("plate_loop", "beauty", 2.0)
+    assert Path(document["plate_path"]) == Path("plate.exr").resolve()
+    assert b"\r" not in (tmp_path / FILE_NAME).read_bytes()
+
+
+def test_notes_do_not_replace_what_the_file_is_for(tmp_path: Path) -> None:
+    write_recipe(tmp_path, RECIPE, "plate_loop", None, {"recipe": {}, "hash": "", "name": "other"})
+    assert read_recipe(tmp_path)[0] == RECIPE
+
+
+def test_the_same_recipe_is_not_written_again(tmp_path: Path) -> None:
+    write_recipe(tmp_path, RECIPE, "plate_loop", None, {})
+    before = (tmp_path / FILE_NAME).stat().st_mtime_ns
+    write_recipe(tmp_path, RECIPE, "plate_loop", None, {})
+    assert (tmp_path / FILE_NAME).stat().st_mtime_ns == before
+    write_recipe(tmp_path, replace(RECIPE, frames=25), "plate_loop", None, {})
+    assert read_recipe(tmp_path)[0].frames == 25
+
+
+def test_a_folder_without_one_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SequenceError, match=f"{tmp_path.name}.*has no recipe.json.*loopcore animate"):
+        read_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "{}", '{"recipe": 3}', '{"recipe": {}}', "\x00\x01", "[" * 9999]
+)
+def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE_NAME).write_text(text, encoding="utf-8")
+    with pytest.raises(SequenceError, match="cannot be read"):
+        read_recipe(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"\xff\xfe{}\x80")
+    with pytest.raises(SequenceError, match="cannot be read"):
+        read_recipe(tmp_path)
+
+
+@pytest.mark.parametrize("name, value", [("frames", 30), ("contrast", 0.0), ("plate", "00" * 32)])
+def test_a_changed_one_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    write_recipe(tmp_path, RECIPE, "plate_loop", None, {})
+    document = json.loads((tmp_path / FILE_NAME).read_text("utf-8"))
+    document["recipe"][name] = value
+    (tmp_path / FILE_NAME).write_text(json.dumps(document), "utf-8")
+    with pytest.raises(SequenceError, match="changed or damaged"):
+        read_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("frames", 1), ("frames", 10**12), ("frames", "24"), ("frames", 24.0), ("first", None), ("contrast", "1")],
+)
+def test_one_that_makes_no_sense_is_refused_though_its_hash_fits(tmp_path: Path, name: str, value: Any) -> None:
+    write_recipe(tmp_path, replace(RECIPE, **{name: value}), "plate_loop", None, {})
+    with pytest.raises(SequenceError, match="bake the loop again"):
+        read_recipe(tmp_path)

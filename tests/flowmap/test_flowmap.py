@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flow maps: names, signs and units as each program means them, there and back, and the commands for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _flow_files import field, raw_channels
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loopcore.errors import MotionError, SequenceError
+from loopcore.flowmap import STATIC, Settings, detect, export_flow, read_motion_any
+from loopcore.motion.field import MotionField
+
+
+def test_nuke_blender_and_fusion_read_what_the_table_says(tmp_path: Path) -> None:
+    motion = field(24, 33)
+    fx, fy = motion.effective[..., 0], -motion.effective[..., 1]
+    said = {
+        "nuke": {"forward.u": fx, "forward.v": fy, "backward.u": -fx, "backward.v": -fy, "mask.a": motion.mask},
+        "blender": {"Vector.X": -fx, "Vector.Y": -fy, "Vector.Z": -fx, "Vector.W": -fy, "mask.V": motion.mask},
+        "fusion": {"velX": fx, "velY": fy, "rvelX": -fx, "rvelY": -fy, "A": motion.mask},
+    }
+    for convention, wanted in said.items():
+        (path,) = export_flow(motion, tmp_path, convention)
+        assert path.name == f"motion_{convention}.exr"
+        found = raw_channels(path)
+        assert found.keys() == wanted.keys()
+        for name, values in wanted.items():
+            assert found[name].dtype == np.float32
+            assert np.abs(found[name] - values).max() == 0, name
+
+
+def test_motion_is_the_fields_own_file(tmp_path: Path) -> None:
+    motion = field(20, 30)
+    (path,) = export_flow(motion, tmp_path)
+    assert path.name == "motion.exr"
+    assert MotionField.load(path).digest() == motion.digest()
+    assert read_motion_any(path).digest() == motion.digest()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(1, 23), st.integers(1, 23), st.floats(-40, 40, width=32), st.floats(-40, 40, width=32),
+    st.sampled_from([c for c in STATIC if c != "motion"]), st.sampled_from([8, 16]), st.sampled_from(["up", "down"]),
+)  # fmt: skip
+def test_static_conventions_come_back(tmp_path, height, width, vx, vy, convention, bits, green) -> None:
+    rng = np.random.default_rng(height * 31 + width)
+    velocity = rng.normal(1, 0.2, (height, width, 2)).astype(np.float32) * np.array([vx, vy], np.float32)
+    mask = rng.choice(np.array([0, 0.25, 1], np.float32), (height, width))
+    motion = MotionField(velocity, mask, np.ones_like(mask))
+    (path,) = export_flow(motion, tmp_path, convention, settings=Settings(bits=bits, green=green))
+    assert detect(path) == convention
+    back = read_motion_any(path)
+    fastest = np.abs(motion.effective).max()
+    # Half a code of the conventions that have codes; a rounding of the mask's division elsewhere.
+    step = {"rsmb": (fastest + 1) / 65534}.get(convention, 1e-6 * fastest)
+    if convention == "game":
+        share = np.abs(motion.effective / (width, height)).max()
+        step = share * max(width, height) / (2**bits - 1)
+    # The mask's own code, where it is a quarter.
+    step += fastest * (0.5 / 255 if convention == "game" and bits == 8 else 1e-5)
+    assert np.abs(back.effective - motion.effective).max() <= step + 1e-6
+    assert not back.velocity[mask == 0].any()
+    if convention not in ("rsmb", "game"):
+        assert np.array_equal(back.mask, mask)
+
+
+def test_rsmb_codes_are_the_makers(tmp_path: Path) -> None:
+    velocity = np.zeros((2, 3, 2), np.float32)
+    velocity[0, 1] = (8, 4)  # right and down: green is below the middle
+    velocity[1, 2] = (-8, -8)
+    motion = MotionField(velocity, np.ones((2, 3)), np.ones((2, 3)))
+    (path,) = export_flow(motion, tmp_path, "rsmb", settings=Settings(max_displace=8))
+    import av
+
+    with av.open(str(path)) as file:
+        codes = next(file.decode(video=0)).to_ndarray(format="rgb48le")
+    assert codes.dtype == np.uint16
+    assert codes[0, 0, :2].tolist() == [32767, 32767]
+    assert codes[0, 1, :2].tolist() == [65534, 16384]
+    assert codes[1, 2, :2].tolist() == [0, 65534]
+    with pytest.raises(MotionError, match="reaches 8.00 px"):
+        export_flow(motion, tmp_path, "rsmb", settings=Settings(max_displace=4))
+
+
+@pytest.mark.parametrize(("green", "down"), [("up", 1), ("down", -1)])
+def test_game_maps_pull_texture_coordinates(tmp_path: Path, green: str, down: int) -> None:
+    velocity = np.zeros((10, 20, 2), np.float32)
+    velocity[2, 3] = (2, 1)  # a tenth of the width right, a tenth of the height down
+    motion = MotionField(velocity, np.ones((10, 20)), np.ones((10, 20)))
+    (path,) = export_flow(motion, tmp_path, "game", settings=Settings(bits=8, green=green, strength=0.1))
+    from PIL import Image
+
+    codes = np.asarray(Image.open(path))
+    assert codes[0, 0].tolist() == [128, 128, 255]
+    # Fetching moves against the content: left, and up in V where V points up.
+    assert codes[2, 3].tolist() == [0, 255 if down > 0 else 0, 255]
+    assert Image.open(path).text["loopcore/strength"] == "0.1"
+    assert Image.open(path).text["loopcore/green"] == green
+
+
+def test_an_independent_reader_sees_the_same(tmp_path: Path) -> None:
+    oiio = pytest.importorskip("OpenImageIO")
+    motion = field(31, 47)
+    for convention, names in {
+        "nuke": {"forward.u", "forward.v", "backward.u", "backward.v", "mask.a"},
+        "blender": {"Vector.X", "Vector.Y", "Vector.Z", "Vector.W", "mask.V"},
+        "stmap": {"R", "G", "B"},
+        "displace": {f"{a}.{b}" for a in ("past", "future", "weight") for b in "XYZ"},
+    }.items():
+        path = export_flow(motion, tmp_path, convention, settings=Settings(frames=5, numbers=[1002]))[0]
+        image = oiio.ImageBuf(str(path))
+        spec = image.spec()
+        assert set(spec.channelnames) == names
+        assert spec.format == oiio.FLOAT and (spec.width, spec.height, spec.x, spec.y) == (47, 31, 0, 0)
+        assert (spec.full_width, spec.full_height) == (47, 31)
+        assert spec.getattribute("loopcore/convention") == convention
+        assert spec.getattribute("compression") == "zip"
+        assert "data" in (spec.getattribute("colorInteropID"), spec.getattribute("oiio:ColorSpace"))
+        pixels, raw = image.get_pixels(oiio.FLOAT), raw_channels(path)
+        for k, name in enumerate(spec.channelnames):
+            assert np.abs(pixels[..., k] - raw[name]).max() == 0
+
+
+def test_progress_cancelling_and_refusals(tmp_path: Path) -> None:
+    motion = field(12, 14)
+    seen: list[tuple[int, int, str]] = []
+    export_flow(
+        motion, tmp_path / "deep" / "er", "stmap", settings=Settings(frames=4, numbers=[1002, 1003]),
+        on_progress=lambda done, total, path: seen.append((done, total, path.name)),
+    )  # fmt: skip
+    assert [s[:2] for s in seen] == [(k, 6) for k in range(1, 7)]
+    assert export_flow(motion, tmp_path / "none", "stmap", cancelled=lambda: True) == []
+    assert list((tmp_path / "none").iterdir()) == []
+    with pytest.raises(SequenceError, match="1009 are not in the loop, which has 1001-1004"):
+        export_flow(motion, tmp_path, "stmap", settings=Settings(frames=4, numbers=[1009]))
+    with pytest.raises(MotionError, match="unknown convention 'middlebury'"):
+        export_flow(motion, tmp_path, "middlebury")
+    with pytest.raises(MotionError, match="unknown extra"):
+        export_flow(motion, tmp_path, settings=Settings(extras=["hole"]))
+    with pytest.raises(MotionError, match="at least 2"):
+        export_flow(motion, tmp_path, "stmap", settings=Settings(frames=1))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SequenceError, match="cannot make folder"):
+        export_flow(motion, tmp_path / "file", "stmap")
+    (tmp_path / "motion_nuke.exr").mkdir()
+    with pytest.raises(SequenceError, match="cannot write"):
+        export_flow(motion, tmp_path, "nuke")
+    assert not list(tmp_path.glob(".*tmp*"))
+
+
+def test_the_command_writes_converts_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from loopcore.cli.main import main
+
+    motion = field(30, 44)
+    motion.save(tmp_path / "m.exr")
+
+    def flow(*words: object) -> int:
+        return main(["flow", *map(str, words)])
+
+    assert flow(tmp_path / "m.exr", "-o", tmp_path / "a", "--convention", "stmap", "--range", "1001-1003") == 0
+    assert len(list((tmp_path / "a").glob("m_stmap_past.100?.exr"))) == 3
+    printed = capsys.readouterr().out
+    assert "Progress: 100%" in printed and "Saved: " in printed and "9 files written" in printed
+    assert flow(tmp_path / "m.exr", "-o", tmp_path, "--convention", "game", "--green", "down", "--speed", 2) == 0
+    assert flow(tmp_path / "m_game.png", "-o", tmp_path / "b", "--convention", "nuke") == 0
+    back = read_motion_any(tmp_path / "b" / "m_game_nuke.exr")
+    assert np.abs(back.effective - 2 * motion.effective).max() < 1e-3
+    assert flow(tmp_path / "m.exr", "-o", tmp_path, "--convention", "maya") == 2
+    assert "unknown convention 'maya'" in capsys.readouterr().err
+    assert flow(tmp_path / "m.exr", "-o", tmp_path, "--from", "rsmb") == 2
+    assert "is an EXR, and rsmb is not kept in one" in capsys.readouterr().err
+
+
+def test_animate_takes_any_flow_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    from loopcore.cli.main import main
+
+    motion = field(30, 44)
+    (pass_,) = export_flow(motion, tmp_path, "blender")
+    (small,) = export_flow(motion.resized(15, 22), tmp_path / "small", "nuke")
+    plate = tmp_path / "plate.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (30, 44, 3), np.uint8)).save(plate)
+
+    def animate(*words: object) -> int:
+        return main(["animate", str(plate), "-o", str(tmp_path / "out"), "--frames", "4", *map(str, words)])
+
+    assert animate("--motion", pass_) == 0
+    assert np.abs(MotionField.load(tmp_path / "out" / "motion.exr").effective - motion.effective).max() < 1e-6
+    capsys.readouterr()
+    assert animate("--motion", small) == 2
+    assert "is 22x15 and the plate 44x30" in capsys.readouterr().err
+    assert animate("--motion", small, "--rescale") == 0
+    assert animate("--motion", pass_, "--convention", "stmap") == 2
+    assert "lacks R and G" in capsys.readouterr().err

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flow maps of single frames: they rebuild the loop from the still, and the motion comes back from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _flow_files import field, raw_channels
+
+from loopcore.errors import MotionError
+from loopcore.flowmap import PER_FRAME, Settings, detect, export_flow, read_motion_any
+from loopcore.flowmap.maps import Maps, sources
+from loopcore.loop import Loop
+from loopcore.motion.field import MotionField
+from loopcore.plate import Plate
+from loopcore.transport import warp
+
+
+def rebuilt(folder: Path, number: int, still: np.ndarray) -> np.ndarray:
+    """A loop frame from nothing but the still and the files, as docs/flow-maps.md puts it."""
+    past, future = (raw_channels(folder / f"motion_stmap_{d}.{number}.exr") for d in ("past", "future"))
+    share = raw_channels(folder / f"motion_weight.{number}.exr")
+    height, width = still.shape[:2]
+    y, x = np.mgrid[0:height, 0:width]
+    seen = []
+    for m in (past, future):
+        fetch = np.stack([m["R"] * width - 0.5 - x, height - 0.5 - m["G"] * height - y], axis=-1)
+        seen.append(warp(still, fetch.astype(np.float32)))
+    return share["R"][..., None] * seen[0] + share["G"][..., None] * seen[1] + share["B"][..., None] * still
+
+
+@pytest.mark.parametrize("size", [(60, 90), (1, 40), (900, 801)])
+@pytest.mark.parametrize("drift", [False, True])
+def test_stmaps_rebuild_the_loop_from_the_still(tmp_path: Path, size: tuple[int, int], drift: bool) -> None:
+    """Exactly, where the motion does not squeeze the plate: a slow whirl, and a fast drift out of the picture."""
+    motion = field(*size, speed=0.1)
+    if drift:
+        motion = MotionField(np.full((*size, 2), (2.5, -1.5)), np.ones(size), np.ones(size))
+    pixels = np.random.default_rng(2).random((*size, 3), dtype=np.float32)
+    loop = Loop(Plate(pixels, ("R", "G", "B")), motion, 12, contrast=0)
+    written = export_flow(motion, tmp_path, "stmap", settings=Settings(frames=12, numbers=[1001, 1004, 1012]))
+    assert len(written) == 9
+    for number in (1001, 1004, 1012):
+        off = np.abs(rebuilt(tmp_path, number, pixels) - loop.frame(number - 1001))
+        # A coordinate within 1e-4 px of a row may round to its other side, where the filter's range is another.
+        assert np.quantile(off, 0.9999) < 2e-3
+    # Nothing is fetched from outside the picture, and what is still is the identity, exactly.
+    maps = raw_channels(tmp_path / "motion_stmap_past.1004.exr")
+    assert maps["R"].dtype == np.float32 and (maps["B"] == 1).all()
+    for name, count in (("R", size[1]), ("G", size[0])):
+        assert maps[name].min() >= 0.49 / count and maps[name].max() <= 1 - 0.49 / count
+    x = (np.arange(size[1], dtype=np.float32) + np.float32(0.5)) / np.float32(size[1])
+    still = motion.mask == 0
+    assert np.array_equal(maps["R"][still], np.broadcast_to(x, size)[still])
+    share = raw_channels(tmp_path / "motion_weight.1004.exr")
+    assert np.abs(share["R"] + share["G"] + share["B"] - 1).max() < 1e-6
+
+
+def test_stmaps_rebuild_a_loop_that_is_squeezed(tmp_path: Path) -> None:
+    motion = field(120, 160, speed=2)
+    y, x = np.mgrid[0:120, 0:160].astype(np.float32)
+    pixels = np.stack([0.5 + 0.4 * np.sin(x / 5 + k) * np.cos(y / 7) for k in range(3)], axis=-1).astype(np.float32)
+    loop = Loop(Plate(pixels, ("R", "G", "B")), motion, 12, contrast=0)
+    export_flow(motion, tmp_path, "stmap", settings=Settings(frames=12, numbers=[1006]))
+    off = rebuilt(tmp_path, 1006, pixels) - loop.frame(5)
+    assert -10 * np.log10(np.mean(off**2)) > 45
+
+
+def test_coordinates_are_mirrored_at_the_border() -> None:
+    shift = np.zeros((4, 5, 2), np.float32)
+    shift[0, 0], shift[3, 4], shift[1, 2] = (-1.25, -2), (3, 1), (2 * 4 + 1, 0)
+    x, y = sources(shift)
+    assert (x[0, 0], y[0, 0]) == (1.25, 2) and (x[3, 4], y[3, 4]) == (1, 2)
+    assert x[1, 2] == 3
+
+
+def test_displace_pushes_and_idistort_pulls(tmp_path: Path) -> None:
+    motion = field(40, 50, speed=3)
+    chosen = Settings(frames=10, numbers=[1003])
+    (push,), (pull,) = (export_flow(motion, tmp_path, c, settings=chosen) for c in ("displace", "idistort"))
+    maps = Maps(motion, 10).at(2)
+    x, y = sources(maps.past)
+    pushed, pulled = raw_channels(push), raw_channels(pull)
+    assert np.abs(pulled["past.u"] - (x - np.arange(50))).max() < 1e-5
+    assert np.abs(pulled["past.v"] + (y - np.arange(40)[:, None])).max() < 1e-5
+    assert np.abs(pushed["past.X"] + pulled["past.u"]).max() == 0
+    assert np.abs(pushed["past.Y"] + pulled["past.v"]).max() == 0
+    assert not pushed["past.Z"].any()
+    assert np.abs(pushed["weight.X"] - maps.shares[..., 0]).max() == 0
+
+
+@pytest.mark.parametrize("convention", PER_FRAME)
+@pytest.mark.parametrize("speed", [0.5, 3.0])
+def test_per_frame_conventions_come_back(tmp_path: Path, convention: str, speed: float) -> None:
+    motion = field(90, 120, speed)
+    files = export_flow(motion, tmp_path, convention, settings=Settings(frames=20, numbers=[1002, 1019, 1020]))
+    assert detect(files[0]) == convention
+    for number, direction in ((1002, "past"), (1020, "future")):
+        kind = f"stmap_{direction}" if convention == "stmap" else convention
+        back = read_motion_any(tmp_path / f"motion_{kind}.{number}.exr")
+        assert (back.confidence > 0).mean() > 0.9
+        off = np.abs(back.effective - motion.effective)
+        # The mask's edge is a kink, which a map of several pixels smooths.
+        assert np.quantile(off, 0.9) < 0.004 * speed and off.max() < 0.05 * speed
+        assert np.abs(back.mask - motion.mask).max() < 1e-6
+
+
+def test_a_map_of_half_the_loop_is_too_far_to_read_back(tmp_path: Path) -> None:
+    files = export_flow(field(90, 120, 3), tmp_path, "idistort", settings=Settings(frames=60, numbers=[1001, 1031]))
+    with pytest.raises(MotionError, match="spans 30 frames.*next to the first"):
+        read_motion_any(files[1])
+    with pytest.raises(MotionError, match="spans 60 frames"):
+        read_motion_any(files[0])
+
+
+def test_maps_read_at_the_border_of_a_field_that_leaves_the_picture(tmp_path: Path) -> None:
+    velocity = np.full((20, 30, 2), 2.5, np.float32)
+    motion = MotionField(velocity, np.ones((20, 30)), np.ones((20, 30)))
+    export_flow(motion, tmp_path, "stmap", settings=Settings(frames=8, numbers=[1002]))
+    back = read_motion_any(tmp_path / "motion_stmap_past.1002.exr")
+    assert np.abs(back.velocity - velocity).max() < 1e-3
+    assert not back.confidence[0].any() and back.confidence[10, 10] == 1
+
+
+def test_extras_are_written_on_request(tmp_path: Path) -> None:
+    motion = field(48, 56, speed=5)
+    chosen = Settings(frames=6, numbers=[1003], extras=("displacement", "holes", "weight"))
+    names = {path.name for path in export_flow(motion, tmp_path, "nuke", name="a", settings=chosen)}
+    assert names == {"a_nuke.exr", "a_displacement.1003.exr", "a_holes.1003.exr", "a_weight.1003.exr"}
+    moved = raw_channels(tmp_path / "a_displacement.1003.exr")
+    maps = Maps(motion, 6)
+    assert np.abs(moved["carried.u"] - maps.carried(2)[..., 0]).max() == 0
+    assert np.abs(moved["fetched.v"] + maps.carried(-2)[..., 1]).max() == 0
+    # What is carried from p to q is fetched at q from p: the two undo each other.
+    forward, backward = maps.carried(2), maps.carried(-2)
+    inside = np.s_[14:-14, 14:-14]
+    assert np.abs(forward + warp(backward, forward))[inside].max() < 0.02
+    holes = raw_channels(tmp_path / "a_holes.1003.exr")
+    assert set(np.unique(holes["holes.X"])) <= {0.0, 1.0}
+    assert np.array_equal(holes["holes.Z"], np.minimum(holes["holes.X"], holes["holes.Y"]))
+    assert not holes["holes.X"][motion.mask == 0].any()
+
+
+def nuke_result(script: str, read, through) -> np.ndarray:
+    """What a .nk script computes, by the rules of its stack: a node takes its inputs from the top, the first on top.
+
+    read(file name) and through(picture, coordinates) give (H, W, 3).
+    """
+    stack: list[np.ndarray] = []
+    kept: dict[str, np.ndarray] = {}
+    lines = iter(script.splitlines())
+    for line in lines:
+        words = line.split()
+        if line.startswith("#") or not words:
+            continue
+        if words[0] == "set":
+            assert words[2:] == ["[stack", "0]"]
+            kept[words[1]] = stack[-1]
+        elif words[0] == "push":
+            stack.append(kept[words[1].removeprefix("$")])
+        else:
+            assert words[1:] == ["{"]
+            knobs = dict(knob.strip().split(" ", 1) for knob in iter(lines.__next__, "}"))
+            inputs = [stack.pop() for _ in range(int(knobs.get("inputs", 1)))]
+            if words[0] == "Read":
+                stack.append(read(knobs["file"]))
+            elif words[0] == "Expression":
+                assert len({knobs[f"expr{k}"] for k in range(4)}) == 1
+                stack.append(inputs[0][..., ["rgb".index(knobs["expr0"])] * 3])
+            elif words[0] == "STMap":
+                stack.append(through(*inputs))
+            else:
+                assert words[0] == "Merge2" and knobs["operation"] in ("multiply", "plus")
+                stack.append(inputs[1] * inputs[0] if knobs["operation"] == "multiply" else inputs[1] + inputs[0])
+    return stack[-1]
+
+
+def test_the_nuke_script_rebuilds_the_loop(tmp_path: Path) -> None:
+    """Its graph and the names of its files, by an interpreter of ours: Nuke itself was not at hand."""
+    script = Path(__file__).resolve().parents[2] / "examples" / "nuke" / "stmap_loop.nk"
+    motion = field(40, 60, speed=1)
+    pixels = np.random.default_rng(2).random((40, 60, 3), dtype=np.float32)
+    export_flow(motion, tmp_path, "stmap", settings=Settings(frames=12, numbers=[1004]))
+
+    def read(name: str) -> np.ndarray:
+        if name == "still.exr":
+            return pixels
+        channels = raw_channels(tmp_path / name.replace("####", "1004"))
+        return np.stack([channels[c] for c in "RGB"], axis=-1)
+
+    def through(still: np.ndarray, m: np.ndarray) -> np.ndarray:
+        y, x = np.mgrid[0:40, 0:60]
+        fetch = np.stack([m[..., 0] * 60 - 0.5 - x, 39.5 - m[..., 1] * 40 - y], axis=-1)
+        return warp(still, fetch.astype(np.float32))
+
+    made = nuke_result(script.read_text("utf-8"), read, through)
+    assert np.abs(made - rebuilt(tmp_path, 1004, pixels)).max() < 1e-6
+    moved = Loop(Plate(pixels, ("R", "G", "B")), motion, 12, contrast=0).frame(3)
+    assert np.abs(made - pixels).max() > 0.1 > np.abs(made - moved).mean()
