@@ -24,3 +24,7 @@ class SequenceError(LoopcoreError):
 
 class EngineError(LoopcoreError):
     """A backend, a device or an optional package is not available."""
+
+
+class Cancelled(Exception):
+    """The user or the farm asked to stop; everything begun is finished, and only whole files are left."""

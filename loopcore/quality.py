@@ -46,7 +46,7 @@ class Row:
 
 
 @dataclass
-class Report:
+class QualityReport:
     """The QC of one loop. `passed` when every row is."""
 
     folder: str
@@ -68,7 +68,7 @@ class Report:
 
 def check(
     folder: str | Path, *, plate: str | Path | None = None, on_progress: Callable[[int, int], None] | None = None
-) -> Report:
+) -> QualityReport:
     """Measure the loop in a folder that `bake` wrote.
 
     plate: where the still is now, when it is not where it was. `on_progress(done, total)` is called after each frame.
@@ -79,7 +79,7 @@ def check(
     folder = Path(folder)
     recipe, document = read_recipe(folder)
     pattern = FramePattern(folder, f"{document['name']}.", f".{recipe.format}")
-    report = Report(str(folder), recipe.frames)
+    report = QualityReport(str(folder), recipe.frames)
     report.rows += _files(pattern, recipe)
     if not report.passed:
         report.rows.append(Row("pixels", None, "", False, "not measured: the frames are not all there and whole"))

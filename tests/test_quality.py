@@ -20,7 +20,7 @@ from loopcore.loop import Loop
 from loopcore.motion import MotionField, read_hints
 from loopcore.motion.predict import predict_motion
 from loopcore.plate import read_plate
-from loopcore.quality import Report, check
+from loopcore.quality import QualityReport, check
 
 N = 24
 ROWS = ("missing", "beyond", "damaged", "closure", "static", "seam", "breathing", "holes", "NaN", "equal")
@@ -53,7 +53,7 @@ def frame(folder: Path, number: int, suffix: str = "exr") -> Path:
     return folder / f"p_loop.{number}.{suffix}"
 
 
-def failed(report: Report) -> set[str]:
+def failed(report: QualityReport) -> set[str]:
     """First words of the rows that do not pass."""
     assert report.passed == all(row.passed for row in report.rows)
     return {next(word for word in (*ROWS, "pixels") if word in row.name) for row in report.rows if not row.passed}

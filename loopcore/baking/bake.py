@@ -18,11 +18,12 @@ from typing import Self
 
 import numpy as np
 
+from loopcore.baking.frame_rate import frame_rate
 from loopcore.baking.frames import is_current, write_frame
 from loopcore.baking.recipe import Recipe, write_recipe
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.exr import read_attributes
-from loopcore.files.atomic import remove_leftovers, write_atomically
+from loopcore.files.atomic import make_folder, remove_leftovers, write_atomically
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import MAX_FRAME_NUMBER, MAX_FRAMES, format_range
 from loopcore.loop import Loop
@@ -49,7 +50,7 @@ class Progress:
 
 
 @dataclass
-class Report:
+class BakeResult:
     """What a bake did: frame numbers written, left as they were, and failed with the reason."""
 
     written: list[int] = field(default_factory=list)
@@ -81,13 +82,14 @@ def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
 
 
 def bake(
-    loop: Loop, folder: str | Path, name: str, *, first: int = 1001, fps: Fraction = Fraction(24),
+    loop: Loop, folder: str | Path, name: str, *, first: int = 1001, fps: Fraction | float | str = 24,
     numbers: Sequence[int] | None = None, format: str = "exr", depth: str | None = None, overwrite: bool = False,
     notes: Mapping[str, object] | None = None, on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Report:
+) -> BakeResult:
     """Write a loop's frames as `folder/name.1001.exr` and so on, with `motion.exr` and `recipe.json` beside them.
 
+    fps: a rate as `frame_rate` takes it: 24, 23.976 (24000/1001), "30000/1001".
     numbers: which frame numbers to write, within first .. first + N - 1; all when not given. A frame whose stored
     recipe hash is this bake's is left alone, unless `overwrite`. notes go into recipe.json: "layer" and "colorspace"
     tell `check` how the plate was read, others are for people.
@@ -98,7 +100,7 @@ def bake(
     where the GPU fails; a loop on device "auto" whose GPU runs out of memory begins again on the CPU.
     """
     once = partial(
-        _bake, loop, Path(folder), name, first=first, fps=fps, numbers=numbers, format=format, depth=depth,
+        _bake, loop, Path(folder), name, first=first, fps=frame_rate(fps), numbers=numbers, format=format, depth=depth,
         overwrite=overwrite, notes=notes or {}, on_progress=on_progress, cancelled=cancelled,
     )  # fmt: skip
     try:
@@ -114,14 +116,14 @@ def _bake(
     loop: Loop, folder: Path, name: str, *, first: int, fps: Fraction, numbers: Sequence[int] | None, format: str,
     depth: str | None, overwrite: bool, notes: Mapping[str, object], on_progress: Callable[[Progress], None] | None,
     cancelled: Callable[[], bool],
-) -> Report:
+) -> BakeResult:
     recipe = Recipe.of(loop, first=first, fps=fps, format=format, depth=choose_depth(loop, format, depth))
     pattern = FramePattern(folder, f"{name}.", f".{format}")
     wanted = _checked_numbers(numbers, first, loop.frames)
-    _make(folder)
+    make_folder(folder)
     remove_leftovers(folder)
     write_recipe(folder, recipe, name, loop.plate.source, notes)
-    report, total, underway = Report(), len(wanted), threading.Event()
+    report, total, underway = BakeResult(), len(wanted), threading.Event()
 
     def tell(path: Path | None) -> None:
         if path is not None:
@@ -153,11 +155,6 @@ def _bake(
     return report
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SequenceError(f"cannot make folder '{folder}': {error.strerror or error}") from error
 
 
 def _save_motion(motion: MotionField, path: Path, underway: threading.Event) -> None:
@@ -192,7 +189,7 @@ def _checked_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> 
 
 
 def _write_all(
-    loop: Loop, recipe: Recipe, pattern: FramePattern, todo: list[int], report: Report,
+    loop: Loop, recipe: Recipe, pattern: FramePattern, todo: list[int], report: BakeResult,
     tell: Callable[[Path | None], None], cancelled: Callable[[], bool],
 ) -> None:
     with _Writers(loop, recipe, pattern, len(todo)) as writers:
@@ -211,7 +208,7 @@ def _write_all(
 
 
 def _collect(
-    finished: Iterator[tuple[int, Future[Path]]], report: Report, tell: Callable[[Path | None], None]
+    finished: Iterator[tuple[int, Future[Path]]], report: BakeResult, tell: Callable[[Path | None], None]
 ) -> None:
     for number, future in finished:
         try:

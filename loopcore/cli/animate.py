@@ -6,17 +6,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from loopcore.cli.console import DONE, FAILED, Console, Stop
-
-if TYPE_CHECKING:
-    from loopcore.loop import Loop
-    from loopcore.motion.field import MotionField
-    from loopcore.plate import Plate
-
-# The settings of animate's sheet of frames and of its film.
-FILM_CYCLES = 3
+from loopcore.animate import Job, Source, run
+from loopcore.cli.console import DONE, FAILED, Progress, Stop
+from loopcore.errors import Cancelled, MotionError
 
 
 def animate_options(command: argparse.ArgumentParser) -> None:
@@ -32,9 +25,12 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     add("--contrast", type=float, default=1.0, help="how much of the detail lost to blending is restored, 0 to 1 (1)")
     add("--format", choices=("exr", "png"), default="exr", help="kind of file (exr)")
     add("--depth", choices=("half", "float", "8", "16"), help="EXR: half or float; PNG: 8 or 16 bits (half, 8)")
+    add("--name", default="", help="how the frames' names begin (PLATE_loop)")
+    add("--resolution", type=int, default=100, metavar="PERCENT", help="work at this much of the plate's size (100)")
     add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto)")
     add("--overwrite", action="store_true", help="make frames again that are up to date")
+    add("--proxy", action="store_true", help="also write light 8-bit copies of the frames, for viewports")
     add("--preview", action="store_true", help="also write an mp4, three times round, and a contact sheet")
     command.set_defaults(run=_animate)
 
@@ -65,85 +61,51 @@ def _motion_options(command: argparse.ArgumentParser) -> None:
 
 
 def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
-    from concurrent.futures import ThreadPoolExecutor
+    from loopcore.files.ranges import format_range
 
-    from loopcore.baking.bake import bake
-    from loopcore.files.ranges import format_range, parse_range
-    from loopcore.loop import Loop, load_kernels
-    from loopcore.preview import frame_rate
-
-    fps = frame_rate(arguments.fps)
-    numbers = None if arguments.range is None else parse_range(arguments.range)
-    with ThreadPoolExecutor(1) as beside:
-        # Half a second of the first frame's wait. What goes wrong there goes wrong below, too, and is told there.
-        beside.submit(load_kernels, arguments.device)
-        plate, motion = _read(arguments)
-    if arguments.speed != 1.0:
-        motion = _scaled(motion, arguments)
-    stop.give_up_if_asked()
-    loop = Loop(plate, motion, arguments.frames, arguments.method, arguments.contrast, arguments.device)
-    told = _tell_device(loop)
-    name = f"{arguments.plate.stem}_loop"
-    notes = {"layer": arguments.layer, "colorspace": arguments.colorspace, "speed": arguments.speed}
-    with Console("Frames") as console:
-        report = bake(
-            loop, arguments.output, name, first=arguments.first, fps=fps, numbers=numbers, format=arguments.format,
-            depth=arguments.depth, overwrite=arguments.overwrite, notes=notes,
-            on_progress=lambda p: console.step(p.done, p.total, p.path), cancelled=stop.asked,
-        )  # fmt: skip
-    if loop.remark != told:
-        _tell_device(loop)
-    for reason in dict.fromkeys(report.failed[number] for number in sorted(report.failed)):
-        frames = format_range(number for number in report.failed if report.failed[number] == reason)
+    with Progress(stop) as observer:
+        result = run(_job(arguments), observer)
+    done = result.bake
+    for reason in dict.fromkeys(done.failed[number] for number in sorted(done.failed)):
+        frames = format_range(number for number in done.failed if done.failed[number] == reason)
         print(f"loopcore: error: frame {frames}: {reason}", file=sys.stderr)
-    if report.cancelled:
-        stop.give_up()
-    print(f"{len(report.written)} frames written, {len(report.skipped)} up to date, {len(report.failed)} failed")
-    if report.failed:
-        return FAILED
-    return _animate_previews(arguments, name, loop, stop) if arguments.preview else DONE
-
-
-def _tell_device(loop: Loop) -> str:
-    """Say in a line where the loop is computed, unless the CPU was asked for; gives back why it is not the GPU."""
-    if loop.device == "cuda":
-        print("Computing on the GPU")
-    elif loop.remark:
-        print(f"Computing on the CPU: {loop.remark}")
-    return loop.remark
-
-
-def _animate_previews(arguments: argparse.Namespace, name: str, loop: Loop, stop: Stop) -> int:
-    from loopcore.color import display_image
-    from loopcore.files.pattern import FramePattern
-    from loopcore.preview import arrow_picture, preview_sequence, write_picture
-
-    pattern = FramePattern(arguments.output, f"{name}.", f".{arguments.format}")
-    # Not all that is there: a longer loop may have been baked here before.
-    frames = [pattern.path(arguments.first + time) for time in range(loop.frames)]
-    missing = sum(not path.is_file() for path in frames)
-    if missing:
-        print(f"No preview yet: {missing} of the loop's {loop.frames} frames are not there")
-        return DONE
-    film = arguments.output / f"{name}.mp4"
-    with Console("Film") as console:
-        preview_sequence(frames, film, arguments.fps, FILM_CYCLES, on_progress=console.until(stop))
-    sheet, picture = arguments.output / f"{name}_sheet.png", arguments.output / f"{name}_motion.png"
-    preview_sequence(frames, sheet, arguments.fps, on_progress=lambda *_: stop.give_up_if_asked())
-    write_picture(arrow_picture(display_image(loop.plate), loop.motion), picture)
-    for path in (film, sheet, picture):
+    if done.cancelled:
+        raise Cancelled
+    for path in result.previews:
         print(f"Saved: '{path}'")
-    return DONE
+    return FAILED if done.failed else DONE
+
+
+def _job(arguments: argparse.Namespace) -> Job:
+    from loopcore.baking.frame_rate import frame_rate
+    from loopcore.files.ranges import parse_range
+
+    return Job(
+        _source(arguments), arguments.output, arguments.name, arguments.frames, frame_rate(arguments.fps),
+        arguments.first, None if arguments.range is None else parse_range(arguments.range), arguments.method,
+        arguments.contrast, arguments.device, arguments.format, arguments.depth, arguments.overwrite,
+        arguments.proxy, arguments.preview,
+    )  # fmt: skip
+
+
+def _source(arguments: argparse.Namespace) -> Source:
+    return Source(
+        arguments.plate, arguments.layer, arguments.colorspace, arguments.hints, arguments.mask, arguments.weights,
+        arguments.motion, arguments.convention, arguments.rescale, getattr(arguments, "speed", 1.0),
+        getattr(arguments, "resolution", 100),
+    )  # fmt: skip
 
 
 def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.color import display_image
-    from loopcore.errors import MotionError
     from loopcore.preview import arrow_picture, write_picture
 
     if arguments.output.suffix.lower() != ".exr":
         raise MotionError(f"'{arguments.output}' is no EXR name: a motion field is written as .exr")
-    plate, motion = _read(arguments)
+    source = _source(arguments)
+    with Progress(stop) as observer:
+        plate = source.read_plate(observer)
+        motion = source.read_motion(plate, observer)
     stop.give_up_if_asked()
     motion.save(arguments.output)
     print(f"Saved: '{arguments.output}'")
@@ -151,46 +113,3 @@ def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
         write_picture(arrow_picture(display_image(plate), motion), arguments.picture)
         print(f"Saved: '{arguments.picture}'")
     return DONE
-
-
-def _read(arguments: argparse.Namespace) -> tuple[Plate, MotionField]:
-    from loopcore.plate import read_plate
-
-    with Console("Motion", passing=True):
-        plate = read_plate(arguments.plate, layer=arguments.layer, colorspace=arguments.colorspace)
-        return plate, _motion_of(plate, arguments)
-
-
-def _motion_of(plate: Plate, arguments: argparse.Namespace) -> MotionField:
-    """The motion given, or made from hints; a mask given takes the place of either's own."""
-    from dataclasses import replace
-
-    from loopcore.errors import MotionError
-    from loopcore.motion.hints import read_hints, read_mask
-    from loopcore.motion.predict import predict_motion
-
-    mask = None if arguments.mask is None else read_mask(arguments.mask, plate.height, plate.width)
-    given = getattr(arguments, "motion", None)
-    if given is None:
-        hints = None if arguments.hints is None else read_hints(arguments.hints)
-        return predict_motion(plate, hints, mask, arguments.weights)
-    if arguments.hints is not None:
-        raise MotionError("--motion and --hints were both given: a motion field needs no hints, leave one out")
-    from loopcore.flowmap import read_motion_any
-
-    size = (plate.height, plate.width)
-    motion = read_motion_any(given, arguments.convention, size=size, rescale=arguments.rescale)
-    return motion if mask is None else replace(motion, mask=mask)
-
-
-def _scaled(motion: MotionField, arguments: argparse.Namespace) -> MotionField:
-    from loopcore.errors import MotionError
-
-    if arguments.speed == 0:
-        raise MotionError("speed 0 stops everything: give another factor on the motion")
-    ours = arguments.output / "motion.exr"
-    if arguments.motion is not None and ours.exists() and ours.samefile(arguments.motion):
-        raise MotionError(
-            f"'{ours}' would be replaced by itself at another speed, and again each time: keep it in another folder"
-        )
-    return motion.scaled(arguments.speed)

@@ -11,8 +11,11 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from loopcore.animate import Observer
+from loopcore.errors import Cancelled
+
 if TYPE_CHECKING:
-    from loopcore.quality import Report
+    from loopcore.quality import QualityReport
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -20,10 +23,6 @@ DONE, FAILED, USAGE = 0, 1, 2
 _SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform == "win32":
     _SIGNALS.append(signal.SIGBREAK)
-
-
-class Interrupted(Exception):
-    """The user or the farm asked for an end, and everything begun is finished."""
 
 
 class Stop:
@@ -57,11 +56,11 @@ class Stop:
 
     def give_up(self) -> None:
         """End the command as interrupted."""
-        raise Interrupted
+        raise Cancelled
 
     def give_up_if_asked(self) -> None:
         if self.asked():
-            raise Interrupted
+            raise Cancelled
 
     @property
     def exit_code(self) -> int:
@@ -134,7 +133,46 @@ class Console:
         return step
 
 
-def print_report(report: Report) -> None:
+class Progress(Observer):
+    """Shows a job's stages on a console, one after the other, and stops it when a signal asked for that."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._title = ""
+        self._console: Console | None = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._show("", None)
+
+    def stage(self, title: str) -> None:
+        self.raise_if_cancelled()
+        self._show(title, Console(title, passing=True))
+
+    def step(self, title: str, done: int, total: int, path: Path | None = None) -> None:
+        if title != self._title:
+            self._show(title, Console(title))
+        assert self._console is not None
+        self._console.step(done, total, path)
+
+    def note(self, text: str) -> None:
+        self._show("", None)
+        print(text)
+
+    def cancelled(self) -> bool:
+        return self._stop.asked()
+
+    def _show(self, title: str, console: Console | None) -> None:
+        if self._console is not None:
+            self._console.__exit__(None, None, None)
+        self._title, self._console = title, console
+        if console is not None:
+            console.__enter__()
+
+
+def print_report(report: QualityReport) -> None:
     """The QC report as a table."""
     from rich.console import Console as Terminal
     from rich.table import Table

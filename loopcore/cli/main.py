@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loopcore import __version__
-from loopcore.cli.animate import FILM_CYCLES, animate_options, predict_options
-from loopcore.cli.console import DONE, FAILED, USAGE, Console, Interrupted, Stop, installed, print_report
+from loopcore.animate import FILM_CYCLES
+from loopcore.cli.animate import animate_options, predict_options
+from loopcore.cli.console import DONE, FAILED, USAGE, Console, Stop, installed, print_report
 from loopcore.cli.training import evaluate_options, train_options
-from loopcore.errors import LoopcoreError
+from loopcore.errors import Cancelled, LoopcoreError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout = None
             print(f"loopcore: error: cannot go on: {error}", file=sys.stderr)
             return FAILED
-        except (KeyboardInterrupt, Interrupted):
+        except (KeyboardInterrupt, Cancelled):
             print("loopcore: interrupted", file=sys.stderr)
             return stop.exit_code
 

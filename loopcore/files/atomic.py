@@ -20,6 +20,18 @@ _busy: set[str] = set()
 _busy_lock = threading.Lock()
 
 
+def make_folder(folder: str | Path) -> None:
+    """Makes a folder and those above it, where they are missing.
+
+    Raises:
+        SequenceError: it cannot be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SequenceError(f"cannot make folder '{folder}': {error.strerror or error}") from error
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     """Call ``write(temporary)`` and put the result in place of ``path`` in one step.
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loopcore.baking.frame_rate import frame_rate
 from loopcore.color import display_exposure, display_image
 from loopcore.errors import SequenceError
 from loopcore.files.pattern import FramePattern, find_sequence
 from loopcore.plate import read_plate
-from loopcore.preview.film import Progress, frame_rate, write_film
+from loopcore.preview.film import Progress, write_film
 from loopcore.preview.sheet import PICTURE_SUFFIXES, contact_sheet, write_picture
 
 if TYPE_CHECKING:

@@ -11,9 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from loopcore.errors import EngineError
-from loopcore.worker.animate import Animation, PlateSource, make_folder
-from loopcore.worker.task import Cancelled, Invalid, Params, Task
+from loopcore.animate import Job, Source, run
+from loopcore.baking.frame_rate import frame_rate
+from loopcore.errors import Cancelled, EngineError
+from loopcore.files.atomic import make_folder
+from loopcore.files.ranges import format_range, parse_range
+from loopcore.preview.proxies import PROXY_FOLDER
+from loopcore.worker.task import Invalid, Params, Task, Unfinished
 
 
 def hello(task: Task) -> dict[str, Any]:
@@ -41,29 +45,80 @@ def hello(task: Task) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _source(params: Params, **more: Any) -> Source:
+    """The plate and its motion, as `predict` and `animate` take them."""
+    return Source(
+        params.path("plate"), layer=params.take("layer", str, None), colorspace=params.take("colorspace", str, None),
+        hints=params.path_if_given("hints"), mask=params.path_if_given("mask"),
+        weights=params.path_if_given("weights"), **more,
+    )  # fmt: skip
+
+
 def predict(task: Task) -> dict[str, Any]:
-    """{plate, layer?, colorspace?, hints?, mask?, motion_out} -> {motion, width, height}."""
+    """{plate, layer?, colorspace?, hints?, mask?, weights?, motion_out} -> {motion, width, height}."""
     params = Params(task)
-    source = PlateSource(params)
+    source = _source(params)
     out = params.path("motion_out")
     params.finish()
     task.folders.add(out.parent)
-    plate = source.read(task)
-    motion = source.motion(task, plate)
-    task.step("Saving the motion")
+    plate = source.read_plate(task)
+    motion = source.read_motion(plate, task)
+    task.stage("Saving the motion")
     make_folder(out.parent)
     motion.save(out)
     return {"motion": str(out), "width": motion.width, "height": motion.height}
 
 
 def animate(task: Task) -> dict[str, Any]:
-    """Bake; {plate, folder, name, ...} -> {folder, pattern, first, frames, written, skipped, motion, ...}."""
-    return Animation(task, Params(task)).run()
+    """Runs a `loopcore.animate.Job`, whose settings are the parameters; a motion of another size is resized.
+
+    -> {folder, pattern, first, frames, written, skipped, motion, width, height, proxy_pattern?}
+    """
+    job = _job(Params(task))
+    task.folders |= {job.folder, job.folder / PROXY_FOLDER}
+    result = run(job, task)
+    done = result.bake
+    if done.failed:
+        raise Unfinished(_reasons(done.failed))
+    answer = {
+        "folder": str(job.folder), "pattern": job.pattern.name, "first": job.first, "frames": job.frames,
+        "written": len(done.written), "skipped": len(done.skipped), "motion": str(job.folder / "motion.exr"),
+        "width": result.width, "height": result.height,
+    }  # fmt: skip
+    if result.proxies is not None:
+        answer["proxy_pattern"] = f"{PROXY_FOLDER}/{result.proxies.name}"
+    return answer
+
+
+def _job(params: Params) -> Job:
+    source = _source(
+        params, motion=params.path_if_given("motion"), convention=params.take("convention", str, None), rescale=True,
+        speed=params.take("speed", float, 1.0), resolution=params.take("resolution", int, 100),
+    )  # fmt: skip
+    numbers = params.take("range", str, None)
+    job = Job(
+        source, params.path("folder"), name=params.take("name", str, ""), frames=params.take("frames", int, 60),
+        fps=frame_rate(params.take("fps", str, "24")), first=params.take("first", int, 1001),
+        numbers=None if numbers is None else parse_range(numbers), method=params.take("method", str, "warp"),
+        contrast=params.take("contrast", float, 1.0), device=params.take("device", str, "auto"),
+        format=params.take("format", str, "exr"), depth=params.take("depth", str, None),
+        overwrite=params.take("overwrite", bool, False), proxy=params.take("proxy", bool, False),
+        preview=params.take("preview", bool, False),
+    )  # fmt: skip
+    params.finish()
+    return job
+
+
+def _reasons(failed: dict[int, str]) -> str:
+    """The frames that could not be made, grouped by reason, the reason of the first of them first."""
+    reasons = dict.fromkeys(failed[number] for number in sorted(failed))
+    # Frames not made because another one failed say nothing new.
+    shown = [reason for reason in reasons if not reason.startswith("not made")] or list(reasons)
+    return "; ".join(f"frame {format_range(n for n in failed if failed[n] == reason)}: {reason}" for reason in shown)
 
 
 def flow(task: Task) -> dict[str, Any]:
     """{motion, folder, convention, name?, frames?, first?, range?, speed?, extras?, ...} -> {files}."""
-    from loopcore.files.ranges import parse_range
     from loopcore.flowmap import Settings, export_flow, read_motion_any
 
     params = Params(task)
@@ -78,11 +133,11 @@ def flow(task: Task) -> dict[str, Any]:
     )  # fmt: skip
     params.finish()
     task.folders.add(folder)
-    task.step("Reading the motion")
+    task.stage("Reading the motion")
     motion = read_motion_any(source)
     files = export_flow(
         motion if speed == 1.0 else motion.scaled(speed), folder, convention, name=name, settings=settings,
-        on_progress=lambda done, total, path: task.tell("Flow maps", done, total, path), cancelled=task.cancelled,
+        on_progress=lambda done, total, path: task.step("Flow maps", done, total, path), cancelled=task.cancelled,
     )  # fmt: skip
     if task.cancelled():
         raise Cancelled
@@ -96,9 +151,9 @@ def check(task: Task) -> dict[str, Any]:
     params = Params(task)
     folder, plate = params.path("folder"), params.path_if_given("plate")
     params.finish()
-    task.step("Checking the loop")
+    task.stage("Checking the loop")
     return measure(
-        folder, plate=plate, on_progress=lambda done, total: task.step("Checking the loop", done, total)
+        folder, plate=plate, on_progress=task.stepping("Checking the loop")
     ).to_dict()
 
 
@@ -115,7 +170,7 @@ def arrows(task: Task) -> dict[str, Any]:
     params.finish()
     if not 1 <= spacing < float("inf"):
         raise Invalid(f"'spacing_px' must be 1 or more, not {spacing}")
-    task.step("Reading the motion")
+    task.stage("Reading the motion")
     motion = read_motion_any(source)
     columns, rows = (_nodes(size, spacing) for size in (motion.width, motion.height))
     x, y = (axis.ravel() for axis in np.meshgrid(columns, rows))

@@ -25,10 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from loopcore.errors import LoopcoreError
+from loopcore.errors import Cancelled, LoopcoreError
 from loopcore.worker.methods import METHODS
 from loopcore.worker.process import leave_control_keys_to_the_parent, start_guard, take_pipes
-from loopcore.worker.task import Cancelled, Invalid, Task, Unfinished
+from loopcore.worker.task import Invalid, Task, Unfinished
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 USER_ERROR, CANCELLED, UNFINISHED = -32000, -32001, -32002

@@ -8,14 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from loopcore.animate import Observer
+
 Send = Callable[[dict[str, Any]], None]
 
 _MISSING = object()
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
-
-
-class Cancelled(Exception):
-    """The request was taken back, and everything begun is finished."""
 
 
 class Invalid(Exception):
@@ -26,8 +24,8 @@ class Unfinished(Exception):
     """The request was right, and some of it could not be done."""
 
 
-class Task:
-    """One request: asked to stop by `cancelled`, and telling how far it is."""
+class Task(Observer):
+    """One request: its parameters, whether it was cancelled, and its progress."""
 
     def __init__(self, send: Send, id: object, method: str, params: dict[str, Any]) -> None:
         self.id, self.method, self.params = id, method, params
@@ -41,14 +39,13 @@ class Task:
         """Whether to stop."""
         return self._cancelled.is_set()
 
-    def step(self, message: str, done: int = 0, total: int = 0, path: Path | None = None) -> None:
-        """Tell what is being done, and how much of it is done; total 0: nobody knows. Raises Cancelled if asked to."""
-        if self.cancelled():
-            raise Cancelled
-        self.tell(message, done, total, path)
+    def stage(self, title: str) -> None:
+        """A stage without countable steps begins. Raises Cancelled if the request was cancelled."""
+        self.raise_if_cancelled()
+        self.step(title, 0, 0)
 
-    def tell(self, message: str, done: int, total: int, path: Path | None = None) -> None:
-        params: dict[str, object] = {"id": self.id, "done": done, "total": total, "message": message}
+    def step(self, title: str, done: int, total: int, path: Path | None = None) -> None:
+        params: dict[str, object] = {"id": self.id, "done": done, "total": total, "message": title}
         if path is not None:
             params["path"] = str(path)
         self._send({"method": "progress", "params": params})

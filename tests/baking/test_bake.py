@@ -15,7 +15,7 @@ import pytest
 from _bakes import N, loop_of, make_motion
 
 from loopcore import exr
-from loopcore.baking.bake import Progress, Report, bake
+from loopcore.baking.bake import BakeResult, Progress, bake
 from loopcore.baking.recipe import read_recipe
 from loopcore.errors import SequenceError
 from loopcore.loop import Loop
@@ -226,7 +226,7 @@ def test_numbers_below_zero_are_numbers(loop: Loop, tmp_path: Path) -> None:
 
 
 def test_a_report_counts_each_frame_once(loop: Loop, tmp_path: Path) -> None:
-    report: Report = bake(loop, tmp_path, "p_loop", numbers=[1003, 1001, 1003])
+    report: BakeResult = bake(loop, tmp_path, "p_loop", numbers=[1003, 1001, 1003])
     assert sorted(report.written) == [1001, 1003]
 
 

@@ -89,14 +89,8 @@ def test_finding_no_gpu_loads_nothing() -> None:
 
 
 @without_a_gpu
-def test_the_command_line_says_where_it_computes(capsys: pytest.CaptureFixture[str]) -> None:
-    from loopcore.cli.animate import _tell_device
+def test_info_says_which_device_would_be_used() -> None:
     from loopcore.cli.console import installed
 
-    still, field = plate(8, 9), motion(8, 9)
-    _tell_device(Loop(still, field, device="cpu"))
-    assert capsys.readouterr().out == ""
-    _tell_device(Loop(still, field))
-    assert capsys.readouterr().out == "Computing on the CPU: no NVIDIA GPU was found\n"
     facts = installed()
     assert facts["gpu"] == "no NVIDIA GPU was found" and facts["device"].startswith("cpu, ")

@@ -10,7 +10,7 @@ import pytest
 from _preview_files import read_picture
 
 from loopcore.errors import EngineError, PlateError, SequenceError
-from loopcore.preview import film, frame_rate, preview_sequence, write_film
+from loopcore.preview import film, preview_sequence, write_film
 
 # Films
 
@@ -156,29 +156,6 @@ def test_no_encoder_is_an_engine_error() -> None:
     with pytest.raises(EngineError, match="no such encoder"):
         film._find_encoder(["no such encoder"])
 
-
-@pytest.mark.parametrize(
-    ("fps", "rate"),
-    [
-        (24, Fraction(24)),
-        (25.0, Fraction(25)),
-        (23.976, Fraction(24000, 1001)),
-        (23.98, Fraction(24000, 1001)),
-        ("29.97", Fraction(30000, 1001)),
-        ("24000/1001", Fraction(24000, 1001)),
-        (Fraction(60000, 1001), Fraction(60000, 1001)),
-        (12.5, Fraction(25, 2)),
-        (1 / 3, Fraction(1, 3)),
-    ],
-)
-def test_frame_rate(fps: Fraction | float | str, rate: Fraction) -> None:
-    assert frame_rate(fps) == rate
-
-
-@pytest.mark.parametrize("fps", [0, -24, float("nan"), float("inf"), "fast", "24/0", 1e9, 1e-9, None])
-def test_frame_rate_refuses(fps: float) -> None:
-    with pytest.raises(SequenceError, match="frame rate"):
-        frame_rate(fps)
 
 
 # From frames on disk

@@ -48,7 +48,7 @@ def test_a_whole_job(client: Client, scene: Path, tmp_path: Path) -> None:
         "folder": str(out), "pattern": "falls.####.exr", "first": 1001, "frames": 6, "written": 6, "skipped": 0,
         "motion": str(out / "motion.exr"), "width": 160, "height": 90,
     }  # fmt: skip
-    told = [step for step in client.progress if step["message"] == "Baking"]
+    told = [step for step in client.progress if step["message"] == "Frames"]
     assert [step["done"] for step in told] == [1, 2, 3, 4, 5, 6] and {step["total"] for step in told} == {6}
     assert {step["path"] for step in told} == {str(out / f"falls.{n}.exr") for n in range(1001, 1007)}
     rows = {row["name"]: row for row in client.call("check", folder=str(out))["rows"]}

@@ -31,7 +31,7 @@ def noise(task):
     os.system("echo from a child")
     return {"stdin": sys.stdin.read()}
 def hang(task):
-    task.tell("hanging", 0, 0)
+    task.step("hanging", 0, 0)
     ctypes.PyDLL(None).sleep(20)   # holds the interpreter's lock: no other thread runs
 def crash(task):
     raise RuntimeError("unforeseen")
@@ -122,7 +122,7 @@ def test_lines_that_are_no_requests(client: Client, line: str | bytes, code: int
         ("animate", {"frames": True}, -32602, "whole number"),
         ("animate", {"colour": 1}, -32602, "takes no 'colour'"),
         ("animate", {"folder": "a\0b"}, -32602, "no path"),
-        ("animate", {"resolution": 0}, -32602, "1 to 100"),
+        ("animate", {"resolution": 0}, -32000, "1 to 100"),
         ("animate", {"plate": "gone.png"}, -32000, "gone.png does not exist"),
         ("animate", {"frames": 1}, -32000, "at least 2"),
         ("animate", {"range": "1-5"}, -32000, "not in the loop"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton kernels of the loop: nodes of the displacement grid, the blend of the two copies, the composite.
 
-The same as `loopcore.loop.blend` on the CPU: a grid of every `step`-th pixel carries where both copies are fetched from.
+The same as `loopcore.loop.blend` on the CPU: a grid of every `step`-th pixel carries where the copies are fetched from.
 Here its NODE numbers lie in planes of `rows` x `columns`, one after another. Pictures have four channels.
 
 Convention: as in `transport.cpu`. `period` arguments as in the kernels of the warp.

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays of pixels: resizing, luminance of display pictures, PNG files with text.
+
+Convention: row 0 at the top, x right, y down; (H, W) or (H, W, C).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+
+from loopcore.errors import EngineError
+
+# ITU-R BT.709: the luminance of red, green and blue.
+REC709_WEIGHTS = (0.2126, 0.7152, 0.0722)
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+_PNG_HEADER = 33  # bytes of the signature and the header chunk
+# Pixel format of FFmpeg's PNG encoder by bits and number of channels.
+_PNG_FORMATS = {
+    (8, 1): "gray", (8, 2): "ya8", (8, 3): "rgb24", (8, 4): "rgba",
+    (16, 1): "gray16be", (16, 2): "ya16be", (16, 3): "rgb48be", (16, 4): "rgba64be",
+}  # fmt: skip
+
+Filter = Literal["box", "bilinear", "bicubic"]
+
+
+def resize(
+    values: np.ndarray, height: int, width: int, filter: Filter, box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """Returns float32 `values` (H, W) at another size; the filter covers all that it shrinks.
+
+    Args:
+        filter: "box" (means of areas), "bilinear" (triangle), "bicubic" (Catmull-Rom; overshoots at edges).
+        box: the part to resize, (left, top, right, bottom) in source pixels; all of it if None.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
+    return np.array(picture.resize((width, height), Image.Resampling[filter.upper()], box=box))
+
+
+def resize_linear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns linear (H, W, C) float32 pixels at a smaller size: means of areas, which neither ring nor alias."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.stack([resize(pixels[..., k], height, width, "box") for k in range(pixels.shape[2])], axis=2)
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """Returns the Rec.709 weighted sum (...) of (..., 3) pixels, in whatever encoding they are."""
+    return rgb @ np.array(REC709_WEIGHTS, np.float32)
+
+
+def encode_png(codes: np.ndarray, *, texts: Mapping[str, str], chunks: Mapping[bytes, bytes] | None = None) -> bytes:
+    """Returns a PNG of (H, W, 1 to 4) uint8 or uint16 codes.
+
+    FFmpeg's encoder knows 16 bits, which pillow does not; the chunks that it does not write go in after the header.
+
+    Args:
+        texts: key and value of tEXt chunks, Latin-1. chunks: further chunks by kind, in place of the encoder's own.
+
+    Raises:
+        EngineError: the av package cannot encode it.
+    """
+    import av
+
+    height, width, count = codes.shape
+    bits = 8 * codes.dtype.itemsize
+    try:
+        encoder: Any = av.CodecContext.create("png", "w")
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, _PNG_FORMATS[bits, count]
+        encoder.time_base = Fraction(1, 24)
+        frame = av.VideoFrame(width, height, _PNG_FORMATS[bits, count])
+        rows = codes.astype(">u2" if bits == 16 else np.uint8).reshape(height, -1).view(np.uint8)
+        plane = frame.planes[0]
+        padded = np.zeros((height, plane.line_size), np.uint8)
+        padded[:, : rows.shape[1]] = rows
+        plane.update(padded)
+        png = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+    except (av.FFmpegError, ValueError) as error:
+        raise EngineError(f"the av package cannot encode a {bits}-bit PNG ({error}): reinstall it") from error
+    ours = dict(chunks or {})
+    extra = b"".join(_png_chunk(kind, body) for kind, body in ours.items())
+    for key, text in texts.items():
+        extra += _png_chunk(b"tEXt", key.encode("latin-1") + b"\0" + text.encode("latin-1", "replace"))
+    kept = (whole for kind, whole in _png_chunks(png, _PNG_HEADER) if kind not in ours)
+    return png[:_PNG_HEADER] + extra + b"".join(kept)
+
+
+def png_texts(png: bytes) -> dict[str, str]:
+    """Returns the texts of a whole PNG's tEXt chunks by key; none of one that was cut short."""
+    if not png.startswith(PNG_SIGNATURE) or not png.endswith(_PNG_END):
+        return {}
+    texts = {}
+    for kind, whole in _png_chunks(png, len(PNG_SIGNATURE)):
+        if kind == b"tEXt":
+            key, _, text = whole[8:-4].partition(b"\0")
+            texts[key.decode("latin-1")] = text.decode("latin-1")
+    return texts
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _png_chunks(png: bytes, at: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yields kind and bytes, with length and checksum, of the chunks from a position on."""
+    while at + 12 <= len(png):
+        size = struct.unpack_from(">I", png, at)[0] + 12
+        yield png[at + 4 : at + 8], png[at : at + size]
+        at += size
