@@ -263,6 +263,16 @@ _busy: set[str] = set()
 _busy_lock = threading.Lock()
 
 
+def _renew_lock() -> None:
+    """Start over in a forked child: a thread that held the lock is not there to release it."""
+    global _busy_lock
+    _busy_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     """Call ``write(temporary)`` and put the result in place of ``path`` in one step.
 
