@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import _scenes
 import pytest
 from _bakes import N
 from _textures import RGB, motion, plate
@@ -16,6 +17,8 @@ from _textures import RGB, motion, plate
 from loopcore import exr, sequence
 from loopcore.exr import read_exr, write_exr
 from loopcore.loop import METHODS, Loop
+from loopcore.motion.predict import predict_motion
+from loopcore.plate import read_plate
 from loopcore.sequence import write_atomically
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
@@ -70,3 +73,9 @@ def test_a_lock_that_a_thread_held_does_not_stop_it(lock: str, tmp_path: Path) -
         release.set()
         thread.join()
     assert written == write_and_read()
+
+
+def test_it_predicts_the_same_bytes(tmp_path: Path) -> None:
+    picture = read_plate(_scenes.png(tmp_path / "p.png"))
+    wanted = predict_motion(picture).velocity.tobytes()
+    assert in_a_child(lambda: predict_motion(picture).velocity.tobytes(), 60) == wanted
