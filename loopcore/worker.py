@@ -29,6 +29,7 @@ from ._worker_jobs import METHODS
 from ._worker_life import leave_control_keys_to_the_parent, start_guard, take_pipes
 from ._worker_task import Cancelled, Invalid, Task, Unfinished
 from .errors import LoopcoreError
+from .sequence import temporary_mark
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 USER_ERROR, CANCELLED, UNFINISHED = -32000, -32001, -32002
@@ -176,7 +177,7 @@ def _lines(requests: BinaryIO) -> Iterator[bytes]:
 
 
 def _remove_own_temporaries(folder: Path) -> None:
-    for path in folder.glob(f".*.tmp-{os.getpid()}-*"):
+    for path in folder.glob(f".*.tmp-{temporary_mark()}*"):
         try:
             path.unlink()
         except OSError:
