@@ -45,3 +45,13 @@ def _executor(threads: int) -> ThreadPoolExecutor:
             _pool = ThreadPoolExecutor(threads, thread_name_prefix="loopcore")
             _pool_size = threads
         return _pool
+
+
+def _forget_pool() -> None:
+    """Start over in a forked child, which has the pool but none of its threads, and the lock as it was then."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)

@@ -14,9 +14,13 @@ pytest.register_assert_rewrite("_workers")
 
 @pytest.fixture(scope="session")
 def corpus() -> Path:
-    """Folder of real files to test against (``$LOOPCORE_DATA``, else beside the checkout); skips where it is absent."""
+    """Folder of real files to test against (``$LOOPCORE_DATA``, else beside the checkout).
+
+    Where it is absent: skips, but fails in CI (``CI=true``), where nobody would notice what was not tested.
+    """
     named = os.environ.get("LOOPCORE_DATA")
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"no test data at {folder}: set LOOPCORE_DATA to a folder that has it")
+        absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        absent(f"no test data at {folder}: set LOOPCORE_DATA to a folder that has it")
     return folder

@@ -35,6 +35,8 @@ class Stop:
     def __enter__(self) -> Stop:
         try:
             for number in _SIGNALS:
+                if signal.getsignal(number) is None:
+                    continue  # A host's own handler, in C: Python could not put it back.
                 self._before[number] = signal.signal(number, self._receive)
         except ValueError:
             pass  # Not in the main thread: whoever runs us there handles signals.
@@ -176,15 +178,17 @@ def print_report(report: QualityReport) -> None:
     """The QC report as a table."""
     from rich.console import Console as Terminal
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("", "measured", "limit", "", title=f"{report.folder}: {report.frames} frames")
     for row in report.rows:
         value = "-" if row.value is None else f"{row.value:.6g}"
-        verdict = "[green]pass[/]" if row.passed else "[red]FAIL[/]"
+        verdict = Text("pass", "green") if row.passed else Text("FAIL", "red")
         table.add_row(f"{row.name}\n  {row.note}" if row.note else row.name, value, row.limit, verdict)
-    terminal = Terminal(width=None if sys.stdout.isatty() else 110)
+    # Names of folders may look like markup, or like an emoji's code.
+    terminal = Terminal(markup=False, emoji=False, width=None if sys.stdout.isatty() else 110)
     terminal.print(table)
-    terminal.print("[green]The loop passes.[/]" if report.passed else "[red]The loop does not pass.[/]")
+    terminal.print(Text("The loop passes.", "green") if report.passed else Text("The loop does not pass.", "red"))
 
 
 _PACKAGES = ("numpy", "numba", "scipy", "torch", "triton", "OpenEXR", "pillow", "openimageio", "av", "rich")

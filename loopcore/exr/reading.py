@@ -219,6 +219,19 @@ _guard = _WithoutPrints()
 _guard_lock = threading.Lock()
 
 
+def _mute_nobody() -> None:
+    """Start over in a forked child: the threads that were muted, or held the lock, are not there."""
+    global _guard_lock
+    _guard_lock = threading.Lock()
+    _guard.muted.clear()
+    if sys.stdout is _guard:
+        sys.stdout = _guard.stream
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_mute_nobody)
+
+
 @contextlib.contextmanager
 def _prints_dropped() -> Iterator[None]:
     """Drop what this thread prints on sys.stdout; other threads, which may be decoding too, are not disturbed."""

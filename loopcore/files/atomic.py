@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing a file in one step: either the old one or the whole new one is there, never half of one."""
 
+import hashlib
 import os
 import re
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,11 +13,22 @@ from pathlib import Path
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.files.regular import list_files, os_reason
 
-_TEMPORARY = re.compile(r"\..+\.tmp-(?P<pid>[1-9][0-9]*)-(?P<host>[0-9a-f]{4})[0-9a-f]{8}", re.DOTALL)
+_TEMPORARY = re.compile(r"\..+\.tmp-(?P<pid>[1-9][0-9]*)-(?P<host>[0-9a-f]{16}|[0-9a-f]{4})[0-9a-f]{8}", re.DOTALL)
+# The host of four digits is that of older versions: nobody's here, so it goes by age.
 _FOREIGN_AGE_S = 24 * 3600.0
 _PATIENCE_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64) if os.name == "nt" else ()
 _busy: set[str] = set()
 _busy_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Start over in a forked child: a thread that held the lock is not there to release it."""
+    global _busy_lock
+    _busy_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def make_folder(folder: str | Path) -> None:
@@ -62,7 +73,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
 def _temporary_beside(path: Path) -> Iterator[Path]:
     # Names are limited to 255 bytes; a long one is cut so that the additions still fit.
     stem = os.fsencode(path.name)[:200].decode("utf-8", "ignore")
-    name = f".{stem}.tmp-{os.getpid()}-{_host_tag()}{os.urandom(4).hex()}"
+    name = f".{stem}.tmp-{temporary_mark()}{os.urandom(4).hex()}"
     temporary = path.parent / name
     with _busy_lock:
         _busy.add(name)
@@ -73,6 +84,11 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
             temporary.unlink()
         with _busy_lock:
             _busy.discard(name)
+
+
+def temporary_mark() -> str:
+    """Return what the temporaries of this process have in their names after ``.tmp-``, and no other's have."""
+    return f"{os.getpid()}-{_host_tag()}"
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -131,10 +147,22 @@ def _is_leftover(path: Path, pid: int, host: str) -> bool:
 
 
 def _host_tag() -> str:
-    """Return four hex digits that tell this machine from others that share the folder."""
+    """Return 16 hex digits that tell those who share this machine's process numbers from all others.
+
+    Containers on one machine count processes each by themselves, whatever they are called; a machine that was started
+    again counts anew. Where the system does not say so, the network card's address stands for the machine.
+    """
     import platform
 
-    return f"{zlib.crc32(platform.node().encode()) & 0xFFFF:04x}"
+    try:
+        # The boot is no container's own, the namespace is, and its number is the same on other machines.
+        identity = Path("/proc/sys/kernel/random/boot_id").read_text("ascii") + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        import uuid
+
+        identity = str(uuid.getnode())
+    named = f"{platform.node()}\0{identity}".encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(named, digest_size=8).hexdigest()
 
 
 def _is_alive(pid: int) -> bool:

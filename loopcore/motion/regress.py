@@ -56,10 +56,10 @@ def regress(weights: str | Path, picture: np.ndarray, height: int, width: int) -
     step = network.settings.multiple
     scale = network.settings.side / max(picture.shape[:2])
     tall, wide = (max(2, round(side * scale / step)) * step for side in picture.shape[:2])
-    shown = torch.from_numpy(interpolated(np.moveaxis(picture, -1, 0), tall, wide, "antialias"))[None].clamp(0, 1)
+    shown = torch.from_numpy(interpolated(np.moveaxis(picture, -1, 0), tall, wide, "antialias"))[None]
 
     def answer() -> torch.Tensor:
-        velocity, score = network(shown)
+        velocity, score = network(shown.clamp(0, 1))
         both = torch.cat([velocity, score.sigmoid()], dim=1)
         return F.interpolate(both, size=(height, width), mode="bilinear", align_corners=False)[0]
 

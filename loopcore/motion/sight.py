@@ -137,10 +137,11 @@ def _framed(shown: np.ndarray, grid: tuple[int, int]) -> Tensor:
     """(h, w, 3) to (1, 3, h, w) in a size in units of 32 pixels, with mirrored picture around: of the zeros that
     convolutions see beyond the frame its corners would look like something else."""
     import torch
-    from torch.nn import functional as F
 
     scaled = interpolated(np.moveaxis(shown, -1, 0), grid[0] * 32, grid[1] * 32, "antialias")
-    return F.pad(torch.from_numpy(scaled)[None], (_FRAME,) * 4, mode="reflect")
+    # By numpy: torch would start threads of its own for it, and wait for ever for them in a forked child.
+    framed = np.pad(scaled, ((0, 0), (_FRAME, _FRAME), (_FRAME, _FRAME)), mode="reflect")
+    return torch.from_numpy(framed)[None]
 
 
 def _answer(network: FluidNet, framed: Tensor, size: tuple[int, int]) -> Tensor:

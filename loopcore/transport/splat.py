@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forward warping: every source pixel deposits its value where it lands."""
 
+from loopcore.errors import PlateError
 from loopcore.transport.dispatch import (
     Array,
     door,
@@ -23,8 +24,8 @@ def splat(
     """Deposit `values` where `displacement` carries them: weighted sums, and the weights to divide by.
 
     values: (H, W, C), any C; displacement: (H, W, 2) in pixels; weight: (H, W), importance of each source pixel (e^Z
-    of softmax splatting), at least 0, 1 when not given. Returns sums (H, W, C) and weights (H, W) of the same kind of
-    array; the picture is sums / weights where weights > 0, and the rest are holes.
+    of softmax splatting), finite and at least 0, 1 when not given. Returns sums (H, W, C) and weights (H, W) of the
+    same kind of array; the picture is sums / weights where weights > 0, and the rest are holes.
 
     Each sample is shared bilinearly among the four pixels around where it lands. Where the field stretches a pixel
     beyond 1.5, the pixel is deposited in as many pieces, at most 8 a side, interpolated from its neighbours, so that a
@@ -37,13 +38,15 @@ def splat(
 
     Convention: content at p lands at p + displacement[p]; (x, y), x right, y down, pixel centres at integers.
 
-    Raises PlateError for a wrong shape, EngineError for an unknown backend.
+    Raises PlateError for a wrong shape or a weight that is negative, NaN or infinite, EngineError for an unknown
+    backend.
     """
     kind = door(backend, values, displacement, weight, more=(ATOMIC,))
     require_shape("values", values, (None, None, None))
     require_shape("displacement", displacement, (values.shape[0], values.shape[1], 2))
     if weight is not None:
         require_shape("weight", weight, (values.shape[0], values.shape[1]))
+        _require_weights(weight)
     if kind.backend == "reference":
         from loopcore.transport import reference
 
@@ -61,3 +64,12 @@ def splat(
     given = None if weight is None else to_numpy(weight)
     sums, weights = cpu.splat(to_numpy(values), to_numpy(displacement), given)
     return from_numpy(sums, kind), from_numpy(weights, kind)
+
+
+def _require_weights(weight: Array) -> None:
+    """Raise PlateError unless all weights are finite and at least 0, naming the first that is not."""
+    good = (weight >= 0) & (weight < float("inf"))  # NaN is neither
+    if bool(good.all()):
+        return
+    y, x = divmod(int((~good).reshape(-1).tolist().index(True)), weight.shape[1])
+    raise PlateError(f"weight is {float(weight[y, x])} at x={x}, y={y}: weights have to be finite and at least 0")

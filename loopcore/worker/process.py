@@ -66,13 +66,28 @@ def start_guard(requests: BinaryIO) -> None:
 
 def _guard(worker: int, requests: int, life: int) -> None:
     """Return when the worker is gone; kill it when the other end of its requests has been gone for a while."""
+    if life not in _wait_for_hang_up([requests, life]) and not _wait_for_hang_up([life], _GUARD_GRACE_S):
+        os.kill(worker, signal.SIGKILL)
+
+
+def _wait_for_hang_up(pipes: list[int], seconds: float | None = None) -> list[int]:
+    """Wait until the other end of one of the pipes has closed, and return those closed; none after `seconds`.
+
+    Data is neither read nor counts; it may prolong the wait.
+    """
     import select
 
-    watch = select.poll()
-    for descriptor in (requests, life):
-        watch.register(descriptor, 0)  # Not the data: only hang-ups, which are always told.
-    if any(descriptor == life for descriptor, _ in watch.poll()):
-        return
-    watch.unregister(requests)
-    if not watch.poll(_GUARD_GRACE_S * 1000):
-        os.kill(worker, signal.SIGKILL)
+    if sys.platform == "linux":
+        watch = select.poll()
+        for pipe in pipes:
+            watch.register(pipe, 0)  # Not the data: only hang-ups, which are always told.
+        return [pipe for pipe, _ in watch.poll(None if seconds is None else seconds * 1000)]
+    # On macOS poll tells no hang-up unless data is asked for too. EV_CLEAR: what was told once is not told again.
+    flags = select.KQ_EV_ADD | select.KQ_EV_CLEAR
+    with contextlib.closing(select.kqueue()) as queue:
+        queue.control([select.kevent(pipe, select.KQ_FILTER_READ, flags) for pipe in pipes], 0)
+        while True:
+            events = queue.control(None, len(pipes), seconds)
+            closed = [event.ident for event in events if event.flags & select.KQ_EV_EOF]
+            if closed or not events:
+                return closed

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from loopcore.errors import Cancelled, LoopcoreError
+from loopcore.files.atomic import temporary_mark
 from loopcore.worker.methods import METHODS
 from loopcore.worker.process import leave_control_keys_to_the_parent, start_guard, take_pipes
 from loopcore.worker.task import Invalid, Task, Unfinished
@@ -176,7 +177,7 @@ def _lines(requests: BinaryIO) -> Iterator[bytes]:
 
 
 def _remove_own_temporaries(folder: Path) -> None:
-    for path in folder.glob(f".*.tmp-{os.getpid()}-*"):
+    for path in folder.glob(f".*.tmp-{temporary_mark()}*"):
         try:
             path.unlink()
         except OSError:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import IO
@@ -114,16 +115,18 @@ def test_animate_from_start_to_check(scene: Path, tmp_path: Path) -> None:
 def test_check_by_table_and_json(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def check(code: int, *options: str) -> str:
         capsys.readouterr()
-        assert main(["check", str(tmp_path), *options]) == code
+        assert main(["check", str(folder), *options]) == code
         return capsys.readouterr().out
 
-    assert main(animate(scene, tmp_path, "--frames", 24)) == 0
+    folder = tmp_path / "[bold]v2 :cat:"  # neither markup nor an emoji
+    assert main(animate(scene, folder, "--frames", 24)) == 0
     assert json.loads(check(0, "--json"))["passed"] is True
     assert "Progress: 100%" in check(0)
-    (tmp_path / "p_loop.1002.exr").unlink()
+    (folder / "p_loop.1002.exr").unlink()
     assert json.loads(check(1, "--json"))["passed"] is False
     table = check(1)
     assert "FAIL" in table and "The loop does not pass." in table
+    assert "[bold]v2:cat:" in "".join(table.split())
 
 
 def test_predicted_motion_gives_the_same_bytes_as_the_hints(scene: Path, tmp_path: Path) -> None:
@@ -405,3 +408,29 @@ def test_the_second_ctrl_c_ends_it_at_once(scene: Path, tmp_path: Path) -> None:
         # The pipe stays open and empty: only who gives up waiting for its hints ends.
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err == "loopcore: interrupted\n" and not (tmp_path / "out").exists()
+
+
+HOST = """
+import ctypes, os, signal, sys
+# A handler in C, as a host installs it: Python's module looks at what there is when it begins.
+kept = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: os.write(1, b"host "))
+ctypes.CDLL(None).signal(signal.SIGTERM, kept)
+for name in ("signal", "_signal"):
+    del sys.modules[name]
+import signal
+assert signal.getsignal(signal.SIGTERM) is None
+before = signal.getsignal(signal.SIGINT)
+from loopcore.cli.console import Stop
+with Stop() as stop:
+    os.kill(os.getpid(), signal.SIGINT)
+    assert stop.asked()
+assert signal.getsignal(signal.SIGINT) is before
+os.kill(os.getpid(), signal.SIGTERM)
+os.write(1, b"lives")
+"""
+
+
+@posix
+def test_a_hosts_own_signal_handler_stays() -> None:
+    done = subprocess.run([sys.executable, "-c", HOST], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "host lives"), done.stderr

@@ -235,12 +235,41 @@ def test_own_write_in_progress_stays(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_another_machine_go_only_when_old(tmp_path: Path) -> None:
-    other = f"{int(atomic._host_tag(), 16) ^ 1:04x}"
+    other = f"{int(atomic._host_tag(), 16) ^ 1:016x}"
     foreign = leftover(tmp_path, ended_process(), other)
     assert remove_leftovers(tmp_path) == []
     day_ago = foreign.stat().st_mtime - 25 * 3600
     os.utime(foreign, (day_ago, day_ago))
     assert remove_leftovers(tmp_path) == [foreign]
+
+
+def test_leftovers_of_older_versions_go_only_when_old(tmp_path: Path) -> None:
+    older = leftover(tmp_path, ended_process(), "00ff")
+    assert remove_leftovers(tmp_path) == []
+    day_ago = older.stat().st_mtime - 25 * 3600
+    os.utime(older, (day_ago, day_ago))
+    assert remove_leftovers(tmp_path) == [older]
+
+
+def test_the_longest_name_has_room_for_a_temporarys_mark(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 251 + ".exr")
+    write_atomically(path, lambda temporary: temporary.write_bytes(b"whole") and None)
+    assert path.read_bytes() == b"whole"
+
+
+def test_a_container_of_the_same_name_on_the_same_machine_is_another_host() -> None:
+    ask = [sys.executable, "-c", "from loopcore.files.atomic import _host_tag; print(_host_tag())"]
+    here = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    assert here == atomic._host_tag() and re.fullmatch("[0-9a-f]{16}", here)
+    try:
+        inside = subprocess.run(
+            ["unshare", "--pid", "--fork", "--mount-proc", *ask], capture_output=True, text=True, timeout=60
+        )
+    except OSError:
+        pytest.skip("there is no unshare here")
+    if inside.returncode:
+        pytest.skip(f"this user may not make a namespace: {inside.stderr.strip()[-200:]}")
+    assert re.fullmatch("[0-9a-f]{16}", inside.stdout.strip()) and inside.stdout.strip() != here
 
 
 def test_leftovers_of_other_naming_stay(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -93,3 +94,27 @@ def test_many_callers_at_once_each_get_their_own_result(monkeypatch: pytest.Monk
     with ThreadPoolExecutor(8) as pool:
         for number, out in enumerate(pool.map(call, range(60))):
             assert np.array_equal(out, number * np.arange(333))
+
+
+def sum_in_bands() -> int:
+    out = np.zeros(333, np.int64)
+
+    def work(first: int, last: int) -> None:
+        out[first:last] = np.arange(first, last)
+
+    in_bands(333, work, smallest=1)
+    return int(out.sum())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_forked_child_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPCORE_THREADS", "2")
+    wanted = sum_in_bands()
+    child = multiprocessing.get_context("fork").Process(target=lambda: os._exit(0 if sum_in_bands() == wanted else 3))
+    child.start()
+    child.join(20)
+    try:
+        assert child.exitcode == 0
+    finally:
+        child.kill()
+    assert sum_in_bands() == wanted

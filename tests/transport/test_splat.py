@@ -325,3 +325,14 @@ def test_bits_do_not_depend_on_threads(channels: int, monkeypatch: pytest.Monkey
         monkeypatch.setenv("LOOPCORE_THREADS", threads)
         results.add(b"".join(part.tobytes() for part in splat(values, moved.astype(np.float32))))
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("backend", [None, "cpu", "reference"])
+@pytest.mark.parametrize("bad", [-1.0, -1e-30, np.nan, np.inf])
+def test_weights_that_are_none_are_refused(backend: str | None, bad: float) -> None:
+    weight = np.ones((5, 6), np.float32)
+    weight[2, 3] = bad
+    for convert in (np.asarray, torch.from_numpy):
+        arrays = [convert(array) for array in (picture(5, 6, 3), constant(5, 6, 0.5, 0), weight)]
+        with pytest.raises(PlateError, match=r"weight is .* at x=3, y=2"):
+            splat(*arrays, backend=backend)
