@@ -14,8 +14,8 @@ import pytest
 from _bakes import N
 from _textures import RGB, motion, plate
 
-from loopcore import exr
-from loopcore.exr import read_exr, write_exr
+from loopcore.exr import read_exr, reading, write_exr
+from loopcore.files import atomic
 from loopcore.files.atomic import write_atomically
 from loopcore.loop import METHODS, Loop
 from loopcore.motion.predict import predict_motion
@@ -49,9 +49,9 @@ def test_it_renders_the_same_bytes(method: str, monkeypatch: pytest.MonkeyPatch)
     assert in_a_child(lambda: Loop(still, field, frames=N, method=method, device="cpu").frame(2).tobytes()) == wanted
 
 
-@pytest.mark.parametrize("lock", ["atomic._busy_lock", "exr._guard_lock"])
+@pytest.mark.parametrize("lock", ["atomic._busy_lock", "reading._guard_lock"])
 def test_a_lock_that_a_thread_held_does_not_stop_it(lock: str, tmp_path: Path) -> None:
-    module = {"sequence": sequence, "exr": exr}[lock.split(".")[0]]
+    module = {"atomic": atomic, "reading": reading}[lock.split(".")[0]]
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -415,8 +415,8 @@ import ctypes, os, signal, sys
 # A handler in C, as a host installs it: Python's module looks at what there is when it begins.
 kept = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: os.write(1, b"host "))
 ctypes.CDLL(None).signal(signal.SIGTERM, kept)
-for name in ("signal", "_signal"):
-    del sys.modules[name]
+# Kept alive: freeing the old module would clear the handlers that both share.
+old = [sys.modules.pop(name) for name in ("signal", "_signal")]
 import signal
 assert signal.getsignal(signal.SIGTERM) is None
 before = signal.getsignal(signal.SIGINT)
