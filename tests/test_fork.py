@@ -17,7 +17,7 @@ from _textures import RGB, motion, plate
 from loopcore.exr import read_exr, reading, write_exr
 from loopcore.files import atomic
 from loopcore.files.atomic import write_atomically
-from loopcore.loop import METHODS, Loop
+from loopcore.loop.loop import METHODS, Loop
 from loopcore.motion.predict import predict_motion
 from loopcore.plate import read_plate
 

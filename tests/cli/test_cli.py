@@ -411,12 +411,14 @@ def test_the_second_ctrl_c_ends_it_at_once(scene: Path, tmp_path: Path) -> None:
 
 
 HOST = """
-import ctypes, os, signal, sys
+import ctypes, gc, os, signal, sys
 # A handler in C, as a host installs it: Python's module looks at what there is when it begins.
 kept = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: os.write(1, b"host "))
 ctypes.CDLL(None).signal(signal.SIGTERM, kept)
-# Kept alive: freeing the old module would clear the handlers that both share.
-old = [sys.modules.pop(name) for name in ("signal", "_signal")]
+for name in ("signal", "_signal"):
+    del sys.modules[name]
+del signal
+gc.collect()  # Freeing the old module resets the handlers: now, not later.
 import signal
 assert signal.getsignal(signal.SIGTERM) is None
 before = signal.getsignal(signal.SIGINT)
