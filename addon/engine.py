@@ -153,7 +153,7 @@ class Engine:
         job.cancelling, job.message = True, "Cancelling"
         if job is self.job and self._worker is not None:
             self._worker.send({"method": "cancel", "params": {"id": job.id}})
-            self._worker.kill_later(lambda: job.state == "running")
+            self._worker.kill_unless_answered(job.id)
         else:
             self._waiting = deque(other for other in self._waiting if other is not job)
             job._end("cancelled")
@@ -228,6 +228,7 @@ class _Worker:
         self.alive, self.pid = True, None
         self._child: Child | None = None
         self._folders: set[Path] = set()
+        self._answered: set[int] = set()
         self._gone, self._doomed = threading.Event(), threading.Event()
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         threading.Thread(target=self._live, name="loopcore-worker", daemon=True).start()
@@ -243,9 +244,12 @@ class _Worker:
         if file := params.get("motion_out"):
             self._folders.add(Path(file).parent)
 
-    def kill_later(self, still: Callable[[], bool]) -> None:
-        """Kill it in a while, if `still` holds then and it lives."""
-        timer = threading.Timer(KILL_AFTER_S, lambda: still() and self._kill())
+    def kill_unless_answered(self, request: int | None = None) -> None:
+        """Kill the process after KILL_AFTER_S, unless it has answered that request by then; without one, in any case.
+
+        The reading thread records the answers: Blender's main thread may be too busy to poll.
+        """
+        timer = threading.Timer(KILL_AFTER_S, lambda: request in self._answered or self._kill())
         timer.daemon = True
         timer.start()
 
@@ -253,7 +257,7 @@ class _Worker:
         """Have it end in order, and soon by force."""
         self.send({"method": "shutdown"})
         self._requests.put(None)
-        self.kill_later(lambda: True)
+        self.kill_unless_answered()
         self._gone.wait(_STOP_PATIENCE_S)
 
     def _kill(self) -> None:
@@ -309,6 +313,8 @@ class _Worker:
                     except ValueError:
                         message = None
                     if isinstance(message, dict):
+                        if "method" not in message and isinstance(message.get("id"), int):
+                            self._answered.add(message["id"])
                         self.events.put(message)
                     else:
                         stray.append(line.decode("utf-8", "replace"))

@@ -129,6 +129,18 @@ def test_cancelling_takes_less_than_a_second(timed: Timed, scene: Path, tmp_path
     assert later.state == "done"
 
 
+def test_a_cancelled_worker_survives_a_busy_main_thread(timed: Timed, scene: Path, tmp_path: Path) -> None:
+    """The worker answers in time, and is kept, although nobody polls until long after it would have been killed."""
+    job = timed.engine.submit("animate", animation(scene, tmp_path, frames=5000))
+    timed.until(lambda: job.done > 2)
+    pid = timed.engine.pid
+    timed.engine.cancel(job)
+    time.sleep(2 * engine_module.KILL_AFTER_S)
+    timed.until(lambda: job.state != "running")
+    assert job.state == "cancelled" and timed.engine.pid == pid
+    assert timed.run("hello", {}).state == "done" and timed.engine.pid == pid
+
+
 @posix
 def test_a_worker_that_does_not_listen_is_killed(timed: Timed, scene: Path, tmp_path: Path) -> None:
     job = timed.engine.submit("animate", animation(scene, tmp_path, frames=5000))
