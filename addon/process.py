@@ -11,9 +11,11 @@ import ctypes
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
+from ctypes import wintypes
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _WINDOWS = os.name == "nt"
 _NICENESS = 5
@@ -55,24 +57,30 @@ class Child:
         )  # fmt: skip
         self.pid = self._process.pid
         self.stdin, self.stdout = self._process.stdin, self._process.stdout
-        self._job = _Job(int(self._process._handle)) if _WINDOWS else None
+        self._job = JobObject(int(self._process._handle)) if _WINDOWS else None
         if not _WINDOWS:
             # Blender's window goes first. Not done by the child before it starts, which would be slower here.
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self.pid, _NICENESS)
 
     def poll(self) -> int | None:
-        """The exit code, or None while it runs."""
-        return self._process.poll()
+        """Return the exit code, or None while it runs."""
+        code = self._process.poll()
+        if code is not None:
+            self._close_job()
+        return code
 
     def wait(self) -> int:
-        """Wait for its end; the exit code."""
-        return self._process.wait()
+        """Wait for its end, and return the exit code."""
+        code = self._process.wait()
+        self._close_job()
+        return code
 
     def kill(self) -> None:
         """End it and everything it started, now."""
         if self._job is not None:
-            self._job.end()
+            self._job.terminate()
+            self._job.close()
         if self._process.poll() is not None:
             return
         try:
@@ -82,6 +90,10 @@ class Child:
                 os.killpg(self.pid, signal.SIGKILL)
         except OSError:
             pass  # It ended meanwhile.
+
+    def _close_job(self) -> None:
+        if self._job is not None:
+            self._job.close()
 
 
 def ending(code: int) -> str:
@@ -94,21 +106,54 @@ def ending(code: int) -> str:
     return f"exit code {code}" if code < 0x80000000 else f"exit code {code:#x}"
 
 
-class _Job:
-    """A Windows job object with one process in it, which takes its children in, too."""
+class JobObject:
+    """A Windows job object that holds one process and all that it starts. Its methods are for any thread."""
 
     def __init__(self, process: int) -> None:
-        self._kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-        self._kernel.CreateJobObjectW.restype = ctypes.c_void_p
-        self._handle = ctypes.c_void_p(self._kernel.CreateJobObjectW(None, None))
+        """Put the process of that handle into a job object that ends its processes when its handle is closed."""
+        self._lock, self._handle = threading.Lock(), None
+        self._kernel = kernel = _kernel32()
+        self._handle = kernel.CreateJobObjectW(None, None)
+        if self._handle is None:
+            return  # Without one, only the process itself is ended.
         limits = _ExtendedLimits()
         limits.flags = _KILL_ON_JOB_CLOSE
-        size = ctypes.sizeof(limits)
-        self._kernel.SetInformationJobObject(self._handle, _EXTENDED_LIMITS, ctypes.byref(limits), size)
-        self._kernel.AssignProcessToJobObject(self._handle, ctypes.c_void_p(process))
+        kernel.SetInformationJobObject(self._handle, _EXTENDED_LIMITS, ctypes.byref(limits), ctypes.sizeof(limits))
+        kernel.AssignProcessToJobObject(self._handle, process)
 
-    def end(self) -> None:
-        self._kernel.TerminateJobObject(self._handle, 1)
+    def terminate(self) -> None:
+        """End every process in it. Ignored once it is closed."""
+        with self._lock:
+            if self._handle is not None:
+                self._kernel.TerminateJobObject(self._handle, 1)
+
+    def close(self) -> None:
+        """Close the handle, which ends every process still in it. Ignored once it is closed."""
+        with self._lock:
+            handle, self._handle = self._handle, None
+            if handle is not None:
+                self._kernel.CloseHandle(handle)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _kernel32() -> Any:
+    """kernel32 with the types of what is called here: a handle is as wide as a pointer, ctypes' default is an int."""
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    for name, result, arguments in (
+        ("CreateJobObjectW", wintypes.HANDLE, [wintypes.LPVOID, wintypes.LPCWSTR]),
+        (
+            "SetInformationJobObject", wintypes.BOOL,
+            [wintypes.HANDLE, ctypes.c_int, ctypes.POINTER(_ExtendedLimits), wintypes.DWORD],
+        ),
+        ("AssignProcessToJobObject", wintypes.BOOL, [wintypes.HANDLE, wintypes.HANDLE]),
+        ("TerminateJobObject", wintypes.BOOL, [wintypes.HANDLE, wintypes.UINT]),
+        ("CloseHandle", wintypes.BOOL, [wintypes.HANDLE]),
+    ):  # fmt: skip
+        function = getattr(kernel, name)
+        function.restype, function.argtypes = result, arguments
+    return kernel
 
 
 class _ExtendedLimits(ctypes.Structure):
