@@ -2,8 +2,8 @@
 """Build the Blender extension, one zip: ``python build_addon.py [--output DIR]``; prints the zip's path.
 
 In the zip: the manifest, the files of ``addon``, the licences, and loopcore as a wheel for the worker's Python.
-The same files give the same bytes on every machine: fixed order, dates and permissions, Unix line ends, and no
-compression, whose bytes depend on the zlib at hand. Needs nothing but Python 3.11.
+Reproducible: fixed order, dates and permissions, Unix line ends, and no compression, whose bytes depend on the version
+of zlib. Needs only Python 3.11.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 TEXT = {".py", ".toml", ".txt", ".md", ".typed", ".json"}
-# The first moment that a zip can hold.
-MOMENT = (1980, 1, 1, 0, 0, 0)
+# The earliest date that a zip can store.
+DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def extension(root: Path) -> bytes:
-    """The extension's zip, made of the tree at `root`."""
+    """Return the extension's zip, built from the tree at `root`."""
     files = {"blender_manifest.toml": content(root / "blender_manifest.toml")}
     for path in sources(root / "addon", "*.py"):
         files[path.relative_to(root / "addon").as_posix()] = content(path)
@@ -48,7 +48,7 @@ def extension(root: Path) -> bytes:
 
 
 def build_wheel(root: Path) -> tuple[str, bytes]:
-    """Loopcore's wheel, name and bytes: what setuptools would put in, without needing it."""
+    """Return the name and bytes of loopcore's wheel, with the contents that setuptools would include."""
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
     about = project["project"]
     files = {p.relative_to(root).as_posix(): content(p) for p in sources(root / "loopcore", "*.py")}
@@ -68,7 +68,7 @@ def build_wheel(root: Path) -> tuple[str, bytes]:
 
 
 def metadata(about: Mapping[str, object]) -> str:
-    """The wheel's METADATA from the project table of pyproject.toml."""
+    """Return the wheel's METADATA from the project table of pyproject.toml."""
     lines = [
         "Metadata-Version: 2.4",
         f"Name: {about['name']}",
@@ -89,7 +89,7 @@ def metadata(about: Mapping[str, object]) -> str:
 
 
 def record(files: Mapping[str, bytes], own: str) -> bytes:
-    """The wheel's list of files, each with its hash."""
+    """Return the wheel's RECORD: its files with their hashes."""
     rows = []
     for name, data in sorted(files.items()):
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
@@ -98,22 +98,24 @@ def record(files: Mapping[str, bytes], own: str) -> bytes:
 
 
 def sources(folder: Path, pattern: str) -> list[Path]:
+    """Return the files in `folder` and its subfolders that match, without hidden ones and caches."""
     hidden = (".", "__pycache__")
     found = [path for path in folder.rglob(pattern) if path.is_file()]
     return sorted(p for p in found if not any(part.startswith(hidden) for part in p.relative_to(folder).parts))
 
 
 def content(path: Path) -> bytes:
+    """Return the bytes of a file, of text with Unix line ends."""
     data = path.read_bytes()
     return data.replace(b"\r\n", b"\n") if path.suffix in TEXT else data
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:
-    """A zip of `files` that depends on nothing else."""
+    """Return a zip of `files` that depends on nothing else."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
-            entry = zipfile.ZipInfo(name, MOMENT)
+            entry = zipfile.ZipInfo(name, DATE)
             entry.create_system, entry.external_attr = 3, 0o100644 << 16
             archive.writestr(entry, files[name])
     return buffer.getvalue()

@@ -123,11 +123,25 @@ def circles(links: dict[str, set[str]]) -> Iterator[list[str]]:
 
 
 def check_addon(root: Path) -> Iterator[str]:
-    for path in source_files(root / "addon"):
-        for found in imports_of(module_name(path, root), path):
+    modules = {module_name(path, root): path for path in source_files(root / "addon")}
+    links: dict[str, set[str]] = {}
+    rooms: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        for found in imports_of(module, path):
             top = found.target.partition(".")[0]
             if top != "addon" and top not in BLENDER and top not in sys.stdlib_module_names:
                 yield f"{found}: inside Blender only bpy, numpy, the standard library and the add-on itself"
+            if top == "addon":
+                target = nearest_module(found.target, modules)
+                links.setdefault(module, set()).add(target)
+                here, there = (".".join(name.split(".")[:2]) for name in (module, target))
+                if here != there:
+                    rooms.setdefault(here, set()).add(there)
+    for kind, graph in (("imports", links), ("rooms", rooms)):
+        # The package itself only registers its modules.
+        graph.pop("addon", None)
+        for circle in circles(graph):
+            yield f"circle of {kind}: {' -> '.join(circle)}"
 
 
 def check_licences(root: Path) -> Iterator[str]:

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Loopcore for Blender: an image plane's still becomes a seamless loop, from strokes drawn on it.
 
-Blender's process only draws, asks and wires; the work is done by loopcore in a worker process (`engine`).
+Blender's process only draws, asks and wires; loopcore does the work in a worker process.
 """
 
 import importlib
 
-# Imported when registered: the engine knows nothing of Blender, and can be used and tested without it.
-MODULES = ("preferences", "properties", "runtime", "viewport_proxy", "operators", "panels", "overlay", "commands")
+# Imported when registered: the worker's client needs no Blender, and is used and tested without it.
+MODULES = (
+    "engine.installation", "interface.preferences", "interface.properties", "engine.runtime", "drawing.mask",
+    "playing.viewport", "interface.operators", "interface.panels", "drawing.overlay", "interface.commands",
+)  # fmt: skip
 
 
 def register():
-    """All or nothing: what was registered before a module failed is taken back."""
+    """Register every module; if one fails, unregister those before it."""
     done = []
     try:
         for name in MODULES:
@@ -25,6 +28,6 @@ def register():
 
 
 def unregister():
-    """In the opposite order; what runs is ended first."""
+    """Unregister every module in reverse order; running tasks are stopped with the engine."""
     for name in reversed(MODULES):
         importlib.import_module(f".{name}", __package__).unregister()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files written whole or not at all, and pictures without Blender, which would hold its window up: PNG and EXR.
+"""Write files atomically, and pictures (PNG, EXR) without Blender, whose own writers block the window.
 
-For threads beside Blender: nothing here touches it.
+Nothing here uses bpy, so all of it is for any thread.
 """
 
 import contextlib
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-# As fast as the disk; what is written here is read once or twice.
+# zlib: speed over size, since these files are read once or twice.
 _LEVEL = 1
 _PNG_COLORS = {1: 0, 3: 2, 4: 6}
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file; until it is whole, nothing of it is there by that name."""
+    """Write a file atomically: to a temporary name, then renamed."""
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(data)
@@ -30,7 +30,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
-    """(H, W, 1, 3 or 4) uint8, row 0 at the top, as PNG; whole or not at all.
+    """(H, W, 1, 3 or 4) uint8, row 0 at the top, as PNG, atomically.
 
     Raises:
         OSError: the file cannot be written.
@@ -44,7 +44,7 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def write_exr(path: Path, pixels: np.ndarray) -> None:
-    """(H, W, 4) float32 RGBA, row 0 at the top, as EXR of uncompressed scanlines; whole or not at all.
+    """(H, W, 4) float32 RGBA, row 0 at the top, as EXR of uncompressed scanlines, atomically.
 
     Raises:
         OSError: the file cannot be written.

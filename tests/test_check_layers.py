@@ -81,6 +81,27 @@ def test_a_broken_rule_is_named_with_its_place(house: Path, name: str, text: str
     assert problem == "circle of imports" or str(Path(name)) in said
 
 
+def test_a_circle_inside_the_addon_is_found(house: Path) -> None:
+    write(house, "addon/__init__.py", "from . import panels\n", GPL)
+    write(house, "addon/panels.py", "from . import runtime\n", GPL)
+    write(house, "addon/runtime.py", "def stop():\n    from .panels import draw\n", GPL)
+    code, said = check(house)
+    assert code == 1 and "circle of imports: addon.panels -> addon.runtime -> addon.panels" in said
+
+
+def test_a_circle_between_rooms_of_the_addon_is_found(house: Path) -> None:
+    """Although no module imports itself by way of others."""
+    for room in ("plane", "engine"):
+        write(house, f"addon/{room}/__init__.py", "", GPL)
+    write(house, "addon/plane/image.py", "from ..engine.lock import Lock\n", GPL)
+    write(house, "addon/plane/map.py", "", GPL)
+    write(house, "addon/engine/tasks.py", "from ..plane import map\n", GPL)
+    write(house, "addon/engine/lock.py", "", GPL)
+    code, said = check(house)
+    assert code == 1 and "circle of rooms: addon.engine -> addon.plane -> addon.engine" in said
+    assert "circle of imports" not in said
+
+
 def test_blender_and_the_standard_library_are_the_addons(house: Path) -> None:
     write(
         house, "addon/__init__.py", "import bpy, json\nfrom bpy.props import IntProperty\nfrom . import panels\n", GPL

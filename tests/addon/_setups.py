@@ -12,7 +12,7 @@ from typing import Any
 
 import _package
 
-setup = _package.module("setup")
+setup = _package.module("engine.setup")
 
 
 def wheel(folder: Path, name: str, files: dict[str, str], requires: tuple[str, ...] = ()) -> Path:

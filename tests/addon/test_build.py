@@ -50,7 +50,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     other = copied(tmp_path / "windows", b"\r\n", one)
     ours = built(one, tmp_path / "out")
     assert hashlib.sha256(built(other, tmp_path / "out")).digest() == hashlib.sha256(ours).digest()
-    (other / "addon" / "panels.py").write_text("# changed")
+    (other / "addon" / "interface" / "panels.py").write_text("# changed")
     assert built(other, tmp_path / "out") != ours
 
 
@@ -61,7 +61,7 @@ def test_the_zip_holds_the_addon_the_licences_and_one_wheel(extension: Path) -> 
         for name in names:
             assert not name.startswith("/") and ".." not in name and "__pycache__" not in name
         sources = {p.relative_to(ROOT / "addon").as_posix() for p in (ROOT / "addon").rglob("*.py")}
-        assert sources <= set(names)
+        assert sources <= set(names) and "interface/operators/jobs.py" in names
         assert {"blender_manifest.toml", "LICENSES/GPL-3.0-or-later.txt", "LICENSES/Apache-2.0.txt"} <= set(names)
         assert [n for n in names if n.endswith(".whl")] == ["wheels/loopcore-0.1.0-py3-none-any.whl"]
     assert extension.stat().st_size < 37 << 20  # 37 MB of it are the networks

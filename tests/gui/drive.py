@@ -73,7 +73,7 @@ def clicked(button, holds):
 
 
 def task():
-    return import_module(PACKAGE + ".tasks").current()
+    return import_module(PACKAGE + ".engine.tasks").current()
 
 
 def until(holds, seconds):
@@ -102,9 +102,10 @@ def measured(owner, name, title, compiles=False):
 
 def measure():
     """All that the add-on does in Blender's main thread while a loop is made and motion is shown."""
-    modules = {name: import_module(f"{PACKAGE}.{name}") for name in ("engine", "tasks", "overlay", "panels", "runtime")}
+    places = ("engine.client", "engine.tasks", "drawing.overlay", "interface.panels")
+    modules = {place.split(".")[1]: import_module(f"{PACKAGE}.{place}") for place in places}
     measured(modules["tasks"], "begin", "starting a task")
-    measured(modules["engine"].Engine, "submit", "starting the worker or a job")
+    measured(modules["client"].Engine, "submit", "starting the worker or a job")
     measured(modules["tasks"].Task, "pump", "looking at a task")
     measured(modules["overlay"], "lines_of", "overlay, making lines")
     measured(modules["overlay"], "_draw_lines", "overlay, drawing lines", compiles=True)
@@ -290,8 +291,8 @@ def lines_of(plane):
     """Wait until the window shows the plane's motion; of how many points."""
     area().tag_redraw()
     yield 0.5
-    drawn = import_module(PACKAGE + ".overlay")._drawn
-    yield from until(lambda: drawn[plane.session_uid].making is None, 60)
+    drawn = import_module(PACKAGE + ".drawing.overlay")._drawn
+    yield from until(lambda: drawn[plane.session_uid].computation is None, 60)
     yield 1.5
     return len(drawn[plane.session_uid].lines.points)
 
@@ -302,7 +303,7 @@ def faults(plane):
         stroke.hide_set(False)
     plane.loopcore.show_motion = False
     yield from baking()
-    os.kill(import_module(PACKAGE + ".runtime").engine().pid, 9)
+    os.kill(import_module(PACKAGE + ".engine.runtime").engine().pid, 9)
     yield from until(lambda: task() is None, 5)
     SEEN["killed"] = plane.loopcore.message
     yield 2.0
@@ -338,7 +339,7 @@ def faults(plane):
     yield from drawn_anew()
 
     yield from baking()
-    pid = import_module(PACKAGE + ".runtime").engine().pid
+    pid = import_module(PACKAGE + ".engine.runtime").engine().pid
     bpy.ops.preferences.addon_disable(module=PACKAGE)
     yield 1.5
     SEEN["disabled"] = not alive(pid)

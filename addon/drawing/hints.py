@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hints for the worker: the strokes, anchors and mask of a plane, in pixels of its picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from mathutils import Vector
+
+from ..files import write_whole
+from ..plane.image import PlaneImage
+from ..plane.map import PlaneMap
+from . import mask, strokes
+
+
+def hints_json(plane: PlaneImage) -> dict | None:
+    """Return Loopcore's hints JSON of what was drawn, or None. A mask is named, not written.
+
+    Raises:
+        PlaneError: the plane has no UVs.
+    """
+    return _document(plane)[0]
+
+
+def _document(plane):
+    """Return the hints, or None, and the object's name of each of their strokes."""
+    mapping = PlaneMap.of(plane)
+    document: dict = {"loopcore_hints": 1, "size": list(plane.size)}
+    lines = [(obj.name, line) for obj in strokes.strokes(plane.object) for line in _lines(obj, mapping)]
+    if lines:
+        document["strokes"] = [line for _, line in lines]
+    spots = [strokes.local_matrix(obj).translation for obj in strokes.anchors(plane.object)]
+    if spots:
+        document["anchors"] = [[round(x, 3), round(y, 3)] for x, y in mapping.pixels_of_local(spots).tolist()]
+    if mask.source_of(plane.object) is not None:
+        document["mask"] = mask.MASK_FILE
+    return document if len(document) > 2 else None, [name for name, _ in lines]
+
+
+def hints_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[], None], list[str]] | None:
+    """Return the path of hints.json, a function that writes it, for any thread, and each stroke's object's name.
+
+    None where nothing was drawn. A mask has to be written beside it, as MASK_FILE.
+
+    Raises:
+        PlaneError: as hints_json; from the function, if the folder cannot be written to.
+    """
+    document, names = _document(plane)
+    if document is None:
+        return None
+    path, text = Path(folder) / "hints.json", json.dumps(document, indent=1) + "\n"
+    return path, mask.refusing(lambda: write_whole(path, text.encode()), path.parent), names
+
+
+def _lines(obj, mapping) -> Iterator[dict]:
+    """Yield the strokes of a curve object, one per spline, in pixels."""
+    matrix, speed = strokes.local_matrix(obj), strokes.stroke_speed(obj)
+    for spline in obj.data.splines:
+        points, radii = strokes.sampled(spline)
+        if len(points) < 2:
+            continue
+        pixels = mapping.pixels_of_local([matrix @ Vector(point) for point in points])
+        kept = np.concatenate([[True], np.linalg.norm(np.diff(pixels, axis=0), axis=1) > 1e-6])
+        pixels, radii = pixels[kept], np.asarray(radii)[kept]
+        if len(pixels) < 2:
+            continue
+        even = np.ptp(radii) < 1e-6
+        speeds = speed * float(radii[0]) if even else [round(v, 5) for v in (speed * radii).tolist()]
+        yield {"points": [[round(x, 3), round(y, 3)] for x, y in pixels.tolist()], "speed": speeds}

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mask of a plane: an image painted in Blender, any other image, or a colour attribute of the mesh. White moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..errors import PlaneError
+from ..files import write_png
+from ..plane.image import PlaneImage
+from ..plane.map import corner_values
+from ..plane.still import pixels_of
+
+# Property on the plane: the image (a pointer), or the name of the colour attribute.
+MASK = "loopcore_mask"
+# The file beside the hints that name it.
+MASK_FILE = "hints_mask.png"
+_MAX_SIDE = 2048
+_MAX_ATTRIBUTE_SIDE = 1024
+
+
+def register():
+    bpy.app.handlers.save_pre.append(keep_painted)
+
+
+def unregister():
+    if keep_painted in bpy.app.handlers.save_pre:
+        bpy.app.handlers.save_pre.remove(keep_painted)
+
+
+def add_mask(plane: PlaneImage) -> bpy.types.Image:
+    """Return the plane's mask image; creates a black one of the picture's shape, packed in the .blend, if needed."""
+    source = source_of(plane.object)
+    if isinstance(source, bpy.types.Image):
+        return source
+    width, height = _fitted(plane.size, _MAX_SIDE)
+    image = bpy.data.images.new(f"{plane.object.name} mask", width, height, alpha=False, is_data=True)
+    # Blender does not pack generated pixels, only assigned ones.
+    image.pixels.foreach_set(np.tile(np.array([0, 0, 0, 1], np.float32), width * height))
+    image.pack()
+    plane.object[MASK] = image
+    return image
+
+
+def set_mask(obj: bpy.types.Object, source: bpy.types.Image | str | None) -> None:
+    """Set an image, or the colour attribute of that name, as the mask; None: everything moves."""
+    if source is None:
+        obj.pop(MASK, None)
+    else:
+        obj[MASK] = source
+
+
+def source_of(obj: bpy.types.Object) -> bpy.types.Image | str | None:
+    """Return the mask's image, or the name of its colour attribute; None where everything moves."""
+    return obj.get(MASK) or None
+
+
+@bpy.app.handlers.persistent
+def keep_painted(*_arguments) -> None:
+    """Pack painted masks before saving: Blender does not save painted pixels that are not packed."""
+    for obj in bpy.data.objects:
+        source = source_of(obj)
+        if isinstance(source, bpy.types.Image) and source.packed_file and source.is_dirty:
+            source.pack()
+
+
+def mask_writer(plane: PlaneImage, folder: str | Path) -> Callable[[], None]:
+    """Return a function that writes the mask to MASK_FILE in `folder`, 8-bit PNG, for any thread.
+
+    Raises:
+        PlaneError: the mask has another shape than the picture, or is missing; from the function, if the mask is
+            black, or the folder cannot be written to.
+    """
+    path = Path(folder) / MASK_FILE
+    source = source_of(plane.object)
+    if isinstance(source, bpy.types.Image):
+        name, draw, data = source.name, _grey, (_image_pixels(source, plane),)
+    else:
+        name, draw, data = source, _rasterized, (*corner_values(plane, source), plane.size)
+
+    def write() -> None:
+        moves = draw(*data)
+        if moves.max() <= 0:
+            raise PlaneError(
+                f'The mask "{name}" is black all over, so nothing would move: paint white where things move'
+            )
+        write_png(path, np.rint(np.clip(moves, 0, 1) * 255).astype(np.uint8)[..., None])
+
+    return refusing(write, path.parent)
+
+
+def refusing(write: Callable[[], None], folder: Path) -> Callable[[], None]:
+    """Wrap a write: create the folder first, and raise PlaneError for the system's errors."""
+
+    def act() -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write()
+        except OSError as error:
+            raise PlaneError(f"The hints cannot be written to {folder}: {error.strerror or error}") from None
+
+    return act
+
+
+def _image_pixels(image, plane):
+    """Return the (H, W, C) pixels of a mask image, row 0 at the bottom, after checking its shape."""
+    width, height = image.size
+    if not width or not height:
+        raise PlaneError(f'The mask "{image.name}" cannot be read: find its file with File > External Data')
+    shape = plane.size[0] / plane.size[1]
+    if abs(width / height / shape - 1) > 0.02 and abs(width - height * shape) > 2:
+        raise PlaneError(
+            f'The mask "{image.name}" is {width} x {height}, of another shape than the picture '
+            f"({plane.size[0]} x {plane.size[1]}): paint it on the plane"
+        )
+    return pixels_of(image)
+
+
+def _grey(pixels):
+    """Return (H, W), row 0 at the top: the alpha if it varies, else the luminance of the values in the file."""
+    pixels = pixels[::-1]
+    if pixels.shape[2] == 4 and np.ptp(pixels[..., 3]) > 0:
+        return pixels[..., 3]
+    if pixels.shape[2] < 3:
+        return pixels[..., 0]
+    return pixels[..., :3] @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+
+
+def _rasterized(pixels, values, size):
+    """Return (H, W): a colour attribute rasterized over the picture; 0 outside its triangles."""
+    width, height = _fitted(size, _MAX_ATTRIBUTE_SIDE)
+    corners = (pixels + 0.5) * (width / size[0], height / size[1]) - 0.5
+    grey = np.zeros((height, width))
+    for triangle, value in zip(corners, values, strict=True):
+        low = np.maximum(np.ceil(triangle.min(axis=0) - 1e-6).astype(int), 0)
+        high = np.minimum(np.floor(triangle.max(axis=0) + 1e-6).astype(int), (width - 1, height - 1))
+        if (high < low).any():
+            continue
+        x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1))
+        sides = np.stack([triangle[1] - triangle[0], triangle[2] - triangle[0]], axis=1)
+        two = np.stack([x - triangle[0, 0], y - triangle[0, 1]], axis=-1) @ np.linalg.inv(sides).T
+        weights = np.concatenate([1 - two.sum(axis=-1, keepdims=True), two], axis=-1)
+        inside = weights.min(axis=-1) >= -1e-6
+        grey[y[inside], x[inside]] = (weights @ value)[inside]
+    return grey
+
+
+def _fitted(size, longest):
+    scale = min(1.0, longest / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The viewport overlay: the motion of planes as arrows or streaks, and the direction of each stroke."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import bpy
+from bpy_extras.view3d_utils import location_3d_to_region_2d
+from mathutils import Vector
+
+from . import motion_lines, strokes
+from .motion_lines import Lines
+
+LIFT = 0.002  # offset towards the viewer, as a share of the plane's larger side, against z-fighting
+SHADE = 0.55  # opacity of the dark edge that makes lines visible over bright water
+BUDGET_S = 0.008  # time per redraw after which no further piece of lines is computed
+HEAD, MIN_HEAD = 12, 6  # pixels of the screen
+
+_handles: list = []
+_drawn: dict[int, "Drawn"] = {}
+# The number of geometry changes of each object that is drawn.
+_changes: dict[int, int] = {}
+
+
+@dataclass
+class Drawn:
+    """The lines of one object, what they were computed from, and the computation while it runs."""
+
+    source: tuple
+    computation: Iterator[Lines | None] | None
+    lines: Lines
+    batches: list | None = None
+
+
+def register():
+    # The gpu module cannot be used in background mode.
+    if bpy.app.background or _handles:
+        return
+    for draw, when in ((_draw_motion, "POST_VIEW"), (_draw_strokes, "POST_PIXEL")):
+        _handles.append(bpy.types.SpaceView3D.draw_handler_add(draw, (), "WINDOW", when))
+    bpy.app.handlers.depsgraph_update_post.append(_changed)
+
+
+def unregister():
+    for handle in _handles:
+        bpy.types.SpaceView3D.draw_handler_remove(handle, "WINDOW")
+    _handles.clear()
+    if bpy.app.timers.is_registered(_draw_again):
+        bpy.app.timers.unregister(_draw_again)
+    if _changed in bpy.app.handlers.depsgraph_update_post:
+        bpy.app.handlers.depsgraph_update_post.remove(_changed)
+    _drawn.clear()
+    _changes.clear()
+
+
+@bpy.app.handlers.persistent
+def _changed(_scene, depsgraph):
+    if not _drawn:
+        return
+    for update in depsgraph.updates:
+        if update.is_updated_geometry and isinstance(update.id, bpy.types.Object):
+            uid = update.id.original.session_uid
+            if uid in _drawn:
+                _changes[uid] = _changes.get(uid, 0) + 1
+
+
+def lines_of(obj) -> Drawn | None:
+    """Return the lines of `obj`, computing further pieces; the previous ones until done. None without a motion."""
+    uid, file = obj.session_uid, motion_lines.arrows_file(obj)
+    try:
+        source = (str(file), file.stat().st_mtime_ns, obj.loopcore.motion_style, _changes.get(uid, 0))
+    except (AttributeError, OSError):
+        _drawn.pop(uid, None)
+        return None
+    kept = _drawn.get(uid)
+    if kept is None or kept.source != source:
+        computation = motion_lines.compute(obj, file, obj.loopcore.motion_style)
+        kept = _drawn[uid] = Drawn(source, computation, kept.lines if kept else Lines(), kept and kept.batches)
+    until = time.perf_counter() + BUDGET_S
+    while kept.computation is not None:
+        lines = next(kept.computation)
+        if lines is not None:
+            kept.computation, kept.lines, kept.batches = None, lines, None
+        if time.perf_counter() > until:
+            break
+    return kept
+
+
+def _draw_motion():
+    space = bpy.context.space_data
+    if space is None or not space.overlay.show_overlays:
+        return
+    unfinished = False
+    for obj in bpy.context.visible_objects:
+        if obj.type != "MESH" or not obj.loopcore.show_motion:
+            continue
+        drawn = lines_of(obj)
+        if drawn is None:
+            continue
+        unfinished = unfinished or drawn.computation is not None
+        if len(drawn.lines.points):
+            _draw_lines(drawn, obj.matrix_world, max(obj.dimensions) * LIFT)
+    # Blender ignores tag_redraw while it draws the window.
+    if unfinished and not bpy.app.timers.is_registered(_draw_again):
+        bpy.app.timers.register(_draw_again, first_interval=0.0)
+
+
+def _draw_again():
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                area.tag_redraw()
+
+
+def _draw_lines(drawn: Drawn, matrix, lift: float):
+    import gpu
+    from gpu_extras.batch import batch_for_shader
+
+    region, view = bpy.context.region, bpy.context.region_data
+    scale = bpy.context.preferences.system.ui_scale
+    shader = gpu.shader.from_builtin("POLYLINE_SMOOTH_COLOR")
+    if drawn.batches is None:
+        lines = drawn.lines
+        points, colors, shade = lines.points.astype("f4"), lines.colors.astype("f4"), lines.colors.astype("f4")
+        shade[:, :3], shade[:, 3] = 0, SHADE * shade[:, 3]
+        # The dark edge first.
+        drawn.batches = [(width, batch_for_shader(shader, "LINES", {"pos": points, "color": color}))
+                         for width, color in ((4.5, shade), (2.5, colors))]  # fmt: skip
+    gpu.state.blend_set("ALPHA")
+    gpu.state.depth_test_set("LESS_EQUAL")
+    shader.bind()
+    shader.uniform_float("viewportSize", (region.width, region.height))
+    for nearer, (width, batch) in enumerate(drawn.batches, 1):
+        with gpu.matrix.push_pop():
+            gpu.matrix.translate(view.view_rotation @ Vector((0, 0, nearer * lift)))
+            gpu.matrix.multiply_matrix(matrix)
+            shader.uniform_float("lineWidth", width * scale)
+            batch.draw(shader)
+    gpu.state.depth_test_set("NONE")
+    gpu.state.blend_set("NONE")
+
+
+# Strokes
+
+
+def _draw_strokes():
+    """Draw each stroke in its own colour with an arrow head at its end; not while painting."""
+    space = bpy.context.space_data
+    if space is None or not space.overlay.show_overlays or bpy.context.mode.startswith("PAINT"):
+        return
+    shapes = stroke_shapes(bpy.context)
+    if shapes.lines:
+        _draw_shapes(shapes)
+
+
+@dataclass
+class Shapes:
+    """Ends of lines, corners of triangles in screen space, and the colour of each."""
+
+    lines: list
+    line_colors: list
+    corners: list
+    corner_colors: list
+
+
+def stroke_shapes(context) -> Shapes:
+    """Return all visible strokes in screen space, except one in edit mode, which has Blender's own handles."""
+    shapes, scale = Shapes([], [], [], []), context.preferences.system.ui_scale
+    for obj in context.visible_objects:
+        if obj.type != "CURVE" or obj.mode != "OBJECT" or not _is_stroke(obj):
+            continue
+        for line in strokes.world_lines(obj):
+            line_2d = [location_3d_to_region_2d(context.region, context.region_data, point) for point in line]
+            if all(line_2d):
+                _add_stroke(shapes, line_2d, obj.color[:], scale)
+    return shapes
+
+
+def _is_stroke(obj):
+    """Return whether a curve is a stroke; without a speed, only if its plane has a motion."""
+    parent = obj.parent
+    return parent is not None and (strokes.SPEED in obj or bool(parent.loopcore.motion))
+
+
+def _add_stroke(shapes, seen, color, scale):
+    length = sum((b - a).length for a, b in itertools.pairwise(seen))
+    head = head_of(seen, min(HEAD * scale, max(MIN_HEAD * scale, length / 3)))
+    outline = itertools.pairwise([*head, head[0]]) if head else ()
+    ends = [(*point, 0) for pair in (*itertools.pairwise(seen), *outline) for point in pair]
+    shapes.lines += ends
+    shapes.line_colors += [color] * len(ends)
+    shapes.corners += [(*point, 0) for point in head]
+    shapes.corner_colors += [color] * len(head)
+
+
+def _draw_shapes(shapes: Shapes):
+    import gpu
+    from gpu_extras.batch import batch_for_shader
+
+    region, scale = bpy.context.region, bpy.context.preferences.system.ui_scale
+    line, fill = (gpu.shader.from_builtin(name) for name in ("POLYLINE_SMOOTH_COLOR", "SMOOTH_COLOR"))
+    gpu.state.blend_set("ALPHA")
+    line.bind()
+    line.uniform_float("viewportSize", (region.width, region.height))
+    shade = [(0, 0, 0, SHADE)] * len(shapes.lines)
+    for width, colors in ((4.5, shade), (2.5, shapes.line_colors)):
+        line.uniform_float("lineWidth", width * scale)
+        batch_for_shader(line, "LINES", {"pos": shapes.lines, "color": colors}).draw(line)
+    if shapes.corners:
+        fill.bind()
+        batch_for_shader(fill, "TRIS", {"pos": shapes.corners, "color": shapes.corner_colors}).draw(fill)
+    gpu.state.blend_set("NONE")
+
+
+def head_of(seen, size):
+    """Return the three corners of the arrow head of a line in screen space, its tip first; none without length."""
+    tip = Vector(seen[-1])
+    # Direction from a point at least one head's length away: the last segment may be too short.
+    back = next((Vector(p) for p in reversed(seen) if (tip - Vector(p)).length >= size), Vector(seen[0]))
+    along = tip - back
+    if along.length < 1e-6:
+        return []
+    along = along.normalized() * size
+    across = Vector((-along.y, along.x)) * 0.45
+    return [tip + along * 0.35, tip - along * 0.65 + across, tip - along * 0.65 - across]

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Strokes and anchors on a plane.
+
+A stroke is any curve parented to the plane: the flow goes from its first point to its last. Its speed is a property of
+the object, scaled by the radius of each point. An anchor, a point that stays still, is any empty parented to the plane.
+Objects hidden in viewports are ignored.
+
+Convention:
+    Children are in the plane's object space, so they follow it without changing the hints. They are projected
+    orthogonally onto the plane, and mapped to pixels by its UVs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import bpy
+import numpy as np
+from mathutils import Vector
+from mathutils.geometry import interpolate_bezier
+
+from ..errors import PlaneError
+from ..plane.image import PlaneImage
+from ..plane.map import PlaneMap
+
+# Property on a stroke: pixels of the picture per frame. Curves without it have the default.
+SPEED = "loopcore_speed"
+DEFAULT_SPEED = 1.0
+
+
+def add_stroke(
+    context: bpy.types.Context, plane: PlaneImage, points: Iterable[tuple[float, float]] | None = None,
+    speed: float = DEFAULT_SPEED,
+) -> bpy.types.Object:  # fmt: skip
+    """Add a curve through `points` (pixels), or across the middle of the visible picture; returns its object.
+
+    Raises:
+        PlaneError: fewer than two different points, or a negative speed.
+    """
+    context.view_layer.update()  # scripts may have moved the plane just now
+    mapping = PlaneMap.of(plane)
+    if speed < 0:
+        raise PlaneError(f"A stroke's speed is 0 or more, not {speed:g}: to turn the flow round, reverse the curve")
+    drawn = points is not None
+    places = np.array(list(points) if drawn else _across(mapping), float)
+    if places.ndim != 2 or len(places) < 2 or not np.ptp(places, axis=0).any():
+        raise PlaneError("A stroke needs two different points or more")
+    obj = _child(context, plane, "Stroke", _curve(mapping.locals_of(places), "POLY" if drawn else "BEZIER"))
+    obj.color = (0.1, 0.8, 1.0, 1.0)
+    obj[SPEED] = float(speed)
+    obj.id_properties_ui(SPEED).update(
+        min=0.0, soft_max=10.0, subtype="PIXEL",
+        description="Pixels of the picture a frame; the points' radius scales it",
+    )  # fmt: skip
+    return obj
+
+
+def _curve(points, kind):
+    """Return a curve with one spline, POLY or BEZIER, through (n, 3) points."""
+    curve = bpy.data.curves.new("Stroke", "CURVE")
+    curve.dimensions = "3D"
+    spline = curve.splines.new(kind)
+    ends = spline.points if kind == "POLY" else spline.bezier_points
+    ends.add(len(points) - 1)
+    for end, point in zip(ends, points, strict=True):
+        if kind == "POLY":
+            end.co = (*point, 1)
+        else:
+            end.co = point
+            end.handle_left_type = end.handle_right_type = "AUTO"
+    return curve
+
+
+def add_anchor(
+    context: bpy.types.Context, plane: PlaneImage, point: tuple[float, float] | None = None
+) -> bpy.types.Object:
+    """Add an empty at `point` (pixels), else at the 3D cursor if that is over the plane, else in its middle."""
+    context.view_layer.update()
+    mapping = PlaneMap.of(plane)
+    low, high = mapping.box
+    if point is None:
+        point = mapping.pixel_of(context.scene.cursor.location)
+        if context.scene.cursor.location.length == 0 or not ((low <= point) & (point <= high)).all():
+            point = (low + high) / 2
+    obj = _child(context, plane, "Anchor", None)
+    obj.empty_display_type = "SPHERE"
+    obj.location = mapping.locals_of([point])[0]
+    # A fiftieth of the picture, with equal axes whatever the plane's scale.
+    size = float(np.ptp(mapping.worlds_of([low, high]), axis=0).max()) / 50
+    obj.empty_display_size = 1.0
+    obj.scale = [size / (s or 1) for s in plane.object.matrix_world.to_scale()]
+    return obj
+
+
+def strokes(plane: bpy.types.Object) -> list[bpy.types.Object]:
+    """Return the visible curves parented to a plane."""
+    return [child for child in plane.children if child.type == "CURVE" and not child.hide_viewport]
+
+
+def anchors(plane: bpy.types.Object) -> list[bpy.types.Object]:
+    """Return the visible empties parented to a plane."""
+    return [
+        child for child in plane.children
+        if child.type == "EMPTY" and child.empty_display_type != "IMAGE" and not child.hide_viewport
+        and child.instance_type == "NONE"
+    ]  # fmt: skip
+
+
+def world_lines(obj: bpy.types.Object) -> Iterator[list[Vector]]:
+    """Yield the points of each spline of a stroke in world space, in its direction."""
+    for spline in obj.data.splines:
+        points, _ = sampled(spline)
+        if len(points) > 1:
+            yield [obj.matrix_world @ Vector(point) for point in points]
+
+
+def stroke_speed(obj: bpy.types.Object) -> float:
+    """Return the speed of a stroke, in pixels of the picture per frame."""
+    return max(float(obj.get(SPEED, DEFAULT_SPEED)), 0.0)
+
+
+def sampled(spline) -> tuple[list, list]:
+    """Return points along a spline in the curve's space, and the radius at each."""
+    if spline.type != "BEZIER":
+        # NURBS by their control points: the flow is smoother than the difference.
+        ends = [*spline.points, *(spline.points[:1] if spline.use_cyclic_u else ())]
+        return [point.co[:3] for point in ends], [point.radius for point in ends]
+    ends = [*spline.bezier_points, *(spline.bezier_points[:1] if spline.use_cyclic_u else ())]
+    points, radii = [], []
+    steps = max(spline.resolution_u, 4)
+    for a, b in zip(ends, ends[1:], strict=False):
+        points += interpolate_bezier(a.co, a.handle_right, b.handle_left, b.co, steps + 1)[:-1]
+        radii += np.linspace(a.radius, b.radius, steps, endpoint=False).tolist()
+    return [*points, ends[-1].co], [*radii, ends[-1].radius]
+
+
+def local_matrix(obj):
+    """Return the matrix from a child's space to the plane's, current even if the scene is not evaluated yet."""
+    return obj.matrix_parent_inverse @ obj.matrix_basis
+
+
+def _child(context, plane, name, data):
+    obj = bpy.data.objects.new(f"{plane.object.name} {name}", data)
+    obj.parent = plane.object
+    obj.show_in_front, obj.hide_render = True, True
+    home = plane.object.users_collection
+    (home[0] if home else context.scene.collection).objects.link(obj)
+    return obj
+
+
+def _across(mapping):
+    low, high = mapping.box
+    middle, reach = (low + high) / 2, (high - low)[0] / 6
+    return [middle - (reach, 0), middle, middle + (reach, 0)]

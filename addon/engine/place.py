@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the worker's private environment is, and what state it is in.
+
+An environment counts as ready only while the marker beside it says so: see `setup`.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from .lock import Lock
+from .process import environment_python
+
+_SEATS = 16
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of the private environment, and the loopcore wheel that is installed in it."""
+
+    folder: Path
+    wheel: Path
+
+    @property
+    def environment(self) -> Path:
+        return self.folder / "environment"
+
+    @property
+    def python(self) -> Path:
+        return environment_python(self.environment)
+
+    @property
+    def marker(self) -> Path:
+        return self.folder / "ready.json"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "setup.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "setup.lock"
+
+    @property
+    def seats(self) -> list[Lock]:
+        """Locks of which each Blender that uses the environment holds one."""
+        return [Lock(self.folder / f"worker-{number}.lock") for number in range(_SEATS)]
+
+    @property
+    def wheel_if_there(self) -> Path | None:
+        """The wheel, or None in a source tree that was never built."""
+        return self.wheel if self.wheel.is_file() else None
+
+
+@dataclass(frozen=True)
+class State:
+    """name: "absent", "busy", "unfinished", "broken", "outdated" or "ready"; message: the same for the user."""
+
+    name: str
+    message: str
+
+
+def state_of(place: Place) -> State:
+    """Return the state of the environment. Reads one or two small files: fast enough for a panel."""
+    if not place.marker.exists() and Lock(place.lock).is_held():
+        return State("busy", "Another Blender is setting it up")
+    if not place.environment.exists():
+        return State("absent", "Not set up")
+    try:
+        marker = json.loads(place.marker.read_text("utf-8"))
+        facts = describe(marker)
+        wheel = marker["wheel"]
+    except FileNotFoundError:
+        return State("unfinished", "Setting up did not come to its end: Repair")
+    except (OSError, ValueError, KeyError, TypeError):
+        return State("unfinished", f"'{place.marker}' cannot be read: Repair")
+    if not place.python.exists():
+        return State("broken", "The Python that it was made from has gone: Repair")
+    if not place.wheel.is_file() or wheel != digest(place.wheel, place.wheel.stat().st_mtime_ns):
+        return State("outdated", f"It has the Loopcore of another version of the add-on ({facts}): Repair")
+    return State("ready", facts)
+
+
+def take_seat(place: Place) -> Lock | None:
+    """Take a lock that keeps other Blenders from removing the environment; None where no lock is available."""
+    try:
+        return next((seat for seat in place.seats if seat.take()), None)
+    except OSError:
+        return None
+
+
+def describe(facts: dict) -> str:
+    """Return the answer of a worker to `hello` as one line of text."""
+    torch = f"torch {facts['torch']}" if facts["torch"] else "no torch: draw strokes and a mask, no prediction"
+    return f"Loopcore {facts['version']}, Python {facts['python']}, {torch}"
+
+
+@lru_cache(maxsize=4)
+def digest(path: Path, changed: int) -> str:
+    """Return the SHA-256 of a file; `changed`, its modification time, invalidates the cache."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

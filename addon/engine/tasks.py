@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one task at a time that runs for Blender: its steps, its progress, its outcome.
+
+A task is a generator that yields a `Step` for the worker, receives the step's result, and returns a sentence about the
+outcome. Slow work that needs no Blender is yielded as a `Chore`, for a thread: only the code between two yields blocks
+the window. The scene may change meanwhile: generators keep a `Target`, never the object itself.
+"""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import bpy
+
+from ..errors import AddonError, Cancelled, Failed, Refused
+from .client import Engine, EngineError, Job
+
+Work = Generator["Step | Chore", dict, str]
+PUMP_SECONDS = 0.1
+SHOWN_IN = {"VIEW_3D", "NODE_EDITOR", "PROPERTIES", "PREFERENCES"}
+
+# The running task. Kept here and not in an RNA property, which would outlive the add-on.
+_current: "Task | None" = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A request to the worker, with a title for the user."""
+
+    title: str
+    method: str
+    params: dict
+
+
+class Chore:
+    """Work for a thread; has the interface of a worker's `Job`."""
+
+    done = total = 0
+
+    def __init__(self, title: str, act: Callable[[], None]):
+        self.title, self._act = title, act
+        self.state, self.result, self.error = "running", {}, None
+
+    def start(self) -> "Chore":
+        threading.Thread(target=self._run, name="loopcore-chore", daemon=True).start()
+        return self
+
+    def eta(self) -> None:
+        return None
+
+    def cancel(self) -> None:
+        """Ignore its outcome: it ends by itself, and writes its file completely or not at all."""
+        self.state = "cancelled"
+
+    def _run(self) -> None:
+        try:
+            self._act()
+            ended = "done"
+        except Exception as error:
+            self.error, ended = error, "failed"
+        if self.state == "running":
+            self.state = ended
+
+
+class Target:
+    """A reference to an object that may be renamed or removed during a task."""
+
+    def __init__(self, obj):
+        self._uid, self.name = obj.session_uid, obj.name
+
+    def find(self):
+        """Return the object.
+
+        Raises:
+            Refused: it was removed.
+        """
+        for obj in bpy.data.objects:
+            if obj.session_uid == self._uid:
+                return obj
+        raise Refused(f"'{self.name}' was removed meanwhile")
+
+
+class Task:
+    """A generator of steps, and its progress. `failed` is None until it ends; `saved` is a job's, over all steps."""
+
+    def __init__(self, title: str, work: Work, engine: Engine, target: Target):
+        self.title, self.target = title, target
+        self.message, self.failed = "", None
+        self.code = 0
+        self.saved: list[tuple[str, int, int]] = []
+        self._work, self._engine = work, engine
+        self._step: Step | Chore | None = None
+        self._job: Job | Chore | None = None
+        self._stopped = False
+        self._advance(lambda: next(self._work))
+
+    @property
+    def factor(self) -> float:
+        job = self._job
+        return min(job.done / job.total, 1.0) if job is not None and job.total else 0.0
+
+    @property
+    def step(self) -> str:
+        """The title of the present step."""
+        return self._step.title if self._step is not None else self.title
+
+    @property
+    def text(self) -> str:
+        """The present step, its progress and the time left."""
+        job = self._job
+        if self._stopped:
+            return "Cancelling"
+        if job is None or self._step is None:
+            return self.title
+        parts = [self._step.title]
+        if job.total > 1:
+            parts.append(f"{job.done}/{job.total}")
+        left = job.eta()
+        if left is not None and left >= 1:
+            parts.append(f"{clock(left)} left")
+        return "  ".join(parts)
+
+    def pump(self) -> bool:
+        """Process the worker's messages; returns whether the task has ended. Never blocks."""
+        if self.failed is not None:
+            return True
+        try:
+            self._engine.poll()
+        except EngineError as error:
+            self._end(str(error), failed=True, code=1)
+            return True
+        job = self._job
+        if job is None or job.state not in ("done", "failed", "cancelled"):
+            return False
+        if self._stopped or job.state == "cancelled":
+            self._throw(Cancelled("Cancelled"))
+        elif job.state == "done":
+            self._advance(lambda: self._work.send(job.result or {}))
+        elif isinstance(job, Chore):
+            self._throw(job.error)
+        else:
+            kind = Refused if job.bad_input else Failed
+            self._throw(kind(job.error or "the worker failed without a word"))
+        return self.failed is not None
+
+    def cancel(self) -> None:
+        """Cancel the step; the task ends at a later `pump`."""
+        if self.failed is None and not self._stopped:
+            self._stopped = True
+            if isinstance(self._job, Chore):
+                self._job.cancel()
+            elif self._job is not None:
+                self._engine.cancel(self._job)
+
+    def abandon(self, reason: str) -> None:
+        """End at once, without waiting for the worker: Blender opens another file or disables the add-on."""
+        self.cancel()
+        if self.failed is None:
+            self._work.close()
+            self._end(reason, failed=True, code=130)
+
+    def _throw(self, error: Exception) -> None:
+        self._advance(lambda: self._work.throw(error))
+
+    def _advance(self, move: Callable[[], Step]) -> None:
+        try:
+            step = self._step = move()
+            if isinstance(step, Chore):
+                self._job = step.start()
+            else:
+                self._job = self._engine.submit(step.method, step.params)
+                self._job.saved = self.saved
+        except StopIteration as end:
+            self._end(str(end.value), failed=False, code=0)
+        except Cancelled as error:
+            self._end(str(error), failed=True, code=130)
+        except Failed as error:
+            self._end(str(error), failed=True, code=1)
+        except AddonError as error:
+            self._end(str(error), failed=True, code=2)
+        except (EngineError, OSError) as error:
+            self._end(str(error), failed=True, code=1)
+        except Exception as error:
+            traceback.print_exc()
+            self._end(f"{type(error).__name__}: {error} (the console has more)", failed=True, code=1)
+
+    def _end(self, message: str, *, failed: bool, code: int) -> None:
+        self.message, self.failed, self.code, self._job = message, failed, code, None
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+
+
+def current() -> Task | None:
+    """Return the running task."""
+    return _current
+
+
+def begin(title: str, work: Work, engine: Engine, obj) -> Task:
+    """Start a task.
+
+    Raises:
+        Refused: another task is running.
+    """
+    global _current
+    if _current is not None:
+        raise Refused(f"{_current.title} is still running")
+    _current = Task(title, work, engine, Target(obj))
+    return _current
+
+
+def finish(task: Task) -> None:
+    """Clear the running task, and store its outcome on the object, if that still exists."""
+    global _current
+    if _current is task:
+        _current = None
+    try:
+        obj = task.target.find()
+        obj.loopcore.message, obj.loopcore.failed = task.message, bool(task.failed)
+    except (Refused, AttributeError, ReferenceError):
+        # Removed meanwhile, or the add-on was disabled.
+        pass
+    redraw()
+
+
+def run(task: Task, on_pump: Callable[[Task], None] | None = None) -> Task:
+    """Wait until the task has ended, calling `on_pump` after every pump."""
+    try:
+        while not task.pump():
+            if on_pump is not None:
+                on_pump(task)
+            time.sleep(0.02)
+    except BaseException:
+        task.abandon("Interrupted")
+        raise
+    finally:
+        finish(task)
+    return task
+
+
+def stop(reason: str) -> None:
+    """End the running task at once."""
+    task = _current
+    if task is not None:
+        task.abandon(reason)
+        finish(task)
+
+
+def redraw() -> None:
+    """Redraw every area that shows a task."""
+    if bpy.app.background:
+        # A file has windows even there, and Blender crashes when their status bar is accessed.
+        return
+    manager = getattr(bpy.context, "window_manager", None)
+    for window in manager.windows if manager is not None else ():
+        for area in window.screen.areas:
+            if area.type in SHOWN_IN:
+                area.tag_redraw()
+        # Nothing else redraws the status bar.
+        window.workspace.status_text_set(None)

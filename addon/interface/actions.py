@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What buttons and commands do: generators of steps for `engine.tasks`, each returning a sentence."""
+
+import json
+from pathlib import Path
+
+import bpy
+
+from ..drawing import hints, mask
+from ..engine.tasks import Chore, Step, Target, Work
+from ..errors import Refused
+from ..files import write_whole
+from ..plane import still
+from ..plane.image import find_plane_image
+from ..playing import image_sequence, live
+from .messages import for_artists
+from .properties import Settings, file_name, frame_rate
+
+# Folder beside the frames: the plate if it was in the .blend only, the hints, the motion and its arrows.
+SETUP = "setup"
+PREVIEW = "preview"
+PREVIEW_WIDTH = 480
+ARROWS = 32  # along the picture's longer side
+COLORSPACES = {
+    "sRGB": "srgb_rec709_scene",
+    "Linear Rec.709": "lin_rec709_scene",
+    "Linear": "lin_rec709_scene",
+}
+CONVENTIONS = [
+    ("motion", "Loopcore", "One EXR with everything, which Loopcore reads back"),
+    ("blender", "Blender", "A Vector pass, for the compositor's Vector Blur"),
+    ("nuke", "Nuke", "Layers forward and backward, for VectorBlur and VectorDistort"),
+    ("fusion", "Fusion", "Vector channels as Fusion names them"),
+    ("rsmb", "RSMB", "Motion vectors for ReelSmart Motion Blur"),
+    ("game", "Game", "A texture for flow-map shaders"),
+    ("stmap", "ST Maps", "Where each pixel comes from, a file a frame"),
+    ("displace", "Displace", "Displacement in pixels, a file a frame"),
+    ("idistort", "IDistort", "Displacement for Nuke's IDistort, a file a frame"),
+]
+
+
+def predict(obj, settings: Settings) -> Work:
+    """Solve the motion from the hints, or from the picture alone."""
+    target, folder = Target(obj), _folder(obj, settings)
+    yield from _motion(target, folder)
+    return "The motion is solved"
+
+
+def bake(obj, settings: Settings, *, overwrite=False, range="", wire=True) -> Work:
+    """Bake the frames, and play them on the plane."""
+    target, folder = Target(obj), _folder(obj, settings, kept=True)
+    plate, motion = yield from _motion(target, folder)
+    params = {
+        **settings.to_params(), "plate": str(plate), "motion": motion, "folder": str(folder),
+        "name": f"{file_name(target.find())}_loop", "fps": frame_rate(bpy.context.scene), "overwrite": overwrite,
+        "proxy": settings.proxy, **_colorspace(target),
+    }  # fmt: skip
+    if range:
+        params["range"] = range
+    made = yield Step("Baking", "animate", params)
+    if wire:
+        _wire(target, made, settings)
+    return f"{made['written']} frames written, {made['skipped']} were up to date: {_shown(folder)}"
+
+
+def preview(obj, settings: Settings) -> Work:
+    """Bake a small 8-bit loop, and play it on the plane."""
+    target, folder = Target(obj), _folder(obj, settings)
+    plate, motion = yield from _motion(target, folder)
+    width = find_plane_image(target.find()).size[0]
+    small = max(1, min(100, round(100 * PREVIEW_WIDTH / max(width, 1))))
+    made = yield Step("Previewing", "animate", {
+        **settings.to_params(), "format": "png", "depth": "8", "resolution": small, "plate": str(plate),
+        "motion": motion, "folder": str(folder / PREVIEW), "name": f"{file_name(target.find())}_preview",
+        "fps": frame_rate(bpy.context.scene), "overwrite": False, "proxy": False, **_colorspace(target),
+    })  # fmt: skip
+    _wire(target, made, settings)
+    return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}"
+
+
+def export_flow(obj, settings: Settings, convention="motion", folder="") -> Work:
+    """Write the motion in the convention of another program."""
+    target, home = Target(obj), _folder(obj, settings, kept=not folder)
+    _plate, motion = yield from _motion(target, home)
+    place = Path(bpy.path.abspath(folder)) if folder else home / "flow"
+    made = yield Step("Writing flow maps", "flow", {
+        "motion": motion, "folder": str(place), "convention": convention,
+        "name": f"{file_name(target.find())}_flow", "frames": settings.frames, "first": settings.first,
+        "speed": settings.speed,
+    })  # fmt: skip
+    count = len(made["files"])
+    return f"{count} flow {'map' if count == 1 else 'maps'} written: {_shown(place)}"
+
+
+def live_preview(obj, settings: Settings) -> Work:
+    """Animate the plane by nodes, without a bake."""
+    target, folder = Target(obj), _folder(obj, settings)
+    _plate, motion = yield from _motion(target, folder)
+    if settings.speed != 1.0:
+        made = yield Step("Scaling the motion", "flow", {
+            "motion": motion, "folder": str(folder / SETUP), "convention": "motion", "name": "live",
+            "speed": settings.speed,
+        })  # fmt: skip
+        motion = made["files"][0]
+    live.add_live_preview(find_plane_image(target.find()), Path(motion), settings.frames)
+    return "Live preview: play the animation to see it"
+
+
+def restore(obj) -> bool:
+    """Restore the still as before all bakes and previews; returns False if it is shown already."""
+    was_live = live.is_live(obj)
+    if was_live:
+        live.remove_live_preview(find_plane_image(obj))
+    return image_sequence.restore_still(obj) or was_live
+
+
+def plays_own(obj) -> bool:
+    """Return whether the loop follows this object's speed and offset, not those of the object it was copied from."""
+    for slot in obj.material_slots:
+        tree = slot.material.node_tree if slot.material else None
+        for curve in tree.animation_data.drivers if tree and tree.animation_data else ():
+            targets = [variable.targets[0] for variable in curve.driver.variables]
+            if any(target.id == obj and image_sequence.SPEED in target.data_path for target in targets):
+                return True
+    return False
+
+
+def _motion(target: Target, folder: Path) -> Work:
+    """Solve the motion and store its path on the object; returns the files of the plate and the motion."""
+    found = find_plane_image(target.find())
+    setup = _created(folder / SETUP)
+    plate, write = still.still_file(found, setup)
+    if found.path is None:
+        yield Chore("Writing the picture", write)
+    hints_path, names = yield from _hints(target, setup)
+    motion = setup / "motion.exr"
+    params = {"plate": str(plate), "motion_out": str(motion), **_colorspace(target)}
+    if hints_path is not None:
+        params["hints"] = str(hints_path)
+    try:
+        solved = yield Step("Solving the motion", "predict", params)
+    except Refused as error:
+        raise type(error)(for_artists(str(error), names)) from None
+    spacing = max(4, round(max(solved["width"], solved["height"]) / ARROWS))
+    drawn = yield Step("Drawing the motion", "arrows", {"motion": str(motion), "spacing_px": spacing})
+    write_whole(motion.with_name("arrows.json"), json.dumps({**drawn, "spacing": spacing}).encode())
+    target.find().loopcore.motion = str(motion)
+    return plate, str(motion)
+
+
+def _hints(target: Target, setup: Path) -> Work:
+    """Write the hints; returns their file, or None if nothing was drawn, and the names of the strokes in it."""
+    drawn = hints.hints_file(find_plane_image(target.find()), setup)
+    if drawn is None:
+        return None, []
+    path, write, names = drawn
+    yield Chore("Writing the hints", write)
+    obj = target.find()
+    if mask.source_of(obj) is not None:
+        yield Chore("Writing the mask", mask.mask_writer(find_plane_image(obj), setup))
+    return path, names
+
+
+def _wire(target: Target, made: dict, settings: Settings) -> None:
+    try:
+        obj = target.find()
+    except Refused as error:
+        raise Refused(f"{error}. The frames are there, played by nothing: {_shown(Path(made['folder']))}") from None
+    image_sequence.wire_sequence(
+        find_plane_image(obj), Path(made["folder"]), made["pattern"], made["first"], made["frames"],
+        proxy_pattern=made.get("proxy_pattern"), speed=obj.get(image_sequence.SPEED, 1.0),
+        offset=obj.get(image_sequence.OFFSET, 0.0),
+    )  # fmt: skip
+
+
+def _colorspace(target: Target) -> dict:
+    """Return the plate's colour space as a worker parameter, if it has an equivalent there."""
+    name = COLORSPACES.get(find_plane_image(target.find()).colorspace_name)
+    return {"colorspace": name} if name else {}
+
+
+def _folder(obj, settings: Settings, *, kept=False) -> Path:
+    """Return the output folder, created; of an unsaved .blend a temporary one, unless the files have to be `kept`."""
+    folder = settings.folder_of(obj)
+    if folder is None:
+        if kept or not settings.folder:
+            raise Refused("There is no place for the frames yet: save the .blend file, or choose an output folder")
+        folder = Path(bpy.app.tempdir) / "loopcore" / file_name(obj)
+    return _created(folder)
+
+
+def _created(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"Cannot make the folder '{folder}': {error.strerror or error}") from None
+    return folder
+
+
+def _shown(folder: Path) -> str:
+    """Return a folder as text, relative to the .blend if that is shorter."""
+    if bpy.data.filepath:
+        try:
+            relative = bpy.path.relpath(str(folder))
+        except ValueError:
+            return str(folder)
+        if len(relative) < len(str(folder)):
+            return relative
+    return str(folder)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``blender -b shot.blend --command loopcore bake --object NAME ...``: for farms and scripts.
+
+``Progress: 42%`` a percent and ``Saved: 'PATH'`` a file, as ``loopcore`` itself prints them, and its exit codes:
+0 done, 1 it failed, 2 usage or bad input, 130 and 143 interrupted by Ctrl-C and by SIGTERM.
+"""
+
+import argparse
+import signal
+import sys
+
+import bpy
+
+from ..engine import runtime, tasks
+from ..errors import AddonError, PlaneError, Refused
+from ..plane.image import find_plane_image
+from . import actions, properties
+
+NAME = "loopcore"
+DONE, FAILED, USAGE = 0, 1, 2
+
+_command = None
+
+
+def register():
+    global _command
+    _command = bpy.utils.register_cli_command(NAME, main)
+
+
+def unregister():
+    global _command
+    if _command is not None:
+        bpy.utils.unregister_cli_command(_command)
+        _command = None
+
+
+def main(argv: list[str]) -> int:
+    """Run one command on the file that is open; returns the exit code."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else USAGE
+    with _Signals() as signals:
+        try:
+            obj = _object(arguments.object)
+            code = arguments.run(obj, arguments, signals)
+            if code == DONE and arguments.save:
+                _save()
+            return code
+        except AddonError as error:
+            return _failed(str(error), USAGE)
+        except (RuntimeError, OSError) as error:
+            return _failed(str(error), FAILED)
+        except _Interrupted:
+            return _failed("interrupted", 128 + signals.received)
+
+
+class _Interrupted(BaseException):
+    """A signal asked the process to end."""
+
+
+class _Signals:
+    """Records SIGINT and SIGTERM, so that nothing is interrupted half done; `check` raises."""
+
+    def __init__(self):
+        self.received, self._before = 0, {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            # A handler that was not installed by Python, such as Blender's, is None.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _receive(self, number, _frame):
+        self.received = number
+
+    def check(self):
+        """Raise _Interrupted if a signal was received."""
+        if self.received:
+            raise _Interrupted
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="blender --command loopcore", description="Loops on image planes.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, run, text in (
+        ("bake", _bake, "make the frames of the loop, and have the plane play them"),
+        ("predict", _predict, "solve the motion from strokes, anchors and mask"),
+        ("flow", _flow, "write the motion for another program"),
+        ("restore", _restore, "put the still back"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--object", metavar="NAME", help="the plane; may be left out where there is only one")
+        command.add_argument("--save", action="store_true", help="save the .blend afterwards")
+        command.set_defaults(run=run)
+        if name != "restore":
+            _settings(command)
+        if name == "bake":
+            command.add_argument("--range", default="", metavar="FRAMES", help="only these files, e.g. 1001-1024")
+            command.add_argument("--overwrite", action="store_true", help="make frames again that are up to date")
+        elif name == "flow":
+            kinds = [kind[0] for kind in actions.CONVENTIONS]
+            command.add_argument("--convention", choices=kinds, default="motion", help="who is to read it (motion)")
+    return parser
+
+
+def _settings(command):
+    """Add options that override the object's settings."""
+    add = command.add_argument
+    add("--frames", type=int, help="length of the loop")
+    add("--first", type=int, help="number of the first file")
+    add("--speed", type=float, help="factor on the motion")
+    add("--method", choices=("warp", "splat"), type=str.lower, help="how pixels are carried")
+    add("--contrast", type=float, help="how much of the lost detail is restored, 0 to 1")
+    add("--resolution", type=int, help="percent of the plate's size")
+    add("-o", "--folder", metavar="DIR", help="where the files go")
+    add("--format", choices=[kind[0] for kind in properties.FORMATS], type=str.upper, help="kind of file")
+    add("--proxy", action=argparse.BooleanOptionalAction, help="also write light frames for the viewport")
+
+
+def _object(name):
+    if name:
+        found = bpy.data.objects.get(name)
+        if found is None:
+            known = ", ".join(sorted(o.name for o in bpy.context.scene.objects if o.type == "MESH"))
+            raise Refused(f"there is no object '{name}' in this file; meshes: {known or 'none'}")
+        return found
+    planes = [obj for obj in bpy.context.scene.objects if _is_plane(obj)]
+    if len(planes) != 1:
+        raise Refused(f"{len(planes)} objects of this scene show an image: say which with --object NAME")
+    return planes[0]
+
+
+def _is_plane(obj):
+    try:
+        find_plane_image(obj)
+    except PlaneError:
+        return False
+    return True
+
+
+def _overridden(obj, arguments):
+    given = {name: getattr(arguments, name) for name in properties.LOOP if getattr(arguments, name) is not None}
+    if "method" in given:
+        given["method"] = given["method"].upper()
+    return properties.Settings.of(obj, **given)
+
+
+def _bake(obj, arguments, signals):
+    steps = actions.bake(obj, _overridden(obj, arguments), overwrite=arguments.overwrite, range=arguments.range)
+    return _run("Bake Loop", steps, obj, signals)
+
+
+def _predict(obj, arguments, signals):
+    code = _run("Predict Motion", actions.predict(obj, _overridden(obj, arguments)), obj, signals)
+    if code == DONE:
+        print(f"Saved: '{obj.loopcore.motion}'", flush=True)
+    return code
+
+
+def _flow(obj, arguments, signals):
+    steps = actions.export_flow(obj, _overridden(obj, arguments), arguments.convention)
+    return _run("Export Flow Map", steps, obj, signals)
+
+
+def _restore(obj, _arguments, _signals):
+    print("The still is back" if actions.restore(obj) else "The still is shown already", flush=True)
+    return DONE
+
+
+def _run(title, steps, obj, signals):
+    lines = _Lines()
+
+    def on_pump(task):
+        lines.report(task)
+        signals.check()
+
+    task = tasks.run(tasks.begin(title, steps, runtime.engine(), obj), on_pump)
+    lines.report(task)
+    if task.failed:
+        return _failed(task.message, task.code)
+    print(task.message, flush=True)
+    return DONE
+
+
+class _Lines:
+    """Prints a task's files and percent. The percent never decreases: steps after the frames have their own count."""
+
+    def __init__(self):
+        self._saved, self._percent = 0, -1
+
+    def report(self, task):
+        for path, done, total in task.saved[self._saved :]:
+            print(f"Saved: '{path}'")
+            self._reached(done / total)
+        self._saved = len(task.saved)
+        if task.factor:
+            self._reached(task.factor)
+
+    def _reached(self, share):
+        percent = int(100 * share)
+        if percent > self._percent:
+            self._percent = percent
+            print(f"Progress: {percent}%", flush=True)
+
+
+def _save():
+    if not bpy.data.filepath:
+        raise Refused("this file was never saved: --save needs one that was opened from disk")
+    bpy.ops.wm.save_mainfile()
+    print(f"Saved: '{bpy.data.filepath}'", flush=True)
+
+
+def _failed(message, code):
+    print(f"loopcore: error: {message}", file=sys.stderr, flush=True)
+    return code

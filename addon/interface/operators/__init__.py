@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operators of buttons and scripts: ``bpy.ops.loopcore.*``."""
+
+import bpy
+
+from . import drawing, jobs, playing, setup
+
+CLASSES = (*setup.CLASSES, *jobs.CLASSES, *drawing.CLASSES, *playing.CLASSES)
+
+
+def register():
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister():
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What operators share: which object they are about, its settings, and running a task in a window or without one."""
+
+import bpy
+from bpy.props import StringProperty
+
+from ...engine import runtime, tasks
+from ...errors import AddonError, Refused
+from ...plane.image import plane_of
+from .. import properties
+
+
+class OnObject:
+    """An operator about one object: the one named, else the active one."""
+
+    object_name: StringProperty(
+        name="Object", description="The plane; when empty, the active object", options={"SKIP_SAVE"}
+    )
+
+    @classmethod
+    def poll(cls, context):
+        if context.mode != "OBJECT" and cls.object_mode_only:
+            cls.poll_message_set("Leave edit and paint modes first")
+            return False
+        return True
+
+    object_mode_only = True
+
+    def target(self, context):
+        """Return the object.
+
+        Raises:
+            Refused: there is none.
+        """
+        if self.object_name:
+            found = bpy.data.objects.get(self.object_name)
+            if found is None:
+                raise Refused(f"There is no object '{self.object_name}' in this file")
+            return found
+        if context.active_object is None:
+            raise Refused("Nothing is selected: select an image plane")
+        return plane_of(context.active_object)
+
+    def execute(self, context):
+        """Act on the object, and report errors."""
+        try:
+            self.act(context, self.target(context))
+        except AddonError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        tasks.redraw()
+        return {"FINISHED"}
+
+
+def no_task(operator) -> bool:
+    """Return whether no task is running; else the operator's tooltip names it."""
+    running = tasks.current()
+    if running is not None:
+        operator.poll_message_set(f"{running.title} is still running: wait for it, or cancel it")
+    return running is None
+
+
+class WithSettings(OnObject):
+    """An operator with the object's settings, each of which may be overridden."""
+
+    frames: properties.FRAMES
+    first: properties.FIRST
+    speed: properties.SPEED
+    method: properties.METHOD
+    contrast: properties.CONTRAST
+    resolution: properties.RESOLUTION
+    folder: properties.FOLDER
+    format: properties.FORMAT
+    proxy: properties.PROXY
+
+    def settings(self, obj):
+        given = [name for name in properties.LOOP if self.properties.is_property_set(name)]
+        return properties.Settings.of(obj, **{name: getattr(self, name) for name in given})
+
+
+class JobOperator(WithSettings):
+    """An operator that runs a task: waits for it when executed, modal when invoked."""
+
+    _task = None
+    _timer = None
+
+    @classmethod
+    def poll(cls, context):
+        return no_task(cls) and super().poll(context)
+
+    def begin(self, context):
+        obj = self.target(context)
+        steps = self.steps(obj, self.settings(obj))
+        self._task = tasks.begin(self.bl_label, steps, runtime.engine(), obj)
+
+    def execute(self, context):
+        try:
+            self.begin(context)
+        except AddonError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        manager = context.window_manager
+        manager.progress_begin(0, 100)
+        try:
+            tasks.run(self._task, lambda task: manager.progress_update(int(100 * task.factor)))
+        finally:
+            manager.progress_end()
+        return self.ended()
+
+    def invoke(self, context, event):
+        try:
+            self.begin(context)
+        except AddonError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self._timer = context.window_manager.event_timer_add(tasks.PUMP_SECONDS, window=context.window)
+        context.window_manager.modal_handler_add(self)
+        tasks.redraw()
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context, event):
+        task = self._task
+        if tasks.current() is not task:
+            # Ended elsewhere: another file is being opened, or the add-on was disabled.
+            self.remove_timer(context)
+            return {"CANCELLED"}
+        if event.type == "TIMER":
+            if task.pump():
+                self.remove_timer(context)
+                tasks.finish(task)
+                return self.ended()
+            tasks.redraw()
+        return {"PASS_THROUGH"}
+
+    def cancel(self, context):
+        """Stop the task: Blender quits, opens another file, or closes the window."""
+        self.remove_timer(context)
+        if tasks.current() is self._task:
+            tasks.stop("Cancelled")
+
+    def remove_timer(self, context):
+        if self._timer is not None:
+            context.window_manager.event_timer_remove(self._timer)
+            self._timer = None
+
+    def ended(self):
+        task = self._task
+        if not task.failed:
+            self.report({"INFO"}, task.message)
+            return {"FINISHED"}
+        self.report({"WARNING"} if task.code == 130 else {"ERROR"}, task.message)
+        return {"CANCELLED"}

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operators that run tasks: predict, preview, bake, export the flow map, live preview; and cancel."""
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, StringProperty
+
+from ...engine import tasks
+from .. import actions
+from ..actions import CONVENTIONS
+from .base import JobOperator
+
+
+class LOOPCORE_OT_predict_motion(JobOperator, bpy.types.Operator):
+    """Solve the motion of the whole plane from its strokes, anchors and mask"""
+
+    bl_idname, bl_label, bl_options = "loopcore.predict_motion", "Predict Motion", {"UNDO"}
+
+    def steps(self, obj, settings):
+        return actions.predict(obj, settings)
+
+
+class LOOPCORE_OT_preview(JobOperator, bpy.types.Operator):
+    """Make a small loop in seconds and play it on the plane. The still is kept"""
+
+    bl_idname, bl_label, bl_options = "loopcore.preview", "Preview", {"UNDO"}
+
+    def steps(self, obj, settings):
+        return actions.preview(obj, settings)
+
+
+class LOOPCORE_OT_bake(JobOperator, bpy.types.Operator):
+    """Make the frames of the loop and play them on the plane. Frames that are up to date are kept"""
+
+    bl_idname, bl_label, bl_options = "loopcore.bake", "Bake Loop", {"UNDO"}
+
+    overwrite: BoolProperty(
+        name="Overwrite", description="Make frames again that are up to date", default=False, options={"SKIP_SAVE"}
+    )
+    range: StringProperty(
+        name="Files", description="Only these files, e.g. 1001-1024 or 1001-1060x2; empty: all", options={"SKIP_SAVE"}
+    )
+    wire: BoolProperty(
+        name="Play on the Plane", description="Have the plane play the frames", default=True, options={"SKIP_SAVE"}
+    )
+
+    def steps(self, obj, settings):
+        return actions.bake(obj, settings, overwrite=self.overwrite, range=self.range, wire=self.wire)
+
+
+class LOOPCORE_OT_export_flow(JobOperator, bpy.types.Operator):
+    """Write the motion as a flow map for another program"""
+
+    bl_idname, bl_label = "loopcore.export_flow", "Export Flow Map"
+
+    convention: EnumProperty(name="For", description="Who is to read it", items=CONVENTIONS, default="motion")
+    flow_folder: StringProperty(
+        name="Into", description="Where the files go; empty: 'flow' in the output folder", subtype="DIR_PATH",
+        options={"SKIP_SAVE"},
+    )  # fmt: skip
+
+    def steps(self, obj, settings):
+        return actions.export_flow(obj, settings, self.convention, self.flow_folder)
+
+
+class LOOPCORE_OT_live_preview(JobOperator, bpy.types.Operator):
+    """Animate the plane at once, by nodes, without a bake: to judge the motion while the strokes are being drawn"""
+
+    bl_idname, bl_label, bl_options = "loopcore.live_preview", "Live Preview", {"UNDO"}
+
+    def steps(self, obj, settings):
+        return actions.live_preview(obj, settings)
+
+
+class LOOPCORE_OT_cancel(bpy.types.Operator):
+    """Stop what is being made. Files that are finished stay, and are not made again"""
+
+    bl_idname, bl_label = "loopcore.cancel", "Cancel"
+
+    @classmethod
+    def poll(cls, context):
+        return tasks.current() is not None
+
+    def execute(self, context):
+        tasks.current().cancel()
+        tasks.redraw()
+        return {"FINISHED"}
+
+
+CLASSES = (
+    LOOPCORE_OT_predict_motion,
+    LOOPCORE_OT_preview,
+    LOOPCORE_OT_bake,
+    LOOPCORE_OT_export_flow,
+    LOOPCORE_OT_live_preview,
+    LOOPCORE_OT_cancel,
+)

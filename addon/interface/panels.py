@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sidebar's tab "Loopcore", in the 3D view and in the shader editor, and progress in the status bar."""
+
+import textwrap
+
+import bpy
+
+from .. import package
+from ..drawing import mask, strokes
+from ..engine import installation, tasks
+from ..errors import PlaneError
+from ..plane.image import find_plane_image, plane_of
+from ..playing import image_sequence
+from . import actions
+
+PIXELS_PER_LETTER = 7
+
+
+def draw_text(layout, context, text, icon="NONE"):
+    """Draw a sentence, wrapped to the width of the sidebar."""
+    scale = context.preferences.system.ui_scale
+    letters = max(20, int((context.region.width / scale - 60) / PIXELS_PER_LETTER))
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for line in textwrap.wrap(text, letters) or [""]:
+        column.label(text=line, icon=icon)
+        icon = "BLANK1" if icon != "NONE" else "NONE"
+
+
+def draw_progress(layout, task):
+    """Draw a progress bar with the time left, and a cancel button."""
+    row = layout.row(align=True)
+    row.progress(factor=task.factor, type="BAR", text=task.text)
+    row.operator("loopcore.cancel", text="", icon="X")
+
+
+def draw_status(self, _context):
+    task = tasks.current()
+    if task is not None:
+        row = self.layout.row(align=True)
+        row.ui_units_x = 15
+        row.progress(factor=task.factor, text=f"Loopcore: {task.text}")
+        row.operator("loopcore.cancel", text="", icon="X")
+
+
+class Main:
+    """The plate, the running task, and the outcome of the last one."""
+
+    bl_label, bl_category, bl_region_type = "Loopcore", "Loopcore", "UI"
+
+    def draw(self, context):
+        layout = self.layout
+        obj = plane_of(context.active_object)
+        missing = installation.missing()
+        if missing:
+            box = layout.box()
+            draw_text(box, context, missing, icon="INFO")
+            box.operator("preferences.addon_show", text="Set Up", icon="PREFERENCES").module = package.NAME
+        found = draw_plate(layout, context, obj)
+        if found is not None and context.mode != "OBJECT":
+            # In other modes all buttons are disabled without a visible reason.
+            layout.operator("object.mode_set", text="Back to Object Mode", icon="OBJECT_DATAMODE").mode = "OBJECT"
+        task = tasks.current()
+        if task is not None:
+            if obj is None or task.target.name != obj.name:
+                layout.label(text=f"{task.title}: {task.target.name}")
+            draw_progress(layout, task)
+        elif found is not None and obj.loopcore.message:
+            draw_message(layout.box(), context, obj.loopcore)
+
+
+def draw_message(box, context, state):
+    """Draw the outcome of the last job; a cancelled one is not shown as an error."""
+    cancelled = state.failed and state.message.startswith("Cancelled")
+    box.alert = state.failed and not cancelled
+    icon = "INFO" if cancelled else "ERROR" if state.failed else "CHECKMARK"
+    draw_text(box, context, state.message, icon=icon)
+
+
+def draw_plate(layout, context, obj):
+    """Draw the picture found on the object, or why there is none; returns it."""
+    try:
+        found = find_plane_image(obj)
+    except PlaneError as error:
+        draw_text(layout, context, str(error), icon="INFO")
+        return None
+    column = layout.column(align=True)
+    column.label(text=obj.name, icon="MESH_PLANE")
+    column.label(text=found.image.name, icon="IMAGE_DATA")
+    width, height = found.size
+    where = "" if found.path else ", in the .blend"
+    column.label(text=f"{width} x {height}, {found.colorspace_name}{where}", icon="BLANK1")
+    return found
+
+
+class Part:
+    """A part of the panel, shown once there is a plate."""
+
+    bl_category, bl_region_type = "Loopcore", "UI"
+
+    @classmethod
+    def poll(cls, context):
+        try:
+            find_plane_image(plane_of(context.active_object))
+        except PlaneError:
+            return False
+        return True
+
+    def draw(self, context):
+        layout = self.layout
+        layout.use_property_split, layout.use_property_decorate = True, False
+        obj = plane_of(context.active_object)
+        self.draw_part(layout, context, obj)
+
+
+class Motion(Part):
+    """The source of the motion."""
+
+    bl_label = "Motion"
+
+    def draw_part(self, layout, context, obj):
+        state = obj.loopcore
+        layout.operator("loopcore.predict_motion", icon="FORCE_FLUIDFLOW")
+        column = layout.column(align=True)
+        row = column.row(align=True)
+        row.operator("loopcore.add_stroke", text="Stroke", icon="CURVE_PATH")
+        row.operator("loopcore.add_anchor", text="Anchor", icon="EMPTY_AXIS")
+        row.operator("loopcore.paint_mask", text="Mask", icon="BRUSH_DATA")
+        active = context.active_object
+        if active != obj and strokes.SPEED in active:
+            layout.prop(active, f'["{strokes.SPEED}"]', text="This Stroke's Speed")
+        else:
+            layout.prop(state, "stroke_speed")
+        source = mask.source_of(obj)
+        name = "Everything" if source is None else getattr(source, "name", source)
+        row = layout.split(factor=0.4)
+        row.label(text="What Moves")
+        row.operator_menu_enum("loopcore.set_mask", "source", text=name)
+        row = layout.row(heading="Overlay", align=True)
+        row.active = bool(state.motion)
+        row.prop(state, "show_motion", text="")
+        style = row.row(align=True)
+        style.active = state.show_motion
+        style.prop(state, "motion_style", expand=True)
+
+
+class Loop(Part):
+    """Length and speed, and the buttons that make the loop."""
+
+    bl_label = "Loop"
+
+    def draw_part(self, layout, context, obj):
+        state, scene = obj.loopcore, context.scene
+        column = layout.column(align=True)
+        column.prop(state, "frames")
+        column.prop(state, "speed")
+        rate = scene.render.fps / scene.render.fps_base
+        column.label(text=f"{state.frames / rate:.2f} s at {rate:g} fps")
+        column = layout.column(align=True)
+        row = column.row(align=True)
+        row.operator("loopcore.live_preview", icon="PLAY")
+        row.operator("loopcore.preview", icon="RENDER_ANIMATION")
+        row = column.row(align=True)
+        row.scale_y = 1.4
+        row.operator("loopcore.bake", icon="RENDER_RESULT")
+        row = layout.row(align=True)
+        row.enabled = tasks.current() is None and context.mode == "OBJECT"
+        row.operator_menu_enum("loopcore.export_flow", "convention", text="Flow Map", icon="EXPORT")
+        row.operator("loopcore.restore_still", icon="LOOP_BACK")
+        if image_sequence.is_wired(obj):
+            draw_playback(layout, obj)
+
+
+def draw_playback(layout, obj):
+    """Draw the playback speed and offset."""
+    if not actions.plays_own(obj):
+        layout.operator("loopcore.set_playback", icon="UNLINKED")
+        return
+    column = layout.column(align=True)
+    column.use_property_decorate = True
+    column.prop(obj, f'["{image_sequence.SPEED}"]', text="Plays At")
+    column.prop(obj, f'["{image_sequence.OFFSET}"]', text="Offset")
+
+
+class Output(Part):
+    """The files and their folder."""
+
+    bl_label = "Output"
+
+    def draw_part(self, layout, context, obj):
+        state = obj.loopcore
+        row = layout.row(align=True)
+        row.prop(state, "folder")
+        row.operator("loopcore.choose_folder", text="", icon="FILE_FOLDER").object_name = obj.name
+        layout.prop(state, "format")
+        layout.prop(state, "first")
+        layout.prop(state, "resolution")
+        layout.prop(state, "proxy")
+
+
+class Quality(Part):
+    """How pixels are transported and blended."""
+
+    bl_label, bl_options = "Quality", {"DEFAULT_CLOSED"}
+
+    def draw_part(self, layout, context, obj):
+        layout.prop(obj.loopcore, "method")
+        layout.prop(obj.loopcore, "contrast")
+
+
+class InView:
+    bl_space_type = "VIEW_3D"
+
+
+class InShader:
+    bl_space_type = "NODE_EDITOR"
+
+    @classmethod
+    def poll(cls, context):
+        inherited = getattr(super(), "poll", None)
+        return context.space_data.tree_type == "ShaderNodeTree" and (inherited is None or inherited(context))
+
+
+def _panels():
+    """Each part for each editor; parts are children of that editor's main panel."""
+    for prefix, place in (("VIEW3D", InView), ("NODE", InShader)):
+        main = f"{prefix}_PT_loopcore"
+        yield type(main, (place, Main, bpy.types.Panel), {"bl_idname": main})
+        for part in (Motion, Loop, Output, Quality):
+            name = f"{main}_{part.__name__.lower()}"
+            yield type(name, (place, part, bpy.types.Panel), {"bl_idname": name, "bl_parent_id": main})
+
+
+CLASSES = tuple(_panels())
+
+
+def register():
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.STATUSBAR_HT_header.prepend(draw_status)
+
+
+def unregister():
+    bpy.types.STATUSBAR_HT_header.remove(draw_status)
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

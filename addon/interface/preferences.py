@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The add-on's preferences: which Python the worker runs in, and setting up one of its own."""
+
+import bpy
+
+from .. import package
+from ..engine import installation
+from ..engine.place import state_of
+
+_MAX_LINES, _MAX_LETTERS = 14, 110
+_ICONS = {"ready": "CHECKMARK", "absent": "INFO", "busy": "TIME"}
+
+
+class LoopcorePreferences(bpy.types.AddonPreferences):
+    bl_idname = package.NAME
+
+    python: bpy.props.StringProperty(
+        name="Use This Python", subtype="FILE_PATH",
+        description="A Python 3.11 to 3.13 that has what Loopcore needs, instead of the add-on's own environment. "
+        "Where it has no Loopcore, it is lent the add-on's",
+    )  # fmt: skip
+    wheels: bpy.props.StringProperty(
+        name="Folder of Wheels", subtype="DIR_PATH",
+        description="Install from this folder instead of the network: the wheels of all that Loopcore needs",
+    )  # fmt: skip
+    base: bpy.props.StringProperty(
+        name="Make It From", subtype="FILE_PATH",
+        description="The Python 3.11 to 3.13 that the environment is made from. Empty: Blender's, or one on PATH",
+    )  # fmt: skip
+    torch: bpy.props.BoolProperty(
+        name="Install torch", default=True,
+        description="Needed to predict the motion from the picture. Strokes drawn with a mask do without (-200 MB)",
+    )  # fmt: skip
+
+    def draw(self, context):
+        layout = self.layout
+        layout.use_property_split = True
+        if self.python:
+            _draw_chosen(layout.box(), self)
+        else:
+            _draw_environment(layout.box(), self)
+            layout.prop(self, "python")
+        _draw_progress(layout)
+
+
+def _draw_chosen(box, mine):
+    box.prop(mine, "python")
+    row = box.row()
+    row.enabled = not installation.busy()
+    row.operator("loopcore.check_python", icon="CHECKMARK")
+
+
+def _draw_environment(box, mine):
+    where = installation.place()
+    state = state_of(where)
+    column = box.column()
+    column.enabled = not installation.busy()
+    if installation.busy():
+        column.label(text="Engine: being set up", icon="TIME")
+    else:
+        column.label(text=f"Engine: {state.message}", icon=_ICONS.get(state.name, "ERROR"))
+    column.prop(mine, "wheels")
+    column.prop(mine, "base")
+    column.prop(mine, "torch")
+    if not mine.wheels and not bpy.app.online_access:
+        text = "Allow Online Access (System > Network), or choose a folder of wheels"
+        column.label(text=text, icon="INTERNET_OFFLINE")
+    row = column.row()
+    action = row.row()
+    action.enabled = bool(mine.wheels) or bpy.app.online_access
+    action.operator("loopcore.set_up", text="Set Up" if state.name == "absent" else "Repair", icon="IMPORT")
+    if state.name != "absent":
+        row.operator("loopcore.remove_environment", icon="TRASH")
+
+
+def _draw_progress(layout):
+    setup = installation.current()
+    if setup is None:
+        return
+    if setup.state == "running":
+        row = layout.row(align=True)
+        row.progress(factor=setup.fraction, text=f"{setup.title}: {setup.message}")
+        row.operator("loopcore.cancel_set_up", text="", icon="X")
+        return
+    box = layout.box()
+    box.label(text=setup.message, icon={"done": "CHECKMARK", "failed": "ERROR"}.get(setup.state, "INFO"))
+    for line in setup.error.splitlines()[:_MAX_LINES]:
+        for start in range(0, max(1, len(line)), _MAX_LETTERS):
+            box.label(text=line[start : start + _MAX_LETTERS])
+    if setup.error and setup.place.log.is_file():
+        box.operator("wm.path_open", text="Open the Log", icon="TEXT").filepath = str(setup.place.log)
+
+
+def register():
+    bpy.utils.register_class(LoopcorePreferences)
+
+
+def unregister():
+    bpy.utils.unregister_class(LoopcorePreferences)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the picture that an object shows through its material, or the reason why there is none.
+
+Searched upstream from the material's output, through shaders, mixes and node groups. A picture connected as colour
+takes precedence over one connected as alpha or roughness. A plane that plays a loop, or previews one live, is
+found with its still.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+
+from ..errors import PlaneError
+
+# Property on the image of a loop: the still that it was made from (a pointer, so that the still stays in the file).
+STILL = "loopcore_still"
+# Property on the group node of a live preview: the name of the image texture that it replaces.
+LIVE = "loopcore_live"
+
+_REFUSED = {
+    "MOVIE": "is a movie: a loop is made from a still, so load one frame of it as an image",
+    "TILED": "is a UDIM of tiles: a loop is made from one picture, so load one tile as an image",
+    "VIEWER": "is a render result or viewer: save it, and use the saved file",
+}
+
+
+@dataclass(frozen=True)
+class PlaneImage:
+    """The picture of a plane. `path` is None if it is in the .blend only: see `still`."""
+
+    object: bpy.types.Object
+    material: bpy.types.Material
+    slot: int
+    node: bpy.types.Node
+    group_nodes: tuple[bpy.types.Node, ...]  # the groups around the node, outermost first
+    image: bpy.types.Image  # the still, also while a loop plays
+    path: Path | None
+    playing: bpy.types.Image | None  # the loop, while one plays
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return tuple(self.image.size)
+
+    @property
+    def colorspace_name(self) -> str:
+        """Blender's name for the colour space of the still."""
+        return self.image.colorspace_settings.name
+
+    @property
+    def tree(self) -> bpy.types.NodeTree:
+        """The node tree that holds the image texture."""
+        return self.node.id_data
+
+
+def plane_of(obj: bpy.types.Object | None) -> bpy.types.Object | None:
+    """Return the plane that `obj` belongs to: its parent if it is a stroke or an anchor, else `obj` itself."""
+    if obj is not None and obj.type in {"CURVE", "EMPTY"} and obj.parent is not None:
+        return obj.parent
+    return obj
+
+
+def find_plane_image(obj: bpy.types.Object | None) -> PlaneImage:
+    """Return the picture that `obj` shows.
+
+    Raises:
+        PlaneError: there is none that can be animated; the message says why, and what to do.
+    """
+    if obj is None:
+        raise PlaneError("No object is selected: select an image plane")
+    if obj.type == "EMPTY" and obj.empty_display_type == "IMAGE":
+        raise PlaneError(f'"{obj.name}" is a reference image: convert it to a mesh plane (Object > Convert)')
+    if obj.type != "MESH":
+        raise PlaneError(f'"{obj.name}" is no mesh: select an image plane')
+    slots = [i for i, slot in enumerate(obj.material_slots) if slot.material]
+    if not slots:
+        raise PlaneError(f'"{obj.name}" has no material: give it one with an Image Texture')
+    slots.sort(key=lambda i: i != obj.active_material_index)
+    reasons = []
+    for index in slots:
+        try:
+            return _in_material(obj, index)
+        except PlaneError as reason:
+            reasons.append(reason)
+    raise reasons[0]
+
+
+def _in_material(obj, index):
+    material = obj.material_slots[index].material
+    tree = material.node_tree
+    if tree is None or not (bpy.app.version >= (5, 0, 0) or material.use_nodes):
+        raise PlaneError(f'The material "{material.name}" uses no nodes: it needs an Image Texture')
+    engine = bpy.context.scene.render.engine if bpy.context.scene else "CYCLES"
+    output = tree.get_output_node("CYCLES" if engine == "CYCLES" else "EEVEE") or tree.get_output_node("ALL")
+    if output is None:
+        raise PlaneError(f'The material "{material.name}" has no Material Output')
+    found = _Walk().start(output.inputs["Surface"])
+    if not found:
+        raise PlaneError(f'No image is connected to the surface of the material "{material.name}"')
+    node, stack = _best(found, tree)
+    playing = node.image if node.image.get(STILL) else None
+    image = node.image[STILL] if playing else node.image
+    return PlaneImage(obj, material, index, node, stack, image, _usable(image, node), playing)
+
+
+def _best(found, tree):
+    """Choose from [(rank, node, stack)] by the lowest rank, then the active node, then the largest picture."""
+    filled = [item for item in found if item[1].image is not None]
+    if not filled:
+        raise PlaneError(f'The image texture "{found[0][1].name}" has no image: open one')
+    rank = min(item[0] for item in filled)
+    same = [item for item in filled if item[0] == rank]
+    active = tree.nodes.active
+    same.sort(key=lambda item: (item[1] != active, -item[1].image.size[0] * item[1].image.size[1]))
+    return same[0][1], same[0][2]
+
+
+def _usable(image, node):
+    """Return the file of an image that can be animated; None if it is in the .blend only."""
+    if node.projection != "FLAT":
+        raise PlaneError(f'The image texture "{node.name}" is projected as a {node.projection.lower()}: set it to Flat')
+    if image.source in _REFUSED:
+        raise PlaneError(f'"{image.name}" {_REFUSED[image.source]}')
+    if image.source == "SEQUENCE":
+        raise PlaneError(f'"{image.name}" plays an image sequence already: load one frame of it as a single image')
+    if image.source == "GENERATED" or image.is_dirty or image.packed_file:
+        path = None
+    else:
+        path = Path(bpy.path.abspath(image.filepath, library=image.library))
+        if not image.filepath or not path.is_file():
+            raise PlaneError(f'The file of "{image.name}" is not there: {path}. Find it with File > External Data')
+        path = path.resolve()
+    if not all(image.size):
+        raise PlaneError(f'"{image.name}" cannot be read. If its file was away for a while: Image > Reload')
+    return path
+
+
+class _Walk:
+    """Walks upstream through a node tree, collecting image textures as (rank, node, groups around it)."""
+
+    def __init__(self):
+        self.found, self.seen = [], set()
+
+    def start(self, socket):
+        self._into(socket, (), 0)
+        return self.found
+
+    def _into(self, socket, stack, rank):
+        for link in socket.links:
+            if not link.is_muted and link.is_valid:
+                self._at(link.from_node, link.from_socket, stack, rank)
+
+    def _at(self, node, output, stack, rank):
+        key = (tuple(n.name for n in stack), node.name, output.identifier, rank)
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        if node.type == "GROUP" and node.get(LIVE, "") in node.id_data.nodes:
+            node = node.id_data.nodes[node[LIVE]]
+        if node.type == "TEX_IMAGE":
+            if not node.mute:
+                self.found.append((rank, node, stack))
+        elif node.type == "GROUP":
+            self._into_group(node, output, stack, rank)
+        elif node.type == "GROUP_INPUT":
+            if stack:
+                self._into(_by_identifier(stack[-1].inputs, output), stack[:-1], rank)
+        else:
+            for socket in node.inputs:
+                self._into(socket, stack, rank + (node.type != "REROUTE" and not _is_colour(socket)))
+
+    def _into_group(self, node, output, stack, rank):
+        if node.node_tree is None:
+            return
+        ends = [n for n in node.node_tree.nodes if n.type == "GROUP_OUTPUT" and n.is_active_output]
+        for end in ends:
+            socket = _by_identifier(end.inputs, output)
+            if socket is not None:
+                self._into(socket, (*stack, node), rank)
+
+
+def _by_identifier(sockets, wanted):
+    return next((s for s in sockets if s.identifier == wanted.identifier), None)
+
+
+def _is_colour(socket):
+    """What the surface's colour comes through, as against its alpha, roughness, tints, normals."""
+    return socket.type == "SHADER" or (socket.type == "RGBA" and "Tint" not in socket.name)

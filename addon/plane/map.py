@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Map pixels of the picture to points on the plane that shows it, and back.
+
+UVs are interpolated over triangles as renderers do, so the mesh may be cropped, flipped, rotated, subdivided or bent.
+
+Convention:
+    Pixels: x right, y down, (0, 0) at the centre of the upper left pixel. UVs: origin at the lower left corner of the
+    picture, v up.
+"""
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+from mathutils.bvhtree import BVHTree
+
+from ..errors import PlaneError
+
+
+class PlaneMap:
+    """The place in space of each pixel of a plane's picture.
+
+    Args:
+        corners: (T, 3, 3) triangles in object space.
+        pixels: (T, 3, 2) the same triangles in pixels.
+        matrix: object to world space.
+        box: upper left and lower right pixel of the part of the picture that the plane shows.
+    """
+
+    def __init__(self, corners, pixels, matrix, box):
+        self.corners = np.asarray(corners, float)
+        self.pixels = np.asarray(pixels, float)
+        self.matrix = Matrix(matrix)
+        self.box = np.asarray(box, float)
+        self._in_picture = self._in_space = None  # made on first use
+
+    @classmethod
+    def of(cls, plane):
+        """Return the map of a PlaneImage at the current frame.
+
+        Raises:
+            PlaneError: the mesh has no UVs, or the texture's coordinates are not the mesh's UVs.
+        """
+        corners, pixels, _ = _shown(plane)
+        box = _box(pixels.reshape(-1, 2))
+        return cls(*_flat(corners, pixels, box), plane.object.matrix_world, box)
+
+    def pixel_of(self, world):
+        """Return (x, y) of the pixel at a point in world space; points off the plane are projected onto it."""
+        return tuple(self.pixels_of([world])[0])
+
+    def pixels_of(self, worlds):
+        """Return (n, 2) pixels for (n, 3) points in world space."""
+        inverse = np.array(self.matrix.inverted_safe())
+        return self.pixels_of_local(np.atleast_2d(np.asarray(worlds, float)) @ inverse[:3, :3].T + inverse[:3, 3])
+
+    def pixels_of_local(self, points):
+        """Return (n, 2) pixels for (n, 3) points in object space."""
+        if self._in_space is None:
+            self._in_space = _Triangles(self.corners)
+        weights, chosen = self._in_space.weights(np.atleast_2d(np.asarray(points, float)))
+        return np.einsum("nk,nkd->nd", weights, self.pixels[chosen])
+
+    def world_of(self, x, y):
+        """Return (x, y, z) in world space of a pixel; pixels beyond the plane's edge are extrapolated."""
+        return tuple(self.worlds_of([(x, y)])[0])
+
+    def worlds_of(self, pixels):
+        """Return (n, 3) points in world space for (n, 2) pixels."""
+        matrix = np.array(self.matrix)
+        return self.locals_of(pixels) @ matrix[:3, :3].T + matrix[:3, 3]
+
+    def locals_of(self, pixels):
+        """Return (n, 3) points in object space for (n, 2) pixels."""
+        if self._in_picture is None:
+            self._in_picture = _Triangles(self.pixels)
+        weights, chosen = self._in_picture.weights(np.atleast_2d(np.asarray(pixels, float)))
+        return np.einsum("nk,nkd->nd", weights, self.corners[chosen])
+
+
+class _Triangles:
+    """Barycentric weights in triangles (T, 3, 2), or (T, 3, 3), onto which points are projected."""
+
+    def __init__(self, corners):
+        self.corners = corners
+        self._sides = corners[:, 1:] - corners[:, :1]
+        self._tree = None
+        if len(corners) > 1:
+            # The tree has single precision: centred for accuracy, and used to find the nearest triangle only.
+            self._middle = corners.reshape(-1, corners.shape[2]).mean(axis=0)
+            count = 3 * len(corners)
+            order = np.arange(count).reshape(-1, 3).tolist()
+            places = self._in_space(corners.reshape(count, -1))
+            self._tree = BVHTree.FromPolygons(places, order, all_triangles=True)
+
+    def weights(self, points):
+        """Return barycentric weights (n, 3) of (n, 2 or 3) points in their nearest triangles, and those indices.
+
+        Points outside their triangle have negative weights.
+        """
+        chosen = np.zeros(len(points), int)
+        if self._tree is not None:
+            chosen[:] = [self._tree.find_nearest(place)[2] for place in self._in_space(points)]
+        sides, offset = self._sides[chosen], points - self.corners[chosen, 0]
+        # Least squares: exact in 2D; in 3D the point is projected orthogonally onto the triangle's plane.
+        (a, b), c = np.einsum("nd,nkd->kn", sides[:, 0], sides), np.einsum("nd,nd->n", sides[:, 1], sides[:, 1])
+        first, second = np.einsum("nkd,nd->kn", sides, offset)
+        area = a * c - b * b
+        area = np.where(area > 0, area, np.inf)  # a triangle without area counts as its first corner
+        two = np.stack([c * first - b * second, a * second - b * first], axis=1) / area[:, None]
+        return np.concatenate([1 - two.sum(axis=1, keepdims=True), two], axis=1), chosen
+
+    def _in_space(self, points):
+        places = np.zeros((len(points), 3))
+        places[:, : points.shape[1]] = points - self._middle
+        return places.tolist()
+
+
+def _box(points):
+    """Return the minimum and maximum coordinates of (n, D) points."""
+    axes = np.ascontiguousarray(points.T)  # contiguous rows: ten times as fast
+    return axes.min(axis=1), axes.max(axis=1)
+
+
+def _flat(corners, pixels, box):
+    """Reduce the map to one triangle if it is affine, as for a flat plane, however subdivided."""
+    (low, high), far, places = box, pixels.reshape(-1, 2), corners.reshape(-1, 3)
+    known = np.concatenate([(far - low) / (high - low) - 0.5, np.ones((len(far), 1))], axis=1)
+    # Test a few points first: most maps that are not affine fail there.
+    for few in (slice(None, None, 1 + len(far) // 64), slice(None)):
+        seen, there = known[few], places[few]
+        affine = np.linalg.lstsq(seen.T @ seen, seen.T @ there, rcond=None)[0]
+        if np.abs(seen @ affine - there).max() > 1e-6 * np.abs(np.subtract(*_box(there))).max():
+            return corners, pixels
+    ends = np.array([(-0.5, -0.5, 1), (0.5, -0.5, 1), (-0.5, 0.5, 1)])
+    square = np.array([low, (high[0], low[1]), (low[0], high[1])])
+    return (ends @ affine)[None], square[None]
+
+
+def corner_values(plane, attribute):
+    """Return triangles (T, 3, 2) in pixels, and the luminance (T, 3) of a colour attribute at their corners.
+
+    Raises:
+        PlaneError: the mesh has no such attribute, or no UVs.
+    """
+    _, pixels, values = _shown(plane, attribute)
+    return pixels, values
+
+
+def _shown(plane, attribute=None):
+    """Return corners, pixels and values of the triangles that show an area of the picture."""
+    layer, chain = texture_coordinates(plane.node, plane.group_nodes)
+    corners, uvs, values = _triangles(plane.object, layer, plane.slot, attribute)
+    uvs = _mapped(uvs, chain)
+    if plane.node.extension == "REPEAT":
+        uvs = uvs - np.floor(uvs.reshape(-1, 2).mean(axis=0))
+    width, height = plane.size
+    pixels = np.stack([uvs[..., 0] * width - 0.5, (1 - uvs[..., 1]) * height - 0.5], axis=-1)
+    (ax, ay), (bx, by) = (pixels[:, 1:] - pixels[:, :1]).transpose(1, 2, 0)
+    wide = np.abs(ax * by - ay * bx) > 1e-9
+    if not wide.any():
+        raise PlaneError(f'The UVs of "{plane.object.name}" show no area of the picture: unwrap the plane')
+    return corners[wide], pixels[wide], values[wide]
+
+
+def _triangles(obj, layer, slot, attribute):
+    """Return corners (T, 3, 3) in object space, UVs (T, 3, 2), values (T, 3) of the faces with the material."""
+    if obj.mode == "EDIT":
+        obj.update_from_editmode()
+    evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()) if obj.modifiers else obj
+    mesh = evaluated.to_mesh()
+    try:
+        if not mesh.uv_layers:
+            raise PlaneError(f'"{obj.name}" has no UV map: unwrap it, so that each point has its place in the picture')
+        active = next((u for u in mesh.uv_layers if u.active_render), mesh.uv_layers[0])
+        uv_layer = mesh.uv_layers.get(layer) if layer else active
+        if uv_layer is None:
+            raise PlaneError(f'The material of "{obj.name}" asks for the UV map "{layer}", which the mesh has not')
+        mesh.calc_loop_triangles()
+        count = len(mesh.loop_triangles)
+        vertices = _read(mesh.loop_triangles, "vertices", (count, 3), np.int32)
+        loops = _read(mesh.loop_triangles, "loops", (count, 3), np.int32)
+        faces = _read(mesh.loop_triangles, "polygon_index", (count,), np.int32)
+        materials = _read(mesh.polygons, "material_index", (len(mesh.polygons),), np.int32)
+        corners = _read(mesh.vertices, "co", (len(mesh.vertices), 3), np.float32)[vertices]
+        uvs = _read(uv_layer.uv, "vector", (len(mesh.loops), 2), np.float32)[loops]
+        values = _values(mesh, attribute, vertices, loops) if attribute else np.zeros((count, 3))
+    finally:
+        evaluated.to_mesh_clear()
+    shown = np.minimum(materials[faces], max(len(obj.material_slots) - 1, 0)) == slot
+    if not shown.any():
+        raise PlaneError(f'No face of "{obj.name}" shows the material: assign it to the plane\'s face')
+    return corners[shown].astype(float), uvs[shown].astype(float), values[shown]
+
+
+def _read(collection, name, shape, kind):
+    values = np.empty(int(np.prod(shape)), kind)
+    collection.foreach_get(name, values)
+    return values.reshape(shape)
+
+
+def _values(mesh, name, vertices, loops):
+    attribute = mesh.color_attributes.get(name)
+    if attribute is None:
+        raise PlaneError(f'The mesh has no colour attribute "{name}" to take as mask')
+    colors = _read(attribute.data, "color", (len(attribute.data), 4), np.float32)
+    grey = colors[:, :3] @ np.array([0.2126, 0.7152, 0.0722])
+    return grey[vertices if attribute.domain == "POINT" else loops]
+
+
+def texture_coordinates(node, group_nodes):
+    """Return the UV map of a texture's Vector input ("" for the active one), and the Mapping nodes after it.
+
+    Raises:
+        PlaneError: its coordinates are no UVs.
+    """
+    chain, stack = [], list(group_nodes)
+    socket = node.inputs["Vector"]
+    while True:
+        link = next((link for link in socket.links if not link.is_muted), None)
+        if link is None:
+            if socket.node == node or socket.node.type == "REROUTE":
+                return "", chain
+            raise PlaneError(f'The coordinates of the picture are not UVs ("{socket.node.name}" has no input)')
+        source = link.from_node
+        if source.type == "UVMAP" and not source.from_instancer:
+            return source.uv_map, chain
+        if source.type == "TEX_COORD" and link.from_socket.identifier == "UV" and not source.from_instancer:
+            return "", chain
+        if source.type == "MAPPING" and not any(s.is_linked for s in source.inputs[1:]):
+            if not source.mute:
+                chain.append(source)
+            socket = source.inputs["Vector"]
+        elif source.type == "REROUTE":
+            socket = source.inputs[0]
+        elif source.type == "GROUP_INPUT" and stack:
+            outer, wanted = stack.pop(), link.from_socket.identifier
+            socket = next(s for s in outer.inputs if s.identifier == wanted)
+            if not socket.is_linked:
+                return "", chain
+        else:
+            raise PlaneError(
+                f'The picture is placed by "{source.name}" ({link.from_socket.name}), not by UVs: '
+                "connect a UV Map node to the image texture"
+            )
+
+
+def _mapped(uvs, chain):
+    """Apply Mapping nodes to UVs; the node nearest to the texture is first in `chain`."""
+    points = np.concatenate([uvs, np.zeros((*uvs.shape[:2], 1))], axis=-1)
+    for node in reversed(chain):
+        value = {s.name: np.array(s.default_value) for s in node.inputs if s.name in ("Location", "Scale")}
+        turn = np.array(node.inputs["Rotation"].default_value.to_matrix())
+        place, scale = value.get("Location", np.zeros(3)), value["Scale"]
+        if node.vector_type == "TEXTURE":
+            points = ((points - place) @ turn) / np.where(scale == 0, 1, scale)
+        elif node.vector_type == "NORMAL":
+            raise PlaneError(f'The Mapping node "{node.name}" is of type Normal: set it to Point or Texture')
+        else:
+            points = (points * scale) @ turn.T + (0 if node.vector_type == "VECTOR" else place)
+    return points[..., :2]

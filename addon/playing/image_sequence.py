@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Play the files of a loop by a plane's image texture, with its own speed and offset, and restore the still.
+
+Only the image texture changes: its image, its frame settings, and a driver on its frame offset. The previous settings
+are stored on the node, the still on the loop's image, so they are in the .blend and survive undo, copies and renaming.
+Playing and rendering do not need the add-on.
+
+Convention:
+    The first file shows at the scene's first frame (at the time of wiring), and again `frames` later; earlier frames
+    wrap too. At frame f the file is first + floor((f - start) * speed + offset) mod frames.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import bpy
+
+from ..errors import PlaneError
+from ..plane.copies import (
+    image_nodes,
+    is_shared,
+    own_material,
+    playing_nodes,
+    remove_unused,
+    restore_shared_groups,
+    restore_shared_material,
+    users_of,
+)
+from ..plane.image import STILL, PlaneImage, find_plane_image
+from . import live, viewport
+
+# Properties on the object, so that drivers work without the add-on.
+SPEED, OFFSET = "loopcore_playback_speed", "loopcore_playback_offset"
+# Property on an image texture that plays: its previous frame settings, as a group of numbers.
+BEFORE = "loopcore_before"
+_FIELDS = ("frame_duration", "frame_offset", "frame_start", "use_cyclic", "use_auto_refresh")
+# Names in colour configurations; the first known one is used.
+_LINEAR = ("Linear Rec.709", "Linear Rec.709 (sRGB)", "lin_rec709_scene", "Linear", "Utility - Linear - sRGB")
+_DISPLAY = ("sRGB", "sRGB Encoded Rec.709 (sRGB)", "sRGB - Texture", "srgb_rec709_scene", "Utility - sRGB - Texture")
+_FLOATS = {".exr", ".hdr"}
+
+
+def wire_sequence(
+    plane: PlaneImage, folder: str | Path, pattern: str, first: int, frames: int, *,
+    proxy_pattern: str | None = None, speed: float = 1.0, offset: float = 0.0, start: int | None = None,
+) -> bpy.types.Image:  # fmt: skip
+    """Play `frames` files numbered from `first` on the plane; returns the loop's image.
+
+    Args:
+        plane: the plane.
+        folder: the folder of the files.
+        pattern: a file name with #### or %04d for the number.
+        first: the number of the first file.
+        frames: the length of the loop.
+        proxy_pattern: small files for the viewport, in `folder` or its subfolder proxy; renders use the others.
+        speed: factor on the playback.
+        offset: frames by which the loop is ahead.
+        start: the scene frame of the first file; None for the scene's first.
+
+    Raises:
+        PlaneError: no such file exists, or the material cannot be changed.
+    """
+    folder = Path(folder)
+    loop_file = _some_file(folder, pattern, first, frames)
+    light_file = _some_file(folder, proxy_pattern, first, frames) if proxy_pattern else None
+    obj, still = plane.object, plane.image
+    live.remove_live_preview(plane)
+    viewport.remove(obj)
+    plane = own_material(find_plane_image(obj))
+    past = plane.playing
+    loop = _load(loop_file, plane)
+    _set_properties(obj, speed, offset)
+    if start is None:
+        start = bpy.context.scene.frame_start
+    for node in list(image_nodes(plane.material.node_tree, {still, past} - {None})):
+        _play(node, loop, obj, first, frames, start)
+    remove_unused(past)
+    if light_file:
+        viewport.add(obj, plane.slot, _load(light_file, plane))
+    return loop
+
+
+def set_playback(obj: bpy.types.Object, *, speed: float = 1.0, offset: float = 0.0) -> None:
+    """Set the playback speed and offset of the loop on `obj`, without affecting other planes with that loop.
+
+    Raises:
+        PlaneError: the plane plays no loop.
+    """
+    if not is_wired(obj):
+        raise PlaneError(f'"{obj.name}" plays no loop: bake one')
+    _set_properties(obj, speed, offset)
+    material = next(m for m in _materials(obj) if any(playing_nodes(m.node_tree)))
+    if is_shared(obj, material) or any(not _driven_by(obj, node) for node in playing_nodes(material.node_tree)):
+        _make_single_user(obj)
+
+
+def _make_single_user(obj):
+    """Give a copied plane a material, loop and drivers of its own."""
+    light = viewport.image_of(obj)
+    light = light and light.copy()
+    viewport.remove(obj)
+    plane = own_material(find_plane_image(obj))
+    # EEVEE cannot show one image at two frames at once.
+    loop = plane.playing.copy() if len(users_of(plane.playing)) > 1 else plane.playing
+    for node in list(image_nodes(plane.material.node_tree, {plane.playing})):
+        node.image = loop
+        _drive(node, obj, first=node[BEFORE]["first"])
+    if light:
+        viewport.add(obj, plane.slot, light)
+
+
+def restore_still(obj: bpy.types.Object) -> bool:
+    """Restore the still and every node as before the first loop; returns False if no loop plays.
+
+    Frames on disk are kept. A copied material is replaced by the shared original.
+    """
+    viewport.remove(obj)
+    restored = False
+    for index, slot in enumerate(obj.material_slots):
+        if slot.material is None or not any(playing_nodes(slot.material.node_tree)):
+            continue
+        restored = True
+        if restore_shared_material(obj, index):
+            continue
+        if is_shared(obj, slot.material):
+            slot.material = slot.material.copy()
+        for node in list(playing_nodes(slot.material.node_tree)):
+            _stop(node)
+        restore_shared_groups(slot.material.node_tree)
+    for name in (SPEED, OFFSET):
+        if restored and name in obj:
+            del obj[name]
+    return restored
+
+
+def is_wired(obj: bpy.types.Object) -> bool:
+    """Return whether a loop plays on the object."""
+    return any(any(playing_nodes(material.node_tree)) for material in _materials(obj))
+
+
+def _materials(obj):
+    return [slot.material for slot in obj.material_slots if slot.material]
+
+
+# Nodes
+
+
+def _play(node, loop, obj, first, frames, start):
+    user = node.image_user
+    if BEFORE not in node:
+        node[BEFORE] = {name: int(getattr(user, name)) for name in _FIELDS}
+    node[BEFORE]["first"] = first
+    node.image = loop
+    user.frame_duration, user.frame_start, user.frame_offset = frames, start, first - 1
+    user.use_cyclic = user.use_auto_refresh = True
+    _drive(node, obj, first)
+
+
+def _drive(node, obj, first):
+    """Drive the frame offset so that offset + the frame's position in the loop = number of the wanted file - 1."""
+    user = node.image_user
+    user.driver_remove("frame_offset")
+    driver = user.driver_add("frame_offset").driver
+    driver.type = "SCRIPTED"
+    for name, path in (("speed", SPEED), ("ahead", OFFSET)):
+        variable = driver.variables.new()
+        variable.name, variable.type = name, "SINGLE_PROP"
+        variable.targets[0].id, variable.targets[0].data_path = obj, f'["{path}"]'
+    # Only simple expressions: others do not run where scripts in files are not trusted.
+    # .001 against rounding: 0.7 * 10 frames are 7.
+    start, frames = user.frame_start, user.frame_duration
+    wanted = f"floor((frame-{start})*speed+ahead+.001)"
+    own = f"floor(frame-{start})"
+    driver.expression = (
+        f"{first - 1}+{wanted}-{frames}*floor({wanted}/{frames})-{own}+{frames}*floor({own}/{frames})"
+    ).replace("--", "+")
+
+
+def _driven_by(obj, node):
+    data = node.id_data.animation_data
+    path = f"{node.path_from_id()}.image_user.frame_offset"
+    drivers = [c.driver for c in data.drivers if c.data_path == path] if data else []
+    return bool(drivers) and all(v.targets[0].id == obj for d in drivers for v in d.variables)
+
+
+def _stop(node):
+    """Restore the still and the previous frame settings."""
+    loop, user, before = node.image, node.image_user, node.get(BEFORE)
+    user.driver_remove("frame_offset")
+    node.image = loop[STILL]
+    if before is not None:
+        for name in _FIELDS:
+            value = before[name]
+            setattr(user, name, bool(value) if name.startswith("use_") else value)
+        del node[BEFORE]
+    remove_unused(loop)
+
+
+def _set_properties(obj, speed, offset):
+    for name, value, help in ((SPEED, speed, "How fast the loop plays; negative: backward"),
+                              (OFFSET, offset, "Frames by which the loop is ahead")):  # fmt: skip
+        obj[name] = float(value)
+        obj.id_properties_ui(name).update(description=help)
+    # Drivers read the evaluated copy, which gets new properties only when it is updated.
+    obj.update_tag()
+
+
+# Files
+
+
+def _some_file(folder, pattern, first, frames):
+    """Return the first existing file of a sequence, and the path of its first frame, which names the sequence."""
+    for place in (folder, folder / "proxy"):
+        for number in range(first, first + frames):
+            path = place / file_name(pattern, number)
+            if path.is_file():
+                return path, place / file_name(pattern, first)
+    raise PlaneError(f"None of the {frames} frames {pattern} from {first} is in {folder}: bake the loop")
+
+
+def file_name(pattern: str, number: int) -> str:
+    """Return the name of one file of a sequence; #### or %04d stand for the number."""
+    if "#" in pattern:
+        return re.sub("#+", lambda found: f"{number:0{len(found.group())}d}", pattern, count=1)
+    if re.search(r"%0?\d*d", pattern):
+        return re.sub(r"%0?(\d*)d", lambda found: f"{number:0{found.group(1) or 1}d}", pattern, count=1)
+    raise PlaneError(f'"{pattern}" names no sequence: it needs #### or %04d for the number')
+
+
+def _load(files, plane):
+    """Load the sequence as an image with the colour space and alpha that match the still."""
+    existing, named = files
+    still = plane.image
+    image = bpy.data.images.load(str(existing), check_existing=False)
+    image.name = re.sub(r"[._-]*\d+$", "", named.stem) or named.stem
+    image.source = "SEQUENCE"
+    path = str(named.resolve())
+    if bpy.data.filepath and bpy.context.preferences.filepaths.use_relative_paths:
+        try:
+            path = bpy.path.relpath(path)
+        except ValueError:  # another drive
+            pass
+    image.filepath = path
+    same_kind = plane.path is not None and (plane.path.suffix.lower() in _FLOATS) == (named.suffix.lower() in _FLOATS)
+    names = _LINEAR if named.suffix.lower() in _FLOATS else _DISPLAY
+    set_colorspace(image, (plane.colorspace_name, *names) if same_kind else names)
+    if still.alpha_mode in ("NONE", "CHANNEL_PACKED"):
+        image.alpha_mode = still.alpha_mode
+    image[STILL] = still
+    return image
+
+
+def set_colorspace(image: bpy.types.Image, names: tuple[str, ...]) -> None:
+    """Set the first of `names` that the colour configuration has; keep Blender's choice if it has none."""
+    for name in names:
+        try:
+            image.colorspace_settings.name = name
+            return
+        except TypeError:
+            continue

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Live preview: the plane moves by nodes, without a bake. For look development in EEVEE and Cycles.
+
+A node group replaces the image texture. Like the loop it blends two copies of the still, one transported forward from
+the loop's start, one backward from its end:
+
+    picture(p, t) = (1 - t / N) * still(p - path(t)) + t / N * still(p - path(t - N))
+
+path integrates the flow map in a few midpoint steps. The bake adds contrast, weights for holes and sub-pixel quality.
+The image texture remains, disconnected, and is reconnected afterwards.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from ..errors import PlaneError
+from ..plane.copies import (
+    image_nodes,
+    own_material,
+    playing_nodes,
+    remove_unused,
+    restore_shared_groups,
+    restore_shared_material,
+)
+from ..plane.image import LIVE, STILL, PlaneImage, find_plane_image
+from ..plane.map import PlaneMap
+from .flow_file import flow_image
+
+NAME = "Loopcore Live"
+STEPS = 2
+
+
+def add_live_preview(plane: PlaneImage, motion_path: str | Path, frames: int) -> None:
+    """Animate the plane by the motion in `motion_path` (a motion.exr), in a loop of `frames`.
+
+    Raises:
+        PlaneError: the file is no motion field, or the material cannot be changed.
+    """
+    if frames < 2:
+        raise PlaneError(f"A loop has 2 frames or more, not {frames}")
+    obj = plane.object
+    flow = flow_image(motion_path, f"{obj.name} flow")
+    remove_live_preview(plane)
+    plane = own_material(find_plane_image(obj))
+    start = bpy.context.scene.frame_start
+    extension = _extension(plane)
+    for texture in list(image_nodes(plane.material.node_tree, {plane.image, plane.playing} - {None})):
+        tree = texture.id_data
+        node = tree.nodes.new("ShaderNodeGroup")
+        node.node_tree = _group(texture, plane.image, flow, frames, extension)
+        node[LIVE], node.label = texture.name, NAME
+        node.location = (texture.location.x, texture.location.y + 180)
+        for link in list(texture.inputs["Vector"].links):
+            tree.links.new(link.from_socket, node.inputs["Vector"])
+        _move_links(tree, texture, node)
+        driver = node.inputs["Time"].driver_add("default_value").driver
+        driver.type = "SCRIPTED"
+        since = f"(frame-{start})".replace("--", "+")
+        driver.expression = f"{since}-{frames}*floor({since}/{frames})"
+
+
+def remove_live_preview(plane: PlaneImage) -> bool:
+    """Reconnect the image texture as before; returns False without a live preview."""
+    obj, removed = plane.object, False
+    for index, slot in enumerate(obj.material_slots):
+        if slot.material is None or not _stop(slot.material.node_tree):
+            continue
+        removed = True
+        if not any(playing_nodes(slot.material.node_tree)) and not restore_shared_material(obj, index):
+            restore_shared_groups(slot.material.node_tree)
+    return removed
+
+
+def is_live(obj: bpy.types.Object) -> bool:
+    """Return whether the object is animated by a live preview."""
+    return any(slot.material and any(_live_nodes(slot.material.node_tree)) for slot in obj.material_slots)
+
+
+def _live_nodes(tree):
+    for node in tree.nodes if tree else ():
+        if node.type == "GROUP":
+            if LIVE in node:
+                yield node
+            else:
+                yield from _live_nodes(node.node_tree)
+
+
+def _stop(tree):
+    nodes = list(_live_nodes(tree))
+    for node in nodes:
+        tree, group = node.id_data, node.node_tree
+        if (texture := _texture(node)) is not None:
+            _move_links(tree, node, texture)
+        node.inputs["Time"].driver_remove("default_value")
+        tree.nodes.remove(node)
+        flows = {n.image for n in group.nodes if n.name.startswith("Flow")} if group else set()
+        remove_unused(group)
+        remove_unused(*flows)
+    return bool(nodes)
+
+
+def _texture(node):
+    """Return the image texture that a live node replaces; found by its picture if it was renamed."""
+    tree, group = node.id_data, node.node_tree
+    shown = {n.image for n in group.nodes if n.type == "TEX_IMAGE"} if group else set()
+    pictures = (n for n in tree.nodes if n.type == "TEX_IMAGE" and n.image)
+    others = (n for n in pictures if n.image in shown or n.image.get(STILL) in shown)
+    return tree.nodes.get(node[LIVE]) or next(others, None)
+
+
+def _move_links(tree, source, target):
+    for name in ("Color", "Alpha"):
+        for link in list(source.outputs[name].links):
+            tree.links.new(target.outputs[name], link.to_socket)
+
+
+def _extension(plane):
+    """Return the texture extension: mirrored as in the loop, unless the still is tiled."""
+    try:
+        low, high = PlaneMap.of(plane).box
+    except PlaneError:
+        return plane.node.extension
+    inside = low.min() > -1 and (high < plane.size).all()
+    return "MIRROR" if inside else plane.node.extension
+
+
+def _group(texture, still, flow, frames, extension):
+    """Build the node group: inputs Vector (unless it is the mesh's UVs) and Time, outputs Color and Alpha."""
+    tree = bpy.data.node_groups.new(NAME, "ShaderNodeTree")
+    tree.interface.new_socket("Vector", in_out="INPUT", socket_type="NodeSocketVector")
+    tree.interface.new_socket("Time", in_out="INPUT", socket_type="NodeSocketFloat")
+    tree.interface.new_socket("Color", in_out="OUTPUT", socket_type="NodeSocketColor")
+    tree.interface.new_socket("Alpha", in_out="OUTPUT", socket_type="NodeSocketFloat")
+    build = _Builder(tree, flow)
+    start, end = build.add("NodeGroupInput", -1000, 0), build.add("NodeGroupOutput", 1000, 0)
+    place = start.outputs["Vector"]
+    if not texture.inputs["Vector"].is_linked:
+        place = build.add("ShaderNodeUVMap", -1000, -200).outputs["UV"]
+    time = start.outputs["Time"]
+    ages = time, build.math("SUBTRACT", time, frames, -800, -300)
+    copies = [build.picture(texture, still, extension, build.traced(place, age, 300 - 600 * row), 300 - 600 * row)
+              for row, age in enumerate(ages)]  # fmt: skip
+    share = build.math("DIVIDE", time, frames, 500, 400)
+    build.join(build.mix("RGBA", share, *(node.outputs["Color"] for node in copies), 100), end.inputs["Color"])
+    build.join(build.mix("FLOAT", share, *(node.outputs["Alpha"] for node in copies), -200), end.inputs["Alpha"])
+    return tree
+
+
+class _Builder:
+    """Adds connected nodes to a tree."""
+
+    def __init__(self, tree, flow):
+        self.tree, self.flow = tree, flow
+
+    def add(self, kind, x, y):
+        node = self.tree.nodes.new(kind)
+        node.location = (x, y)
+        return node
+
+    def join(self, value, socket):
+        if isinstance(value, bpy.types.NodeSocket):
+            self.tree.links.new(value, socket)
+        else:
+            socket.default_value = value
+
+    def math(self, operation, first, second, x, y):
+        node = self.add("ShaderNodeMath", x, y)
+        node.operation = operation
+        self.join(first, node.inputs[0])
+        self.join(second, node.inputs[1])
+        return node.outputs[0]
+
+    def traced(self, place, age, y):
+        """Return the position, `age` frames earlier, of the content at `place`."""
+        part = self.math("DIVIDE", age, -STEPS, -700, y)
+        half = self.math("DIVIDE", age, -2 * STEPS, -700, y - 150)
+        for step in range(STEPS):
+            middle = self.moved(place, place, half, -500 + 400 * step, y)
+            place = self.moved(place, middle, part, -300 + 400 * step, y)
+        return place
+
+    def moved(self, place, at, factor, x, y):
+        """Return place + factor * velocity(at)."""
+        velocity = self.add("ShaderNodeTexImage", x, y)
+        velocity.name = "Flow"
+        velocity.image, velocity.interpolation, velocity.extension = self.flow, "Linear", "EXTEND"
+        self.join(at, velocity.inputs["Vector"])
+        scaled, total = self.add("ShaderNodeVectorMath", x + 60, y - 250), self.add("ShaderNodeVectorMath", x + 120, y)
+        scaled.operation, total.operation = "SCALE", "ADD"
+        self.join(velocity.outputs["Color"], scaled.inputs[0])
+        self.join(factor, scaled.inputs["Scale"])
+        self.join(place, total.inputs[0])
+        self.join(scaled.outputs[0], total.inputs[1])
+        return total.outputs[0]
+
+    def picture(self, texture, still, extension, place, y):
+        node = self.add("ShaderNodeTexImage", 400, y)
+        node.image, node.interpolation, node.extension = still, texture.interpolation, extension
+        self.join(place, node.inputs["Vector"])
+        return node
+
+    def mix(self, kind, share, first, second, y):
+        node = self.add("ShaderNodeMix", 700, y)
+        node.data_type, node.clamp_result = kind, False
+        # Sockets for all kinds of data share their names; the identifiers tell them apart.
+        suffix = "Color" if kind == "RGBA" else "Float"
+        known = {socket.identifier: socket for socket in [*node.inputs, *node.outputs]}
+        self.join(share, known["Factor_Float"])
+        self.join(first, known[f"A_{suffix}"])
+        self.join(second, known[f"B_{suffix}"])
+        return known[f"Result_{suffix}"]

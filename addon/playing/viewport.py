@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Proxy files for the viewport, full ones for the render.
+
+A shader cannot distinguish viewport and render, and would load both. Geometry nodes can: a modifier gives the plane, in
+the viewport only, a copy of its material whose image texture plays the proxy files. Renders are not affected, and need
+no add-on. Later changes of the material are copied shortly afterwards by the add-on.
+"""
+
+from __future__ import annotations
+
+import bpy
+
+from ..plane.copies import ORIGINAL, image_nodes, own_groups, playing_nodes, remove_unused, users_of
+
+# Property on the node group of the modifier: the material for the viewport.
+PROXY = "loopcore_proxy"
+NAME = "Loopcore Viewport"
+# The node in that group that has both materials.
+SWAP = "Swap"
+# How long a material has to be unchanged before it is copied.
+_DEBOUNCE_S = 0.4
+
+# Names of materials whose copies have to be updated.
+_changed: set[str] = set()
+
+
+def register():
+    bpy.app.handlers.depsgraph_update_post.append(_updated)
+    bpy.app.handlers.save_pre.append(follow)
+    bpy.app.handlers.load_pre.append(_forget)
+
+
+def unregister():
+    _forget()
+    for handlers, handler in (
+        (bpy.app.handlers.depsgraph_update_post, _updated), (bpy.app.handlers.save_pre, follow),
+        (bpy.app.handlers.load_pre, _forget),
+    ):  # fmt: skip
+        if handler in handlers:
+            handlers.remove(handler)
+
+
+@bpy.app.handlers.persistent
+def _updated(_scene, depsgraph):
+    if not depsgraph.id_type_updated("MATERIAL"):
+        return
+    for update in depsgraph.updates:
+        if isinstance(update.id, bpy.types.Material) and _groups_of(update.id.original):
+            _changed.add(update.id.original.name)
+    if _changed and not bpy.app.background:
+        if bpy.app.timers.is_registered(_update_copies):
+            bpy.app.timers.unregister(_update_copies)
+        bpy.app.timers.register(_update_copies, first_interval=_DEBOUNCE_S)
+
+
+def _update_copies():
+    follow()
+
+
+@bpy.app.handlers.persistent
+def _forget(*_arguments):
+    _changed.clear()
+    if bpy.app.timers.is_registered(_update_copies):
+        bpy.app.timers.unregister(_update_copies)
+
+
+@bpy.app.handlers.persistent
+def follow(*_arguments):
+    """Update the viewport's copies of the changed materials."""
+    names = list(_changed)
+    _changed.clear()
+    for material in filter(None, map(bpy.data.materials.get, names)):
+        for group in _groups_of(material):
+            former = group[PROXY]
+            image = next((node.image for node in playing_nodes(former.node_tree)), None) if former else None
+            if image is not None and any(playing_nodes(material.node_tree)):
+                light = _copy_with(material, image)
+                group[PROXY] = group.nodes[SWAP].inputs["New"].default_value = light
+                remove_unused(former)
+
+
+def add(obj: bpy.types.Object, slot: int, image: bpy.types.Image) -> None:
+    """Show `image` (a sequence) in the viewport wherever the slot's material plays its loop."""
+    material = obj.material_slots[slot].material
+    modifier = obj.modifiers.new(NAME, "NODES")
+    modifier.node_group = _group(material, _copy_with(material, image))
+    modifier.show_expanded = False
+
+
+def _groups_of(material):
+    return [g for g in bpy.data.node_groups if PROXY in g and g.nodes[SWAP].inputs["Old"].default_value == material]
+
+
+def _copy_with(material, image):
+    """Return a copy of the material that plays `image` instead of its loop."""
+    loops = {node.image for node in playing_nodes(material.node_tree)}
+    light = material.copy()
+    light.name = f"{material.name} viewport"
+    if ORIGINAL in light:
+        del light[ORIGINAL]
+    own_groups(light.node_tree, loops)
+    for node in list(image_nodes(light.node_tree, loops)):
+        node.image = image
+    return light
+
+
+def remove(obj: bpy.types.Object) -> None:
+    """Show the same in the viewport as in renders."""
+    for modifier in list(_modifiers(obj)):
+        group = modifier.node_group
+        obj.modifiers.remove(modifier)
+        if not users_of(group):
+            light = group[PROXY]
+            bpy.data.node_groups.remove(group)
+            remove_unused(light)
+
+
+def image_of(obj: bpy.types.Object) -> bpy.types.Image | None:
+    """Return the proxy sequence that the viewport plays, or None."""
+    lights = [modifier.node_group[PROXY] for modifier in _modifiers(obj)]
+    return next((node.image for light in lights for node in playing_nodes(light.node_tree)), None)
+
+
+def _modifiers(obj):
+    return (m for m in obj.modifiers if m.type == "NODES" and m.node_group and PROXY in m.node_group)
+
+
+def _group(material, light):
+    tree = bpy.data.node_groups.new(NAME, "GeometryNodeTree")
+    tree.is_modifier = True
+    tree[PROXY] = light
+    for direction in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
+    start, end = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
+    swap, choose = tree.nodes.new("GeometryNodeReplaceMaterial"), tree.nodes.new("GeometryNodeSwitch")
+    where = tree.nodes.new("GeometryNodeIsViewport")
+    choose.input_type, swap.name = "GEOMETRY", SWAP
+    swap.inputs["Old"].default_value, swap.inputs["New"].default_value = material, light
+    places = {start: (-400, 0), swap: (-200, -150), where: (-200, 100), choose: (0, 0), end: (200, 0)}
+    for node, place in places.items():
+        node.location = place
+    tree.links.new(start.outputs["Geometry"], swap.inputs["Geometry"])
+    tree.links.new(where.outputs[0], choose.inputs["Switch"])
+    tree.links.new(start.outputs["Geometry"], choose.inputs["False"])
+    tree.links.new(swap.outputs["Geometry"], choose.inputs["True"])
+    tree.links.new(choose.outputs["Output"], end.inputs["Geometry"])
+    return tree

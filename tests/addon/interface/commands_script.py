@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs inside Blender: what ``blender --command loopcore ...`` runs, and things that happen during a bake.
+
+python commands_script.py ZIP FOLDER
+"""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from importlib import import_module
+from pathlib import Path
+
+import bpy
+import inside
+
+
+def main(zip_path, folder):
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    package = inside.install(zip_path)
+    commands = import_module(f"{package}.interface.commands")
+    tasks, runtime = (import_module(f"{package}.engine.{name}") for name in ("tasks", "runtime"))
+    inside.image_plane(inside.photograph(folder))
+    found = {"unsaved": said(commands, "bake")}
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "shot.blend"))
+    bpy.ops.loopcore.add_stroke(object_name="Plate", points="[[40, 90], [160, 90], [280, 90]]", speed=2.0)
+    bpy.ops.loopcore.paint_mask(object_name="Plate")
+    painted = bpy.data.images["Plate mask"]
+    painted.pixels.foreach_set([1.0] * len(painted.pixels))
+    painted.update()
+
+    found["usage"] = said(commands, "bake", "--frames", "many")
+    found["nobody"] = said(commands, "bake", "--object", "Nobody")
+    found["help"] = said(commands, "--help")
+    found["bake"] = said(commands, "bake", "--object", "Plate", "--frames", "6", "--format", "png_8", "--save")
+    found["part"] = said(commands, "bake", "--frames", "6", "--range", "1001-1002", "--folder", str(folder / "part"))
+    found["flow"] = said(commands, "flow", "--convention", "nuke", "--frames", "6")
+    found["predict"] = said(commands, "predict")
+    found["motion"] = bpy.data.objects["Plate"].loopcore.motion
+    found["bad range"] = said(commands, "bake", "--frames", "6", "--range", "1-3")
+    found["no speed"] = said(commands, "bake", "--frames", "6", "--speed", "0")
+    in_the_way = folder / "in the way" / "Plate_loop.1003.png" / "something"
+    in_the_way.mkdir(parents=True)
+    found["frame fails"] = said(
+        commands, "bake", "--frames", "6", "--format", "png_8", "--folder", str(folder / "in the way")
+    )
+    found["interrupted"] = [
+        during(runtime, lambda pid, number=number: os.kill(os.getpid(), number), commands)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    ]
+    found["restore"] = said(commands, "restore")
+    found["again"] = said(commands, "restore")
+
+    # As after `blender -b shot.blend`: the mask that was painted is there, packed when the file was saved.
+    bpy.ops.wm.open_mainfile(filepath=str(folder / "shot.blend"))
+    nodes = bpy.data.objects["Plate"].active_material.node_tree.nodes
+    found["saved"] = next(n.image.source for n in nodes if n.type == "TEX_IMAGE")
+    found["mask kept"] = max(bpy.data.images["Plate mask"].pixels[:3])
+
+    blocked = folder / "a file"
+    blocked.write_text("no folder")
+    found["no folder"] = said(commands, "bake", "--frames", "6", "--folder", str(blocked / "below"))
+    found["killed"] = during(runtime, lambda pid: os.kill(pid, signal.SIGKILL))
+    found["cancelled"] = during(runtime, lambda pid: tasks.current().cancel())
+    found["panel's words"] = nothing_flows(folder)
+    found["after"] = said(commands, "bake", "--frames", "6")
+    found["torn"] = [p.name for p in (folder / "loops" / "Plate").iterdir() if p.name.startswith(".")]
+    inside.emit(found)
+
+
+def nothing_flows(folder):
+    """What the panel says of a picture without anything in it, when nothing was drawn; then all is as it was."""
+    plane, grey = bpy.data.objects["Plate"], bpy.data.images.new("grey", 320, 180)
+    grey.generated_color = (0.5, 0.5, 0.5, 1)
+    bpy.ops.loopcore.restore_still(object_name="Plate")
+    node = next(n for n in plane.active_material.node_tree.nodes if n.type == "TEX_IMAGE")
+    before, kept, stroke = node.image, plane.pop("loopcore_mask"), plane.children[0]
+    node.image, stroke.hide_viewport = grey, True
+    try:
+        return sorted(bpy.ops.loopcore.predict_motion(object_name="Plate", folder=str(folder / "grey")))
+    except RuntimeError as error:
+        return str(error)
+    finally:
+        node.image, plane["loopcore_mask"], stroke.hide_viewport = before, kept, False
+
+
+def said(commands, *arguments):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = commands.main(list(arguments))
+    return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
+
+
+def during(runtime, act, commands=None):
+    """Bake, by the operator or the command, and `act` on the worker from beside after the first frames."""
+    pids = []
+
+    def wait():
+        place = Path(bpy.data.filepath).parent / "loops" / "Plate"
+        before = time.time()
+        while not any(p.stat().st_mtime > before for p in place.glob("Plate_loop.*.exr")):
+            time.sleep(0.02)
+        pids.append(runtime.engine().pid)
+        act(pids[0])
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    answer = ""
+    if commands is not None:
+        answer = said(commands, "bake", "--frames", "200", "--overwrite")
+        thread.join()
+        return answer
+    try:
+        bpy.ops.loopcore.bake(object_name="Plate", frames=200, overwrite=True)
+    except RuntimeError as error:
+        answer = str(error)
+    thread.join()
+    plane = bpy.data.objects["Plate"]
+    return {"answer": answer, "message": plane.loopcore.message, "failed": plane.loopcore.failed}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    print(json.dumps("done"))
