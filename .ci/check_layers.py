@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LAYERS = [
-    {"errors"},
+    {"errors", "_jit", "_content"},
     {"plate", "exr", "color", "sequence"},
     {"transport", "motion"},
     {"loop", "_blend", "_contrast", "_paths", "_device", "gpu", "flowmap", "recipe"},
