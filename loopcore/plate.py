@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from loopcore import _plate_chroma, _plate_formats, _plate_layers, color, exr
+from loopcore._content import EqualByContent
 from loopcore._plate_formats import Still
 from loopcore._plate_layers import Layer
 from loopcore.errors import PlateError
@@ -25,8 +26,10 @@ _NOT_CARRIED_PREFIXES = ("loopcore/", "cryptomatte/", "oiio:")
 
 
 @dataclass(frozen=True, eq=False)
-class Plate:
+class Plate(EqualByContent):
     """A still, ready to be moved.
+
+    Plates are equal whose attributes are, pixels bit for bit; they cannot be hashed, ``digest()`` serves as a key.
 
     Attributes:
         pixels: (H, W, C) float32 scene-linear, colour premultiplied where there is alpha, as large as the display
