@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loopcore.errors import MotionError
+from loopcore.image import EqualByContent
 from loopcore.loop.paths import Paths
 from loopcore.motion.field import MotionField
 
@@ -32,8 +33,8 @@ _TOO_FAR = 0.25  # pixels by which a field may fail to explain the map it was ma
 _SPREAD = 0.5
 
 
-@dataclass(frozen=True)
-class Moment:
+@dataclass(frozen=True, eq=False)
+class Moment(EqualByContent):
     """Frame t: (H, W, 2) displacements to fetch from and (H, W, 3) shares past, future, rest; float32, as planes."""
 
     past: np.ndarray

@@ -2,15 +2,14 @@
 """The kernel that brings the loop's nodes to every pixel, a plane a number, as files are written."""
 
 import numpy as np
-from numba import njit
 
 from loopcore.parallel import in_bands
+from loopcore.transport.jit import kernel
 
-_JIT = {"nogil": True, "error_model": "numpy", "cache": True}
 _F = np.float32
 
 
-@njit(**_JIT)
+@kernel
 def _plane_rows(nodes, rows, columns, stride, count, step, mask, height, width, top, left, span, planes, first, last):
     line = np.empty(columns + 1, np.float32)
     for y in range(first, last):

@@ -12,14 +12,13 @@ Convention: as in `transport.cpu`; kernels work on bands of rows of flat float32
 import math
 
 import numpy as np
-from numba import njit
 from scipy.ndimage import uniform_filter
 
 from loopcore.parallel import in_bands
 from loopcore.transport.cpu import fetch4_at_border
+from loopcore.transport.jit import kernel
 from loopcore.transport.simd import composite4, cubic_fetch4, mix4, store_half4
 
-_JIT = {"nogil": True, "error_model": "numpy", "cache": True}
 _F = np.float32
 
 NODE = 9
@@ -41,7 +40,7 @@ MOST_FETCHES = 16
 TILE_CELLS = 96
 
 
-@njit(**_JIT)
+@kernel
 def _tent_rows(field, height, width, channels, step, rows, columns, out, first, last):
     for i in range(first, last):
         for j in range(columns):
@@ -69,7 +68,7 @@ def to_grid(field: np.ndarray, step: int) -> np.ndarray:
     return out
 
 
-@njit(**_JIT)
+@kernel
 def _jacobian(displacement, rows, columns, i, j):
     """I + dB/dy by central differences: xx, xy, yx, yy, where xy is how x changes along y."""
     left, right = max(j - 1, 0), min(j + 1, columns - 1)
@@ -82,7 +81,7 @@ def _jacobian(displacement, rows, columns, i, j):
     return _F(1) + xx, xy, yx, _F(1) + yy
 
 
-@njit(**_JIT)
+@kernel
 def _long_axis(xx, xy, yx, yy):
     """The longest vector that the Jacobian makes of a unit one (its first singular vector, scaled); 0 if hardly over 1.
 
@@ -98,7 +97,7 @@ def _long_axis(xx, xy, yx, yy):
     return length * math.cos(angle), length * math.sin(angle)
 
 
-@njit(**_JIT)
+@kernel
 def _beyond(x, y, height, width):
     """How far (x, y) lies outside the frame, in pixels."""
     dx = max(max(-x, x - _F(width - 1)), _F(0))
@@ -106,7 +105,7 @@ def _beyond(x, y, height, width):
     return max(dx, dy)
 
 
-@njit(**_JIT)
+@kernel
 def _node_rows(past, future, rows, columns, step, alpha, nodes, first, last):
     scale = _F(step)
     for i in range(first, last):
@@ -128,7 +127,7 @@ def _node_rows(past, future, rows, columns, step, alpha, nodes, first, last):
             nodes[n + 4] = weights[0] / (weights[0] + weights[1])
 
 
-@njit(**_JIT)
+@kernel
 def _share_rows(smooth, columns, step, height, width, ramp, nodes, first, last):
     """The shares of the blend: smoothed ones, and less of a copy the further it comes from outside the frame."""
     for p in range(first * columns, last * columns):
@@ -161,7 +160,7 @@ def smoothing(step: int, height: int, width: int) -> int:
     return 2 * round(max(4.0, SMOOTHING * max(height, width)) / 2 / step) + 1
 
 
-@njit(**_JIT)
+@kernel
 def _line_between(grid, rows, columns, channels, step, y, first, last, line):
     """Columns first..last-1 of the grid, interpolated to pixel row y, into the same place of `line`."""
     i = min(y // step, rows - 1)
@@ -172,7 +171,7 @@ def _line_between(grid, rows, columns, channels, step, y, first, last, line):
         line[k] = grid[a + k] + t * (grid[b + k] - grid[a + k])
 
 
-@njit(**_JIT)
+@kernel
 def _fetch_along(plate, height, width, x, y, ax, ay, out, position):
     """The mean of fetches along the axis (ax, ay) through (x, y): what one pixel sees of a squeezed plate."""
     sample = np.empty(4, np.float32)
@@ -187,7 +186,7 @@ def _fetch_along(plate, height, width, x, y, ax, ay, out, position):
             out[position + c] += sample[c] / _F(count)
 
 
-@njit(**_JIT)
+@kernel
 def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, luma, copy, tones, first, last):
     line = np.empty((columns + 1) * NODE, np.float32)
     pair = np.empty(8, np.float32)
@@ -201,7 +200,7 @@ def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, lu
                 )
 
 
-@njit(**_JIT)
+@kernel
 def _blend_span(
     plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line, pair
 ):
@@ -263,7 +262,7 @@ def blend(
     )
 
 
-@njit(**_JIT)
+@kernel
 def _tone_rows(picture, width, luma, tone, first, last):
     for p in range(first * width, last * width):
         light = _F(0)
@@ -281,7 +280,7 @@ def tone_of(picture: np.ndarray, luma: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(**_JIT)
+@kernel
 def _expand_rows(grid, rows, columns, channels, step, width, out, first, last):
     line = np.empty(columns * channels, np.float32)
     for y in range(first, last):
@@ -303,7 +302,7 @@ def expand(grid: np.ndarray, step: int, height: int, width: int) -> np.ndarray:
     return out
 
 
-@njit(**_JIT)
+@kernel
 def _finish_rows(
     still, copy, tone, change, has_change, mask, spans, colour, width, half, out, bits, start, stride, first, last
 ):

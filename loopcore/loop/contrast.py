@@ -21,11 +21,10 @@ Variances are weighted means over blocks of 8 x 8 of a level's pixels, smoothed 
 import math
 
 import numpy as np
-from numba import njit
 
 from loopcore.parallel import in_bands
+from loopcore.transport.jit import kernel
 
-_JIT = {"nogil": True, "error_model": "numpy", "cache": True}
 _F = np.float32
 
 BLOCK = 8
@@ -43,7 +42,7 @@ SETTLING = 3
 LEAST_VARIANCE = 1e-9
 
 
-@njit(**_JIT)
+@kernel
 def _reduce_rows(fine, height, width, columns, coarse, first, last):
     line = np.empty(width, np.float32)
     for i in range(first, last):
@@ -69,7 +68,7 @@ def reduce(fine: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(**_JIT)
+@kernel
 def _expanded_line(coarse, rows, columns, y, width, halves, line):
     """Row y of the coarse picture expanded to twice its size, bilinearly."""
     above = (y // 2) * columns
@@ -84,7 +83,7 @@ def _expanded_line(coarse, rows, columns, y, width, halves, line):
         line[2 * columns - 1] = halves[columns - 1]
 
 
-@njit(**_JIT)
+@kernel
 def _energy_rows(fine, height, width, coarse, rows, columns, weight, blocks, energy, first, last):
     halves, line = np.empty(columns, np.float32), np.empty(2 * columns, np.float32)
     for i in range(first, last):
@@ -124,7 +123,7 @@ def _smoothed(grid: np.ndarray) -> np.ndarray:
     return grid
 
 
-@njit(**_JIT)
+@kernel
 def _block_line(grid, size, y, width, line):
     """A grid of blocks, size x size pixels each (an even size), interpolated between their centres to pixel row y."""
     rows, blocks = grid.shape
@@ -146,7 +145,7 @@ def _block_line(grid, size, y, width, line):
         left = right
 
 
-@njit(**_JIT)
+@kernel
 def _change_rows(fine, width, coarse, change_below, rows, columns, gain, out, first, last):
     halves = np.empty(columns, np.float32)
     mean, below = np.empty(2 * columns, np.float32), np.empty(2 * columns, np.float32)
@@ -159,7 +158,7 @@ def _change_rows(fine, width, coarse, change_below, rows, columns, gain, out, fi
             out[y * width + x] = below[x] + gains[x] * (fine[y * width + x] - mean[x])
 
 
-@njit(**_JIT)
+@kernel
 def _surplus_rows(tone, change, weight, height, width, blocks, brighter, level, first, last):
     """Per block of PATCH x PATCH: the luminance that the change adds, and the sum of the new tone."""
     for i in range(first, last):
@@ -175,7 +174,7 @@ def _surplus_rows(tone, change, weight, height, width, blocks, brighter, level, 
                 level[i, j] += total
 
 
-@njit(**_JIT)
+@kernel
 def _lower_rows(change, width, grid, first, last):
     line = np.empty(width, np.float32)
     for y in range(first, last):

@@ -22,19 +22,22 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
+from loopcore.image import EqualByContent
 from loopcore.motion import masks
 
 _OWN = ("forward.u", "forward.v", "velocity.X", "velocity.Y", "mask.V", "confidence.V")
 _UNITS = "pixels_per_frame_y_up"
 
 
-@dataclass(frozen=True)
-class MotionField:
+@dataclass(frozen=True, eq=False)
+class MotionField(EqualByContent):
     """Where content goes, for one plate.
 
     velocity: (H, W, 2) float32, pixels per frame; smooth, not multiplied by the mask.
     mask: (H, W) float32 in 0..1, the share of that velocity that is shown; 0 is still, bit for bit.
     confidence: (H, W) float32 in 0..1, how sure the velocity is; 1 where it was drawn.
+
+    Fields are equal that are so bit for bit; they cannot be hashed, ``digest()`` serves as a key.
 
     Convention: (vx, vy) with x right and y down, row 0 at the top, pixel centres at integers.
 

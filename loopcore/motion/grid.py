@@ -104,41 +104,11 @@ def build_grid(mask: np.ndarray, working_size: int, along: np.ndarray) -> Grid:
 
 
 def label_regions(inside: np.ndarray) -> tuple[np.ndarray, int]:
-    """Numbers the 4-connected regions of ``inside`` (H, W) bool in scan order: (H, W) int32 labels from 1, their count.
+    """Numbers the 4-connected regions of ``inside`` (H, W) bool in scan order: (H, W) int32 labels from 1, count."""
+    from scipy.ndimage import label
 
-    Runs of pixels along rows are joined to the runs they touch in the next row by hooking and pointer jumping.
-    """
-    height, width = inside.shape
-    flat = np.zeros((height, width + 1), bool)  # the extra column ends each row's last run
-    flat[:, :width] = inside
-    change = np.flatnonzero(np.diff(flat.ravel(), prepend=False))
-    starts, ends = change[0::2], change[1::2]
-    below = width + 1
-    first = np.searchsorted(ends, starts + below, side="right")
-    touching = np.maximum(np.searchsorted(starts, ends + below, side="left") - first, 0)
-    upper = np.repeat(np.arange(len(starts)), touching)
-    lower = np.arange(touching.sum()) - np.repeat(np.cumsum(touching) - touching, touching) + np.repeat(first, touching)
-    root = _joined(len(starts), upper, lower)
-    roots, number = np.unique(root, return_inverse=True)
-    labels = np.zeros((height, width), np.int32)
-    labels[inside] = np.repeat(number.astype(np.int32) + 1, ends - starts)
-    return labels, len(roots)
-
-
-def _joined(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The smallest member of each node's connected component, for edges ``a``-``b``."""
-    root = np.arange(count)
-    while True:
-        low, high = np.minimum(root[a], root[b]), np.maximum(root[a], root[b])
-        apart = low != high
-        if not apart.any():
-            return root
-        np.minimum.at(root, high[apart], low[apart])
-        while True:
-            jumped = root[root]
-            if np.array_equal(jumped, root):
-                break
-            root = jumped
+    labels, count = label(inside)
+    return labels, int(count)
 
 
 def _cell_labels(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:

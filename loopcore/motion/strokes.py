@@ -13,18 +13,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loopcore.errors import MotionError
+from loopcore.image import EqualByContent
 from loopcore.motion import masks
 
 # Points may lie outside the picture (a stroke that leaves it), but not further than this many picture sizes.
 _FAR = 8.0
 
 
-@dataclass(frozen=True)
-class Stroke:
+@dataclass(frozen=True, eq=False)
+class Stroke(EqualByContent):
     """A polyline that the flow follows, from its first point to its last.
 
     points: (n, 2) float64, x and y in pixels, n >= 2, of some length.
     speed: pixels per frame along the whole stroke, or n of them, one a point; not negative.
+
+    Strokes are equal that are so bit for bit; they cannot be hashed.
 
     Raises:
         MotionError: points or speeds are of the wrong shape, not finite or negative, or the stroke has no length.
@@ -72,14 +75,16 @@ class Anchor:
             raise MotionError(f"an anchor's position must be finite, not ({self.x}, {self.y})")
 
 
-@dataclass(frozen=True)
-class Hints:
+@dataclass(frozen=True, eq=False)
+class Hints(EqualByContent):
     """Everything drawn for one plate.
 
     mask: (H, W) float32 in 0..1, where things may move; None: not drawn (or, with ``polygons``, not yet rasterised).
     size: (width, height) of the picture the hints were drawn over; None: the plate's own.
     polygons, exclude: the mask's outline, areas (n, 2) joined and then cut out; ``feather`` in pixels, inward.
     ``fitted`` makes ``mask`` of the polygons at the size that is asked for.
+
+    Hints are equal that are so bit for bit; they cannot be hashed.
     """
 
     strokes: tuple[Stroke, ...] = ()

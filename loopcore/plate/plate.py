@@ -14,6 +14,7 @@ from loopcore import color, exr
 from loopcore.errors import PlateError
 from loopcore.exr import Window
 from loopcore.files.regular import existing_file
+from loopcore.image import EqualByContent
 from loopcore.plate import chroma, layers, stills
 from loopcore.plate.layers import Layer
 from loopcore.plate.stills import Still
@@ -27,8 +28,10 @@ _NOT_CARRIED_PREFIXES = ("loopcore/", "cryptomatte/", "oiio:")
 
 
 @dataclass(frozen=True, eq=False)
-class Plate:
+class Plate(EqualByContent):
     """A still, ready to be moved.
+
+    Plates are equal whose attributes are, pixels bit for bit; they cannot be hashed, ``digest()`` serves as a key.
 
     Attributes:
         pixels: (H, W, C) float32 scene-linear, colour premultiplied where there is alpha, as large as the display

@@ -11,12 +11,11 @@ displacements and velocities are (x, y) in pixels.
 import math
 
 import numpy as np
-from numba import njit
 
 from loopcore.parallel import in_bands
+from loopcore.transport.jit import kernel
 from loopcore.transport.simd import LANES, cubic_fetch4, splat_pair4, trace_step
 
-_JIT = {"nogil": True, "error_model": "numpy", "cache": True}
 _F = np.float32
 
 # Integration: error allowed in one step, in pixels, and the shortest step tried, in frames.
@@ -27,7 +26,7 @@ SHORTEST_STEP = 1.0 / 16.0
 MOST_SUBDIVISION = 8
 
 
-@njit(**_JIT)
+@kernel
 def _integrate_rows(velocity, height, width, steps, out, first, last):
     span = abs(steps)
     direction = _F(1) if steps >= 0 else _F(-1)
@@ -81,7 +80,7 @@ def integrate(velocity: np.ndarray, steps: float) -> np.ndarray:
     return out
 
 
-@njit(inline="always", **_JIT)
+@kernel(inline="always")
 def cubic_weights(t):
     """Keys 1981, a = -1/2 (Catmull-Rom), at t in [0, 1) past the second of four samples."""
     s = _F(1) - t
@@ -93,7 +92,7 @@ def cubic_weights(t):
     )
 
 
-@njit(inline="always", **_JIT)
+@kernel(inline="always")
 def reflect(i, size):
     """The index that i falls on when the frame is mirrored about its border pixels, again and again."""
     if size == 1:
@@ -103,7 +102,7 @@ def reflect(i, size):
     return min(i, period - i)
 
 
-@njit(inline="always", **_JIT)
+@kernel(inline="always")
 def split(x):
     """Whole and fractional part of a coordinate; NaN and the absurdly far, which no integer holds, count as 0."""
     if not abs(x) < _F(1e9):
@@ -112,7 +111,7 @@ def split(x):
     return np.int64(whole), x - whole
 
 
-@njit(**_JIT)
+@kernel
 def _gather_patch(values, height, width, channels, ix, iy, patch):
     """The 4 x 4 footprint from (ix - 1, iy - 1), mirrored at the border."""
     n = 0
@@ -125,7 +124,7 @@ def _gather_patch(values, height, width, channels, ix, iy, patch):
                 n += 1
 
 
-@njit(**_JIT)
+@kernel
 def fetch4_at_border(values, height, width, x, y, out, position):
     """What `cubic_fetch4` does, where the footprint crosses the border: the picture goes on mirrored."""
     patch = np.empty(64, np.float32)
@@ -136,7 +135,7 @@ def fetch4_at_border(values, height, width, x, y, out, position):
     cubic_fetch4(patch, 4, 4, min(_F(1) + tx, below_two), min(_F(1) + ty, below_two), out, position)
 
 
-@njit(**_JIT)
+@kernel
 def _warp4_rows(values, height, width, displacement, out_width, out, first, last):
     for y in range(first, last):
         for x in range(out_width):
@@ -146,7 +145,7 @@ def _warp4_rows(values, height, width, displacement, out_width, out, first, last
                 fetch4_at_border(values, height, width, sx, sy, out, 4 * p)
 
 
-@njit(**_JIT)
+@kernel
 def _warp_rows(values, height, width, channels, displacement, out_width, out, first, last):
     patch = np.empty(16 * channels, np.float32)
     wx, wy = np.empty(4, np.float32), np.empty(4, np.float32)
@@ -183,7 +182,7 @@ def warp(values: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(**_JIT)
+@kernel
 def _landing_rows(displacement, height, width, low, high, first, last):
     """Per source row, the lowest and highest target row that its samples can touch."""
     for y in range(first, last):
@@ -195,20 +194,20 @@ def _landing_rows(displacement, height, width, low, high, first, last):
         low[y], high[y] = y + lowest, y + highest
 
 
-@njit(inline="always", **_JIT)
+@kernel(inline="always")
 def _side(displacement, p, q):
     """How much further than p the neighbour q is carried."""
     return displacement[2 * q] - displacement[2 * p], displacement[2 * q + 1] - displacement[2 * p + 1]
 
 
-@njit(inline="always", **_JIT)
+@kernel(inline="always")
 def _square(u, v):
     """Squared length; 0 for NaN, so that a neighbour without a place has no say."""
     square = u * u + v * v
     return square if square == square else _F(0)
 
 
-@njit(inline="always", **_JIT)
+@kernel(inline="always")
 def _pieces(longest):
     """In how many pieces a pixel is deposited along one axis, for the longer of its sides squared: the side less a
     half, rounded up."""
@@ -217,7 +216,7 @@ def _pieces(longest):
     return int(math.ceil(math.sqrt(longest) - _F(0.5)))
 
 
-@njit(inline="always", **_JIT)
+@kernel(inline="always")
 def _deposit(values, source, channels, weight, x, y, height, width, sums, weights, first, last):
     """Add one sample to the four pixels around (x, y), those of rows first..last-1 only."""
     if not (x > -1 and y > -1 and x < width and y < height):
@@ -244,7 +243,7 @@ def _deposit(values, source, channels, weight, x, y, height, width, sums, weight
                 weights[p + i] += w
 
 
-@njit(**_JIT)
+@kernel
 def _splat_pieces(
     values, displacement, p, left, right, above, below, nx, ny, share, tx, ty, channels, sample,
     height, width, sums, weights, first, last,
@@ -268,7 +267,7 @@ def _splat_pieces(
             _deposit(sample, 0, channels, share, x, y, height, width, sums, weights, first, last)
 
 
-@njit(**_JIT)
+@kernel
 def _splat_rows(values, height, width, channels, displacement, weight, low, high, sums, weights, first, last):
     sample = np.empty(channels, np.float32)
     for y in range(height):
@@ -332,7 +331,7 @@ def splat(
     return into
 
 
-@njit(**_JIT)
+@kernel
 def all_finite(values) -> bool:
     """Whether a float32 array holds neither NaN nor Inf, without a temporary."""
     for value in values.flat:

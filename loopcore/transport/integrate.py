@@ -33,8 +33,8 @@ def integrate(velocity: Array, steps: float, *, backend: str | None = None) -> A
     Runge-Kutta formulas", Appl. Math. Lett. 2, 1989), whose step adapts to 0.003 px of error a step. CUDA tensors run
     the Triton one where triton is installed. Gradients come from the reference alone.
 
-    Raises MotionError for vectors that are not finite, PlateError for a wrong shape, EngineError for an unknown
-    backend.
+    Raises MotionError for vectors that are not finite, on every backend, PlateError for a wrong shape, EngineError for
+    an unknown backend.
     """
     kind = door(backend, velocity, gradient=False)
     require_shape("velocity", velocity, (None, None, 2))
@@ -43,7 +43,10 @@ def integrate(velocity: Array, steps: float, *, backend: str | None = None) -> A
     if kind.backend == "reference":
         from loopcore.transport import reference
 
-        return from_tensor(reference.integrate(to_tensor(velocity), float(steps)), kind)
+        tensor = to_tensor(velocity)
+        if not tensor.isfinite().all():
+            raise MotionError(_NOT_FINITE)
+        return from_tensor(reference.integrate(tensor, float(steps)), kind)
     if kind.backend == "triton":
         from loopcore.transport import gpu
 

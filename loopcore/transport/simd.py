@@ -4,8 +4,6 @@
 Numba leaves LLVM's SLP vectoriser off, so four channels (or eight paths) written side by side stay scalar
 operations, and a traced path waits for the latency of every lookup. These intrinsics emit the vector
 instructions themselves: portable LLVM vectors, which become AVX, SSE or NEON as the machine has them.
-
-Numba's cache on disk follows the files of the kernels, not this one: whoever changes it saves those again, too.
 """
 
 from llvmlite import ir
