@@ -130,7 +130,7 @@ def _animate_previews(arguments: argparse.Namespace, name: str, loop: Loop, stop
         preview_sequence(frames, film, arguments.fps, FILM_CYCLES, on_progress=console.until(stop))
     sheet, picture = arguments.output / f"{name}_sheet.png", arguments.output / f"{name}_motion.png"
     preview_sequence(frames, sheet, arguments.fps, on_progress=lambda *_: stop.give_up_if_asked())
-    write_picture(arrow_picture(display_image(loop.plate), loop.motion), picture)
+    write_picture(arrow_picture(display_image(loop.plate.displayed()), loop.motion.displayed()), picture)
     for path in (film, sheet, picture):
         print(f"Saved: '{path}'")
     return DONE
@@ -148,7 +148,7 @@ def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
     motion.save(arguments.output)
     print(f"Saved: '{arguments.output}'")
     if arguments.picture is not None:
-        write_picture(arrow_picture(display_image(plate), motion), arguments.picture)
+        write_picture(arrow_picture(display_image(plate.displayed()), motion.displayed()), arguments.picture)
         print(f"Saved: '{arguments.picture}'")
     return DONE
 
@@ -169,7 +169,7 @@ def _motion_of(plate: Plate, arguments: argparse.Namespace) -> MotionField:
     from .motion.hints import read_hints, read_mask
     from .motion.predict import predict_motion
 
-    mask = None if arguments.mask is None else read_mask(arguments.mask, plate.height, plate.width)
+    mask = None if arguments.mask is None else read_mask(arguments.mask, plate.height, plate.width, plate.windows)
     given = getattr(arguments, "motion", None)
     if given is None:
         hints = None if arguments.hints is None else read_hints(arguments.hints)
@@ -179,7 +179,9 @@ def _motion_of(plate: Plate, arguments: argparse.Namespace) -> MotionField:
     from .flowmap import read_motion_any
 
     size = (plate.height, plate.width)
-    motion = read_motion_any(given, arguments.convention, size=size, rescale=arguments.rescale)
+    motion = read_motion_any(
+        given, arguments.convention, size=size, windows=plate.windows, rescale=arguments.rescale
+    )
     return motion if mask is None else replace(motion, mask=mask)
 
 

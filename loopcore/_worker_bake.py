@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ._exr_windows import WHOLE
 from ._worker_task import Cancelled, Invalid, Params, Task, Unfinished
 from .bake import Progress, Report, bake
 from .color import display_image, unpremultiply
@@ -46,14 +47,14 @@ class PlateSource:
 
     def motion(self, task: Task, plate: Plate) -> MotionField:
         """The motion named, or made from hints; a mask given takes the place of either's own."""
-        size = (plate.height, plate.width)
-        mask = None if self.mask is None else read_mask(self.mask, *size)
+        size, windows = (plate.height, plate.width), plate.windows
+        mask = None if self.mask is None else read_mask(self.mask, *size, windows)
         if self.motion_path is None:
             task.step("Making the motion")
             motion = predict_motion(plate, None if self.hints is None else read_hints(self.hints), mask)
         else:
             task.step("Reading the motion")
-            motion = read_motion_any(self.motion_path, size=size, rescale=True)
+            motion = read_motion_any(self.motion_path, size=size, windows=windows, rescale=True)
             motion = motion if mask is None else replace(motion, mask=mask)
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
 
@@ -112,7 +113,10 @@ class Animation:
             )
 
     def _plate(self) -> Plate:
-        """The plate at its percentage; a smaller one is kept beside the frames, for whoever checks them."""
+        """The plate at its percentage; a smaller one is kept beside the frames, for whoever checks them.
+
+        A smaller one's overscan belongs to the picture, as it does to Blender, which shows whole data windows.
+        """
         plate = self.source.read(self.task)
         if self.resolution == 100:
             return plate
@@ -158,10 +162,12 @@ class Animation:
         return FramePattern(self.folder, f"{self.name}.", f".{self.format}")
 
     def _result(self, plate: Plate, written: list[int], skipped: list[int]) -> dict[str, Any]:
+        # A PNG frame is of the display window.
+        height, width = plate.windows.display_size if self.format == "png" else plate.windows.size
         result = {
             "folder": str(self.folder), "pattern": self._pattern().name, "first": self.first, "frames": self.frames,
             "written": len(written), "skipped": len(skipped), "motion": str(self.folder / "motion.exr"),
-            "width": plate.width, "height": plate.height,
+            "width": width, "height": height,
         }  # fmt: skip
         if self.proxy:
             result["proxy_pattern"] = f"{PROXY_FOLDER}/{self._proxy_pattern.name}"
@@ -231,10 +237,10 @@ def viewport_picture(plate: Plate, alpha: bool) -> np.ndarray:
     share = min(1.0, PROXY_WIDTH / plate.width)
     pixels = resized(plate.pixels, max(1, round(plate.width * share)), max(1, round(plate.height * share)))
     if plate.alpha_index is None:
-        colour = display_image(replace(plate, pixels=pixels), exposure=1.0)
+        colour = display_image(replace(plate, pixels=pixels, windows=WHOLE), exposure=1.0)
         return np.dstack([colour, np.full(colour.shape[:2], 255, np.uint8)]) if alpha else colour
     straight = unpremultiply(pixels, plate.alpha_index)
-    colour = display_image(replace(plate, pixels=straight), exposure=1.0)
+    colour = display_image(replace(plate, pixels=straight, windows=WHOLE), exposure=1.0)
     opacity = np.nan_to_num(pixels[..., plate.alpha_index]).clip(0, 1)
     return np.dstack([colour, np.rint(opacity * 255).astype(np.uint8)])
 
