@@ -89,6 +89,20 @@ class Windows:
         """Whether there are pixels outside the display window."""
         return self.data != self.display
 
+    def scaled(self, height: int, width: int) -> Windows:
+        """The windows of the same picture at another size of all its pixels, to the nearest pixel."""
+        data, display = [0, 0, 0, 0], [0, 0, 0, 0]
+        for axis, new in enumerate((width, height)):
+            low, high = self.display[axis], self.display[axis + 2] + 1
+            scale = new / (self.data[axis + 2] + 1 - self.data[axis])
+            before = min(round((low - self.data[axis]) * scale), new - 1)
+            count = min(max(1, round((high - low) * scale)), new - before)
+            display[axis] = round(low * scale)
+            display[axis + 2] = display[axis] + count - 1
+            data[axis] = display[axis] - before
+            data[axis + 2] = data[axis] + new - 1
+        return Windows((data[0], data[1], data[2], data[3]), (display[0], display[1], display[2], display[3]))
+
     def __str__(self) -> str:
         """The size in words: "104x64 with overscan, 64x64 without"."""
         (height, width), (rows, columns) = self.size, self.display_size

@@ -87,8 +87,11 @@ class Animation:
         with ThreadPoolExecutor(1) as beside:
             # Half a second of the first frame's wait. What goes wrong there goes wrong below, too, and is told there.
             beside.submit(load_kernels)
-            plate = self._plate()
-            motion = self.source.motion(self.task, plate)
+            whole = self.source.read(self.task)
+            plate = self._reduced(whole)
+            # What was drawn over overscan is told from the rest by the very size of the plate.
+            drawn_over = whole if whole.windows.overscan else plate
+            motion = self.source.motion(self.task, drawn_over).over(plate.windows)
         self.task.step("Preparing the loop")
         loop = Loop(plate, motion, self.frames, self.method, self.contrast)
         report = self._bake(loop, fps, numbers)
@@ -112,12 +115,8 @@ class Animation:
                 "another folder"
             )
 
-    def _plate(self) -> Plate:
-        """The plate at its percentage; a smaller one is kept beside the frames, for whoever checks them.
-
-        A smaller one's overscan belongs to the picture, as it does to Blender, which shows whole data windows.
-        """
-        plate = self.source.read(self.task)
+    def _reduced(self, plate: Plate) -> Plate:
+        """The plate at its percentage; a smaller one is kept beside the frames, for whoever checks them."""
         if self.resolution == 100:
             return plate
         self.task.step("Resizing the plate")
@@ -130,8 +129,12 @@ class Animation:
             attributes.pop("chromaticities", None)
             attributes["colorInteropID"] = plate.colorspace
         channels = {name: np.ascontiguousarray(pixels[..., k]) for k, name in enumerate(plate.channels)}
+        windows = plate.windows.scaled(height, width)
         write_atomically(
-            still, lambda path: write_exr(path, channels, attributes=attributes, pixel_aspect=plate.pixel_aspect)
+            still,
+            lambda path: write_exr(
+                path, channels, attributes=attributes, pixel_aspect=plate.pixel_aspect, windows=windows
+            ),
         )
         return replace(read_plate(still), encoded=plate.encoded)
 

@@ -82,6 +82,13 @@ class TestPlacing:
         with pytest.raises(MotionError, match="but the picture is 5x4"):
             MotionField(np.ones((4, 5, 2)), np.ones((4, 5)), np.ones((4, 5)), OVERSCAN)
 
+    def test_scaled_windows(self) -> None:
+        assert OVERSCAN.scaled(40, 52) == Windows((-10, -4, 41, 35), (0, 0, 31, 31))
+        assert OVERSCAN.scaled(80, 104) == OVERSCAN and Windows.whole(9, 7).scaled(5, 4) == Windows.whole(5, 4)
+        for size in ((1, 1), (3, 2), (77, 31)):
+            small = OVERSCAN.scaled(*size)
+            assert small.size == size and checked_windows(small, *size) == small
+
     def test_a_picture_of_its_own_needs_no_windows(self) -> None:
         assert checked_windows(WHOLE, 4, 5) == Windows((0, 0, 4, 3), (0, 0, 4, 3))
         plain = Plate(np.ones((4, 5, 1), np.float32), ("Y",))

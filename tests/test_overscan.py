@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy as np
 import OpenEXR
 import pytest
 from _flow_files import raw_channels
+from _workers import Client
 
 from loopcore import exr
 from loopcore.bake import bake
 from loopcore.exr import Windows
 from loopcore.flowmap import Settings, export_flow, read_motion_any
 from loopcore.loop import Loop
-from loopcore.motion import Hints, MotionField, Stroke, read_motion
+from loopcore.motion import Hints, MotionField, Stroke, read_motion, write_hints
 from loopcore.motion.predict import predict_motion
 from loopcore.plate import Plate, read_plate
 from loopcore.preview import preview_sequence
@@ -77,6 +79,13 @@ def baked(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("baked")
     assert not bake(loop, folder, "plate_loop", depth="float").failed
     return folder
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    client = Client(_scenes.command("worker"))
+    yield client
+    client.end()
 
 
 def test_the_plate_is_all_there(plate: Plate) -> None:
@@ -217,6 +226,24 @@ class TestFlowMaps:
         (path,) = export_flow(motion, tmp_path, convention)
         back = read_motion_any(path)
         assert np.abs(back.effective - motion.displayed().effective).max() < 1e-3
+
+
+@pytest.mark.parametrize("given", ["hints", "hints over all", "motion"])
+def test_the_worker_at_half_size(
+    client: Client, still_file: Path, motion: MotionField, tmp_path: Path, given: str
+) -> None:
+    drawn = tmp_path / "hints.json"
+    if given == "motion":
+        motion.save(tmp_path / "m.exr")
+    else:
+        write_hints(HINTS if given == "hints" else HINTS.fitted(80, 104, WINDOWS), drawn)
+    source = {"motion": str(tmp_path / "m.exr")} if given == "motion" else {"hints": str(drawn)}
+    client.call("animate", plate=str(still_file), folder=str(tmp_path / "out"), **source, frames=3, resolution=50)
+    half = read_motion(tmp_path / "out" / "motion.exr")
+    frame = read_plate(tmp_path / "out" / "plate_loop.1002.exr")
+    assert half.windows == frame.windows == Windows((-10, -4, 41, 35), (0, 0, 31, 31))
+    assert np.abs(half.mask - motion.mask.reshape(40, 2, 52, 2).mean(axis=(1, 3))).mean() < 0.02
+    assert np.abs(half.velocity * 2 - motion.velocity[::2, ::2])[half.mask > 0].mean() < 0.1
 
 
 def test_at_the_command_line(still_file: Path, tmp_path: Path) -> None:
