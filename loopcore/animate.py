@@ -104,8 +104,8 @@ class Source:
         from loopcore.motion.hints import read_hints, read_mask
         from loopcore.motion.predict import predict_motion
 
-        size = (plate.height, plate.width)
-        mask = None if self.mask is None else read_mask(self.mask, *size)
+        size, windows = (plate.height, plate.width), plate.windows
+        mask = None if self.mask is None else read_mask(self.mask, *size, windows)
         if self.motion is None:
             observer.stage("Making the motion")
             hints = None if self.hints is None else read_hints(self.hints)
@@ -113,7 +113,7 @@ class Source:
         else:
             observer.stage("Reading the motion")
             rescale = self.rescale or self.resolution != 100
-            motion = read_motion_any(self.motion, self.convention, size=size, rescale=rescale)
+            motion = read_motion_any(self.motion, self.convention, size=size, windows=windows, rescale=rescale)
             motion = motion if mask is None else replace(motion, mask=mask)
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
 
@@ -160,7 +160,7 @@ class Job:
 
 @dataclass
 class Result:
-    """What `run` did: the bake's result, the plate's size in pixels, and further files written."""
+    """What `run` did: the bake's result, the frames' size in pixels, and further files written."""
 
     bake: BakeResult
     width: int
@@ -187,8 +187,11 @@ def run(job: Job, observer: Observer | None = None) -> Result:
     with ThreadPoolExecutor(1) as beside:
         # Half a second of the first frame's wait. What fails there fails below, too, and is reported there.
         beside.submit(load_kernels, job.device)
-        plate = _plate(job, observer)
-        motion = job.source.read_motion(plate, observer)
+        whole = job.source.read_plate(observer)
+        plate = _reduced(job, whole, observer)
+        # Whether a drawing covers the overscan is told by its size, which has to be that of the whole plate.
+        drawn_over = whole if whole.windows.overscan else plate
+        motion = job.source.read_motion(drawn_over, observer).over(plate.windows)
     observer.raise_if_cancelled()
     observer.stage("Preparing the loop")
     loop = Loop(plate, motion, job.frames, job.method, job.contrast, job.device)
@@ -217,9 +220,8 @@ def _refuse_own_motion(job: Job) -> None:
         )
 
 
-def _plate(job: Job, observer: Observer) -> Plate:
+def _reduced(job: Job, plate: Plate, observer: Observer) -> Plate:
     """Returns the plate at the job's resolution; a smaller one is kept beside the frames, where `check` finds it."""
-    plate = job.source.read_plate(observer)
     if job.source.resolution == 100:
         return plate
     from loopcore.exr import write_exr
@@ -236,8 +238,12 @@ def _plate(job: Job, observer: Observer) -> Plate:
         attributes.pop("chromaticities", None)
         attributes["colorInteropID"] = plate.colorspace
     channels = {name: pixels[..., k].copy() for k, name in enumerate(plate.channels)}
+    windows = plate.windows.scaled(height, width)
     write_atomically(
-        still, lambda path: write_exr(path, channels, attributes=attributes, pixel_aspect=plate.pixel_aspect)
+        still,
+        lambda path: write_exr(
+            path, channels, attributes=attributes, pixel_aspect=plate.pixel_aspect, windows=windows
+        ),
     )
     return replace(read_plate(still), encoded=plate.encoded)
 
@@ -266,7 +272,9 @@ def _bake(job: Job, loop: Loop, observer: Observer) -> Result:
         )  # fmt: skip
         if not done.failed and not done.cancelled:
             proxies.finish(done.skipped, observer.stepping("Viewport copies"))
-    return Result(done, loop.plate.width, loop.plate.height, proxies.pattern if job.proxy else None)
+    windows = loop.plate.windows
+    height, width = windows.display_size if job.format == "png" else windows.size
+    return Result(done, width, height, proxies.pattern if job.proxy else None)
 
 
 def _previews(job: Job, loop: Loop, observer: Observer) -> list[Path]:
@@ -283,5 +291,5 @@ def _previews(job: Job, loop: Loop, observer: Observer) -> list[Path]:
     film, sheet, motion = (job.folder / f"{job.stem}{end}" for end in (".mp4", "_sheet.png", "_motion.png"))
     preview_sequence(frames, film, job.fps, FILM_CYCLES, on_progress=observer.stepping("Film"))
     preview_sequence(frames, sheet, job.fps, on_progress=lambda *_: observer.raise_if_cancelled())
-    write_picture(arrow_picture(display_image(loop.plate), loop.motion), motion)
+    write_picture(arrow_picture(display_image(loop.plate.displayed()), loop.motion.displayed()), motion)
     return [film, sheet, motion]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from loopcore import color
 from loopcore.baking.frames import is_current
 from loopcore.baking.recipe import Recipe, read_recipe
 from loopcore.errors import LoopcoreError, SequenceError
+from loopcore.exr.windows import Windows
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import format_range
 from loopcore.loop import Loop
@@ -136,8 +137,13 @@ def _measure(
     loop: Loop, recipe: Recipe, pattern: FramePattern, on_progress: Callable[[int, int], None] | None
 ) -> list[Row]:
     """Everything that needs each frame's pixels, in one pass over the files."""
-    moving, solid = loop.motion.mask > 0, (loop.motion.mask >= SOLID).astype(np.float32)
-    expected = _as_stored(loop.plate, recipe)
+    expected, filed = _as_stored(loop.plate, recipe), np.ones(loop.motion.mask.shape, bool)
+    windows = loop.plate.windows
+    if recipe.format == "png":  # which shows the display window only
+        filed[...] = False
+        filed[windows.shown] = True
+    moving = (loop.motion.mask > 0) & filed
+    solid = ((loop.motion.mask >= SOLID) & filed).astype(np.float32)
     static = nonfinite = 0.0
     steps, breath, holes = [], [], []
     first = before = None
@@ -145,8 +151,10 @@ def _measure(
     for time in range(recipe.frames):
         number = recipe.first + time
         frame = read_plate(pattern.path(number))
-        if frame.pixels.shape != expected.shape:
-            raise SequenceError(f"'{pattern.path(number)}' is {frame.width}x{frame.height}, unlike the plate")
+        if recipe.format == "png" and frame.windows != windows and frame.pixels.shape[:2] == windows.display_size:
+            frame = _in_whole(frame, expected, windows)
+        if frame.pixels.shape != expected.shape or frame.windows != windows:
+            raise SequenceError(f"'{pattern.path(number)}' is {frame.windows}, unlike the plate: {windows}")
         still = ~moving
         static = max(static, _difference(frame.pixels[still], expected[still]))
         nonfinite += int(np.count_nonzero(~np.isfinite(frame.pixels) & np.isfinite(expected)))
@@ -162,6 +170,13 @@ def _measure(
             on_progress(time + 1, recipe.frames)
     assert first is not None and before is not None
     return _rows(loop, static, nonfinite, steps, _change(first, before, moving), breath, max(holes), twins)
+
+
+def _in_whole(frame: Plate, expected: np.ndarray, windows: Windows) -> Plate:
+    """A frame of the display window with the plate around it."""
+    pixels = expected.copy()
+    pixels[windows.shown] = frame.pixels
+    return replace(frame, pixels=pixels, windows=windows)
 
 
 def _as_stored(plate: Plate, recipe: Recipe) -> np.ndarray:

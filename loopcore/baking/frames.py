@@ -48,10 +48,13 @@ def exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object]
 
 
 def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> None:
-    """Write one frame, (H, W, 4) with the plate's channels first, to `path` as the recipe says."""
+    """Write one frame, (H, W, 4) with the plate's channels first, to `path` as the recipe says.
+
+    An EXR has the plate's windows; a PNG, which knows none, shows the display window only.
+    """
     channels = plate.channels
     if recipe.format == "png":
-        straight = np.ascontiguousarray(canvas[..., : len(channels)])
+        straight = np.ascontiguousarray(canvas[plate.windows.shown][..., : len(channels)])
         path.write_bytes(_png(straight, plate, recipe, time))
         return
     if channels in (("R", "G", "B", "A"), ("R", "G", "B")):
@@ -60,7 +63,7 @@ def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, ti
         arrays = {name: np.ascontiguousarray(canvas[..., k]) for k, name in enumerate(channels)}
     exr.write_exr(
         path, arrays, attributes=exr_attributes(plate, recipe, time), compression=recipe.compression,
-        pixel_aspect=plate.pixel_aspect,
+        pixel_aspect=plate.pixel_aspect, windows=plate.windows,
     )
 
 

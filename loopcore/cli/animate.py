@@ -110,6 +110,6 @@ def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
     motion.save(arguments.output)
     print(f"Saved: '{arguments.output}'")
     if arguments.picture is not None:
-        write_picture(arrow_picture(display_image(plate), motion), arguments.picture)
+        write_picture(arrow_picture(display_image(plate.displayed()), motion.displayed()), arguments.picture)
         print(f"Saved: '{arguments.picture}'")
     return DONE

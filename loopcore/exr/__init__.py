@@ -3,6 +3,7 @@
 
 from loopcore.exr.layout import MAGIC, Window, window_size
 from loopcore.exr.reading import ExrPart, is_complete, read_attributes, read_exr
+from loopcore.exr.windows import Windows
 from loopcore.exr.writing import COMPRESSIONS, writable, write_exr
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "MAGIC",
     "ExrPart",
     "Window",
+    "Windows",
     "is_complete",
     "read_attributes",
     "read_exr",

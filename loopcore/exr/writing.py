@@ -14,6 +14,7 @@ import numpy as np
 from loopcore.errors import PlateError, SequenceError
 from loopcore.exr.attributes import encode_all
 from loopcore.exr.reading import DTYPES, first_line, is_complete
+from loopcore.exr.windows import Windows
 
 COMPRESSIONS = (
     *("none", "rle", "zips", "zip", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab"),
@@ -38,15 +39,17 @@ def write_exr(
     attributes: Mapping[str, object] | None = None,
     compression: str = "zip",
     pixel_aspect: float = 1.0,
+    windows: Windows | None = None,
     threads: int = 1,
 ) -> None:
-    """Write one scan-line part straight to `path`; data window and display window are the image.
+    """Write one scan-line part straight to `path`.
 
     Args:
         channels: name -> (H, W) float16, float32 or uint32. Or the single key ``"RGB"`` or ``"RGBA"`` -> (H, W, 3 or 4)
             float16 or float32, which is written without a copy when it is C-contiguous.
         attributes: plain Python values, see `loopcore.exr.attributes`.
         compression: one of `COMPRESSIONS`.
+        windows: data window, of the channels' size, and display window; the image itself for both if None.
         threads: handed to the library, from 3.5 on, for compressing; the bytes do not depend on it. The 3.5.3 wheels
             gain nothing by it: several files written from several threads do go side by side.
 
@@ -56,6 +59,7 @@ def write_exr(
     """
     arrays = _checked_channels(channels)
     header = {**encode_all(attributes or {}), **_checked_settings(compression, pixel_aspect)}
+    header |= _checked_windows(arrays, windows)
     if not isinstance(threads, int) or threads < 1:
         raise PlateError(f"threads is {threads!r}: give at least 1")
     target = str(path)
@@ -110,6 +114,16 @@ def _checked_settings(compression: str, pixel_aspect: float) -> dict[str, Any]:
     if not isinstance(pixel_aspect, int | float | np.floating) or not 1e-6 <= pixel_aspect <= 1e6:
         raise PlateError(f"pixel aspect ratio {pixel_aspect!r}: give a number above 0, 1.0 for square pixels")
     return {"compression": chosen, "pixelAspectRatio": float(pixel_aspect), "type": OpenEXR.scanlineimage}
+
+
+def _checked_windows(arrays: Mapping[str, np.ndarray], windows: Windows | None) -> dict[str, Any]:
+    height, width = next(iter(arrays.values())).shape[:2]
+    if windows is None or windows == Windows.whole(height, width):
+        return {}
+    if windows.size != (height, width):
+        raise PlateError(f"the data window {windows.data} is not of the channels' size, {width}x{height}")
+    named = {"dataWindow": windows.data, "displayWindow": windows.display}
+    return {name: (window[:2], window[2:]) for name, window in named.items()}
 
 
 def _new_file(header: dict[str, Any], arrays: dict[str, np.ndarray], threads: int) -> Any:

@@ -23,6 +23,7 @@ from loopcore.flowmap import layouts, pictures
 from loopcore.motion.field import MotionField
 
 if TYPE_CHECKING:
+    from loopcore.exr.windows import Windows
     from loopcore.flowmap.maps import Maps, Moment
 
 STATIC = ("motion", "nuke", "blender", "fusion", "rsmb", "game")
@@ -69,7 +70,8 @@ def export_flow(
     `STATIC` conventions give one file, ``NAME.exr`` for motion, ``NAME_nuke.exr``, ``NAME_game.png`` and so on;
     `PER_FRAME` ones a file a frame, ``NAME_displace.1001.exr``, and stmap three: ``NAME_stmap_past.1001.exr``,
     ``NAME_stmap_future.1001.exr``, ``NAME_weight.1001.exr``. `on_progress` gets done, total and the last file;
-    `cancelled` is asked between frames, and ends the export with whole files only.
+    `cancelled` is asked between frames, and ends the export with whole files only. EXR files have the motion's windows,
+    a PNG is of the display window.
 
     Raises:
         MotionError: an unknown convention or extra, settings that do not fit.
@@ -98,7 +100,7 @@ def export_flow(
         from loopcore.flowmap.maps import Maps
 
         jobs = _jobs(Maps(motion, settings.frames), folder, name, kinds, settings, wanted)
-        _write_all(jobs, tell, cancelled)
+        _write_all(jobs, motion.windows, tell, cancelled)
     return sorted(done)
 
 
@@ -152,9 +154,11 @@ def _write_static(motion: MotionField, folder: Path, convention: str, name: str,
         path = folder / f"{name}_{convention}.exr"
         channels = layouts.to_channels(motion, convention)
         attributes = _attributes(convention, layouts.UNITS)
-        write_atomically(path, lambda hidden: write_exr(hidden, channels, attributes=attributes))
+        write_atomically(
+            path, lambda hidden: write_exr(hidden, channels, attributes=attributes, windows=motion.windows)
+        )
         return path
-    path = folder / f"{name}_{convention}.png"
+    path, motion = folder / f"{name}_{convention}.png", motion.displayed()  # a PNG knows no windows
     text = {"convention": convention}
     if convention == "rsmb":
         codes, limit = pictures.rsmb_codes(motion, settings.max_displace)
@@ -204,19 +208,21 @@ def _channels(maps: Maps, moment: Moment | None, kind: str, time: int) -> dict[s
     if kind == "weight":
         return {c: moment.shares[..., k] for k, c in enumerate("RGB")}
     if kind.startswith("stmap"):
-        return encode.stmap_channels(moment.past if kind.endswith("past") else moment.future)
+        return encode.stmap_channels(moment.past if kind.endswith("past") else moment.future, maps.windows)
     push = kind == "displace"
     channels = encode.offset_channels(moment.past, "past", push) | encode.offset_channels(moment.future, "future", push)
     return channels | {f"weight.{c}": moment.shares[..., k] for k, c in enumerate("XYZ")}
 
 
-def _write_all(jobs: Iterator[list[Job]], tell: Callable[[Path], None], cancelled: Callable[[], bool]) -> None:
+def _write_all(
+    jobs: Iterator[list[Job]], windows: Windows, tell: Callable[[Path], None], cancelled: Callable[[], bool]
+) -> None:
     from loopcore.exr import write_exr
     from loopcore.parallel import thread_count
 
     def write(job: Job) -> Path:
         path, channels, attributes = job
-        write_atomically(path, lambda hidden: write_exr(hidden, channels, attributes=attributes))
+        write_atomically(path, lambda hidden: write_exr(hidden, channels, attributes=attributes, windows=windows))
         return path
 
     writers = max(1, min(MOST_WRITERS, thread_count()))

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loopcore.errors import MotionError
+from loopcore.exr.windows import Windows
 from loopcore.image import EqualByContent
 from loopcore.loop.paths import Paths
 from loopcore.motion.field import MotionField
@@ -54,7 +55,7 @@ class Maps:
         if not isinstance(frames, int | np.integer) or frames < 2:
             raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
         self.frames, self.height, self.width = int(frames), motion.height, motion.width
-        self.mask = motion.mask
+        self.mask, self.windows = motion.mask, motion.windows
         # The loop's own, so that the maps rebuild its frames.
         self._paths = Paths(motion, self.frames)
 
@@ -115,16 +116,17 @@ def _mirrored(place: np.ndarray, size: int) -> np.ndarray:
     return place
 
 
-def stmap_channels(displacement: np.ndarray) -> dict[str, np.ndarray]:
-    """R and G: where to fetch, 0..1 from the bottom left, pixel centres at +0.5; B is 1.
+def stmap_channels(displacement: np.ndarray, windows: Windows) -> dict[str, np.ndarray]:
+    """R and G: where to fetch, 0..1 from the bottom left of the display window, pixel centres at +0.5; B is 1.
 
+    In the overscan they are below 0 or above 1.
     Blender's Map UV takes the third channel as coverage: with anything but 1 there it darkens the picture.
     """
-    height, width = displacement.shape[:2]
+    (height, width), (left, top) = windows.display_size, windows.offset
     x, y = sources(displacement)
-    x += np.float32(0.5)
+    x += np.float32(0.5 - left)
     x /= np.float32(width)
-    np.subtract(np.float32(height - 0.5), y, out=y)
+    np.subtract(np.float32(height - 0.5 + top), y, out=y)
     y /= np.float32(height)
     return {"R": x, "G": y, "B": np.ones_like(x)}
 
@@ -139,12 +141,12 @@ def offset_channels(displacement: np.ndarray, layer: str, push: bool) -> dict[st
     return {f"{layer}.u": x, f"{layer}.v": 0 - y}
 
 
-def displacement_of_stmap(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def displacement_of_stmap(u: np.ndarray, v: np.ndarray, windows: Windows) -> np.ndarray:
     """(H, W, 2): what `stmap_channels` was made of, in the picture's mirrored coordinates."""
-    height, width = u.shape
-    out = np.empty((height, width, 2), np.float32)
-    out[..., 0] = u.astype(np.float64) * width - 0.5 - np.arange(width)
-    out[..., 1] = height - 0.5 - v.astype(np.float64) * height - np.arange(height)[:, None]
+    (height, width), (left, top) = windows.display_size, windows.offset
+    out = np.empty((*u.shape, 2), np.float32)
+    out[..., 0] = u.astype(np.float64) * width - 0.5 + left - np.arange(u.shape[1])
+    out[..., 1] = height - 0.5 + top - v.astype(np.float64) * height - np.arange(u.shape[0])[:, None]
     return out
 
 

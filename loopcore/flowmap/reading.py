@@ -8,17 +8,19 @@ the same thing and mean different ones: such a file is refused until the convent
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
-from loopcore.exr import MAGIC, ExrPart, read_exr
+from loopcore.exr import MAGIC, read_exr
+from loopcore.exr.windows import WHOLE, Windows, checked_windows, place_channels
 from loopcore.files.regular import existing_file
 from loopcore.flowmap import layouts, maps, pictures
 from loopcore.motion.field import MotionField
+from loopcore.motion.masks import matches
 
 IN_EXR = ("motion", "nuke", "blender", "fusion", "stmap", "displace", "idistort")
 IN_PNG = ("rsmb", "game", "kitti")
@@ -35,12 +37,14 @@ class Numbers:
 
 
 def read_motion_any(
-    path: str | Path, convention: str | None = None, *, size: tuple[int, int] | None = None, rescale: bool = False,
-    numbers: Numbers = Numbers(),
+    path: str | Path, convention: str | None = None, *, size: tuple[int, int] | None = None, windows: Windows = WHOLE,
+    rescale: bool = False, numbers: Numbers = Numbers(),
 ) -> MotionField:
     """A motion field from a flow map of any convention, found out or named.
 
-    size: (height, width) that it has to be of, a plate's. rescale: bring another size to it, vectors too.
+    size: (height, width) that it has to be of, a plate's. windows: that plate's, where it has overscan; a motion as
+    large as its display window fits, too, and its edges go on into the overscan. rescale: bring another size to it,
+    vectors too.
 
     Raises:
         MotionError: no such file or convention, a file that is not what it is called, values that are not finite,
@@ -59,14 +63,15 @@ def read_motion_any(
         raise MotionError(f"flow map {source}: {text}") from None
     except OSError as error:
         raise MotionError(f"flow map {source} cannot be read: {error.strerror or error}") from None
-    if size is None or size == (motion.height, motion.width):
+    if size is None:
         return motion
-    if not rescale:
+    windows = checked_windows(windows, *size)
+    if not rescale and not matches(motion.windows, windows):
         raise MotionError(
-            f"flow map {source} is {motion.width}x{motion.height} and the plate {size[1]}x{size[0]}: make it for this "
-            "plate, or ask for it to be rescaled"
+            f"flow map {source} is {motion.windows} and the plate {windows}: make it for this plate, or ask for it to "
+            "be rescaled"
         )
-    return motion.resized(*size)
+    return motion.over(windows)
 
 
 def detect(path: str | Path) -> str:
@@ -158,13 +163,18 @@ def _number(given: float | None, notes: Mapping[str, str], key: str) -> float:
 
 
 class _Exr:
-    """The channels of a whole EXR, at the size of its display window, and how to find them."""
+    """The float channels of a whole EXR, over its display window and overscan, and how to find them."""
 
     def __init__(self, source: Path) -> None:
         parts = read_exr(source)
         self.source, self.attributes = source, parts[0].attributes
-        self.channels = {name: array for part in reversed(parts) for name, array in _placed(part).items()}
-        self.cropped = any(part.data_window != part.display_window for part in parts)
+        channels, self.windows = place_channels(parts)
+        self.channels = {
+            name: array for name, array in channels.items()
+            if array.shape == self.windows.size and array.dtype != np.uint32
+        }  # fmt: skip
+        # Where the first part, which holds what is read here, has pixels.
+        self.filled = Windows(self.windows.data, parts[0].data_window).shown
         self._find = layouts.finder(self.channels)
 
     def find(self, name: str) -> np.ndarray | None:
@@ -184,26 +194,6 @@ class _Exr:
         return named if isinstance(named, str) and named in IN_EXR else None
 
 
-def _placed(part: ExrPart) -> dict[str, np.ndarray]:
-    """The part's float channels over its display window, 0 where the file holds nothing."""
-    x0, y0, x1, y1 = part.display_window
-    dx0, dy0, dx1, dy1 = part.data_window
-    size = (dy1 - dy0 + 1, dx1 - dx0 + 1)
-    out = {}
-    for name, array in part.channels.items():
-        if array.shape != size or array.dtype == np.uint32:
-            continue
-        if part.data_window != part.display_window:
-            full = np.zeros((y1 - y0 + 1, x1 - x0 + 1), array.dtype)
-            left, top, right, bottom = max(x0, dx0), max(y0, dy0), min(x1, dx1), min(y1, dy1)
-            if left <= right and top <= bottom:
-                piece = array[top - dy0 : bottom - dy0 + 1, left - dx0 : right - dx0 + 1]
-                full[top - y0 : bottom - y0 + 1, left - x0 : right - x0 + 1] = piece
-            array = full
-        out[name] = array
-    return out
-
-
 def _exr_convention(file: _Exr) -> str:
     if file.named:
         return file.named
@@ -214,7 +204,7 @@ def _exr_convention(file: _Exr) -> str:
     }  # fmt: skip
     for convention, names in whole.items():
         if all(file.find(name) is not None for name in names):
-            if convention == "stmap" and _slopes(*file.pair("R", "G")) is None:
+            if convention == "stmap" and _slopes(file) is None:
                 break
             return convention
     listed = ", ".join(sorted(file.channels)[:12]) or "none that are float"
@@ -227,21 +217,24 @@ def _exr_convention(file: _Exr) -> str:
 def _from_exr(source: Path, convention: str | None) -> MotionField:
     file = _Exr(source)
     convention = convention or _exr_convention(file)
-    if convention == "motion" and not file.cropped:
+    if convention == "motion" and file.channels.keys() >= {"forward.u", "forward.v"}:
         return MotionField.load(source)
     ours = file.named == convention
     readers: dict[str, Callable[[_Exr], MotionField]] = {
         "stmap": _from_stmap, "displace": _from_offsets, "idistort": _from_offsets,
     }  # fmt: skip
     if convention in readers:
-        return readers[convention](file)
-    return layouts.from_channels(file.find, "nuke" if convention == "motion" else convention, ours)
+        motion = readers[convention](file)
+    else:
+        motion = layouts.from_channels(file.find, "nuke" if convention == "motion" else convention, ours)
+    return replace(motion, windows=file.windows)
 
 
-def _slopes(u: np.ndarray, v: np.ndarray) -> tuple[float, float] | None:
-    """How fast u grows to the right and v downward, in pictures; None where they are no coordinates at all."""
-    height, width = u.shape
-    if width < 2 or height < 2:
+def _slopes(file: _Exr) -> tuple[float, float] | None:
+    """How fast red grows to the right and green downward, in pictures; None where they are no coordinates at all."""
+    height, width = file.windows.display_size
+    u, v = (values[file.filled] for values in file.pair("R", "G"))
+    if min(u.shape) < 2:
         return None
     across = float(np.median(np.diff(u.astype(np.float32), axis=1))) * width
     down = float(np.median(np.diff(v.astype(np.float32), axis=0))) * height
@@ -256,7 +249,7 @@ def _from_stmap(file: _Exr) -> MotionField:
             "export it as 32-bit float"
         )
     _require_finite(u, v)
-    slopes = _slopes(u, v)
+    slopes = _slopes(file)
     if slopes is None:
         raise MotionError(
             f"it is no STMap: red spans {u.min():g} to {u.max():g} and green {v.min():g} to {v.max():g}, where "
@@ -264,9 +257,11 @@ def _from_stmap(file: _Exr) -> MotionField:
         )
     if slopes[0] < 0 or slopes[1] > 0:
         raise MotionError("its coordinates do not start at the bottom left: flip it (1 - red, or 1 - green)")
-    displacement = maps.displacement_of_stmap(u, v)
+    displacement = maps.displacement_of_stmap(u, v, file.windows)
+    fetched = np.zeros_like(displacement)  # where the file has no pixels, nothing moves
+    fetched[file.filled] = displacement[file.filled]
     span = _span(file, str(file.attributes.get("loopcore/direction", "past")))
-    velocity, known = maps.velocity_from(displacement, span)
+    velocity, known = maps.velocity_from(fetched, span)
     return _masked(velocity, known, _mask_beside(file.source, u.shape))
 
 

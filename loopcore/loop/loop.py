@@ -21,10 +21,11 @@ _LUMA = {"RGB": (0.2126, 0.7152, 0.0722, 0.0), "Y": (1.0, 0.0, 0.0, 0.0)}
 class Loop:
     """N frames of a plate that moves and comes back to itself.
 
-    plate: what moves. motion: where to, the same size as the plate. frames: N, at least 2. method: "warp" fetches each
-    pixel from where it came, "splat" deposits each where it goes. contrast: 0 to 1, how much of the detail that
-    blending takes is given back. device: "cpu", "cuda" (an NVIDIA GPU, with triton), or "auto": that GPU where there is
-    one with memory enough, else the CPU; `device` then says which, and `remark` why it is not the GPU.
+    plate: what moves. motion: where to, of the size of the plate or of its display window. frames: N, at least 2.
+    method: "warp" fetches each pixel from where it came, "splat" deposits each where it goes. contrast: 0 to 1, how
+    much of the detail that blending takes is given back. device: "cpu", "cuda" (an NVIDIA GPU, with triton), or "auto":
+    that GPU where there is one with memory enough, else the CPU; `device` then says which, and `remark` why it is not
+    the GPU.
 
     Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
     each weighted by how little it was distorted (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
@@ -42,7 +43,8 @@ class Loop:
         self, plate: Plate, motion: MotionField, frames: int = 60, method: str = "warp",
         contrast: float = 1.0, device: str = "auto",
     ) -> None:
-        _check(plate, motion, frames, method, contrast, device)
+        motion = _fitted(plate, motion)
+        _check(frames, method, contrast, device)
         from loopcore.loop import blend
         from loopcore.loop.contrast import Contrast
         from loopcore.transport.fill import repair
@@ -215,13 +217,19 @@ def load_kernels(device: str = "cpu") -> None:
     loop.render(1, loop.canvas(np.float16))
 
 
-def _check(plate: Plate, motion: MotionField, frames: int, method: str, contrast: float, device: str) -> None:
-    size, moving = (plate.height, plate.width), motion.velocity.shape[:2]
-    if size != moving:
+def _fitted(plate: Plate, motion: MotionField) -> MotionField:
+    """The motion over all of the plate: one of the display window's size is continued into the overscan."""
+    from loopcore.motion.masks import matches
+
+    if not matches(motion.windows, plate.windows):
         raise MotionError(
-            f"the plate is {size[1]}x{size[0]} and the motion {moving[1]}x{moving[0]}: "
+            f"the plate is {plate.windows} and the motion {motion.windows}: "
             "resize the motion to the plate (MotionField.resized)"
         )
+    return motion.over(plate.windows)
+
+
+def _check(frames: int, method: str, contrast: float, device: str) -> None:
     if not isinstance(frames, int | np.integer) or frames < 2:
         raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
     if method not in METHODS:

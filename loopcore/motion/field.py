@@ -14,16 +14,20 @@ what counts: the velocity becomes ``forward`` over the mask there. Any other EXR
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loopcore.errors import LoopcoreError, MotionError
+from loopcore.errors import LoopcoreError, MotionError, PlateError
+from loopcore.exr.windows import WHOLE, Windows, checked_windows, place, place_channels
 from loopcore.image import EqualByContent
 from loopcore.motion import masks
+
+if TYPE_CHECKING:
+    from loopcore.exr import ExrPart
 
 _OWN = ("forward.u", "forward.v", "velocity.X", "velocity.Y", "mask.V", "confidence.V")
 _UNITS = "pixels_per_frame_y_up"
@@ -36,6 +40,7 @@ class MotionField(EqualByContent):
     velocity: (H, W, 2) float32, pixels per frame; smooth, not multiplied by the mask.
     mask: (H, W) float32 in 0..1, the share of that velocity that is shown; 0 is still, bit for bit.
     confidence: (H, W) float32 in 0..1, how sure the velocity is; 1 where it was drawn.
+    windows: the plate's: the window that these arrays cover and the display window in it; left out, both are the same.
 
     Fields are equal that are so bit for bit; they cannot be hashed, ``digest()`` serves as a key.
 
@@ -48,6 +53,7 @@ class MotionField(EqualByContent):
     velocity: np.ndarray
     mask: np.ndarray
     confidence: np.ndarray
+    windows: Windows = WHOLE
 
     def __post_init__(self) -> None:
         try:
@@ -67,6 +73,10 @@ class MotionField(EqualByContent):
             if values.shape != velocity.shape[:2]:
                 raise MotionError(f"{name} is of shape {values.shape}, but the velocity of {velocity.shape[:2]}")
             object.__setattr__(self, name, values)
+        try:
+            object.__setattr__(self, "windows", checked_windows(self.windows, *velocity.shape[:2]))
+        except PlateError as error:
+            raise MotionError(str(error)) from None
 
     @property
     def height(self) -> int:
@@ -94,25 +104,43 @@ class MotionField(EqualByContent):
         return replace(self, velocity=self.velocity * np.float32(speed))
 
     def resized(self, height: int, width: int) -> MotionField:
-        """The same motion over a plate of another size: vectors scale with the picture.
+        """The same motion over a plate of another size, without overscan: vectors scale with the picture.
 
         Raises:
             MotionError: a size below 1.
         """
         if height < 1 or width < 1:
             raise MotionError(f"a motion field cannot be resized to {width}x{height}")
-        if (height, width) == (self.height, self.width):
+        return self.over(Windows.whole(height, width))
+
+    def over(self, windows: Windows) -> MotionField:
+        """The same motion over a plate of these windows; vectors scale with the display window.
+
+        Its edges go on into the plate's overscan, unless it has overscan itself; beyond that all is still.
+        """
+        if windows == self.windows:
             return self
-        scale = (width / self.width, height / self.height)
-        velocity = [_cubic(self.velocity[..., i], height, width) * np.float32(scale[i]) for i in (0, 1)]
-        mask = masks.resize_mask(self.mask, height, width)
-        return MotionField(np.stack(velocity, axis=-1), mask, masks.resize_mask(self.confidence, height, width))
+        if masks.covers_all(self.windows, windows):
+            return replace(self, windows=windows)
+        (height, width), (h, w) = windows.display_size, self.windows.display_size
+        velocity = [
+            masks.fit_windows(self.velocity[..., i], self.windows, windows, cubic=True) * np.float32(scale)
+            for i, scale in enumerate((width / w, height / h))
+        ]
+        mask, confidence = (masks.fit_mask(a, self.windows, windows) for a in (self.mask, self.confidence))
+        return MotionField(np.stack(velocity, axis=-1), mask, confidence, windows)
+
+    def displayed(self) -> MotionField:
+        """The motion in the display window: overscan cut off."""
+        return self.over(Windows.whole(*self.windows.display_size))
 
     def digest(self) -> str:
-        """SHA-256 over size, velocity, mask and confidence, in hex."""
+        """SHA-256 over size, velocity, mask, confidence and windows, in hex."""
         state = hashlib.sha256(f"loopcore motion field {self.width}x{self.height}\n".encode())
         for values in (self.velocity, self.mask, self.confidence):
             state.update(values.astype("<f4", copy=False).data)
+        if self.windows != Windows.whole(self.height, self.width):
+            state.update(repr(self.windows).encode())
         return state.hexdigest()
 
     def save(self, path: str | Path) -> None:
@@ -130,7 +158,7 @@ class MotionField(EqualByContent):
             raise MotionError(f"a motion field is an EXR file: name it {path.stem}.exr, not {path.name}")
         attributes = {"colorInteropID": "data", "loopcore/flow_units": _UNITS, "loopcore/version": _version()}
         channels = self._channels()
-        write_atomically(path, lambda hidden: write_exr(hidden, channels, attributes=attributes, compression="zip"))
+        write_atomically(path, lambda hidden: write_exr(hidden, channels, attributes=attributes, windows=self.windows))
 
     def _channels(self) -> dict[str, np.ndarray]:
         shown = self.effective
@@ -154,7 +182,8 @@ class MotionField(EqualByContent):
     def load(cls, path: str | Path) -> MotionField:
         """A motion field from any EXR with ``forward.u`` and ``forward.v`` (pixels per frame, y up).
 
-        Without ``mask.V`` everything moves, without ``confidence.V`` the field is sure of itself.
+        Without ``mask.V`` everything moves, without ``confidence.V`` the field is sure of itself. Outside the file's
+        data window all is 0.
 
         Raises:
             MotionError: no EXR, no such channels, values that are not finite.
@@ -166,9 +195,8 @@ class MotionField(EqualByContent):
             parts = read_exr(path)
         except LoopcoreError as error:
             raise MotionError(f"motion field: {error}") from None
-        channels = {name: values for part in reversed(parts) for name, values in part.channels.items()}
         try:
-            return _from_channels(cls, channels)
+            return _from_parts(cls, parts)
         except MotionError as error:
             raise MotionError(f"motion field {path}: {error}") from None
 
@@ -178,7 +206,11 @@ def read_motion(path: str | Path) -> MotionField:
     return MotionField.load(path)
 
 
-def _from_channels(cls: type[MotionField], channels: Mapping[str, np.ndarray]) -> MotionField:
+def _from_parts(cls: type[MotionField], parts: Sequence[ExrPart]) -> MotionField:
+    try:
+        channels, windows = place_channels(parts)
+    except PlateError as error:
+        raise MotionError(str(error)) from None
     if "forward.u" not in channels or "forward.v" not in channels:
         raise MotionError(_what_instead(channels))
     used = {name: channels[name] for name in _OWN if name in channels}
@@ -187,7 +219,9 @@ def _from_channels(cls: type[MotionField], channels: Mapping[str, np.ndarray]) -
         if values.shape != shape:
             raise MotionError(f"channel {name} is of size {values.shape[::-1]}, but forward.u of {shape[::-1]}")
     full = {name: np.ascontiguousarray(values, np.float32) for name, values in used.items()}
-    ones = np.ones(shape, np.float32)
+    holder = next(part for part in parts if "forward.u" in part.channels)
+    ones = np.ones(holder.channels["forward.u"].shape, np.float32)
+    ones = place(ones, holder.data_window, windows.data) if shape == windows.size else ones
     shown = np.stack([full["forward.u"], -full["forward.v"]], axis=-1)
     mask, confidence = full.get("mask.V", ones), full.get("confidence.V", ones)
     velocity = shown
@@ -196,7 +230,7 @@ def _from_channels(cls: type[MotionField], channels: Mapping[str, np.ndarray]) -
         with np.errstate(all="ignore"):  # what is not finite is refused below
             edited = (stored * mask[..., None] != shown).any(axis=-1, keepdims=True) & (mask > 0)[..., None]
             velocity = np.where(edited, shown / np.where(mask > 0, mask, 1)[..., None], stored)
-    return cls(velocity, mask, confidence)
+    return cls(velocity, mask, confidence, windows)
 
 
 def _what_instead(channels: Mapping[str, Any]) -> str:
@@ -207,13 +241,6 @@ def _what_instead(channels: Mapping[str, Any]) -> str:
             "shuffle them into forward.u and forward.v and write that"
         )
     return f"it has the channels {names}, but a motion field needs forward.u and forward.v (pixels per frame, y up)"
-
-
-def _cubic(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(values))
-    return np.array(picture.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _version() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
+from loopcore.exr.windows import WHOLE, Windows, checked_windows, place, place_channels
 
 _SUBPIXELS = 4  # each way, where polygons are drawn
 _BIG = 5_000_000  # pixels above which half of that has to do
@@ -119,58 +120,112 @@ def _depth(inside: np.ndarray, limit: int) -> np.ndarray:
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """``mask`` at another size, (height, width) float32 in 0..1; the same array where the size is right already."""
-    if mask.shape == (height, width):
-        return mask
-    return np.clip(_resize(mask, width, height), 0, 1)
+    return fit_mask(mask, Windows.whole(*mask.shape), Windows.whole(height, width))
 
 
-def _resize(values: np.ndarray, width: int, height: int) -> np.ndarray:
+def fit_mask(mask: np.ndarray, source: Windows, target: Windows) -> np.ndarray:
+    """``mask`` over a picture of other windows, as :func:`fit_windows`; values stay in 0..1."""
+    fitted = fit_windows(mask, source, target)
+    return fitted if fitted is mask else np.clip(fitted, 0, 1)
+
+
+def matches(source: Windows, target: Windows) -> bool:
+    """Whether a mask or motion of these windows is of the very size of a plate's: of its display window, or of all."""
+    return source.display_size == target.display_size or covers_all(source, target)
+
+
+def fits(source: Windows, target: Windows) -> bool:
+    """Whether it can be brought to that size: the display windows are of one aspect, or it covers all of the plate."""
+    return same_aspect(source.display_size[::-1], target.display_size[::-1]) or covers_all(source, target)
+
+
+def covers_all(source: Windows, target: Windows) -> bool:
+    """Whether one of the two knows no overscan, and was drawn over all pixels of the other."""
+    return source.size == target.size and not (source.overscan and target.overscan)
+
+
+def fit_windows(values: np.ndarray, source: Windows, target: Windows, *, cubic: bool = False) -> np.ndarray:
+    """``values`` (h, w) over a picture of other windows; the same array where none of them have to move.
+
+    The display windows are laid on one another, scaled where their sizes differ. What has overscan itself is 0 beyond
+    it; the edges of what has none go on into the target's. What :func:`covers_all` of the target stays as it is.
+    """
+    if source == target or covers_all(source, target):
+        return values
+    extend, (height, width) = not source.overscan, target.size
+    (left, top), (right, bottom) = target.offset, (width - target.offset[0], height - target.offset[1])
+    (rows, columns), (h, w) = target.display_size, source.display_size
+    x, y = source.display[:2]
+    if (rows, columns) == (h, w):
+        moved = (x - left, y - top, x + right - 1, y + bottom - 1)
+        return place(values, source.data, moved, extend=extend)
+    # the target's borders in pixels of the source, whose corner is the display window's
+    box = (-left * w / columns, -top * h / rows, right * w / columns, bottom * h / rows)
+    (first_x, first_y), (last_x, last_y) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+    cover = (x + int(first_x), y + int(first_y), x + int(last_x) - 1, y + int(last_y) - 1)
+    part = (box[0] - first_x, box[1] - first_y, box[2] - first_x, box[3] - first_y)
+    return _resize(place(values, source.data, cover, extend=extend), width, height, part, cubic)
+
+
+def _resize(
+    values: np.ndarray, width: int, height: int, box: tuple[float, float, float, float] | None = None,
+    cubic: bool = False,
+) -> np.ndarray:
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
-    return np.array(picture.resize((width, height), Image.Resampling.BILINEAR))
+    method = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
+    return np.array(picture.resize((width, height), method, box))
 
 
-def read_mask(path: str | Path, height: int, width: int) -> np.ndarray:
+def read_mask(path: str | Path, height: int, width: int, windows: Windows = WHOLE) -> np.ndarray:
     """A painted mask for a plate of ``height`` x ``width``: (H, W) float32 in 0..1, white moves.
 
     Reads EXR (channel ``mask.V`` or the only one, else A, Y, or the luminance of R, G, B) and what pillow reads,
     8-bit or 16-bit grey. A picture whose alpha varies is masked by its alpha. Values are data: no transfer curve is
-    undone. Another size of the same aspect is resized.
+    undone. Another size of the same aspect is resized. An EXR is 0 outside its data window.
+
+    windows: the plate's. Its overscan is masked as the edge of what is shown, unless the mask has overscan, too, or is
+    as large as the plate with it.
 
     Raises:
         MotionError: unreadable, another aspect, values that make no mask.
     """
-    path = Path(path)
-    mask = _read_exr(path) if path.suffix.lower() == ".exr" else _read_picture(path)
-    if not same_aspect((mask.shape[1], mask.shape[0]), (width, height)):
+    path, windows = Path(path), checked_windows(windows, height, width)
+    if path.suffix.lower() == ".exr":
+        mask, source = _read_exr(path)
+    else:
+        mask = _read_picture(path)
+        source = Windows.whole(*mask.shape)
+    if not fits(source, windows):
         raise MotionError(
-            f"mask {path} is {mask.shape[1]}x{mask.shape[0]}, but the plate is {width}x{height}: another aspect. "
-            "Paint the mask over the plate itself"
+            f"mask {path} is {source}, but the plate is {windows}: another aspect. Paint the mask over the plate itself"
         )
     if not np.isfinite(mask).all():
         raise MotionError(f"mask {path} holds NaN or Inf: write it again with finite values")
     if float(mask.max()) <= 0.0:
         raise MotionError(f"mask {path} is black all over: nothing would move. Paint white where things move")
-    return resize_mask(np.ascontiguousarray(np.clip(mask, 0, 1), np.float32), height, width)
+    return fit_mask(np.ascontiguousarray(np.clip(mask, 0, 1), np.float32), source, windows)
 
 
-def _read_exr(path: Path) -> np.ndarray:
+def _read_exr(path: Path) -> tuple[np.ndarray, Windows]:
     from loopcore import exr
 
     try:
-        channels = {name: values for part in exr.read_exr(path) for name, values in part.channels.items()}
+        parts = exr.read_exr(path)
+        placed, windows = place_channels(parts)
     except LoopcoreError as error:
         raise MotionError(f"mask {path}: {error}") from None
-    if len(channels) == 1:
-        return next(iter(channels.values()))
-    if "A" in channels and np.ptp(channels["A"]) > 0:
-        return channels["A"]
-    for name in ("mask.V", "mask.a", "mask.A", "Y"):
+    channels = {name: values for name, values in placed.items() if values.shape == windows.size}
+    # An alpha that is the same all over its data window only says where that is.
+    plain = any("A" in part.channels and np.ptp(part.channels["A"]) == 0 for part in parts)
+    names = [] if plain or "A" not in channels else ["A"]
+    names = list(channels) if len(channels) == 1 else [*names, "mask.V", "mask.a", "mask.A", "Y"]
+    for name in names:
         if name in channels:
-            return channels[name]
+            return channels[name], windows
     if {"R", "G", "B"} <= channels.keys():
-        return _luminance(np.stack([channels[c] for c in "RGB"], axis=-1).astype(np.float32))
+        return _luminance(np.stack([channels[c] for c in "RGB"], axis=-1).astype(np.float32)), windows
     raise MotionError(
         f"mask {path} has the channels {', '.join(sorted(channels)[:12])}: none of them is mask.V, A, Y or R, G, B. "
         "Write the mask as one channel"

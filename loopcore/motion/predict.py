@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loopcore.errors import MotionError
+from loopcore.exr.windows import Windows
 from loopcore.motion.edges import apply_lines, refine_mask, sharpened
 from loopcore.motion.field import MotionField
 from loopcore.motion.hints import Hints
-from loopcore.motion.masks import same_aspect
+from loopcore.motion.masks import as_mask, fit_mask, same_aspect
 from loopcore.motion.regress import FieldSight, regress
 from loopcore.motion.sight import class_shares, display_copy, display_rows, neutral_copy
 from loopcore.motion.solve import solve_motion
@@ -91,19 +92,25 @@ def predict_motion(
 ) -> MotionField:
     """The motion field of a plate.
 
-    hints: strokes, anchors and mask; drawn for another size of the same shape they are rescaled. mask: (H, W)
-    in 0..1, instead of the hints' own. Strokes drawn together with a mask say all there is to say. Strokes without a
-    mask, or a mask without strokes, are joined by what is seen in the picture: strokes overrule it around them, and a
-    mask replaces where things move. weights: of a network trained on one's own, of either kind, instead of the
-    shipped one.
+    hints: strokes, anchors and mask; drawn for another size of the same shape they are rescaled. mask: (H, W) in 0..1,
+    of the plate's size or its display window's, instead of the hints' own. Strokes drawn together with a mask say all
+    there is to say. Strokes without a mask, or a mask without strokes, are joined by what is seen in the picture:
+    strokes overrule it around them, and a mask replaces where things move. weights: of a network trained on one's own,
+    of either kind, instead of the shipped one.
 
     Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
 
     Raises:
         MotionError: nothing in the picture seems to flow, and nothing drawn says how it would; weights that are none.
     """
-    hints = (hints or Hints()).fitted(plate.height, plate.width)
-    drawn = hints.mask if mask is None else mask
+    hints = (hints or Hints()).fitted(plate.height, plate.width, plate.windows)
+    if mask is not None and mask.shape == plate.windows.display_size:
+        mask = fit_mask(as_mask(mask), Windows.whole(*mask.shape), plate.windows)
+    return _predicted(plate, hints, hints.mask if mask is None else mask, weights).over(plate.windows)
+
+
+def _predicted(plate: Plate, hints: Hints, drawn: np.ndarray | None, weights: str | Path | None) -> MotionField:
+    """The same of hints that fit all of the plate's pixels."""
     if hints.strokes and drawn is not None:
         return solve_motion(plate.height, plate.width, hints, mask=drawn)
     picture = display_copy(plate)

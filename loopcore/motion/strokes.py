@@ -2,7 +2,8 @@
 """What an artist draws over a plate to say how it moves: strokes, anchors and a mask.
 
 Convention: coordinates are pixels of the plate, x right, y down, pixel centres at integers; so the top left corner
-of the picture is (-0.5, -0.5). Speeds are pixels per frame.
+of the picture is (-0.5, -0.5). Speeds are pixels per frame. On a plate with overscan they are pixels of its display
+window, and may lie outside it; hints drawn over a picture as large as the plate with its overscan are pixels of that.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loopcore.errors import MotionError
+from loopcore.exr.windows import WHOLE, Windows, checked_windows
 from loopcore.image import EqualByContent
 from loopcore.motion import masks
 
+# An outline that reaches so many pixels beyond the display window was drawn for the overscan, too.
+_BEYOND = 1.0
 # Points may lie outside the picture (a stroke that leaves it), but not further than this many picture sizes.
 _FAR = 8.0
 
@@ -113,25 +117,30 @@ class Hints(EqualByContent):
         if not np.isfinite(self.feather) or self.feather < 0:
             raise MotionError(f"feather must be 0 or more pixels, not {self.feather}")
 
-    def fitted(self, height: int, width: int) -> Hints:
+    def fitted(self, height: int, width: int, windows: Windows = WHOLE) -> Hints:
         """These hints for a plate of another size and the same aspect, the mask rasterised for it.
 
-        Points, speeds and feather scale with the picture.
+        Points, speeds and feather scale with the picture. windows: the plate's; the points become those of all its
+        pixels. A mask that ends with the display window is continued into the overscan.
 
         Raises:
             MotionError: the aspect differs, or a point lies far outside the picture.
         """
-        size = self.size or (width, height)
-        if not masks.same_aspect(size, (width, height)):
+        windows = checked_windows(windows, height, width)
+        size = self.size or windows.display_size[::-1]
+        if size == (width, height):
+            windows = Windows.whole(height, width)
+        rows, columns = windows.display_size
+        if not masks.same_aspect(size, (columns, rows)):
             raise MotionError(
-                f"the hints were drawn over a picture of {size[0]}x{size[1]}, but the plate is {width}x{height}: "
+                f"the hints were drawn over a picture of {size[0]}x{size[1]}, but the plate is {windows}: "
                 "another aspect. Draw them over this plate, or crop the plate as that picture was"
             )
-        scale = np.array([width / size[0], height / size[1]])
+        scale = np.array([columns / size[0], rows / size[1]])
         mean = float(np.sqrt(scale.prod()))
 
         def move(points: np.ndarray) -> np.ndarray:
-            return (points + 0.5) * scale - 0.5
+            return (points + 0.5) * scale - 0.5 + windows.offset
 
         fitted = replace(
             self,
@@ -143,14 +152,21 @@ class Hints(EqualByContent):
             size=(width, height),
         )
         fitted._refuse_far_points(height, width)
-        return replace(fitted, mask=fitted._mask_at(height, width))
+        return replace(fitted, mask=fitted._mask_over(windows))
 
-    def _mask_at(self, height: int, width: int) -> np.ndarray | None:
-        if self.mask is not None and (not self.polygons or self.mask.shape == (height, width)):
-            return masks.resize_mask(self.mask, height, width)
+    def _mask_over(self, windows: Windows) -> np.ndarray | None:
+        if self.mask is not None and (not self.polygons or self.mask.shape == windows.size):
+            return masks.fit_mask(self.mask, Windows.whole(*self.mask.shape), windows)
         if not self.polygons and not self.exclude:
             return None
-        return masks.rasterise(self.polygons, self.exclude, self.feather, height, width)
+        corners = np.concatenate([*self.polygons, *self.exclude]) - windows.offset
+        rows, columns = windows.display_size
+        beyond = (corners < -0.5 - _BEYOND) | (corners > np.array([columns, rows]) - 0.5 + _BEYOND)
+        if not windows.overscan or beyond.any():
+            return masks.rasterise(self.polygons, self.exclude, self.feather, *windows.size)
+        polygons, exclude = ([area - windows.offset for area in areas] for areas in (self.polygons, self.exclude))
+        shown = masks.rasterise(polygons, exclude, self.feather, rows, columns)
+        return masks.fit_mask(shown, Windows.whole(rows, columns), windows)
 
     def _refuse_far_points(self, height: int, width: int) -> None:
         drawn: Sequence[np.ndarray] = [s.points for s in self.strokes] + [*self.polygons, *self.exclude]

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from loopcore import color, exr
 from loopcore.errors import PlateError
-from loopcore.exr import Window
+from loopcore.exr.windows import WHOLE, Windows, checked_windows, place
 from loopcore.files.regular import existing_file
 from loopcore.image import EqualByContent
 from loopcore.plate import chroma, layers, stills
@@ -34,14 +34,14 @@ class Plate(EqualByContent):
     Plates are equal whose attributes are, pixels bit for bit; they cannot be hashed, ``digest()`` serves as a key.
 
     Attributes:
-        pixels: (H, W, C) float32 scene-linear, colour premultiplied where there is alpha, as large as the display
-            window. Values above 1 and below 0, NaN and infinity are kept.
+        pixels: (H, W, C) float32 scene-linear, colour premultiplied where there is alpha: the display window, and
+            the overscan around it where there is some. Values above 1 and below 0, NaN and infinity are kept.
         channels: names of the last axis: ("R", "G", "B"), ("R", "G", "B", "A"), ("Y",), ("Y", "A"); files with fewer
             give fewer ("G",) and single channels keep their name ("mask",).
         colorspace: Color Interop Forum name of `pixels` (``lin_rec709_scene``), or empty when the file does not say.
         encoded: how the source stored it: ``"srgb"`` for display images of 8 or 16 bits, else ``"linear"``.
         pixel_aspect: width over height of a pixel.
-        data_window, display_window: of an EXR, (x_min, y_min, x_max, y_max), inclusive.
+        windows: of an EXR, the window that `pixels` cover and the display window in it; left out, both are the picture.
         metadata: attributes worth carrying on (owner, comments, framesPerSecond, chromaticities...), plain values that
             `loopcore.exr.write_exr` takes.
         source: the file it came from.
@@ -55,8 +55,7 @@ class Plate(EqualByContent):
     colorspace: str = ""
     encoded: str = "linear"
     pixel_aspect: float = 1.0
-    data_window: Window | None = None
-    display_window: Window | None = None
+    windows: Windows = WHOLE
     metadata: dict[str, object] = field(default_factory=dict)
     source: Path | None = None
 
@@ -74,6 +73,7 @@ class Plate(EqualByContent):
             raise PlateError(f"plate pixels are {found}: give (H, W, {count}) float32, a channel for each of the names")
         if len(set(self.channels)) != len(self.channels):
             raise PlateError(f"plate channels {self.channels} name one twice")
+        object.__setattr__(self, "windows", checked_windows(self.windows, *pixels.shape[:2]))
 
     @property
     def height(self) -> int:
@@ -90,12 +90,21 @@ class Plate(EqualByContent):
         """Where alpha is in the last axis of `pixels`, or None."""
         return self.channels.index("A") if "A" in self.channels else None
 
+    def displayed(self) -> Plate:
+        """The plate as its display window shows it: overscan cut off."""
+        if not self.windows.overscan:
+            return self
+        pixels = np.ascontiguousarray(self.pixels[self.windows.shown])
+        return replace(self, pixels=pixels, windows=WHOLE)
+
     def digest(self) -> str:
-        """SHA-256, in hex, of pixels, channels and colour space: equal for equal plates. Worked out once."""
+        """SHA-256, in hex, of pixels, channels, colour space and windows: equal for equal plates. Worked out once."""
         known = self.__dict__.get("_digest")
         if known is None:
             sha = hashlib.sha256(f"{self.pixels.shape} {self.channels} {self.colorspace}".encode())
             sha.update(np.ascontiguousarray(self.pixels).data)
+            if self.windows != Windows.whole(self.height, self.width):
+                sha.update(repr(self.windows).encode())
             known = sha.hexdigest()
             object.__setattr__(self, "_digest", known)
         return str(known)
@@ -147,6 +156,7 @@ def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> 
     part = chosen.part
     # What the file says once, it says in its first part.
     attributes = {**parts[0].attributes, **part.attributes}
+    windows = Windows.around(part.display_window, part.data_window)
     pixels, channels = _layer_pixels(chosen, attributes)
     encoding = colorspace or _exr_colorspace(attributes)
     if not color.is_linear(encoding):
@@ -157,13 +167,12 @@ def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> 
         if name not in _NOT_CARRIED and not name.startswith(_NOT_CARRIED_PREFIXES)
     }
     return Plate(
-        pixels=_in_display_window(pixels, part.data_window, part.display_window),
+        pixels=place(pixels, part.data_window, windows.data),
         channels=channels,
         colorspace=color.linear_space(encoding),
         encoded=_encoded(encoding),
         pixel_aspect=part.pixel_aspect,
-        data_window=part.data_window,
-        display_window=part.display_window,
+        windows=windows,
         metadata=exr.writable(carried),
         source=source,
     )
@@ -214,21 +223,6 @@ def _chroma_pixels(found: dict[str, np.ndarray], attributes: dict[str, object]) 
     if abs(weights[1]) < 1e-6:
         raise PlateError(f"its chromaticities {chromaticities} give green no luminance")
     return chroma.to_rgb(y, ry, by, weights)
-
-
-def _in_display_window(pixels: np.ndarray, data: Window, display: Window) -> np.ndarray:
-    """Data-window pixels placed in the display window: 0 where there are none, overscan cut off."""
-    if data == display:
-        return pixels
-    width, height = exr.window_size(display)
-    placed = np.zeros((height, width, pixels.shape[2]), np.float32)
-    left, top = max(data[0], display[0]), max(data[1], display[1])
-    right, bottom = min(data[2], display[2]) + 1, min(data[3], display[3]) + 1
-    if left < right and top < bottom:
-        placed[top - display[1] : bottom - display[1], left - display[0] : right - display[0]] = pixels[
-            top - data[1] : bottom - data[1], left - data[0] : right - data[0]
-        ]
-    return placed
 
 
 def _from_still(still: Still, source: Path) -> Plate:

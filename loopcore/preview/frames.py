@@ -16,6 +16,7 @@ import numpy as np
 from loopcore.baking.frame_rate import frame_rate
 from loopcore.color import display_exposure, display_image
 from loopcore.errors import SequenceError
+from loopcore.exr.windows import WHOLE
 from loopcore.files.pattern import FramePattern, find_sequence
 from loopcore.plate import read_plate
 from loopcore.preview.film import Progress, write_film
@@ -43,7 +44,8 @@ def preview_sequence(
 
     ``source`` is the folder of one sequence, a pattern (``plate_loop.####.exr``), or the frames' paths in order.
     All frames are shown with the first one's exposure, so that none flickers; wider ones are averaged down to
-    ``max_width`` in linear light, and pixels that are not square are made so. A contact sheet has up to twelve.
+    ``max_width`` in linear light, and pixels that are not square are made so. What lies
+    outside the display window is not shown. A contact sheet has up to twelve.
 
     Raises:
         SequenceError: frames are missing, named twice or of different sizes, or ``out_path`` cannot be written.
@@ -101,12 +103,12 @@ def _list_frames(source: Source) -> list[tuple[str, Path]]:
 
 def _read_all(paths: list[Path], max_width: int) -> Iterator[np.ndarray]:
     """Yield each file as a picture for display, all with the first one's exposure, read a little ahead."""
-    first = read_plate(paths[0])
+    first = read_plate(paths[0]).displayed()
     exposure = 1.0 if first.encoded != "linear" else display_exposure(first.pixels, first.channels)
     size = first.pixels.shape[:2]
 
     def read(path: Path) -> np.ndarray:
-        plate = read_plate(path)
+        plate = read_plate(path).displayed()
         if plate.pixels.shape[:2] != size:
             here, there = f"{plate.width}x{plate.height}", f"{size[1]}x{size[0]}"
             raise SequenceError(f"frame '{path}' is {here}, the first one is {there}: all must be of one size")
@@ -138,7 +140,7 @@ def _picture(plate: Plate, max_width: int, exposure: float) -> np.ndarray:
     share = min(1.0, max_width / wide)
     size = max(1, round(wide * share)), max(1, round(height * share))
     if size != (width, height):
-        plate = replace(plate, pixels=_resized(plate.pixels, size))
+        plate = replace(plate, pixels=_resized(plate.pixels, size), windows=WHOLE)
     return display_image(plate, exposure=exposure)
 
 

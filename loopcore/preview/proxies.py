@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.color import display_image, unpremultiply
+from loopcore.exr.windows import WHOLE
 from loopcore.files.atomic import make_folder, write_atomically
 from loopcore.files.pattern import FramePattern
 from loopcore.image import resize_linear
@@ -77,9 +78,9 @@ def viewport_picture(plate: Plate, alpha: bool) -> np.ndarray:
     scale = min(1.0, PROXY_WIDTH / plate.width)
     pixels = resize_linear(plate.pixels, max(1, round(plate.height * scale)), max(1, round(plate.width * scale)))
     if plate.alpha_index is None:
-        colour = display_image(replace(plate, pixels=pixels), exposure=1.0)
+        colour = display_image(replace(plate, pixels=pixels, windows=WHOLE), exposure=1.0)
         return np.dstack([colour, np.full(colour.shape[:2], 255, np.uint8)]) if alpha else colour
     straight = unpremultiply(pixels, plate.alpha_index)
-    colour = display_image(replace(plate, pixels=straight), exposure=1.0)
+    colour = display_image(replace(plate, pixels=straight, windows=WHOLE), exposure=1.0)
     opacity = np.nan_to_num(pixels[..., plate.alpha_index]).clip(0, 1)
     return np.dstack([colour, np.rint(opacity * 255).astype(np.uint8)])

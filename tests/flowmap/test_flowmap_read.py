@@ -38,9 +38,10 @@ def test_cropped_windows_are_filled_with_stillness(tmp_path: Path) -> None:
     for names in (("forward.u", "forward.v"), ("rgba.forward.u", "rgba.forward.v")):
         path = write_raw(tmp_path / "crop.exr", dict.fromkeys(names, flat), **header)
         back = read_motion_any(path)
-        assert back.velocity.shape == (5, 10, 2)
-        assert (back.velocity[:3, 3:9] == (2, -2)).all()
-        assert np.abs(back.velocity).sum() == 4 * 18
+        # A row of it lies above the display window.
+        assert back.velocity.shape == (6, 10, 2) and back.windows.offset == (0, 1)
+        assert (back.velocity[:4, 3:9] == (2, -2)).all()
+        assert np.abs(back.velocity).sum() == 4 * 24
 
 
 def test_middlebury_files(corpus: Path, tmp_path: Path) -> None:

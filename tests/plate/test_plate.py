@@ -121,13 +121,17 @@ class TestExrPixels:
         corners = {"dataWindow": (at[:2], at[2:]), "displayWindow": (shown[:2], shown[2:])}
         path = write_raw(tmp_path_factory.getbasetemp() / "windows.exr", pixels, **corners)
         plate = read_plate(path)
-        assert plate.data_window == at and plate.display_window == shown
-        assert (plate.width, plate.height) == (shown[2] - shown[0] + 1, shown[3] - shown[1] + 1)
-        for y in range(shown[1], shown[3] + 1):
-            for x in range(shown[0], shown[2] + 1):
+        left, top = min(at[0], shown[0]), min(at[1], shown[1])
+        right, bottom = max(at[2], shown[2]), max(at[3], shown[3])
+        assert plate.windows == exr.Windows((left, top, right, bottom), shown)
+        assert (plate.width, plate.height) == (right - left + 1, bottom - top + 1)
+        for y in range(top, bottom + 1):
+            for x in range(left, right + 1):
                 inside = at[0] <= x <= at[2] and at[1] <= y <= at[3]
                 expected = [pixels[name][y - at[1], x - at[0]] if inside else 0 for name in "RGBA"]
-                np.testing.assert_array_equal(plate.pixels[y - shown[1], x - shown[0]], expected)
+                np.testing.assert_array_equal(plate.pixels[y - top, x - left], expected)
+        corner = plate.displayed().pixels[0, 0]
+        np.testing.assert_array_equal(corner, plate.pixels[shown[1] - top, shown[0] - left])
 
     def test_tiles(self, tmp_path: Path) -> None:
         tiles = OpenEXR.TileDescription()

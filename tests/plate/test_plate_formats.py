@@ -22,7 +22,7 @@ class TestPillow:
     def test_every_8_bit_code_comes_back(self, tmp_path: Path) -> None:
         ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
         plate = read_plate(save(Image.fromarray(np.stack([ramp, ramp.T, 255 - ramp], axis=-1)), tmp_path / "x.png"))
-        assert plate.colorspace == "lin_rec709_scene" and plate.encoded == "srgb" and plate.data_window is None
+        assert plate.colorspace == "lin_rec709_scene" and plate.encoded == "srgb" and not plate.windows.overscan
         np.testing.assert_array_equal(as_codes(plate), np.stack([ramp, ramp.T, 255 - ramp], axis=-1))
         np.testing.assert_allclose(plate.pixels[..., 0], color.srgb_to_linear(ramp / 255), rtol=1e-6)
 
