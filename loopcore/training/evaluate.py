@@ -11,8 +11,7 @@ import numpy as np
 
 from loopcore.errors import PlateError
 from loopcore.motion.networks import CLASSES, FluidNet
-from loopcore.motion.predict import THRESHOLD, look_at
-from loopcore.motion.sight import class_shares
+from loopcore.motion.segmentation import MIN_SCORE, class_probabilities, segment
 from loopcore.training.pictures import UNKNOWN, read_manifest, read_sample
 
 _NOTHING = 0.001  # of the known pixels: a picture with less fluid than this holds none
@@ -38,8 +37,8 @@ class PictureReport:
         """The report as text."""
         head = f"{self.split}: {self.pictures} pictures, intersection over union"
         rows = [f"  {name:<8}{self.overlap[name]:6.3f}   {self.pixels[name]:>10} pixels" for name in CLASSES]
-        moved = sum(score >= THRESHOLD for score in self.still_scores)
-        lost = sum(score < THRESHOLD for score in self.moving_scores)
+        moved = sum(score >= MIN_SCORE for score in self.still_scores)
+        lost = sum(score < MIN_SCORE for score in self.moving_scores)
         return [
             head,
             *rows,
@@ -69,14 +68,14 @@ def evaluate_pictures(
         picture, labels = read_sample(sample)
         shown = picture.astype(np.float32) / 255
         known = labels != UNKNOWN
-        shares = class_shares(shown, network)
-        best = _full_size(shares, *labels.shape).argmax(axis=0)
+        probabilities = class_probabilities(shown, network)
+        best = _full_size(probabilities, *labels.shape).argmax(axis=0)
         pairs = labels[known].astype(np.int64) * len(CLASSES) + best[known]
         confusion += np.bincount(pairs, minlength=confusion.size).reshape(confusion.shape)
         # skies may be clear, and then nothing is to move: only water, smoke and fire are sure to
         flows, stays = (np.isin(labels[known], c).mean() if known.any() else 0.0 for c in ((1, 3, 4), (0,)))
         if max(flows - _SOMETHING, stays - 1 + _NOTHING) > 0:
-            (moving if flows > _SOMETHING else still).append(look_at(shown, shares, network).score)
+            (moving if flows > _SOMETHING else still).append(segment(shown, probabilities, network).score)
         if on_progress:
             on_progress(done, len(samples))
     hit = np.diag(confusion)
@@ -87,9 +86,9 @@ def evaluate_pictures(
     return PictureReport(split, len(samples), overlap, pixels, tuple(still), tuple(moving))
 
 
-def _full_size(shares: np.ndarray, height: int, width: int) -> np.ndarray:
+def _full_size(probabilities: np.ndarray, height: int, width: int) -> np.ndarray:
     import torch
     from torch.nn import functional as F
 
-    planes = torch.from_numpy(shares)[None]
+    planes = torch.from_numpy(probabilities)[None]
     return F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False)[0].numpy()

@@ -26,7 +26,7 @@ from loopcore.motion.networks import (
     read_published_encoder,
     save_weights,
 )
-from loopcore.motion.sight import shipped_networks
+from loopcore.motion.segmentation import shipped_networks
 from loopcore.training.pictures import Sample, crop_of, crop_plan, read_manifest, soft_targets
 
 Progress = Callable[[str, int, int], None]
