@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an artist draws over a plate to say how it moves: strokes, anchors and a mask.
+"""Hints: the strokes, anchors and mask that an artist draws over a plate to define its motion.
 
 Convention: coordinates are pixels of the plate, x right, y down, pixel centres at integers; so the top left corner
 of the picture is (-0.5, -0.5). Speeds are pixels per frame.
@@ -23,7 +23,7 @@ _FAR = 8.0
 class Stroke:
     """A polyline that the flow follows, from its first point to its last.
 
-    points: (n, 2) float64, x and y in pixels, n >= 2, of some length.
+    points: (n, 2) float64, x and y in pixels, n >= 2, of length above 0.
     speed: pixels per frame along the whole stroke, or n of them, one a point; not negative.
 
     Raises:
@@ -79,7 +79,7 @@ class Hints:
     mask: (H, W) float32 in 0..1, where things may move; None: not drawn (or, with ``polygons``, not yet rasterised).
     size: (width, height) of the picture the hints were drawn over; None: the plate's own.
     polygons, exclude: the mask's outline, areas (n, 2) joined and then cut out; ``feather`` in pixels, inward.
-    ``fitted`` makes ``mask`` of the polygons at the size that is asked for.
+    ``fitted`` makes ``mask`` of the polygons at a requested size.
     """
 
     strokes: tuple[Stroke, ...] = ()
@@ -109,7 +109,7 @@ class Hints:
             raise MotionError(f"feather must be 0 or more pixels, not {self.feather}")
 
     def fitted(self, height: int, width: int) -> Hints:
-        """These hints for a plate of another size and the same aspect, the mask rasterised for it.
+        """Returns these hints for a plate of another size and the same aspect, the mask rasterised for it.
 
         Points, speeds and feather scale with the picture.
 

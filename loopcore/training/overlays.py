@@ -32,7 +32,7 @@ _NIGHT = 0.6  # how often flames are photographed in the dark
 def add_overlay(
     picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, unknown: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a picture, (h, w, 3) float32 sRGB 0..1, and labels, (h, w) uint8, sometimes with a fluid composited over."""
+    """Returns a picture, (h, w, 3) float32 sRGB 0..1, and labels, (h, w) uint8, at random with a fluid over it."""
     chance = random.random()
     if chance < _SMOKE_PROBABILITY:
         sprite = plume(int(random.integers(PLUMES)))
@@ -111,7 +111,7 @@ def composite(
     """Returns copies of a picture and its labels with a sprite at a random place, half the time mirrored.
 
     picture: (h, w, 3) float32; labels: (h, w) uint8. sprite: (s, s, 3) colours times coverage and (s, s) coverage 0..1,
-    float32, made ``size`` pixels wide. label_values: the label of what it covers most of, and of what it begins to cover.
+    float32, made ``size`` pixels wide. label_values: of pixels it mostly covers, and of those it partly covers.
     visible: (h, w) float32 0..1, where nothing stands before it; light: (h, w, 1) float32 that its colours take.
     """
     planes = torch.from_numpy(np.concatenate([sprite[0], sprite[1][..., None]], axis=-1)).permute(2, 0, 1)[None]

@@ -28,13 +28,14 @@ _CLASS_REPEATS = {1: 3.0, 3: 2.0, 4: 2.0}
 _MIN_CLASS_AREA = 0.02
 # Shares of the crops that are mixed with another, blurred, noisy, saved as JPEG.
 _MIX_PROBABILITY, _BLUR_PROBABILITY, _NOISE_PROBABILITY, _JPEG_PROBABILITY = 0.2, 0.25, 0.25, 0.3
-_CASTS, _STRONG_CAST_PROBABILITY = (0.08, 0.25), 0.2  # of white balance, mostly and in snow, at dusk or by lamps; how often the latter
+# Casts of white balance: mostly, and in snow, at dusk or by lamps.
+_CASTS, _STRONG_CAST_PROBABILITY = (0.08, 0.25), 0.2
 _BLURS = (0.4, 3.0)  # sigma, pixels: up to what is far out of focus
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and other_known labels, by path."""
+    """One picture and its labels, by path."""
 
     image: Path
     label: Path
@@ -43,7 +44,7 @@ class Sample:
 
 
 def read_manifest(folder: str | Path) -> list[Sample]:
-    """All samples of a folder, in the manifest's order.
+    """Reads all samples of a folder, in the manifest's order.
 
     Raises:
         PlateError: no manifest there, a column is missing, nothing in it, or a path leads out of the folder.
@@ -64,12 +65,12 @@ def read_manifest(folder: str | Path) -> list[Sample]:
     for sample in samples:
         for inside in (sample.image, sample.label):
             if not inside.resolve().is_relative_to(folder.resolve()):
-                raise PlateError(f"{path} names {inside}, which is not in other_known folder")
+                raise PlateError(f"{path} names {inside}, which is not in its folder")
     return samples
 
 
 def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W, 3) uint8 sRGB picture and (H, W) uint8 labels.
+    """Reads an (H, W, 3) uint8 sRGB picture and its (H, W) uint8 labels.
 
     Raises:
         PlateError: unreadable, or sizes that differ.
@@ -82,14 +83,14 @@ def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         with Image.open(sample.label) as opened:
             labels = np.array(opened)
     except Exception as error:  # pillow raises nearly anything on a bad file
-        raise PlateError(f"training picture {sample.image} or other_known label cannot be read: {error}") from None
+        raise PlateError(f"training picture {sample.image} or its label cannot be read: {error}") from None
     if labels.dtype != np.uint8 or labels.shape != picture.shape[:2]:
         raise PlateError(f"label {sample.label} must be an 8-bit index picture of the size of {sample.image}")
     return picture, labels
 
 
 def crop_plan(samples: list[Sample]) -> list[Sample]:
-    """The samples, each as often as it is to be cropped: rare classes and small sets more often."""
+    """Returns the samples, each repeated as often as it is to be cropped: rare classes and small sets more often."""
     sizes = Counter(sample.set for sample in samples)
     plan = []
     for sample in samples:
@@ -120,7 +121,7 @@ def crop_of(plan: list[Sample], index: int, seed: int, epoch: int, size: int = C
 def random_crop(
     picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int = CROP
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A crop at a random scale and place, maybe mirrored, other_known colours changed as cameras and graders change them.
+    """Returns a crop at a random scale and place, half the time mirrored, its colours varied as by cameras and grading.
 
     Some have made-up smoke or water composited over them.
     """

@@ -127,8 +127,8 @@ def _mean(values: Tensor, size: int) -> Tensor:
 
 
 def _before(density: Tensor, aside: float, front: float) -> Tensor:
-    """Returns the cells of smoke between each cell and a sun above that stands ``aside`` cells to the right and ``front`` cells
-    nearer for each cell of height."""
+    """Returns the cells of smoke between each cell and the sun, which is ``aside`` cells to the right and ``front``
+    cells nearer for each cell of height."""
     taken = torch.empty_like(density)
     z, x = torch.meshgrid(torch.linspace(-1, 1, _DEPTH_CELLS), torch.linspace(-1, 1, SIDE), indexing="ij")
     grid = torch.stack([x + 2 * aside / (SIDE - 1), z - 2 * front / (_DEPTH_CELLS - 1)], dim=-1)[None]

@@ -318,7 +318,7 @@ def test_a_discriminator_learns_to_tell(films: tuple[Path, dict[str, Scene]], tm
 
 
 def test_devices_and_precisions_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="device 'warp' is not there"):
+    with pytest.raises(EngineError, match="device 'warp' is not available"):
         Trainer(small(tmp_path, device="warp"), tmp_path)
     with pytest.raises(EngineError, match="needs an NVIDIA GPU"):
         choose_precision("float16", torch.device("cpu"))

@@ -161,7 +161,7 @@ def test_training_goes_on_from_weights(folder: Path, tmp_path: Path, capsys: pyt
     assert not torch.equal(before.decoder.scores.weight, after.decoder.scores.weight)
     # one or the other, and weights that are some
     assert main(["train", str(folder), "-o", str(second), "--weights", str(first), "--encoder", str(first)]) == 2
-    assert "either" in capsys.readouterr().err
+    assert "not both" in capsys.readouterr().err
     assert main(["train", str(folder), "-o", str(second), "--weights", str(folder / "manifest.csv")]) == 2
     assert "cannot be read" in capsys.readouterr().err
 
