@@ -11,7 +11,7 @@ from _timing import medians, report
 from PIL import Image
 
 from loopcore import predict_motion, read_plate
-from loopcore.motion.sight import shipped_networks
+from loopcore.motion.segmentation import shipped_networks
 from loopcore.parallel import thread_count
 from loopcore.plate import Plate
 

@@ -82,7 +82,7 @@ def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: 
     import torch
 
     from loopcore.errors import MotionError
-    from loopcore.training.train import TrainSettings, train
+    from loopcore.training.train_segmentation import TrainSettings, train_segmentation
 
     if arguments.output.suffix.lower() != ".safetensors":
         raise MotionError(f"'{arguments.output}' is no name for weights: they are written as .safetensors")
@@ -99,13 +99,13 @@ def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: 
                 print(f"epoch {done} of {total}: {what}", flush=True)
 
         begin = {"encoder": config.encoder, "weights": config.weights}
-        train(config.pictures, arguments.output, settings, **begin, on_progress=step)
+        train_segmentation(config.pictures, arguments.output, settings, **begin, on_progress=step)
     print(f"Saved: '{arguments.output}'")
     return DONE
 
 
 def _train_field(config: FieldConfig, arguments: argparse.Namespace, stop: Stop) -> int:
-    from loopcore.training.fit import Told, fit
+    from loopcore.training.train_generator import Callbacks, train_generator
 
     with Console("Training") as console:
 
@@ -114,8 +114,8 @@ def _train_field(config: FieldConfig, arguments: argparse.Namespace, stop: Stop)
                 stop.give_up_if_asked()
             console.step(done, total)
 
-        told = Told(progress, lambda line: print(line, flush=True), stop.asked)
-        result = fit(config, arguments.output, arguments.cache, told)
+        callbacks = Callbacks(progress, lambda line: print(line, flush=True), stop.asked)
+        result = train_generator(config, arguments.output, arguments.cache, callbacks)
     print(f"Saved: '{result.weights}'")
     if result.stopped:
         print(f"Stopped after step {result.step}: the same command goes on from there")
@@ -125,24 +125,24 @@ def _train_field(config: FieldConfig, arguments: argparse.Namespace, stop: Stop)
 
 def _evaluate(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.motion.networks import load_weights
-    from loopcore.training.evaluate import evaluate_pictures
+    from loopcore.training.evaluate_segmentation import evaluate_segmentation
 
     if (arguments.folder / "manifest.csv").is_file():
         network = None if arguments.weights is None else load_weights(arguments.weights)[0]
         with Console("Pictures") as console:
-            report = evaluate_pictures(arguments.folder, arguments.split, network, console.until(stop))
+            report = evaluate_segmentation(arguments.folder, arguments.split, network, console.until(stop))
         print("\n".join(report.lines()))
         return DONE
     return _evaluate_clips(arguments, stop)
 
 
 def _evaluate_clips(arguments: argparse.Namespace, stop: Stop) -> int:
-    from loopcore.training.measure import evaluate_clips
+    from loopcore.training.evaluate_motion import evaluate_motion
     from loopcore.training.report import as_json, table, write_comparison, write_report
 
     found = []
     with Console("Clips", quiet=arguments.json) as console:
-        for measured in evaluate_clips(arguments.folder, arguments.weights, console.until(stop)):
+        for measured in evaluate_motion(arguments.folder, arguments.weights, console.until(stop)):
             found.append(measured)
             if arguments.output is not None:
                 write_comparison(measured, arguments.output / f"{measured.name}.png")

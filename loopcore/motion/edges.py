@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A coarse mask brought to the plate's own edges: the guided filter, its coefficients at low resolution.
+"""A coarse mask refined to the plate's own edges by a guided filter with coefficients at low resolution.
 
 Source: He, Sun, Tang, "Guided Image Filtering" (TPAMI 2013), section 3.4 (colour guide); He, Sun, "Fast Guided Filter"
-(arXiv:1505.00996): the local lines are fitted where it is cheap, and applied to the picture at full size.
+(arXiv:1505.00996): the local linear models are fitted at low resolution, and applied to the picture at full size.
 """
 
 from __future__ import annotations
@@ -11,98 +11,115 @@ from collections.abc import Callable
 
 import numpy as np
 
-_BAND = 32  # rows of the full picture at a time: they stay in the processor's cache
+_BAND_ROWS = 32  # of the full picture at a time, so that they stay in the processor's cache
 
 
-def refine_mask(coarse: np.ndarray, guide: np.ndarray, radius: int, epsilon: float = 2e-4) -> tuple[np.ndarray, ...]:
-    """The mask as a local linear function of the guide: slopes (h, w, 3) and offset (h, w), float32.
+def fit_guided_filter(
+    coarse: np.ndarray, guide: np.ndarray, radius: int, epsilon: float = 2e-4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fits the mask as a local linear function of the guide.
 
-    coarse: (h, w) in 0..1; guide: (h, w, 3) float32 0..1; radius: pixels of the windows. ``epsilon`` is the variance
-    of the guide below which a window counts as flat.
+    Args:
+        coarse: (h, w) mask in 0..1.
+        guide: (h, w, 3) float32 0..1.
+        radius: of the windows, pixels.
+        epsilon: variance of the guide below which a window counts as flat.
+
+    Returns:
+        Slopes (h, w, 3) and offset (h, w), float32.
     """
-    p = coarse.astype(np.float32)
-    mean_i, mean_p = _box(guide, radius), _box(p, radius)
-    covariance = _box(guide * p[..., None], radius) - mean_i * mean_p[..., None]
-    spread = {}
+    mask = coarse.astype(np.float32)
+    guide_mean, mask_mean = _box_mean(guide, radius), _box_mean(mask, radius)
+    covariance = _box_mean(guide * mask[..., None], radius) - guide_mean * mask_mean[..., None]
+    variance = {}
     for a, b in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
-        spread[a, b] = _box(guide[..., a] * guide[..., b], radius) - mean_i[..., a] * mean_i[..., b]
+        variance[a, b] = _box_mean(guide[..., a] * guide[..., b], radius) - guide_mean[..., a] * guide_mean[..., b]
         if a == b:
-            spread[a, b] += np.float32(epsilon)
-    slopes = _solved(spread, covariance)
-    offset = mean_p - (slopes * mean_i).sum(axis=-1)
-    return _box(slopes, radius), _box(offset, radius)
+            variance[a, b] += np.float32(epsilon)
+    slopes = _solve_3x3(variance, covariance)
+    offset = mask_mean - (slopes * guide_mean).sum(axis=-1)
+    return _box_mean(slopes, radius), _box_mean(offset, radius)
 
 
-def _solved(spread: dict[tuple[int, int], np.ndarray], right: np.ndarray) -> np.ndarray:
-    """Symmetric 3x3 systems at every pixel, by Cramer's rule; in double precision, as they are nearly singular."""
-    xx, xy, xz, yy, yz, zz = (spread[pair].astype(np.float64) for pair in sorted(spread))
+def _solve_3x3(matrix: dict[tuple[int, int], np.ndarray], right: np.ndarray) -> np.ndarray:
+    """Solves symmetric 3x3 systems at every pixel by Cramer's rule, in float64 since they are nearly singular."""
+    xx, xy, xz, yy, yz, zz = (matrix[pair].astype(np.float64) for pair in sorted(matrix))
     rx, ry, rz = np.moveaxis(right.astype(np.float64), -1, 0)
     # the adjugate's entries
     axx, axy, axz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
     ayy, ayz, azz = xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy
-    size = xx * axx + xy * axy + xz * axz
+    determinant = xx * axx + xy * axy + xz * axz
     rows = [axx * rx + axy * ry + axz * rz, axy * rx + ayy * ry + ayz * rz, axz * rx + ayz * ry + azz * rz]
-    return np.stack([row / size for row in rows], axis=-1).astype(np.float32)
+    return np.stack([row / determinant for row in rows], axis=-1).astype(np.float32)
 
 
-def apply_lines(
+def apply_guided_filter(
     slopes: np.ndarray,
     offset: np.ndarray,
     guide: Callable[[int, int], np.ndarray],
     size: tuple[int, int],
-    sharpen: tuple[float, float],
+    ramp: tuple[float, float],
 ) -> np.ndarray:
-    """slopes · guide + offset, sharpened, (H, W) float32 in 0..1; slopes and offset are enlarged to the guide's size.
+    """Evaluates slopes · guide + offset at full size, then a smoothstep.
 
-    guide: gives the rows from the first to the one before the last, (n, W, 3) float32; asked for from several threads.
-    size: (H, W). sharpen: ends of the ramp, as :func:`sharpened` has them.
+    Args:
+        slopes: (h, w, 3), enlarged to ``size``.
+        offset: (h, w), likewise.
+        guide: returns rows ``first`` to ``stop - 1``, (n, W, 3) float32; called from several threads.
+        size: (H, W).
+        ramp: values that become exactly 0 and exactly 1.
+
+    Returns:
+        (H, W) float32 in 0..1.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     import torch
 
     height, width = size
-    lines = _widened(np.moveaxis(np.concatenate([slopes, offset[..., None]], axis=-1), -1, 0), width)
-    above, part = _between(height, lines.shape[1])
+    coefficients = np.moveaxis(np.concatenate([slopes, offset[..., None]], axis=-1), -1, 0)
+    coefficients = _enlarge_columns(coefficients, width)
+    above, fraction = _linear_lookup(height, coefficients.shape[1])
     out = np.empty(size, np.float32)
 
     def fill(first: int) -> None:
-        last = min(first + _BAND, height)
-        low = lines[:, above[first:last]]
-        low += part[first:last, None] * (lines[:, above[first:last] + 1] - low)
-        rows = guide(first, last)
-        total = low[3]
+        stop = min(first + _BAND_ROWS, height)
+        band = coefficients[:, above[first:stop]]
+        band += fraction[first:stop, None] * (coefficients[:, above[first:stop] + 1] - band)
+        rows = guide(first, stop)
+        total = band[3]
         for channel in range(3):
-            total += low[channel] * rows[..., channel]
-        out[first:last] = sharpened(total, *sharpen)
+            total += band[channel] * rows[..., channel]
+        out[first:stop] = smoothstep(total, *ramp)
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as beside:
-        list(beside.map(fill, range(0, height, _BAND)))
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(fill, range(0, height, _BAND_ROWS)))
     return out
 
 
-def _widened(lines: np.ndarray, width: int) -> np.ndarray:
-    """(n, h, w) to (n, h, width), linearly."""
-    left, part = _between(width, lines.shape[2])
-    before = lines[..., left]
-    return before + part * (lines[..., left + 1] - before)
+def _enlarge_columns(planes: np.ndarray, width: int) -> np.ndarray:
+    """Interpolates (n, h, w) to (n, h, width) linearly."""
+    left, fraction = _linear_lookup(width, planes.shape[2])
+    before = planes[..., left]
+    return before + fraction * (planes[..., left + 1] - before)
 
 
-def _between(count: int, known: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each of ``count`` pixels along a side: which of the ``known`` ones lies before it, and how far it is on."""
-    at = np.clip((np.arange(count) + 0.5) * (known / count) - 0.5, 0, known - 1)
-    before = np.minimum(at.astype(np.int64), known - 2)
-    return before, (at - before).astype(np.float32)
+def _linear_lookup(count: int, known: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns, for each of ``count`` pixels along a side, the index of the last of ``known`` samples before it and the
+    fraction of the way to the next."""
+    position = np.clip((np.arange(count) + 0.5) * (known / count) - 0.5, 0, known - 1)
+    before = np.minimum(position.astype(np.int64), known - 2)
+    return before, (position - before).astype(np.float32)
 
 
-def sharpened(mask: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Smoothly from exactly 0 at ``low`` to exactly 1 at ``high``."""
-    ramp = np.clip((mask - np.float32(low)) / np.float32(high - low), 0, 1)
+def smoothstep(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Returns a cubic ramp from exactly 0 at ``low`` to exactly 1 at ``high``."""
+    ramp = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
     return ramp * ramp * (3 - 2 * ramp)
 
 
-def _box(values: np.ndarray, radius: int) -> np.ndarray:
-    """Means over windows of 2 radius + 1 pixels, the picture mirrored at its borders."""
+def _box_mean(values: np.ndarray, radius: int) -> np.ndarray:
+    """Returns means over windows of 2 radius + 1 pixels, the picture mirrored at its borders."""
     from scipy.ndimage import uniform_filter1d
 
     size = 2 * radius + 1

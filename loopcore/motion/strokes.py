@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an artist draws over a plate to say how it moves: strokes, anchors and a mask.
+"""Hints: the strokes, anchors and mask that an artist draws over a plate to define its motion.
 
 Convention: coordinates are pixels of the plate, x right, y down, pixel centres at integers; so the top left corner
 of the picture is (-0.5, -0.5). Speeds are pixels per frame. On a plate with overscan they are pixels of its display
@@ -28,7 +28,7 @@ _FAR = 8.0
 class Stroke(EqualByContent):
     """A polyline that the flow follows, from its first point to its last.
 
-    points: (n, 2) float64, x and y in pixels, n >= 2, of some length.
+    points: (n, 2) float64, x and y in pixels, n >= 2, of length above 0.
     speed: pixels per frame along the whole stroke, or n of them, one a point; not negative.
 
     Strokes are equal that are so bit for bit; they cannot be hashed.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the camera of a clip stands still: one field of motion means nothing where the picture itself moves.
+"""Detection of camera motion in a clip: one motion field means nothing where the picture itself moves.
 
 Between frames next to each other, and frames further apart (for slow pans), the one camera movement (shift, turn,
 zoom) is found that explains most of the optical flow. A camera that stands still leaves banks, rocks or ground in their
@@ -16,15 +16,15 @@ from loopcore.training.flows import estimator, grey
 
 _SIDE = 256  # pixels of the frames that are compared
 _STILL, _AWAY = 0.3, 0.6  # pixels, at that size: what stays where it is, and what is moved by the camera
-_LEAST_STILL = 0.05  # of the picture
-_MOST_ALIKE = 0.6  # of the picture
-_PAIRS, _APART = 8, 12
+_MIN_STILL = 0.05  # of the picture
+_MAX_ALIKE = 0.6  # of the picture
+_PAIRS, _FRAME_STEP = 8, 12
 _GRID = 4  # pixels between the places that are asked
 
 
 @dataclass(frozen=True)
 class Camera:
-    """What was measured between frames ``gap`` apart.
+    """Measurements between frames ``gap`` apart.
 
     alike: share of the picture that one movement explains; far: pixels (of 256) that this takes things, the median;
     still: share that it would take elsewhere, and that is where it was.
@@ -37,26 +37,26 @@ class Camera:
 
     @property
     def moves(self) -> bool:
-        """Whether the camera does, not only what it looks at."""
-        return self.still < _LEAST_STILL and self.alike > _MOST_ALIKE and self.far > _AWAY
+        """Whether the camera moves, not only what it films."""
+        return self.still < _MIN_STILL and self.alike > _MAX_ALIKE and self.far > _AWAY
 
     def reason(self) -> str:
-        """What to tell of a camera that moves."""
+        """Returns the message for a moving camera."""
         return (
             f"the camera moves: {self.alike:.0%} of the picture moves alike, by {self.far / self.gap / _SIDE:.2%} of "
             f"its length a frame, and {self.still:.0%} stays behind (stabilise the clip first)"
         )
 
 
-def watch_camera(frames: np.ndarray) -> Camera:
-    """What the camera does over some frames, (n, h, w, 3) uint8: the worse of near and far pairs.
+def measure_camera(frames: np.ndarray) -> Camera:
+    """Measures camera motion over frames (n, h, w, 3) uint8, at a short and a long interval; returns the worse.
 
     Raises:
         PlateError: OpenCV is absent.
     """
     step = max(1, round(max(frames.shape[1:3]) / _SIDE))
     small = [np.ascontiguousarray(grey(_blocks(frame, step))) for frame in frames]
-    found = [_between(small, gap) for gap in sorted({1, min(_APART, len(small) // 2) or 1})]
+    found = [_between(small, gap) for gap in sorted({1, min(_FRAME_STEP, len(small) // 2) or 1})]
     return next((camera for camera in found if camera.moves), found[0])
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a training run stands, on disk: tensors as safetensors, numbers as JSON, never half of either.
+"""Checkpoints of a training run: tensors as safetensors, numbers as JSON, written atomically.
 
-``state.json`` names the file of tensors that belongs to it and is written last; a run that dies while saving goes on
-from the checkpoint before.
+``state.json`` names its file of tensors and is written last; a run that dies while saving resumes from the previous
+checkpoint.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STATE = "state.json"
 
 
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Writes a checkpoint and takes away the one before.
+    """Writes a checkpoint and deletes the previous one.
 
     Raises:
         SequenceError: the disk is full, or the folder cannot be written.
@@ -34,7 +34,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
 
     def write(hidden: Path) -> None:
         save_file(whole, hidden)
-        hidden.chmod(0o644)  # safetensors keeps it to its owner
+        hidden.chmod(0o644)  # safetensors makes it readable by its owner only
 
     write_atomically(folder / name, write)
     text = json.dumps({**state, "step": step, "tensors": name}, indent=1)
@@ -49,7 +49,7 @@ def _write_text(text: str, path: Path) -> None:
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and state of the last checkpoint; None where there is none.
+    """Returns tensors and state of the last checkpoint; None if there is none.
 
     Raises:
         MotionError: it is damaged.
@@ -65,18 +65,18 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
         return load_file(folder / state["tensors"]), state
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise MotionError(
-            f"the checkpoint in {folder} cannot be read ({error}): delete {STATE} to begin anew"
+            f"the checkpoint in {folder} cannot be read ({error}): delete {STATE} to start again"
         ) from None
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:
-    """The optimiser's memory by name, to be saved."""
+    """Returns the optimiser's state as named tensors."""
     memory = optimiser.state_dict()["state"]
     return {f"{name}.{i}.{key}": value for i, values in memory.items() for key, value in values.items()}
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, name: str, tensors: Mapping[str, Tensor]) -> None:
-    """The reverse."""
+    """Restores what :func:`optimiser_tensors` returned."""
     memory: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         owner, *rest = key.split(".")

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from loopcore.errors import PlateError
-from loopcore.training.camera import watch_camera
-from loopcore.training.flows import flows_beside, measure_flows, motion_beside
-from loopcore.training.truth import Truth, average, given
+from loopcore.training.camera import measure_camera
+from loopcore.training.flows import measure_flows, read_flows, read_mean_motion
+from loopcore.training.mean_flow import MeanFlow, average, given
 from loopcore.training.video import Shot, clip_name, read_shots
 
 LONG_SIDE = 640
 FRAMES = 60
-STEADY = 0.8  # clips that one field explains so far are counted as steady
+MIN_STEADINESS = 0.8  # of a clip that counts as steady
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Clip:
 
     velocity: (h, w, 2) float32 px per frame, mean flow; mask: (h, w) bool, where it moves; steadiness: the share of
     the flow's energy inside the mask that the one field explains (NaN where a mean was given); source: what the flow
-    is from; trouble: why one field is no truth for this clip, or "".
+    is from; rejection: why one field cannot describe this clip, or "".
     """
 
     name: str
@@ -35,12 +35,12 @@ class Clip:
     mask: np.ndarray
     steadiness: float
     source: str = "DIS"
-    trouble: str = ""
+    rejection: str = ""
 
     @property
     def steady(self) -> bool:
         """Whether one field explains the clip."""
-        return not self.trouble
+        return not self.rejection
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class ClipSettings:
     frames: int = FRAMES
     windows: int = 1
     least: int = 2
-    steadiness: float = STEADY
+    steadiness: float = MIN_STEADINESS
 
 
 def read_clip(path: Path, on_pair: Callable[[], None] | None = None) -> Clip:
-    """A clip at 640 px, the first 60 frames of its first shot, and its mean motion.
+    """Reads the first 60 frames of a clip's first shot at 640 px, and their mean motion.
 
     Raises:
         PlateError, MotionError: unreadable, fewer than two frames, files of flow that do not fit, or OpenCV is absent.
@@ -66,7 +66,7 @@ def read_clip(path: Path, on_pair: Callable[[], None] | None = None) -> Clip:
 
 
 def read_windows(path: Path, settings: ClipSettings, on_pair: Callable[[], None] | None = None) -> Iterator[Clip]:
-    """Parts of a clip, one after the other, each within one shot.
+    """Yields consecutive windows of a clip, each within one shot.
 
     Raises:
         PlateError, MotionError: unreadable, too short, files of flow that do not fit, or OpenCV is absent.
@@ -84,28 +84,28 @@ def read_windows(path: Path, settings: ClipSettings, on_pair: Callable[[], None]
         yield clip if number == 0 else replace(clip, name=f"{clip.name}.{number}")
 
 
-def _parts(shot: Shot, most: int) -> Iterator[Shot]:
-    for start in range(0, len(shot.frames), most):
-        stop = start + most
+def _parts(shot: Shot, limit: int) -> Iterator[Shot]:
+    for start in range(0, len(shot.frames), limit):
+        stop = start + limit
         yield Shot(shot.frames[start:stop], shot.numbers[start:stop])
 
 
 def _measured(path: Path, shot: Shot, settings: ClipSettings, on_pair: Callable[[], None] | None) -> Clip:
-    camera = watch_camera(shot.frames)
+    camera = measure_camera(shot.frames)
     truth, source = _truth(path, shot, on_pair)
-    trouble = camera.reason() if camera.moves else _trouble(truth, settings.steadiness)
-    return Clip(clip_name(path), shot.frames, truth.velocity, truth.mask, truth.steadiness, source, trouble)
+    rejection = camera.reason() if camera.moves else _rejection(truth, settings.steadiness)
+    return Clip(clip_name(path), shot.frames, truth.velocity, truth.mask, truth.steadiness, source, rejection)
 
 
-def _truth(path: Path, shot: Shot, on_pair: Callable[[], None] | None) -> tuple[Truth, str]:
-    mean = motion_beside(path, *shot.frames.shape[1:3])
+def _truth(path: Path, shot: Shot, on_pair: Callable[[], None] | None) -> tuple[MeanFlow, str]:
+    mean = read_mean_motion(path, *shot.frames.shape[1:3])
     if mean is not None:
         return given(mean[0]), mean[1]
-    flows = flows_beside(path, shot) or measure_flows(shot, on_pair)
+    flows = read_flows(path, shot) or measure_flows(shot, on_pair)
     return average(flows.values, flows.known), flows.source
 
 
-def _trouble(truth: Truth, least: float) -> str:
+def _rejection(truth: MeanFlow, least: float) -> str:
     if not truth.mask.any():
         return "nothing moves"
     if truth.steadiness < least:

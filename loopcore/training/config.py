@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of a training run: one TOML file, every entry optional, nothing in it that is not known.
+"""Settings of a training run: one TOML file, every entry optional, unknown entries refused.
 
 Paths in the file are relative to it.
 """
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from loopcore.errors import MotionError
 from loopcore.motion.generator import GeneratorSettings
-from loopcore.training.adversary import LEAST_SIDE
+from loopcore.training.losses import MIN_SIDE
 
 _AT_LEAST_ONE = {
     "data": ("side", "flow_side", "frames", "windows", "kept"),
@@ -25,14 +25,22 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What is learnt from.
+    """Training data.
 
-    side: pixels of a training crop, a square. long_side: of the clips that crops are taken from, and of the plates that
-    the network is shown later. flow_side: at least the size that flow is measured at. frames: of a window
-    that flow is averaged over; windows: of each file; least_frames: of a window. kept: frames of each window that are
-    learnt from. held_out: share of scenes for val and test. steadiness: share of a window's motion that one field has
-    to explain. synthetic: made-up scenes beside the clips; synthetic_share: of the crops, that show them.
-    backgrounds: folder of photographs for them to lie in.
+    Attributes:
+        clips: folder of videos, or None.
+        long_side: pixels, of the clips that crops are taken from, and of the plates at inference.
+        side: pixels, of a square training crop.
+        flow_side: pixels, the longer side at which flow is measured; ``long_side`` if that is larger.
+        frames: of a window that flow is averaged over.
+        windows: of each file, at most.
+        least_frames: of a window.
+        kept: frames of each window that crops are taken from.
+        held_out: fraction of scenes for val and test.
+        steadiness: fraction of a window's motion energy that one steady field has to explain.
+        synthetic: number of synthetic scenes besides the clips.
+        synthetic_share: fraction of the crops that show them.
+        backgrounds: folder of photographs behind synthetic scenes, or None.
     """
 
     clips: Path | None = None
@@ -52,9 +60,17 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights of the losses; the discriminator's width and scales, 0 scales for none.
+    """Weights of the losses, and the discriminator's shape.
 
-    relative: end-point errors count over each crop's own speed, which a still does not tell; else in pixels.
+    Attributes:
+        end_point: weight of the end-point error.
+        relative: whether end-point errors are relative to each crop's mean speed, which a still does not determine;
+            else in pixels.
+        moving: weight of the mask's cross-entropy.
+        adversarial: weight of the adversarial loss.
+        matching: weight of feature matching.
+        scales: of the discriminator; 0 for none.
+        width: channels of the discriminator's first layer.
     """
 
     end_point: float = 10.0
@@ -68,11 +84,23 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How long and how fast.
+    """Optimisation, hardware and reports.
 
-    steps: of the optimiser; each sees ``batch`` crops ``accumulate`` times. learning_rate: constant to half of the
-    steps, then falling to 0. average: of the weights that are kept, per step. log, validate, sample, save: every so
-    many steps. checked: crops of the split val at most.
+    Attributes:
+        steps: of the optimiser.
+        batch: crops of a forward pass.
+        accumulate: forward passes of a step.
+        learning_rate: constant for the first half of the steps, then falling linearly to 0.
+        average: decay per step of the exponential moving average of the weights.
+        seed: of everything random.
+        device: "auto", or a torch device.
+        precision: one of ``PRECISIONS``.
+        threads: of the processor; 0 for torch's default.
+        log: steps between rows of metrics.
+        validate: steps between validations.
+        sample: steps between sample pictures.
+        save: steps between checkpoints.
+        checked: crops of the split val at most.
     """
 
     steps: int = 60_000
@@ -93,7 +121,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class FieldConfig:
-    """All of a run that trains the motion generator."""
+    """All settings of a run that trains the motion generator."""
 
     data: DataSettings = DataSettings()
     model: GeneratorSettings = GeneratorSettings()
@@ -103,7 +131,7 @@ class FieldConfig:
 
 @dataclass(frozen=True)
 class PictureConfig:
-    """All of a run that trains the network that sees what flows; see :class:`loopcore.training.train.TrainSettings`."""
+    """All settings of a run that trains the segmentation network."""
 
     pictures: Path
     encoder: Path | None = None
@@ -117,10 +145,10 @@ Section = TypeVar("Section")
 
 
 def read_config(path: str | Path) -> FieldConfig | PictureConfig:
-    """A run's settings; with the entry ``pictures`` they are those of the network that sees what flows.
+    """Reads a run's settings; with the entry ``pictures`` they are those of the segmentation network.
 
     Raises:
-        MotionError: unreadable, an entry that is not known, or a value that makes no sense.
+        MotionError: unreadable, an unknown entry, or an invalid value.
     """
     path = Path(path)
     try:
@@ -129,14 +157,14 @@ def read_config(path: str | Path) -> FieldConfig | PictureConfig:
     except OSError as error:
         raise MotionError(f"settings {path} cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MotionError(f"settings {path} are no TOML: {error}") from None
+        raise MotionError(f"settings {path} are not valid TOML: {error}") from None
     try:
         if "pictures" in entries:
             return _section(PictureConfig, entries, "", path.parent)
         config = FieldConfig()
         for name, values in entries.items():
             if name not in {f.name for f in fields(FieldConfig)} or not isinstance(values, dict):
-                raise MotionError(f"unknown entry {name!r}: there are [data], [model], [loss] and [run]")
+                raise MotionError(f"unknown entry {name!r}: known are [data], [model], [loss] and [run]")
             if name == "model" and "side" in values:
                 raise MotionError("unknown entry model.side: plates are shown at data.long_side")
             made = _section(type(getattr(config, name)), values, f"{name}.", path.parent)
@@ -151,7 +179,7 @@ def _section(kind: type[Section], values: dict[str, Any], where: str, folder: Pa
     made: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
-            raise MotionError(f"unknown entry {where}{name}: there are {', '.join(known)}")
+            raise MotionError(f"unknown entry {where}{name}: known are {', '.join(known)}")
         wanted = str(known[name].type)
         if wanted.startswith("Path") and isinstance(value, str):
             made[name] = folder / value
@@ -165,10 +193,10 @@ def _section(kind: type[Section], values: dict[str, Any], where: str, folder: Pa
 
 
 def checked(config: FieldConfig) -> FieldConfig:
-    """The same, if its numbers make sense together; the model is told the size of what it learns from.
+    """Validates the settings and returns them with ``model.side`` set to the size of the data.
 
     Raises:
-        MotionError: naming the entry that does not.
+        MotionError: an invalid value; the message names its entry.
     """
     data, model, loss, run = config.data, config.model, config.loss, config.run
     entries = {"data": data, "model": model, "run": run}
@@ -184,7 +212,7 @@ def checked(config: FieldConfig) -> FieldConfig:
             raise MotionError(f"{name} is {share}, but it has to be from 0 to 1")
     least = 2 * model.multiple
     for name, value, bottom in (
-        ("data.side", data.side, max(least, LEAST_SIDE)), ("data.long_side", data.long_side, data.side),
+        ("data.side", data.side, max(least, MIN_SIDE)), ("data.long_side", data.long_side, data.side),
         ("data.least_frames", data.least_frames, 2), ("run.seed", run.seed, 0),
         ("model.blocks", model.blocks, 0), ("loss.scales", loss.scales, 0), ("data.synthetic", data.synthetic, 0),
     ):  # fmt: skip

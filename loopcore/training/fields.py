@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Velocity fields of made-up scenes, in closed form, and where each of them shows.
+"""Velocity fields of synthetic scenes, in closed form, and their regions.
 
 Points are (..., 2) arrays of pixels, x right, y down; speeds are relative, for the scene scales them. Fields without
 sources are curls of stream functions: v = (d psi / dy, -d psi / dx) (Bridson et al., "Curl-Noise for Procedural Fluid

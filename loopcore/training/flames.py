@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up flames, as pictures with their coverage.
+"""Synthetic flames, as pictures with their coverage.
 
 Flames are tongues over what burns, torn by noise that is drawn out upwards and bent more the higher it is. They glow:
 what a picture shows of it is 1 - exp(-exposure) of the light in each channel, so that thin flame is red, thicker
@@ -16,13 +16,13 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from loopcore.training.textures import smooth_noise
 
 SIDE = 192  # of a picture, pixels
-FLAMES = 64  # that there are
+FLAMES = 64  # different ones
 _GREEN, _BLUE = (0.22, 0.5), (0.02, 0.14)  # light of soot at 1300 to 1900 K, over its red
 
 
 @functools.lru_cache(maxsize=FLAMES)
 def flame(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(SIDE, SIDE, 3) float32 colours 0..1 (sRGB) times coverage, and (SIDE, SIDE) coverage 0..1; the same by seed."""
+    """Returns premultiplied colours (SIDE, SIDE, 3) float32 sRGB 0..1 and coverage (SIDE, SIDE) 0..1, by seed."""
     random = np.random.default_rng((seed, 0x464C))
     heat = _heat(random)
     warm = random.random()
@@ -34,7 +34,7 @@ def flame(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _heat(random: np.random.Generator) -> np.ndarray:
-    """(SIDE, SIDE), about 1 where it is thick: how much burns along the line of sight."""
+    """Returns the optical thickness along the line of sight, (SIDE, SIDE), about 1 where dense."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1.0)
     up = 1 - y
     bent = sum(k * _noise(random, w, 1.5 * w) for w, k in ((60.0, 0.10), (25.0, 0.05), (10.0, 0.02)))

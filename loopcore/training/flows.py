@@ -31,7 +31,7 @@ _SLACK, _SLACK_SHARE = 0.5, 0.01
 
 @dataclass(frozen=True)
 class Flows:
-    """Flow of each pair: values (n, h, w, 2) float32; known (n, h, w) bool, where it is not to be doubted."""
+    """Flow of each pair: values (n, h, w, 2) float32; known (n, h, w) bool, where it is reliable."""
 
     values: np.ndarray
     known: np.ndarray
@@ -39,7 +39,7 @@ class Flows:
 
 
 def measure_flows(shot: Shot, on_pair: Callable[[], None] | None = None) -> Flows:
-    """DIS there and back, between neighbouring frames; known where both agree.
+    """Measures DIS flow forward and backward between neighbouring frames; known where both agree.
 
     Raises:
         PlateError: OpenCV is absent.
@@ -59,7 +59,7 @@ def measure_flows(shot: Shot, on_pair: Callable[[], None] | None = None) -> Flow
 
 
 def agree(there: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """(h, w) bool: where the flow back leads to where the flow there, (h, w, 2) each, came from."""
+    """Returns (h, w) bool: where forward and backward flow, (h, w, 2) each, cancel (forward-backward consistency)."""
     cv2 = opencv()
     height, width = there.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
@@ -68,7 +68,7 @@ def agree(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     return gap < _SLACK_SHARE * ((there**2).sum(axis=-1) + (landed**2).sum(axis=-1)) + _SLACK
 
 
-def flows_beside(path: Path, shot: Shot) -> Flows | None:
+def read_flows(path: Path, shot: Shot) -> Flows | None:
     """The flow that ``NAME_flow`` holds for a shot of the clip ``path``; None where there is no such folder.
 
     Raises:
@@ -89,7 +89,7 @@ def flows_beside(path: Path, shot: Shot) -> Flows | None:
     return Flows(np.stack([flow for flow, _ in pairs]), np.stack([known for _, known in pairs]), folder.name)
 
 
-def motion_beside(path: Path, height: int, width: int) -> tuple[np.ndarray, str] | None:
+def read_mean_motion(path: Path, height: int, width: int) -> tuple[np.ndarray, str] | None:
     """The mean motion that a file beside the clip holds, (height, width, 2) float32, and the file's name; or None.
 
     Raises:
@@ -101,7 +101,7 @@ def motion_beside(path: Path, height: int, width: int) -> tuple[np.ndarray, str]
             continue
         if suffix == ".flo":
             return _read_flo(file, (height, width))[0], file.name
-        from loopcore.training.eulerian import read_motion_pth
+        from loopcore.training.motion_pth import read_motion_pth
 
         return _resized(read_motion_pth(file), height, width), file.name
     return None
@@ -122,19 +122,19 @@ def _resized(velocity: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def grey(frame: np.ndarray) -> np.ndarray:
-    """(h, w) uint8 of (h, w, 3) uint8 sRGB."""
+    """Converts (h, w, 3) uint8 sRGB to (h, w) uint8 grey."""
     cv2 = opencv()
     return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
 def estimator() -> Any:
-    """DIS, its medium preset."""
+    """Returns OpenCV's DIS with its medium preset."""
     cv2 = opencv()
     return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
 
 def opencv() -> Any:
-    """The module cv2.
+    """Imports OpenCV.
 
     Raises:
         PlateError: it is not installed.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up smoke, white water and flames laid over photographs that are learnt from: what they show too little of."""
+"""Synthetic smoke, white water and flames composited over training photographs, which show too little of them."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ Sprite = tuple[np.ndarray, np.ndarray]
 
 # Share of the pictures that show each, and sizes over the picture's longer side: of smoke, much of which fills the
 # frame, evenly spread, of the others by their logarithms.
-_SMOKED, _WATERED, _BURNING = 0.08, 0.2, 0.05
+_SMOKE_PROBABILITY, _WATER_PROBABILITY, _FLAME_PROBABILITY = 0.08, 0.2, 0.05
 _SMOKE_SIZES, _WATER_SIZES, _FLAME_SIZES = (0.5, 2.5), (0.15, 1.6), (0.2, 1.5)
 _EXPOSURES = (0.6, 1.05)  # in shadow to full light
 # Coverage from which on a pixel is no longer what lies behind, and from which on it is what lies before.
 _BEGINS, _COVERS = 0.1, 0.7
 _SEEN = 0.03  # mean change of codes below which what was laid over cannot be told from what was there
-_MOST_WATERS = 3  # falls of one picture
+_MAX_WATERS = 3  # falls of one picture
 _BEHIND = 0.65  # how often water lies behind what is bright or dark in the photograph
 _SHADED = 0.6  # how often it is as dark as what is around
 _NIGHT = 0.6  # how often flames are photographed in the dark
 
 
-def with_overlay(
+def add_overlay(
     picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, unknown: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A picture, (h, w, 3) float32 sRGB 0..1, and its labels, (h, w) uint8: mostly as they are, or behind something."""
+    """Returns a picture, (h, w, 3) float32 sRGB 0..1, and labels, (h, w) uint8, at random with a fluid over it."""
     chance = random.random()
-    if chance < _SMOKED:
+    if chance < _SMOKE_PROBABILITY:
         sprite = plume(int(random.integers(PLUMES)))
         size = round(max(labels.shape) * float(random.uniform(*_SMOKE_SIZES)))
-        return lay_over(picture, labels, random, _lit(sprite, random), size, (CLASSES.index("smoke"), unknown))
-    if chance < _SMOKED + _WATERED:
+        return composite(picture, labels, random, _lit(sprite, random), size, (CLASSES.index("smoke"), unknown))
+    if chance < _SMOKE_PROBABILITY + _WATER_PROBABILITY:
         return _with_water(picture, labels, random, unknown)
-    if chance < _SMOKED + _WATERED + _BURNING:
+    if chance < _SMOKE_PROBABILITY + _WATER_PROBABILITY + _FLAME_PROBABILITY:
         return _with_flames(picture, labels, random, unknown)
     return picture, labels
 
@@ -56,21 +56,21 @@ def _lit(sprite: Sprite, random: np.random.Generator) -> Sprite:
 def _with_water(
     picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, unknown: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Falls, rapids or fountains, not before the sky, often between what is bright, or dark, in the photograph."""
-    shown = (labels != CLASSES.index("sky")).astype(np.float32)
+    """Adds falls, rapids or fountains, not over the sky, often behind bright or dark parts of the photograph."""
+    visible = (labels != CLASSES.index("sky")).astype(np.float32)
     if random.random() < _BEHIND:
-        shown *= _gaps(picture, random)
+        visible *= _gaps(picture, random)
     light = _light_around(picture) if random.random() < _SHADED else None
-    for _ in range(random.integers(1, _MOST_WATERS + 1)):
+    for _ in range(random.integers(1, _MAX_WATERS + 1)):
         sprite = _lit(white_water(int(random.integers(WATERS))), random)
         size = _size(labels, random, _WATER_SIZES)
-        named = (CLASSES.index("water"), unknown)
-        picture, labels = lay_over(picture, labels, random, sprite, size, named, shown, light)
+        label_values = (CLASSES.index("water"), unknown)
+        picture, labels = composite(picture, labels, random, sprite, size, label_values, visible, light)
     return picture, labels
 
 
 def _gaps(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """(h, w) float32 0..1: between the bright parts of a picture, as between pale rocks, or between its dark ones."""
+    """Returns (h, w) float32 0..1: the gaps between the bright parts of a picture (pale rocks), or its dark ones."""
     tone = gaussian_filter(picture.mean(axis=-1), random.uniform(1.0, 6.0))
     if random.random() < 0.35:
         tone = -tone
@@ -79,7 +79,7 @@ def _gaps(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _light_around(picture: np.ndarray) -> np.ndarray:
-    """(h, w, 1) float32: how bright it is around each pixel, 1 at middle codes, of which water takes its brightness."""
+    """Returns the brightness around each pixel, (h, w, 1) float32, 1 at middle codes, that water is shaded by."""
     grey = gaussian_filter(picture.mean(axis=-1), 0.1 * max(picture.shape))
     return np.clip(grey / 0.45, 0.3, 1.1)[..., None].astype(np.float32)
 
@@ -87,32 +87,32 @@ def _light_around(picture: np.ndarray) -> np.ndarray:
 def _with_flames(
     picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, unknown: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Flames, mostly at night, that light what stands around."""
+    """Adds flames, mostly at night, that light their surroundings."""
     sprite, size = flame(int(random.integers(FLAMES))), _size(labels, random, _FLAME_SIZES)
     if random.random() < _NIGHT:
         picture = picture * np.float32(random.uniform(0.02, 0.5))
-    named = (CLASSES.index("fire"), unknown)
-    bright, known = lay_over(picture, labels, random, sprite, size, named)
+    label_values = (CLASSES.index("fire"), unknown)
+    bright, known = composite(picture, labels, random, sprite, size, label_values)
     glow = gaussian_filter(bright - picture, (0.15 * size, 0.15 * size, 0)) * random.uniform(0, 3)
     bright = bright * (1 + 3 * glow) + random.uniform(0, 0.3) * glow
     return np.clip(bright, 0, 1).astype(np.float32), known
 
 
-def lay_over(
+def composite(
     picture: np.ndarray,
     labels: np.ndarray,
     random: np.random.Generator,
     sprite: Sprite,
     size: int,
-    named: tuple[int, int],
-    shown: np.ndarray | None = None,
+    label_values: tuple[int, int],
+    visible: np.ndarray | None = None,
     light: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Copies of a picture and its labels, with a sprite somewhere before it, maybe mirrored.
+    """Returns copies of a picture and its labels with a sprite at a random place, half the time mirrored.
 
     picture: (h, w, 3) float32; labels: (h, w) uint8. sprite: (s, s, 3) colours times coverage and (s, s) coverage 0..1,
-    float32, made ``size`` pixels wide. named: the label of what it covers most of, and of what it begins to cover.
-    shown: (h, w) float32 0..1, where nothing stands before it; light: (h, w, 1) float32 that its colours take.
+    float32, made ``size`` pixels wide. label_values: of pixels it mostly covers, and of those it partly covers.
+    visible: (h, w) float32 0..1, where nothing stands before it; light: (h, w, 1) float32 that its colours take.
     """
     planes = torch.from_numpy(np.concatenate([sprite[0], sprite[1][..., None]], axis=-1)).permute(2, 0, 1)[None]
     if random.random() < 0.5:
@@ -126,11 +126,11 @@ def lay_over(
     part = planes[:, *there].permute(1, 2, 0).numpy().copy()
     if light is not None:
         part[..., :3] *= light[here]
-    if shown is not None:
-        part *= shown[here][..., None]
+    if visible is not None:
+        part *= visible[here][..., None]
     before, picture, labels = picture, picture.copy(), labels.copy()
     picture[here] = part[..., :3] + (1 - part[..., 3:]) * picture[here]
     changed = np.abs(picture[here] - before[here]).mean(axis=-1)
-    labels[here][part[..., 3] > _BEGINS] = named[1]
-    labels[here][(part[..., 3] > _COVERS) & (gaussian_filter(changed, 2.0) > _SEEN)] = named[0]
+    labels[here][part[..., 3] > _BEGINS] = label_values[1]
+    labels[here][(part[..., 3] > _COVERS) & (gaussian_filter(changed, 2.0) > _SEEN)] = label_values[0]
     return picture, labels

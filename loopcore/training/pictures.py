@@ -22,13 +22,14 @@ UNKNOWN = 255
 CROP = 256
 _LONG_SIDES = (256, 640)  # of the whole picture, before it is cropped
 _FULL_SET = 120  # pictures below which those of a set are seen more often
-_MOST = 8.0
+_MAX_REPEATS = 8.0
 # How often a picture is seen that shows the class on 2 % of it or more.
 _CLASS_REPEATS = {1: 3.0, 3: 2.0, 4: 2.0}
-_SHOWN = 0.02
+_MIN_CLASS_AREA = 0.02
 # Shares of the crops that are mixed with another, blurred, noisy, saved as JPEG.
-_MIXED, _BLURRED, _NOISY, _JPEG = 0.2, 0.25, 0.25, 0.3
-_CASTS, _TINTED = (0.08, 0.25), 0.2  # of white balance, mostly and in snow, at dusk or by lamps; how often the latter
+_MIX_PROBABILITY, _BLUR_PROBABILITY, _NOISE_PROBABILITY, _JPEG_PROBABILITY = 0.2, 0.25, 0.25, 0.3
+# Casts of white balance: mostly, and in snow, at dusk or by lamps.
+_CASTS, _STRONG_CAST_PROBABILITY = (0.08, 0.25), 0.2
 _BLURS = (0.4, 3.0)  # sigma, pixels: up to what is far out of focus
 
 
@@ -43,7 +44,7 @@ class Sample:
 
 
 def read_manifest(folder: str | Path) -> list[Sample]:
-    """All samples of a folder, in the manifest's order.
+    """Reads all samples of a folder, in the manifest's order.
 
     Raises:
         PlateError: no manifest there, a column is missing, nothing in it, or a path leads out of the folder.
@@ -69,7 +70,7 @@ def read_manifest(folder: str | Path) -> list[Sample]:
 
 
 def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W, 3) uint8 sRGB picture and (H, W) uint8 labels.
+    """Reads an (H, W, 3) uint8 sRGB picture and its (H, W) uint8 labels.
 
     Raises:
         PlateError: unreadable, or sizes that differ.
@@ -89,14 +90,14 @@ def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 
 
 def crop_plan(samples: list[Sample]) -> list[Sample]:
-    """The samples, each as often as it is to be cropped: rare classes and small sets more often."""
+    """Returns the samples, each repeated as often as it is to be cropped: rare classes and small sets more often."""
     sizes = Counter(sample.set for sample in samples)
     plan = []
     for sample in samples:
         labels = read_sample(sample)[1]
         known = max(1, int((labels != UNKNOWN).sum()))
-        shown = [factor for c, factor in _CLASS_REPEATS.items() if (labels == c).sum() >= _SHOWN * known]
-        rare = min(_MOST, max(1.0, _FULL_SET / sizes[sample.set]))
+        shown = [factor for c, factor in _CLASS_REPEATS.items() if (labels == c).sum() >= _MIN_CLASS_AREA * known]
+        rare = min(_MAX_REPEATS, max(1.0, _FULL_SET / sizes[sample.set]))
         plan += [sample] * round(rare * max(shown, default=1.0))
     return plan
 
@@ -104,29 +105,29 @@ def crop_plan(samples: list[Sample]) -> list[Sample]:
 def crop_of(plan: list[Sample], index: int, seed: int, epoch: int, size: int = CROP) -> tuple[np.ndarray, np.ndarray]:
     """Entry ``index`` of the plan as it is seen in an epoch: (3, size, size) float32 in 0..1, (size, size) labels.
 
-    Depends on the four numbers alone. Some crops have a part of another crop laid over them.
+    Depends on the four numbers alone. Some crops have a part of another crop composited over them.
     """
     random = np.random.default_rng((seed, epoch, index))
     crop, known = random_crop(*read_sample(plan[index]), random, size)
-    if random.random() < _MIXED:
-        other, its = random_crop(*read_sample(plan[random.integers(len(plan))]), random, size)
+    if random.random() < _MIX_PROBABILITY:
+        other, other_known = random_crop(*read_sample(plan[random.integers(len(plan))]), random, size)
         tall, wide = random.integers(size // 4, 3 * size // 4, 2)
         y, x = random.integers(size - tall), random.integers(size - wide)
         here = (slice(y, y + tall), slice(x, x + wide))
-        crop[:, *here], known[here] = other[:, *here], its[here]
+        crop[:, *here], known[here] = other[:, *here], other_known[here]
     return crop, known
 
 
 def random_crop(
     picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int = CROP
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A crop at a random scale and place, maybe mirrored, its colours changed as cameras and graders change them.
+    """Returns a crop at a random scale and place, half the time mirrored, its colours varied as by cameras and grading.
 
-    Some have made-up smoke or water laid over them.
+    Some have made-up smoke or water composited over them.
     """
     from PIL import Image
 
-    from loopcore.training.overlays import with_overlay
+    from loopcore.training.overlays import add_overlay
 
     long_side = random.uniform(*_LONG_SIDES) * size / CROP
     scale = long_side / max(labels.shape)
@@ -140,35 +141,35 @@ def random_crop(
     small, known = small[y : y + size, x : x + size], known[y : y + size, x : x + size]
     if random.random() < 0.5:
         small, known = small[:, ::-1], known[:, ::-1]
-    small, known = with_overlay(small / np.float32(255), known, random, UNKNOWN)
-    seen = _recorded(_graded(small, random), random)
+    small, known = add_overlay(small / np.float32(255), known, random, UNKNOWN)
+    seen = _degrade(_augment_colours(small, random), random)
     return np.ascontiguousarray(seen.transpose(2, 0, 1)), np.ascontiguousarray(known)
 
 
-def _graded(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _augment_colours(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Exposure and gamma, contrast, saturation and white balance; (H, W, 3) sRGB codes 0..1 to the same."""
     rgb = rgb ** np.float32(np.exp(random.uniform(-0.35, 0.35)))
     grey = rgb @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     saturation = np.float32(random.uniform(0.5, 1.3) if random.random() > 0.07 else 0.0)
     rgb = grey[..., None] + saturation * (rgb - grey[..., None])
-    cast = _CASTS[int(random.random() < _TINTED)]
+    cast = _CASTS[int(random.random() < _STRONG_CAST_PROBABILITY)]
     rgb = rgb * random.uniform(1 - cast, 1 + cast, 3).astype(np.float32)
     mean = np.float32(grey.mean())
     return np.clip(mean + np.float32(random.uniform(0.75, 1.25)) * (rgb - mean), 0, 1).astype(np.float32)
 
 
-def _recorded(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _degrade(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Blur, grain and JPEG, as lenses, sensors and files add them; (H, W, 3) sRGB codes 0..1 to the same."""
     from PIL import Image
     from scipy.ndimage import gaussian_filter
 
-    if random.random() < _BLURRED:
+    if random.random() < _BLUR_PROBABILITY:
         sigma = _BLURS[0] * (_BLURS[1] / _BLURS[0]) ** random.random()
         rgb = gaussian_filter(rgb, (sigma, sigma, 0))
-    if random.random() < _NOISY:
+    if random.random() < _NOISE_PROBABILITY:
         rgb = rgb + random.normal(0, random.uniform(0.005, 0.05), rgb.shape).astype(np.float32)
     rgb = np.clip(rgb, 0, 1)
-    if random.random() < _JPEG:
+    if random.random() < _JPEG_PROBABILITY:
         file = io.BytesIO()
         codes = (rgb * 255 + 0.5).astype(np.uint8)
         Image.fromarray(codes).save(file, "JPEG", quality=int(random.integers(25, 90)))

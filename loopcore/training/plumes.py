@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up plumes of smoke, ash and steam, as pictures with their coverage.
+"""Synthetic plumes of smoke, ash and steam, as pictures with their coverage.
 
 Photographs of thick smoke with outlines are scarce. A plume here is a volume of soot: a column, a puff, a bank or a
 heap that fills the picture, whose border is pushed out into billows by noise, lit by a sun from above and by the sky,
@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIDE = 192  # of a plume's picture, pixels
-PLUMES = 96  # that there are
-_DEEP = 64  # cells along the line of sight
+PLUMES = 96  # different ones
+_DEPTH_CELLS = 64  # cells along the line of sight
 _OCTAVES = 5  # of noise
 _GAMMAS = (0.55, 0.95)  # light to codes: from nearly sRGB's to what is graded hard
 # What is fully lit, sRGB codes: ash, soot, dust, steam.
@@ -29,12 +29,12 @@ _TINTS = ((0.84, 0.83, 0.82), (0.45, 0.44, 0.43), (0.80, 0.72, 0.63), (0.97, 0.9
 _TINTED = (0.4, 0.25, 0.1, 0.25)  # how often
 # Sizes of the surroundings, cells, that hide the sky from what lies among them, and by how much: creases between small
 # billows are grey, those between large ones dark.
-_HIDDEN = ((9, 0.35), (21, 0.6), (45, 0.9))
+_OCCLUSION = ((9, 0.35), (21, 0.6), (45, 0.9))
 
 
 @functools.lru_cache(maxsize=PLUMES)
 def plume(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(SIDE, SIDE, 3) float32 colours 0..1 (sRGB) times coverage, and (SIDE, SIDE) coverage 0..1; the same by seed."""
+    """Returns premultiplied colours (SIDE, SIDE, 3) float32 sRGB 0..1 and coverage (SIDE, SIDE) 0..1, by seed."""
     random = np.random.default_rng((seed, 0x504C))
     depth = _depth(random)
     density = (depth * float(random.uniform(4, 14))).clamp(0, 1)
@@ -51,8 +51,8 @@ def plume(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _depth(random: np.random.Generator) -> Tensor:
-    """(_DEEP, SIDE, SIDE), nearest first, top row first: 1 deep inside the smoke, 0 at its border, less outside."""
-    z = torch.linspace(-0.5, 0.5, _DEEP)[:, None, None] * (_DEEP / SIDE)
+    """Returns (_DEPTH_CELLS, SIDE, SIDE), nearest and top first: 1 deep inside, 0 at the border, negative outside."""
+    z = torch.linspace(-0.5, 0.5, _DEPTH_CELLS)[:, None, None] * (_DEPTH_CELLS / SIDE)
     y = torch.linspace(1, 0, SIDE)[:, None]  # height
     x = torch.linspace(-0.5, 0.5, SIDE)
     kind = random.choice(["column", "puff", "bank", "heap"], p=[0.35, 0.2, 0.1, 0.35])
@@ -72,7 +72,7 @@ def _depth(random: np.random.Generator) -> Tensor:
 
 
 def _heap(random: np.random.Generator, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Puffs before one another, and more smoke behind them all."""
+    """Returns overlapping puffs with more smoke behind them."""
     shape = (z - 0.35) * 4 + 0 * (x + y)
     size = random.uniform(0.1, 0.26)
     for _ in range(random.integers(6, 20)):
@@ -87,10 +87,10 @@ def _heap(random: np.random.Generator, x: Tensor, y: Tensor, z: Tensor) -> Tenso
 
 
 def _billows(random: np.random.Generator) -> Tensor:
-    """(_DEEP, SIDE, SIDE) folded noise of mean about 0; finer bulges on coarser ones."""
-    total = torch.zeros(_DEEP, SIDE, SIDE)
+    """(_DEPTH_CELLS, SIDE, SIDE) folded noise of mean about 0; finer bulges on coarser ones."""
+    total = torch.zeros(_DEPTH_CELLS, SIDE, SIDE)
     size, fade = 1.0, float(random.uniform(0.5, 0.62))
-    along = torch.fft.fftfreq(_DEEP)[:, None, None] * SIDE
+    along = torch.fft.fftfreq(_DEPTH_CELLS)[:, None, None] * SIDE
     down, across = torch.fft.fftfreq(SIDE)[:, None] * SIDE, torch.fft.rfftfreq(SIDE) * SIDE
     frequency = torch.sqrt(along**2 + down**2 + across**2)
     first = float(random.choice([2.5, 3.5, 5.0]))  # waves across the picture
@@ -105,8 +105,8 @@ def _billows(random: np.random.Generator) -> Tensor:
 
 
 def _light(depth: Tensor, density: Tensor, shown: Tensor, random: np.random.Generator) -> Tensor:
-    """Light that each cell sends to the eye, 1 where it is bright: of the sun, by its side of the billows and what is
-    before it, and of the sky, which creases see less of."""
+    """Returns the light each cell sends to the camera, about 1 where bright: of the sun, by the facing and the smoke in
+    between, and of the sky, which is occluded in creases."""
     aside, front = random.uniform(-1.2, 1.2), random.uniform(-0.5, 1.5)
     to_sun = np.array([-front, -1.0, aside]) / np.sqrt(front**2 + 1 + aside**2)  # z, y, x
     slopes = torch.gradient(_mean(depth, 3))
@@ -114,7 +114,7 @@ def _light(depth: Tensor, density: Tensor, shown: Tensor, random: np.random.Gene
     facing = -sum(float(way) * slope for way, slope in zip(to_sun, slopes, strict=True)) / steep
     sun = (0.5 + 0.5 * facing) * torch.exp(-float(random.uniform(0.01, 0.08)) * _before(density, aside, front))
     sky = torch.ones_like(density)
-    for size, hidden in _HIDDEN:
+    for size, hidden in _OCCLUSION:
         sky *= (1 - hidden * _mean(density, size)).clamp(min=0) ** float(random.uniform(0.8, 3))
     sun, sky = (light / (shown * light).sum(dim=0).quantile(0.97).clamp(min=1e-6) for light in (sun, sky))
     share = float(random.uniform(0.3, 0.7))
@@ -122,17 +122,17 @@ def _light(depth: Tensor, density: Tensor, shown: Tensor, random: np.random.Gene
 
 
 def _mean(values: Tensor, size: int) -> Tensor:
-    """Over a cube of so many cells around each."""
+    """Returns means over cubes of ``size`` cells."""
     return torch.from_numpy(uniform_filter(values.numpy(), size, mode="nearest"))
 
 
 def _before(density: Tensor, aside: float, front: float) -> Tensor:
-    """Cells of smoke between each cell and a sun above that stands ``aside`` cells to the right and ``front`` cells
-    nearer for each cell of height."""
+    """Returns the cells of smoke between each cell and the sun, which is ``aside`` cells to the right and ``front``
+    cells nearer for each cell of height."""
     taken = torch.empty_like(density)
-    z, x = torch.meshgrid(torch.linspace(-1, 1, _DEEP), torch.linspace(-1, 1, SIDE), indexing="ij")
-    grid = torch.stack([x + 2 * aside / (SIDE - 1), z - 2 * front / (_DEEP - 1)], dim=-1)[None]
-    gone = torch.zeros(_DEEP, SIDE)
+    z, x = torch.meshgrid(torch.linspace(-1, 1, _DEPTH_CELLS), torch.linspace(-1, 1, SIDE), indexing="ij")
+    grid = torch.stack([x + 2 * aside / (SIDE - 1), z - 2 * front / (_DEPTH_CELLS - 1)], dim=-1)[None]
+    gone = torch.zeros(_DEPTH_CELLS, SIDE)
     for row in range(SIDE):
         gone = F.grid_sample(gone[None, None], grid, align_corners=True, padding_mode="border")[0, 0]
         taken[:, row] = gone

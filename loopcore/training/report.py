@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was measured on clips, as a table, as JSON, and as pictures to look at."""
+"""Reports of the evaluation on clips: a table, JSON, and pictures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import numpy as np
 
 from loopcore.errors import SequenceError
 from loopcore.files.atomic import write_atomically
-from loopcore.training.journal import wheel, write_rows
-from loopcore.training.measure import Measured, Row
+from loopcore.training.evaluate_motion import ClipEvaluation, MethodScore
+from loopcore.training.run_log import flow_colours, write_grid
 
 
-def table(found: Sequence[Measured]) -> list[str]:
+def table(found: Sequence[ClipEvaluation]) -> list[str]:
     """A line for each method on each clip, what is to be said of clips, and means over the steady ones.
 
     Those that fall or rise have means of their own: in the others the direction is a guess.
@@ -37,18 +37,18 @@ def table(found: Sequence[Measured]) -> list[str]:
     return lines
 
 
-def _said(measured: Measured) -> str:
+def _said(measured: ClipEvaluation) -> str:
     return f"{measured.remark}; left out of the means"
 
 
-def _line(name: str, row: Row) -> str:
+def _line(name: str, row: MethodScore) -> str:
     return (
         f"{name:<26}{row.method:<11}{row.overlap:6.2f}{row.axis[0]:7.1f}{row.axis[1]:6.1f}"
         f"{row.direction[0]:11.1f}{row.direction[1]:6.1f}{row.scaled_error:7.2f}{row.psnr:7.2f}{row.ssim:7.3f}"
     )
 
 
-def means(found: Sequence[Measured]) -> list[Row]:
+def means(found: Sequence[ClipEvaluation]) -> list[MethodScore]:
     """The mean of each method over clips."""
     rows = [row for measured in found for row in measured.rows]
     made = []
@@ -56,12 +56,12 @@ def means(found: Sequence[Measured]) -> list[Row]:
         own = [row for row in rows if row.method == method]
         values = [[r.overlap, *r.axis, *r.direction, r.scaled_error, r.psnr, r.ssim] for r in own]
         m = [float(value) for value in np.mean(values, axis=0)]
-        made.append(Row(method, m[0], (m[1], m[2]), (m[3], m[4]), m[5], m[6], m[7]))
+        made.append(MethodScore(method, m[0], (m[1], m[2]), (m[3], m[4]), m[5], m[6], m[7]))
     return made
 
 
-def as_json(found: Sequence[Measured]) -> dict[str, Any]:
-    """The same as plain values; what was not measured is null."""
+def as_json(found: Sequence[ClipEvaluation]) -> dict[str, Any]:
+    """Returns JSON values; NaN becomes null."""
     clips = []
     for measured in found:
         facts: dict[str, Any] = {"clip": measured.name, "steady": measured.steady, "remark": measured.remark}
@@ -77,14 +77,14 @@ def as_json(found: Sequence[Measured]) -> dict[str, Any]:
     return _without_nan({"clips": clips, "mean_of_steady": mean, "mean_of_upright": upright})
 
 
-def _values(row: Row) -> dict[str, Any]:
+def _values(row: MethodScore) -> dict[str, Any]:
     values = asdict(row)
     del values["method"]
     return values
 
 
 def _without_nan(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """Replaces NaN and Inf, which JSON lacks, by None."""
     if isinstance(value, dict):
         return {key: _without_nan(inside) for key, inside in value.items()}
     if isinstance(value, list | tuple):
@@ -92,7 +92,7 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_report(found: Sequence[Measured], folder: Path) -> None:
+def write_report(found: Sequence[ClipEvaluation], folder: Path) -> None:
     """Writes ``report.txt`` and ``report.json`` in a folder.
 
     Raises:
@@ -108,7 +108,7 @@ def _write_text(text: str, path: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def write_comparison(measured: Measured, path: Path) -> None:
+def write_comparison(measured: ClipEvaluation, path: Path) -> None:
     """Writes plate, truth and prediction side by side as PNG, motion by the colour wheel; nothing for no clip.
 
     Each motion is as strong as its own 95th percentile: how fast things are cannot be told from a still.
@@ -122,7 +122,7 @@ def write_comparison(measured: Measured, path: Path) -> None:
     still = np.zeros_like(clip.velocity)
     guess = still if measured.predicted is None else measured.predicted.effective
     _make(path.parent)
-    write_rows([[clip.frames[0], wheel(clip.velocity * clip.mask[..., None]), wheel(guess)]], path)
+    write_grid([[clip.frames[0], flow_colours(clip.velocity * clip.mask[..., None]), flow_colours(guess)]], path)
 
 
 def _make(folder: Path) -> None:

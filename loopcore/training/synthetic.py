@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up scenes of fluids whose motion is known exactly, deterministic by seed.
+"""Synthetic scenes of fluids whose motion is known exactly, deterministic by seed.
 
 A scene is a steady velocity field in closed form, a texture, and a mask over still ground. Each frame carries the
 texture along the field: its colour at x is the first frame's texture where a particle at x came from, found by
-integrating backward (Runge-Kutta, fourth order). So the field is the truth by construction, whatever it is like.
+integrating backward (Runge-Kutta, fourth order). So the field is exact ground truth by construction.
 
 Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
 """
@@ -24,7 +24,7 @@ _EDGE = 0.01  # of the longer side: how wide the mask fades
 
 @dataclass(frozen=True)
 class Scene:
-    """One made-up scene.
+    """One synthetic scene.
 
     velocity: (h, w, 2) float32 px per frame, everywhere, also under the still ground; mask: (h, w) float32 0..1, where
     it shows.
@@ -39,7 +39,7 @@ class Scene:
     _ground: np.ndarray
 
     def frame(self, time: float) -> np.ndarray:
-        """(h, w, 3) uint8 sRGB at a time in frames, negative or not whole ones too."""
+        """Returns (h, w, 3) uint8 sRGB at a time in frames, which may be negative or fractional."""
         return self._carried(backtrace(self._flow, textures.positions(*self.mask.shape), time))
 
     def frames(self, count: int, apart: int) -> np.ndarray:
@@ -92,7 +92,7 @@ def make_scene(
 
 
 def backtrace(flow: Callable[[np.ndarray], np.ndarray], points: np.ndarray, time: float) -> np.ndarray:
-    """Where particles now at ``points`` (..., 2) were ``time`` frames ago."""
+    """Returns where particles now at ``points`` (..., 2) were ``time`` frames ago (Runge-Kutta, fourth order)."""
     steps = max(1, int(np.ceil(abs(time))))
     h = -time / steps
     for _ in range(steps):

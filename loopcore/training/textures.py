@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Textures of made-up fluids: noise of many scales, drawn out along the flow where real fluids show streaks.
+"""Textures of synthetic fluids: multi-scale noise, stretched along the flow where real fluids show streaks.
 
 A texture covers the plane: beyond the picture its noise goes on (mirrored), so that what flows in is as textured as
 what flows out. Streaks are line integral convolution (Cabral, Leedom, SIGGRAPH 1993) of noise along the field.
@@ -16,7 +16,7 @@ Flow = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """roughness: k of 1/f^k; streaks: half their length over the longer side; colours: from dark to bright, sRGB."""
 
     roughness: float
@@ -24,13 +24,13 @@ class Look:
     colours: tuple[tuple[float, float, float], ...]
 
 
-_LOOKS = {
-    "water": Look(0.9, 0.05, ((0.08, 0.16, 0.18), (0.22, 0.36, 0.38), (0.55, 0.68, 0.70), (0.92, 0.95, 0.96))),
-    "falls": Look(0.7, 0.09, ((0.25, 0.32, 0.36), (0.60, 0.68, 0.72), (0.95, 0.97, 0.98))),
-    "waves": Look(1.0, 0.015, ((0.04, 0.12, 0.20), (0.12, 0.27, 0.38), (0.45, 0.60, 0.68), (0.90, 0.94, 0.95))),
-    "clouds": Look(1.6, 0.0, ((0.30, 0.48, 0.75), (0.55, 0.68, 0.85), (0.90, 0.92, 0.94), (0.98, 0.98, 0.98))),
-    "smoke": Look(1.4, 0.01, ((0.25, 0.25, 0.26), (0.55, 0.54, 0.53), (0.85, 0.84, 0.83))),
-    "fire": Look(1.2, 0.03, ((0.10, 0.02, 0.01), (0.75, 0.22, 0.03), (1.0, 0.65, 0.15), (1.0, 0.95, 0.7))),
+_APPEARANCES = {
+    "water": Appearance(0.9, 0.05, ((0.08, 0.16, 0.18), (0.22, 0.36, 0.38), (0.55, 0.68, 0.70), (0.92, 0.95, 0.96))),
+    "falls": Appearance(0.7, 0.09, ((0.25, 0.32, 0.36), (0.60, 0.68, 0.72), (0.95, 0.97, 0.98))),
+    "waves": Appearance(1.0, 0.015, ((0.04, 0.12, 0.20), (0.12, 0.27, 0.38), (0.45, 0.60, 0.68), (0.90, 0.94, 0.95))),
+    "clouds": Appearance(1.6, 0.0, ((0.30, 0.48, 0.75), (0.55, 0.68, 0.85), (0.90, 0.92, 0.94), (0.98, 0.98, 0.98))),
+    "smoke": Appearance(1.4, 0.01, ((0.25, 0.25, 0.26), (0.55, 0.54, 0.53), (0.85, 0.84, 0.83))),
+    "fire": Appearance(1.2, 0.03, ((0.10, 0.02, 0.01), (0.75, 0.22, 0.03), (1.0, 0.65, 0.15), (1.0, 0.95, 0.7))),
 }
 _STEPS = 8  # of a streak, each way
 
@@ -83,7 +83,7 @@ def smooth_noise(random: np.random.Generator, side: int, across: float, down: fl
 
 def make(look: str, random: np.random.Generator, flow: Flow, height: int, width: int) -> Texture:
     """The texture of a look over a field; ``flow`` says which way it is drawn out."""
-    made = _LOOKS[look]
+    made = _APPEARANCES[look]
     edge = max(height, width) // 4
     tall, wide = height + 2 * edge, width + 2 * edge
     values = noise(random, tall, wide, made.roughness)

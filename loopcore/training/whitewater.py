@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up white water, falls, brooks, rapids and fountains, as pictures with their coverage.
+"""Synthetic white water, falls, brooks, rapids and fountains, as pictures with their coverage.
 
 A fall is a curtain of streaks: noise that is fine across and long downwards, spread out the further it has fallen,
 broken by ledges over which it starts anew, with foam at its foot. A rapid is dark water with foam on it, seen at a
@@ -17,14 +17,14 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from loopcore.training.textures import smooth_noise
 
 SIDE = 192  # of a picture, pixels
-WATERS = 120  # that there are: two falls, a rapid, a fountain, a brook, and so on
-_PARTS = 600  # of a fountain's water
-_MOMENTS = 160  # along a parabola
+WATERS = 120  # different ones: two falls, a rapid, a fountain, a brook, and so on
+_PARTICLES = 600  # of a fountain's water
+_TIME_STEPS = 160  # along a parabola
 
 
 @functools.lru_cache(maxsize=WATERS)
 def white_water(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(SIDE, SIDE, 3) float32 colours 0..1 (sRGB) times coverage, and (SIDE, SIDE) coverage 0..1; the same by seed."""
+    """Returns premultiplied colours (SIDE, SIDE, 3) float32 sRGB 0..1 and coverage (SIDE, SIDE) 0..1, by seed."""
     random = np.random.default_rng((seed, 0x5757))
     light, coverage = (_fall, _fall, _rapid, _fountain, _brook)[seed % 5](random)
     if seed % 5 in (2, 4):  # one sees into it: brown, green or blue
@@ -41,7 +41,7 @@ def _noise(random: np.random.Generator, across: float, down: float) -> np.ndarra
 
 
 def _fall(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(SIDE, SIDE) light and (SIDE, SIDE) coverage, 0..1, of water coming in at the top."""
+    """Returns light and coverage, (SIDE, SIDE) 0..1 each, of a fall that enters at the top."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1.0)
     ledges = np.concatenate([[-0.1], np.sort(random.uniform(0.1, 0.9, random.integers(0, 5))), [1.1]])
     uneven = y + 0.03 * _noise(random, 30, 400) + 0.01 * _noise(random, 8, 8)
@@ -70,7 +70,7 @@ def _fall(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rapid(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The same of water that runs towards the eye, or away, or past it."""
+    """Returns light and coverage of water that flows towards the camera, away or past it."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1.0)
     near = 1 - random.uniform(0.2, 0.75) * (1 - y)  # size over that in the lowest row
     bend = random.uniform(-0.3, 0.3) * (1 - y) ** random.uniform(0.7, 2)
@@ -92,7 +92,7 @@ def _rapid(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _brook(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The same of water that comes down steps, seen from below: each step is lower and narrower the farther it is."""
+    """Returns light and coverage of a stepped brook seen from below, farther steps lower and narrower."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1.0)
     steps = random.integers(2, 7)
     near = 0.75 ** np.arange(steps) if random.random() < 0.7 else np.ones(steps)
@@ -122,7 +122,7 @@ def _brook(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _boulders(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(SIDE, SIDE) of where boulders stand, and of the foam around and below them, 0..1."""
+    """Returns coverage of boulders and of the foam around and below them, (SIDE, SIDE) 0..1 each."""
     wide = random.uniform(12, 45)
     lie = _noise(random, wide, wide * random.uniform(0.4, 1.2)) + 0.25 * _noise(random, 6, 6)
     over = lie - random.uniform(0.5, 1.8)
@@ -133,17 +133,17 @@ def _boulders(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fountain(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The same of jets from one to three nozzles on the lowest row."""
+    """Returns light and coverage of jets from one to three nozzles on the lowest row."""
     nozzles = random.integers(1, 4)
     density = np.zeros((SIDE, SIDE))
     for nozzle in range(nozzles):
         from_x = SIDE * (0.5 if nozzles == 1 else 0.25 + 0.5 * nozzle / (nozzles - 1) + random.normal(0, 0.03))
         height, open_by = random.uniform(0.5, 0.93) * SIDE, random.uniform(0.02, 0.35)
-        rise = np.sqrt(height) * random.normal(1, 0.06, _PARTS)
-        aside = random.uniform(-0.15, 0.15) + random.normal(0, open_by, _PARTS)
-        time = np.linspace(0, 2, _MOMENTS)[:, None]  # 1 at the top, where gravity was chosen so
+        rise = np.sqrt(height) * random.normal(1, 0.06, _PARTICLES)
+        aside = random.uniform(-0.15, 0.15) + random.normal(0, open_by, _PARTICLES)
+        time = np.linspace(0, 2, _TIME_STEPS)[:, None]  # 1 at the top, where gravity was chosen so
         up = rise**2 * (2 * time - time**2)
-        along = from_x + aside * rise * np.sqrt(SIDE) * time * 0.5 + random.normal(0, 0.5, (_MOMENTS, _PARTS))
+        along = from_x + aside * rise * np.sqrt(SIDE) * time * 0.5 + random.normal(0, 0.5, (_TIME_STEPS, _PARTICLES))
         grid, _, _ = np.histogram2d((SIDE - 1 - up).ravel(), along.ravel(), bins=SIDE, range=[[0, SIDE], [0, SIDE]])
         density += grid
     speckle = np.exp(0.5 * _noise(random, 2, 5) + 0.4 * _noise(random, 6, 16))

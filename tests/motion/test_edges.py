@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from loopcore.motion.edges import apply_lines, refine_mask, sharpened
+from loopcore.motion.edges import apply_guided_filter, fit_guided_filter, smoothstep
 
 SHARPEN = (0.35, 0.7)
 
@@ -26,9 +26,9 @@ def test_a_blurred_mask_finds_the_border_at_full_size() -> None:
 
     small, beyond = scene(90, 120)
     coarse = gaussian_filter(beyond.astype(np.float32), 4)
-    slopes, offset = refine_mask(coarse, small, radius=8)
+    slopes, offset = fit_guided_filter(coarse, small, radius=8)
     full, truth = scene(361, 481)
-    mask = apply_lines(slopes, offset, lambda a, b: full[a:b], full.shape[:2], SHARPEN)
+    mask = apply_guided_filter(slopes, offset, lambda a, b: full[a:b], full.shape[:2], SHARPEN)
     wrong = np.abs(mask - truth) > 0.5
     blurred = np.abs(np.kron(coarse, np.ones((4, 4)))[:361, :481] - truth[:360, :480]) > 0.05
     assert wrong.mean() < 0.005 < 0.03 < blurred.mean()
@@ -39,7 +39,7 @@ def test_coefficients_are_the_least_squares_line() -> None:
     """He, Sun, Tang, equations 14 and 15: where the mask is linear in the guide, the line is that of the mask."""
     guide = np.random.default_rng(2).random((40, 50, 3), np.float32)
     line = np.array([0.5, -0.2, 0.3], np.float32)
-    slopes, offset = refine_mask(guide @ line + 0.2, guide, radius=6, epsilon=1e-7)
+    slopes, offset = fit_guided_filter(guide @ line + 0.2, guide, radius=6, epsilon=1e-7)
     assert np.allclose(slopes, line, atol=1e-3) and np.allclose(offset, 0.2, atol=1e-3)
 
 
@@ -50,8 +50,8 @@ def test_lines_are_enlarged_as_bilinear_interpolation_does(size: tuple[int, int]
     guide = random.random((*size, 3), np.float32) - np.float32(0.4)
     planes = torch.from_numpy(np.concatenate([slopes, offset[..., None]], axis=2)).permute(2, 0, 1)[None]
     dense = torch.nn.functional.interpolate(planes, size=size, mode="bilinear", align_corners=False)[0].numpy()
-    expected = sharpened((dense[:3] * guide.transpose(2, 0, 1)).sum(axis=0) + dense[3], *SHARPEN)
-    found = apply_lines(slopes, offset, lambda a, b: guide[a:b], size, SHARPEN)
+    expected = smoothstep((dense[:3] * guide.transpose(2, 0, 1)).sum(axis=0) + dense[3], *SHARPEN)
+    found = apply_guided_filter(slopes, offset, lambda a, b: guide[a:b], size, SHARPEN)
     assert np.abs(found - expected).max() < 1e-4
 
 
@@ -63,12 +63,12 @@ def test_threads_change_nothing() -> None:
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(apply_lines(slopes, offset, lambda a, b: guide[a:b], (150, 200), SHARPEN))
+            found.append(apply_guided_filter(slopes, offset, lambda a, b: guide[a:b], (150, 200), SHARPEN))
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(*found)
 
 
 def test_the_ramp_ends_exactly() -> None:
-    ramp = sharpened(np.array([-1, 0.35, 0.5, 0.7, 2], np.float32), *SHARPEN)
+    ramp = smoothstep(np.array([-1, 0.35, 0.5, 0.7, 2], np.float32), *SHARPEN)
     assert ramp[[0, 1]].tolist() == [0, 0] and ramp[[3, 4]].tolist() == [1, 1] and 0 < ramp[2] < 1

@@ -19,13 +19,13 @@ from loopcore.motion.networks import (
     read_published_encoder,
     save_weights,
 )
-from loopcore.motion.sight import WEIGHTS, shipped_networks
+from loopcore.motion.segmentation import SHIPPED_WEIGHTS, shipped_networks
 
 
 def test_the_shipped_weights_are_small_and_say_how_they_were_made() -> None:
-    assert sum(path.stat().st_size for path in WEIGHTS) < 40e6
-    assert next(iter(WEIGHTS)).with_suffix(".md").is_file()
-    for path in WEIGHTS:
+    assert sum(path.stat().st_size for path in SHIPPED_WEIGHTS) < 40e6
+    assert next(iter(SHIPPED_WEIGHTS)).with_suffix(".md").is_file()
+    for path in SHIPPED_WEIGHTS:
         assert {"seed", "epochs", "crops"} <= load_weights(path)[1].keys()
 
 

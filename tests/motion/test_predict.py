@@ -14,8 +14,10 @@ import torch
 from loopcore.color import decode_codes
 from loopcore.errors import MotionError
 from loopcore.motion import Hints, MotionField, Stroke
-from loopcore.motion.predict import THRESHOLD, Sight, direction_and_speed, full_mask, look, look_at, predict_motion
-from loopcore.motion.sight import class_shares, display_copy, neutral_copy
+from loopcore.motion.direction import direction_and_speed
+from loopcore.motion.display import display_copy, white_balanced
+from loopcore.motion.predict import plate_mask, predict_motion
+from loopcore.motion.segmentation import MIN_SCORE, Segmentation, class_probabilities, segment, segment_plate
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 from loopcore.plate import Plate, read_plate
 
@@ -94,7 +96,7 @@ def test_exposure_changes_nothing_in_a_linear_plate(exposure: float) -> None:
     codes = photograph(240, 160)
     other, same = plate(codes, "linear", exposure), plate(codes, "linear")
     assert np.abs(display_copy(other) - display_copy(same)).max() <= 1 / 255
-    seen, plain = look(other), look(same)
+    seen, plain = segment_plate(other), segment_plate(same)
     assert np.abs(seen.moving - plain.moving).max() < 0.05
 
 
@@ -104,14 +106,14 @@ def test_a_sun_and_broken_pixels_do_not_blind_it() -> None:
     pixels[2:5, 2:5] = 5e4
     pixels[80, 100] = np.nan
     pixels[81, 100] = np.inf
-    seen = look(Plate(pixels, ("R", "G", "B")))
+    seen = segment_plate(Plate(pixels, ("R", "G", "B")))
     assert np.isfinite(seen.moving).all() and seen.score > 0.5
 
 
 @pytest.mark.parametrize("size", [(17, 11), (33, 200), (401, 97), (640, 640)])
 def test_any_size_and_shape(size: tuple[int, int]) -> None:
     width, height = size
-    seen = look(plate(photograph(width, height)))
+    seen = segment_plate(plate(photograph(width, height)))
     assert seen.moving.shape[0] / seen.moving.shape[1] == pytest.approx(height / width, rel=0.3)
     try:
         field = predict_motion(plate(photograph(width, height)))
@@ -127,8 +129,8 @@ def test_grey_and_transparent_plates(channels: tuple[str, ...]) -> None:
     colour = rgb if "R" in channels else rgb[..., 1:2]
     alpha = [np.ones((128, 192, 1), np.float32)] if "A" in channels else []
     pixels = np.ascontiguousarray(np.concatenate([colour, *alpha], axis=2))
-    seen = look(Plate(pixels, channels, "lin_rec709_scene", "srgb"))
-    assert seen.shown.shape == (*seen.moving.shape, 3) and seen.score > 0.3
+    seen = segment_plate(Plate(pixels, channels, "lin_rec709_scene", "srgb"))
+    assert seen.picture.shape == (*seen.moving.shape, 3) and seen.score > 0.3
 
 
 @pytest.mark.parametrize("frames", [5, 60])
@@ -145,15 +147,15 @@ def test_a_small_plate_moves_more_than_it_fades(frames: int) -> None:
     assert 0.8 <= steps[-1] / np.median(steps[:-1]) <= 1.25
 
 
-def test_shares_sum_to_one(fall: Plate) -> None:
-    shares = class_shares(display_copy(fall))
-    assert shares.min() >= 0
-    assert np.allclose(shares.sum(axis=0), 1, atol=1e-4)
+def test_probabilities_sum_to_one(fall: Plate) -> None:
+    probabilities = class_probabilities(display_copy(fall))
+    assert probabilities.min() >= 0
+    assert np.allclose(probabilities.sum(axis=0), 1, atol=1e-4)
 
 
 @pytest.mark.parametrize("shade", [0, 90, 255])
 def test_a_blank_plate_is_refused(shade: int) -> None:
-    with pytest.raises(MotionError, match=r"nothing here seems to flow.*scores 0\.\d\d.*--hints"):
+    with pytest.raises(MotionError, match=r"nothing here seems to flow.*score is 0\.\d\d.*--hints"):
         predict_motion(plate(np.full((90, 160, 3), shade, np.uint8)))
 
 
@@ -176,18 +178,19 @@ def test_photographs_of_still_things_are_left_alone(corpus: Path) -> None:
         if sample.set == "bsds" and sample.split == "val":
             picture, labels = read_sample(sample)
             if not np.isin(labels, (1, 2, 3, 4)).any():
-                scores.append(look(plate(picture)).score)
-    assert len(scores) > 10 and np.mean(np.array(scores) < THRESHOLD) > 0.8
+                scores.append(segment_plate(plate(picture)).score)
+    assert len(scores) > 10 and np.mean(np.array(scores) < MIN_SCORE) > 0.8
 
 
 @pytest.mark.parametrize(("light", "burns"), [((1.0, 0.8, 0.4), True), ((0.7, 0.8, 0.9), False)])
 def test_water_amid_fire_is_flame_where_it_is_warm(light: tuple[float, ...], burns: bool) -> None:
     shown = np.full((64, 96, 3), light, np.float32)
     shown[::2] *= 0.5
-    shares = np.zeros((5, 16, 24), np.float32)
-    shares[0], shares[:, :, 8:16] = 1, 0
-    shares[1, :8, 8:16], shares[4, 8:, 8:16] = 1, 1  # what looks like a fall stands on what looks like fire
-    seen = look_at(shown, shares)
+    probabilities = np.zeros((5, 16, 24), np.float32)
+    probabilities[0], probabilities[:, :, 8:16] = 1, 0
+    # what looks like a fall stands on what looks like fire
+    probabilities[1, :8, 8:16], probabilities[4, 8:, 8:16] = 1, 1
+    seen = segment(shown, probabilities)
     assert (seen.fire[8:24, 44:52] > 0.9).all() == burns
     assert (seen.water[8:24, 44:52] > 0.9).all() != burns
     assert (seen.moving[8:56, 44:52] > 0.9).all()
@@ -232,11 +235,11 @@ def test_strokes_and_mask_together_need_no_picture() -> None:
     assert np.allclose(field.velocity[30, 40], (2, 0), atol=0.1)
 
 
-def seen(kind: str, shown: np.ndarray) -> Sight:
+def full_of(kind: str, shown: np.ndarray) -> Segmentation:
     """A picture that is full of one thing."""
-    shares = {name: np.zeros(shown.shape[:2], np.float32) for name in ("water", "spray", "sky", "smoke", "fire")}
-    shares[kind] = np.ones(shown.shape[:2], np.float32)
-    return Sight(**shares, moving=shares[kind], shown=np.repeat(shown[..., None], 3, axis=2))
+    probabilities = {name: np.zeros(shown.shape[:2], np.float32) for name in ("water", "spray", "sky", "smoke", "fire")}
+    probabilities[kind] = np.ones(shown.shape[:2], np.float32)
+    return Segmentation(**probabilities, moving=probabilities[kind], picture=np.repeat(shown[..., None], 3, axis=2))
 
 
 def drawn_out(horizontal: float, vertical: float) -> np.ndarray:
@@ -258,8 +261,8 @@ def drawn_out(horizontal: float, vertical: float) -> np.ndarray:
     ],
 )
 def test_each_kind_goes_its_own_way(kind: str, shown: np.ndarray, way: tuple[float, float]) -> None:
-    sight = seen(kind, shown)
-    velocity, sure = direction_and_speed(sight, sight.moving)
+    segmentation = full_of(kind, shown)
+    velocity, sure = direction_and_speed(segmentation, segmentation.moving)
     inner = velocity[20:-20, 20:-20]
     unit = inner / np.hypot(inner[..., 0], inner[..., 1])[..., None]
     assert np.median(unit @ np.array(way, np.float32)) > 0.95
@@ -269,16 +272,16 @@ def test_each_kind_goes_its_own_way(kind: str, shown: np.ndarray, way: tuple[flo
 def test_lines_along_the_frame_are_no_falls() -> None:
     shown = drawn_out(9, 1)
     shown[:, [0, -1]] = 0
-    sight = seen("water", shown)
-    velocity, _ = direction_and_speed(sight, sight.moving)
+    segmentation = full_of("water", shown)
+    velocity, _ = direction_and_speed(segmentation, segmentation.moving)
     steep = np.abs(velocity[..., 1]) > np.abs(velocity[..., 0])
     assert steep[:, :8].mean() + steep[:, -8:].mean() < 0.05
 
 
 def test_near_water_moves_faster_than_far_water() -> None:
-    sight = seen("water", drawn_out(9, 1))
-    sight.sky[:30], sight.water[:30] = 1, 0
-    speed = np.hypot(*np.moveaxis(direction_and_speed(sight, sight.moving)[0], -1, 0))
+    segmentation = full_of("water", drawn_out(9, 1))
+    segmentation.sky[:30], segmentation.water[:30] = 1, 0
+    speed = np.hypot(*np.moveaxis(direction_and_speed(segmentation, segmentation.moving)[0], -1, 0))
     assert np.median(speed[-15:]) > 1.5 * np.median(speed[35:50]) > 0
 
 
@@ -304,14 +307,14 @@ def test_flat_colour_has_no_streaks_and_borders_have_their_own_axis() -> None:
 
 def test_blue_light_is_made_white_and_no_other(fall: Plate) -> None:
     grey = np.full((20, 30, 3), 0.5, np.float32) * np.linspace(0.2, 1, 30, dtype=np.float32)[:, None]
-    assert neutral_copy(grey) is None
-    assert neutral_copy(grey * np.float32([1, 0.8, 0.5])) is None
-    assert neutral_copy(display_copy(fall)) is None
-    plain = neutral_copy(grey * np.float32([0.8, 1, 1.1]))
+    assert white_balanced(grey) is None
+    assert white_balanced(grey * np.float32([1, 0.8, 0.5])) is None
+    assert white_balanced(display_copy(fall)) is None
+    plain = white_balanced(grey * np.float32([0.8, 1, 1.1]))
     assert plain is not None
     assert np.ptp(plain.mean(axis=(0, 1))) < 0.02
     assert plain.dtype == np.float32 and 0 <= plain.min() <= plain.max() <= 1
-    strong = neutral_copy(grey * np.float32([0.1, 0.5, 1]))  # a sea, more likely
+    strong = white_balanced(grey * np.float32([0.1, 0.5, 1]))  # a sea, more likely
     assert strong is not None
     assert strong[..., 2].mean() > 3 * strong[..., 0].mean()
 
@@ -329,9 +332,9 @@ def test_what_faintly_moves_goes_with_what_surely_does() -> None:
     moving[20:60, 10:40] = 0.9
     moving[20:60, 40:70] = 0.47  # beside it
     moving[20:60, 100:140] = 0.47  # on its own
-    mask = full_mask(grey, display_copy(grey), moving)
+    mask = plate_mask(grey, display_copy(grey), moving)
     assert mask[30:50, 15:35].min() == 1
     assert mask[30:50, 50:62].min() > 0.5
     assert mask[30:50, 105:135].max() == 0
     moving[:, :80] = 0
-    assert full_mask(grey, display_copy(grey), moving)[30:50, 105:135].min() > 0.5
+    assert plate_mask(grey, display_copy(grey), moving)[30:50, 105:135].min() > 0.5

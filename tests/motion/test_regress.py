@@ -21,7 +21,7 @@ from loopcore.motion.generator import (
 )
 from loopcore.motion.networks import DecoderSettings, FluidNet, save_weights
 from loopcore.motion.predict import predict_motion
-from loopcore.motion.regress import regress
+from loopcore.motion.regress import regress_motion
 from loopcore.plate import Plate
 
 SMALL = GeneratorSettings(width=4, widest=8, halvings=2, blocks=1, side=64)
@@ -58,7 +58,7 @@ def test_pixels_a_frame_scale_with_the_plate(tmp_path: Path, plate: Plate) -> No
     # 160 pixels are shown as 64: a pixel there is two and a half here
     assert np.median(motion.velocity, axis=(0, 1)) == pytest.approx([5.0, -2.5], rel=0.02)
     assert motion.mask.min() > 0.9 and motion.confidence.mean() > 0.8
-    seen = regress(weights, np.zeros((300, 100, 3), np.float32), 60, 20)
+    seen = regress_motion(weights, np.zeros((300, 100, 3), np.float32), 60, 20)
     assert seen.velocity.shape == (60, 20, 2)
     assert seen.velocity[0, 0] == pytest.approx([2 / 64, -1 / 64], rel=0.1)  # sides are rounded to multiples
 

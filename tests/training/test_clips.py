@@ -14,8 +14,8 @@ from PIL import Image
 
 from loopcore.errors import MotionError, PlateError, SequenceError
 from loopcore.training.clips import Clip, ClipSettings, read_clip, read_windows
+from loopcore.training.mean_flow import average, given
 from loopcore.training.synthetic import Scene, make_scene
-from loopcore.training.truth import average, given
 from loopcore.training.video import find_clips, read_shots, scene_of, split_of
 
 pytest.importorskip("cv2")
@@ -110,18 +110,18 @@ def test_a_camera_that_moves_is_refused_with_the_reason(tmp_path: Path) -> None:
     for name, step in (("pan", 3), ("slow", 1)):
         path = write_film(tmp_path / f"{name}.mp4", [ground[20:140, step * t : step * t + 160] for t in range(24)])
         clip = small(path)
-        assert not clip.steady and "the camera moves" in clip.trouble
+        assert not clip.steady and "the camera moves" in clip.rejection
     wide = Image.fromarray(ground)
     zoom = [wide.resize((160, 120), box=(2 * t, t, 320 - 2 * t, 200 - t)) for t in range(20)]
-    assert "the camera moves" in small(write_film(tmp_path / "zoom.mp4", map(np.asarray, zoom))).trouble
+    assert "the camera moves" in small(write_film(tmp_path / "zoom.mp4", map(np.asarray, zoom))).rejection
     shaken = [ground[20 + d : 140 + d, 20 - d : 180 - d] for d in (0, 3, -2, 4, 1, -3, 2, -4, 0, 3)]
-    assert "the camera moves" in small(write_film(tmp_path / "hand.mp4", shaken)).trouble
+    assert "the camera moves" in small(write_film(tmp_path / "hand.mp4", shaken)).rejection
 
 
 @pytest.mark.parametrize("kind", ["falls", "river", "clouds", "sea"])
 def test_fluids_are_not_taken_for_camera_moves(kind: str, tmp_path: Path) -> None:
     film_of(tmp_path / "a.mp4", kind, 1, SIZE, 10, speed=2.0)
-    assert "camera" not in small(tmp_path / "a.mp4").trouble
+    assert "camera" not in small(tmp_path / "a.mp4").rejection
 
 
 def test_what_one_field_cannot_explain_is_said_so(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_what_one_field_cannot_explain_is_said_so(tmp_path: Path) -> None:
 
     shaken = [warp(base.astype(np.float32), integrate(scene.velocity, 1.0)).astype(np.uint8) for scene in scenes]
     clip = small(write_film(tmp_path / "fire.mp4", shaken))
-    assert not clip.steady and "one field explains" in clip.trouble
+    assert not clip.steady and "one field explains" in clip.rejection
 
 
 def test_a_boat_does_not_count() -> None:

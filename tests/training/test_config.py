@@ -32,10 +32,10 @@ def test_pictures_are_trained_on_by_the_same_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[data", "no TOML"),
+        ("[data", "not valid TOML"),
         ("[date]\n", "unknown entry 'date'"),
         ("steps = 5\n", "unknown entry 'steps'"),
-        ("[run]\nstep = 5\n", "unknown entry run.step: there are steps"),
+        ("[run]\nstep = 5\n", "unknown entry run.step: known are steps"),
         ("[run]\nsteps = 0\n", "run.steps is 0"),
         ("[run]\nsteps = 1.5\n", "run.steps is 1.5, but it has to be of the type int"),
         ("[run]\nsteps = true\n", "of the type int"),

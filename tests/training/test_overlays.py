@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from loopcore.training.flames import flame
-from loopcore.training.overlays import lay_over, with_overlay
+from loopcore.training.overlays import add_overlay, composite
 from loopcore.training.plumes import plume
 from loopcore.training.whitewater import white_water
 
@@ -41,7 +41,7 @@ def test_labels_follow_what_covers(size: int, ground: tuple[np.ndarray, np.ndarr
     seen: set[int] = set()
     for seed in range(12):
         sprite = plume(1) if seed % 2 else white_water(0)
-        picture, known = lay_over(before, labels, np.random.default_rng(seed), sprite, size, (7, UNKNOWN))
+        picture, known = composite(before, labels, np.random.default_rng(seed), sprite, size, (7, UNKNOWN))
         assert picture.shape == before.shape
         assert picture.dtype == np.float32
         assert known.dtype == np.uint8
@@ -58,7 +58,7 @@ def test_nothing_is_laid_over_what_stands_before_it(ground: tuple[np.ndarray, np
     shown = np.zeros(labels.shape, np.float32)
     shown[:, 60:] = 1
     for seed in range(8):
-        picture, known = lay_over(before, labels, np.random.default_rng(seed), plume(1), 100, (7, UNKNOWN), shown)
+        picture, known = composite(before, labels, np.random.default_rng(seed), plume(1), 100, (7, UNKNOWN), shown)
         assert np.array_equal(picture[:, :60], before[:, :60])
         assert not known[:, :60].any()
 
@@ -67,7 +67,7 @@ def test_what_cannot_be_told_from_the_ground_is_not_named(ground: tuple[np.ndarr
     before, labels = ground
     same = np.full((50, 50, 3), 0.26, np.float32), np.ones((50, 50), np.float32)
     for seed in range(8):
-        known = lay_over(before, labels, np.random.default_rng(seed), same, 50, (7, UNKNOWN))[1]
+        known = composite(before, labels, np.random.default_rng(seed), same, 50, (7, UNKNOWN))[1]
         assert set(np.unique(known).tolist()) <= {0, UNKNOWN}
 
 
@@ -76,7 +76,7 @@ def test_no_water_stands_before_the_sky(ground: tuple[np.ndarray, np.ndarray]) -
     labels[:40] = SKY
     wet = 0
     for seed in range(150):
-        known = with_overlay(before, labels, np.random.default_rng(seed), UNKNOWN)[1]
+        known = add_overlay(before, labels, np.random.default_rng(seed), UNKNOWN)[1]
         assert not (known[:40] == WATER).any()
         wet += bool((known == WATER).any())
     assert wet >= 5
@@ -86,7 +86,7 @@ def test_flames_light_what_is_around(ground: tuple[np.ndarray, np.ndarray]) -> N
     before, labels = ground
     warmer = []
     for seed in range(300):
-        picture, known = with_overlay(before, labels, np.random.default_rng(seed), UNKNOWN)
+        picture, known = add_overlay(before, labels, np.random.default_rng(seed), UNKNOWN)
         if (known == FIRE).sum() > 50 and (known == 0).any():
             red, _, blue = picture[known == 0].mean(axis=0)
             warmer.append(red / blue)
@@ -100,7 +100,7 @@ def test_most_pictures_stay_and_some_show_each(ground: tuple[np.ndarray, np.ndar
     before = before + np.random.default_rng(1).uniform(0, 0.3, before.shape).astype(np.float32)
     kinds = {"same": 0, WATER: 0, SMOKE: 0, FIRE: 0}
     for seed in range(150):
-        picture, known = with_overlay(before, labels, np.random.default_rng(seed), UNKNOWN)
+        picture, known = add_overlay(before, labels, np.random.default_rng(seed), UNKNOWN)
         kinds["same"] += np.array_equal(picture, before)
         for what in (WATER, SMOKE, FIRE):
             kinds[what] += bool((known == what).any())

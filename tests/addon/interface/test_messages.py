@@ -31,7 +31,7 @@ def test_of_a_picture_without_water() -> None:
     plain = said(predict_motion, grey)
     words = for_artists(plain, NAMES)
     assert "--" in plain and "--" not in words and "motion field" not in words
-    assert words.startswith("Nothing here seems to flow (the surest place") and words.endswith("a mask around it")
+    assert words.startswith("Nothing here seems to flow (the highest score") and words.endswith("a mask around it")
 
 
 def test_of_nothing_drawn() -> None:

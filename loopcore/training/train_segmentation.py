@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the network of the predictor on pictures with a class for each pixel.
+"""Training of the segmentation network on pictures with a class for each pixel.
 
-The encoder's early stages stay as they are, its later ones follow slowly, the decoder is made from nothing.
+The encoder's early stages are frozen, its later ones are fine-tuned at a low rate, the decoder starts
+from random weights.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from loopcore.motion.networks import (
     read_published_encoder,
     save_weights,
 )
-from loopcore.motion.sight import shipped_networks
+from loopcore.motion.segmentation import shipped_networks
 from loopcore.training.pictures import Sample, crop_of, crop_plan, read_manifest, soft_targets
 
 Progress = Callable[[str, int, int], None]
@@ -38,7 +39,7 @@ _FEATURE_DROPOUT = 0.1
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What decides a training run, together with the pictures."""
+    """Hyperparameters of a training run."""
 
     seed: int = 1
     epochs: int = 6
@@ -47,32 +48,33 @@ class TrainSettings:
     encoder_rate: float = 2e-4
     weight_decay: float = 1e-2
     dice: float = 0.5  # weight of the overlap loss beside cross-entropy
-    average: float = 0.995  # of the weights that are kept, per step
+    average: float = 0.995  # decay per step of the moving average of the weights
 
 
-def train_network(
+def fit_network(
     network: FluidNet, plan: list[Sample], settings: TrainSettings, on_step: Progress | None = None
 ) -> list[float]:
-    """Trains the decoder and the late stages of the encoder in place; the mean loss of each epoch.
+    """Trains the decoder and the late stages of the encoder in place; returns the mean loss of each epoch.
 
-    ``on_step`` hears of every batch, and of every epoch's loss when the averaged weights are in the network.
+    ``on_step`` is called after every batch, and after every epoch with its loss, while the network holds the averaged
+    weights.
     Deterministic: the same plan, settings and number of threads give the same weights.
 
     Raises:
         PlateError: a picture that cannot be read.
-        MotionError: no samples.
+        MotionError: no pictures to train on.
     """
     if not plan:
         raise MotionError("there is nothing to train on: no picture of the manifest is in the split 'train'")
-    late, made = list(network.encoder.stages[EARLY:].parameters()), list(network.decoder.parameters())
-    trained = late + made
+    late, decoder = list(network.encoder.stages[EARLY:].parameters()), list(network.decoder.parameters())
+    trained = late + decoder
     for value in trained:
         value.requires_grad_(True)
     steps = settings.epochs * -(-len(plan) // settings.batch)
-    optimizer, schedule = _optimizer(late, made, settings, steps)
+    optimizer, schedule = _optimizer(late, decoder, settings, steps)
     average = [value.detach().clone() for value in trained]
     random = torch.Generator().manual_seed(settings.seed)
-    losses, taken = [], 0
+    losses, step = [], 0
     for epoch in range(settings.epochs):
         total = 0.0
         for pictures, target in _batches(plan, settings, epoch):
@@ -82,11 +84,11 @@ def train_network(
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             schedule.step()
-            taken += 1
-            _follow(average, trained, min(settings.average, taken / (taken + 10)))
+            step += 1
+            _update_average(average, trained, min(settings.average, step / (step + 10)))
             total += loss.item() * len(target)
             if on_step:
-                on_step("train", taken, steps)
+                on_step("train", step, steps)
         losses.append(total / len(plan))
         if on_step:
             _swap(average, trained)
@@ -98,10 +100,10 @@ def train_network(
 
 
 def _optimizer(
-    late: list[nn.Parameter], made: list[nn.Parameter], settings: TrainSettings, steps: int
+    late: list[nn.Parameter], decoder: list[nn.Parameter], settings: TrainSettings, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     rates = [settings.encoder_rate, settings.learning_rate]
-    groups = [{"params": group, "lr": rate} for group, rate in zip((late, made), rates, strict=True)]
+    groups = [{"params": group, "lr": rate} for group, rate in zip((late, decoder), rates, strict=True)]
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps + 1, pct_start=0.15)
 
@@ -109,7 +111,7 @@ def _optimizer(
 def _scores(network: FluidNet, pictures: Tensor, random: torch.Generator) -> Tensor:
     with torch.no_grad():
         early = network.encoder.early(pictures)
-    return network.decoder([x * _kept(x, random) for x in network.encoder.late(early)])
+    return network.decoder([x * _dropout(x, random) for x in network.encoder.late(early)])
 
 
 def _batches(plan: list[Sample], settings: TrainSettings, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -120,16 +122,16 @@ def _batches(plan: list[Sample], settings: TrainSettings, epoch: int) -> Iterato
         yield torch.from_numpy(np.stack([crop for crop, _ in chosen])), torch.from_numpy(np.stack(targets))
 
 
-def _kept(x: Tensor, random: torch.Generator) -> Tensor:
-    """Whole channels are dropped before they reach the decoder."""
+def _dropout(x: Tensor, random: torch.Generator) -> Tensor:
+    """Returns the factors of channel dropout for features (N, C, H, W): 0 or 1 / (1 - rate)."""
     keep = torch.rand(x.shape[:2], generator=random) >= _FEATURE_DROPOUT
     return (keep / (1 - _FEATURE_DROPOUT))[:, :, None, None]
 
 
 @torch.no_grad()
-def _follow(average: list[Tensor], now: list[nn.Parameter], share: float) -> None:
+def _update_average(average: list[Tensor], now: list[nn.Parameter], decay: float) -> None:
     for value, new in zip(average, now, strict=True):
-        value.lerp_(new, 1 - share)
+        value.lerp_(new, 1 - decay)
 
 
 @torch.no_grad()
@@ -141,23 +143,26 @@ def _swap(a: list[Tensor], b: list[nn.Parameter]) -> None:
 
 
 def segmentation_loss(scores: Tensor, target: Tensor, dice: float) -> Tensor:
-    """Cross-entropy against the shares of the classes, plus ``dice`` times one minus their soft overlap.
+    """Returns cross-entropy against class fractions, plus ``dice`` times one minus their soft overlap.
 
-    scores: (N, classes, H, W); target: the same, shares that sum to what is known of each pixel.
+    Args:
+        scores: (N, classes, H, W), before softmax.
+        target: (N, classes, H, W), class fractions that sum to the known part of each pixel.
+        dice: weight of the overlap.
 
     Source of the overlap: Milletari, Navab, Ahmadi, "V-Net" (3DV 2016), section 3.
     """
     weights = torch.tensor(_CLASS_WEIGHTS)[:, None, None]
     entropy = -(weights * target * F.log_softmax(scores, dim=1)).sum() / (weights * target).sum().clamp(min=1)
-    shares = scores.softmax(dim=1) * target.sum(dim=1, keepdim=True)
-    common = (shares * target).sum(dim=(0, 2, 3))
-    size = (shares * shares + target * target).sum(dim=(0, 2, 3))
+    probabilities = scores.softmax(dim=1) * target.sum(dim=1, keepdim=True)
+    common = (probabilities * target).sum(dim=(0, 2, 3))
+    size = (probabilities * probabilities + target * target).sum(dim=(0, 2, 3))
     there = target.sum(dim=(0, 2, 3)) > 0
     overlap = 2 * common[there] / size[there].clamp(min=1e-6)
     return entropy + dice * (1 - overlap.mean())
 
 
-def train(
+def train_segmentation(
     folder: str | Path,
     output: str | Path,
     settings: TrainSettings,
@@ -166,18 +171,22 @@ def train(
     weights: Path | None = None,
     on_progress: Progress | None = None,
 ) -> list[float]:
-    """Trains on the split ``train`` of a folder of pictures; the mean loss of each epoch.
+    """Trains on the split ``train`` of a folder of pictures; returns the mean loss of each epoch.
 
-    The weights are written after each epoch, averaged over its last steps. encoder: published weights of
-    EfficientNet-Lite0 or Lite2 to begin from; without it training begins from the encoder of the shipped weights.
-    weights: of a network that was trained before, to go on from instead, at half the rates.
+    Args:
+        folder: with ``manifest.csv``, pictures and labels.
+        output: file of averaged weights, written after each epoch.
+        settings: hyperparameters.
+        encoder: published EfficientNet-Lite0 or Lite2 weights to start from; by default the shipped encoder.
+        weights: of a trained network to continue from instead, at half the learning rates.
+        on_progress: called with (what, done, total).
 
     Raises:
-        PlateError, MotionError: pictures or weights that cannot be read.
-        MotionError: both an encoder and weights.
+        PlateError: pictures that cannot be read.
+        MotionError: weights that cannot be read, or both an encoder and weights.
     """
     if encoder is not None and weights is not None:
-        raise MotionError("training begins either from an encoder or from weights: give one of them")
+        raise MotionError("training starts from an encoder or from weights: give one of them, not both")
     started = time.monotonic()
     samples = [sample for sample in read_manifest(folder) if sample.split == "train"]
     if weights is None:
@@ -190,22 +199,22 @@ def train(
     notes = {name: str(value) for name, value in asdict(settings).items()}
     notes |= {"pictures": str(len(samples)), "crops": str(len(plan))}
 
-    def told(what: str, done: int, total: int) -> None:
+    def report(what: str, done: int, total: int) -> None:
         if what.startswith("loss"):
-            made = {"loss": what.split()[1], "epochs": str(done), "seconds": f"{time.monotonic() - started:.0f}"}
-            save_weights(network, output, notes | made)
+            decoder = {"loss": what.split()[1], "epochs": str(done), "seconds": f"{time.monotonic() - started:.0f}"}
+            save_weights(network, output, notes | decoder)
         if on_progress:
             on_progress(what, done, total)
 
-    return train_network(network, plan, settings, told)
+    return fit_network(network, plan, settings, report)
 
 
 def new_network(seed: int, encoder: Path | None = None) -> FluidNet:
-    """A decoder to be trained, the same for the same seed, on an encoder that was trained before."""
+    """Returns a network with a pretrained encoder and a random decoder, the same for the same seed."""
     ready = shipped_networks()[0][0].encoder if encoder is None else read_published_encoder(encoder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = FluidNet(lite=ready.lite)
-    # in the precision it is shipped in, so that the rest learns from the features it will get
+    # rounded to the precision of weights files, so that the decoder is trained on the features it will get
     network.encoder.load_state_dict({name: value.half().float() for name, value in ready.state_dict().items()})
     return network.eval().requires_grad_(False)

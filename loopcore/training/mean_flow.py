@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one steady field that explains a clip best: its optical flow averaged, what does not belong left out."""
+"""The steady field that explains a clip best: its mean optical flow, outliers excluded."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STILL = 0.12  # px per frame at 640 px below which flow is noise
-SHARE = 0.2  # of the clip's fast flow (95th percentile) that a pixel of the moving mask has
+MIN_SPEED = 0.12  # px per frame at 640 px below which flow is noise
+MIN_RELATIVE_SPEED = 0.2  # of the clip's fast flow (95th percentile) that a pixel of the moving mask has
 _OUTLIER = 3.0  # spreads from the median beyond which a flow is something else: a boat, a bird, a failed match
 _NOISE = 0.05  # px per frame: the least spread there is
-_LEAST = 0.3  # share of the pairs that has to be left for a pixel to be known
-_SPECK = 5e-4  # of the picture: smaller islands of motion, and holes in it, are noise
+_MIN_KNOWN = 0.3  # share of the pairs that has to be left for a pixel to be known
+_MIN_ISLAND = 5e-4  # of the picture: smaller islands of motion, and holes in it, are noise
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What a clip is taken to show.
+class MeanFlow:
+    """Ground truth of a clip.
 
     velocity: (h, w, 2) float32 px per frame, mean flow; mask: (h, w) bool, where it moves; steadiness: the share of
     the flow's energy inside the mask, outliers apart, that the one field explains, 0..1; NaN where only a mean was
@@ -29,7 +29,7 @@ class Truth:
     steadiness: float
 
 
-def average(values: np.ndarray, known: np.ndarray) -> Truth:
+def average(values: np.ndarray, known: np.ndarray) -> MeanFlow:
     """The mean of flows (n, h, w, 2) where they are known (n, h, w), outliers left out pixel by pixel.
 
     The median is the first guess; flows further from it than three spreads are dropped (the spread is 1.48 times the
@@ -44,31 +44,31 @@ def average(values: np.ndarray, known: np.ndarray) -> Truth:
     count = good.sum(axis=0)
     total = np.einsum("nhw,nhwc->hwc", good, values, dtype=np.float64, casting="unsafe")
     mean = total / np.maximum(count, 1)[..., None]
-    velocity = np.where((count >= _LEAST * len(values))[..., None], mean, median).astype(np.float32)
+    velocity = np.where((count >= _MIN_KNOWN * len(values))[..., None], mean, median).astype(np.float32)
     mask = moving(velocity)
     inside, counts = values[:, mask], usual[:, mask, None]
     energy = float((counts * inside**2).sum(dtype=np.float64))
     left = float((counts * (inside - velocity[mask]) ** 2).sum(dtype=np.float64))
-    return Truth(velocity, mask, max(0.0, 1 - left / max(energy, 1e-9)))
+    return MeanFlow(velocity, mask, max(0.0, 1 - left / max(energy, 1e-9)))
 
 
-def given(velocity: np.ndarray) -> Truth:
-    """A mean motion that was made elsewhere, (h, w, 2)."""
-    return Truth(velocity.astype(np.float32), moving(velocity), float("nan"))
+def given(velocity: np.ndarray) -> MeanFlow:
+    """Returns the ground truth of a mean motion from a file, (h, w, 2)."""
+    return MeanFlow(velocity.astype(np.float32), moving(velocity), float("nan"))
 
 
 def moving(velocity: np.ndarray) -> np.ndarray:
-    """(h, w) bool: where a mean flow is no noise, without specks and pinholes."""
+    """Returns (h, w) bool: where a mean flow exceeds noise, small islands and holes removed."""
     speed = np.hypot(velocity[..., 0], velocity[..., 1])
-    floor = STILL * max(speed.shape) / 640
-    mask = speed > max(floor, SHARE * float(np.quantile(speed, 0.95)))
-    return ~_without_specks(~_without_specks(mask))
+    floor = MIN_SPEED * max(speed.shape) / 640
+    mask = speed > max(floor, MIN_RELATIVE_SPEED * float(np.quantile(speed, 0.95)))
+    return ~_without_islands(~_without_islands(mask))
 
 
-def _without_specks(mask: np.ndarray) -> np.ndarray:
+def _without_islands(mask: np.ndarray) -> np.ndarray:
     from scipy.ndimage import label
 
     regions, _ = label(mask)
     sizes = np.bincount(regions.ravel())
     sizes[0] = 0
-    return (sizes >= min(_SPECK * mask.size, sizes.max()))[regions] & mask
+    return (sizes >= min(_MIN_ISLAND * mask.size, sizes.max()))[regions] & mask

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well the motion read from one frame fits the clip it is from, beside guesses that need no network."""
+"""Evaluation of predicted motion: from one frame of a clip, against its optical flow, beside simple baselines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STEPS = FRAMES + 40  # of progress a clip: its pairs of frames, and what is don
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodScore:
     """One method on one clip: IoU of the mask, degrees inside the true mask, error over mean true speed, and pictures.
 
     axis, direction: (median, 90th percentile) in degrees. scaled_error: end-point error after the best single scale,
@@ -40,7 +40,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ClipEvaluation:
     """One clip: what was read of its first frame (None: nothing seemed to flow), and each method's row.
 
     remark: why it does not count among the others, or "". clip is None where it cannot be read, and then there are no
@@ -50,7 +50,7 @@ class Measured:
     name: str
     clip: Clip | None
     predicted: MotionField | None
-    rows: tuple[Row, ...]
+    rows: tuple[MethodScore, ...]
     remark: str
 
     @property
@@ -67,9 +67,9 @@ class Measured:
         return bool(abs(vy) > abs(vx))
 
 
-def evaluate_clips(
+def evaluate_motion(
     folder: str | Path, weights: Path | None = None, on_progress: Callable[[int, int], None] | None = None
-) -> Iterator[Measured]:
+) -> Iterator[ClipEvaluation]:
     """Each clip of a folder, measured; with the shipped network, or weights of either kind.
 
     Raises:
@@ -79,7 +79,7 @@ def evaluate_clips(
     if weights is not None:
         from loopcore.motion.generator import weights_kind
 
-        weights_kind(weights)  # what is wrong with it is told at once, not as a clip's fault
+        weights_kind(weights)  # invalid weights fail here, not as an error of a clip
     for number, path in enumerate(paths):
         done = 0
 
@@ -94,30 +94,30 @@ def evaluate_clips(
         except LoopcoreError as error:
             if "loopcore[training]" in str(error):
                 raise
-            measured = Measured(clip_name(path), None, None, (), str(error))
+            measured = ClipEvaluation(clip_name(path), None, None, (), str(error))
         if on_progress:
             on_progress((number + 1) * _STEPS, len(paths) * _STEPS)
         yield measured
 
 
-def _measured(path: Path, weights: Path | None, step: Callable[[], None]) -> Measured:
+def _measured(path: Path, weights: Path | None, step: Callable[[], None]) -> ClipEvaluation:
     clip = read_clip(path, step)
     if not clip.mask.any():
-        return Measured(clip.name, clip, None, (), clip.trouble)
-    plate = plate_of(clip.frames[0])
+        return ClipEvaluation(clip.name, clip, None, (), clip.rejection)
+    plate = frame_to_plate(clip.frames[0])
     try:
         predicted = predict_motion(plate, weights=weights)
     except MotionError:
         predicted = None
-    return Measured(clip.name, clip, predicted, tuple(_rows(clip, plate, predicted, step)), clip.trouble)
+    return ClipEvaluation(clip.name, clip, predicted, tuple(_rows(clip, plate, predicted, step)), clip.rejection)
 
 
-def plate_of(frame: np.ndarray) -> Plate:
+def frame_to_plate(frame: np.ndarray) -> Plate:
     """An 8-bit sRGB frame as a plate."""
     return Plate(decode_codes(frame), ("R", "G", "B"), "lin_rec709_scene", "srgb")
 
 
-def _rows(clip: Clip, plate: Plate, predicted: MotionField | None, step: Callable[[], None]) -> Iterator[Row]:
+def _rows(clip: Clip, plate: Plate, predicted: MotionField | None, step: Callable[[], None]) -> Iterator[MethodScore]:
     whole, nowhere = np.ones(clip.mask.shape, bool), np.zeros(clip.mask.shape, np.float32)
     still, truth = np.zeros_like(clip.velocity), clip.mask.astype(np.float32)
     if predicted is None:
@@ -137,7 +137,7 @@ def _constant(clip: Clip, vector: tuple[float, float] | np.ndarray) -> np.ndarra
 
 
 def _streaks(frame: np.ndarray) -> np.ndarray:
-    """The structure tensor's axis (sigma 8 px), pointed down."""
+    """Returns the structure tensor's axis (sigma 8 px), oriented downwards."""
     grey = frame.astype(np.float32) @ np.array([0.2126, 0.7152, 0.0722], np.float32) / 255
     angle = axis_angle(streak_axes(grey, np.ones_like(grey), 8.0))
     way = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
@@ -147,12 +147,12 @@ def _streaks(frame: np.ndarray) -> np.ndarray:
 def _row(
     clip: Clip, plate: Plate, method: str, velocity: np.ndarray, mask: np.ndarray, step: Callable[[], None],
     shown: np.ndarray | None = None,
-) -> Row:  # fmt: skip
+) -> MethodScore:  # fmt: skip
     true, guess = clip.velocity[clip.mask].astype(np.float64), velocity[clip.mask].astype(np.float64)
     both = (mask & clip.mask).sum() / max(1, (mask | clip.mask).sum())
     moves = np.hypot(*guess.T) > 1e-9
     turn = np.degrees(np.abs(_angle(true, guess)))
-    # what does not move has no direction: it counts as a blind guess would
+    # where nothing moves the direction is undefined and counts as a random guess
     direction = np.where(moves, turn, 90.0)
     axis = np.where(moves, np.minimum(turn, 180 - turn), 45.0)
     scale = max(0.0, (true * guess).sum() / max((guess * guess).sum(), 1e-12))
@@ -160,7 +160,7 @@ def _row(
     psnr = ssim = float("nan")
     if shown is not None:
         psnr, ssim = _fidelity(clip, plate, MotionField(velocity * np.float32(scale), shown, shown), step)
-    return Row(method, float(both), _spread(axis), _spread(direction), float(error), psnr, ssim)
+    return MethodScore(method, float(both), _spread(axis), _spread(direction), float(error), psnr, ssim)
 
 
 def _spread(values: np.ndarray) -> tuple[float, float]:

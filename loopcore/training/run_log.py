@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run leaves to be looked at: curves as CSV, and pictures of plate, truth and prediction."""
+"""Records of a training run: metrics as CSV, and pictures of plate, truth and prediction."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ COLUMNS = ("step", "rate", "loss", "end_point", "moving", "adversarial", "matchi
 _GAP = 4  # pixels between pictures
 
 
-class Curve:
-    """A CSV with a row for every so many steps."""
+class MetricsLog:
+    """A CSV file of metrics, one row at each logged step."""
 
     def __init__(self, path: Path, step: int) -> None:
-        """Goes on after ``step``: rows that a run wrote beyond its last checkpoint are taken away."""
+        """Continues after ``step``: rows written beyond the last checkpoint are removed."""
         self._path = path
         rows: list[dict[str, str]] = []
         if path.is_file():
@@ -36,7 +36,7 @@ class Curve:
             writer.writerows(rows)
 
     def add(self, values: Mapping[str, float]) -> None:
-        """One row; what is not among the values stays empty."""
+        """Appends a row; columns without a value stay empty."""
         row = {name: f"{value:.6g}" if name != "step" else str(int(value)) for name, value in values.items()}
         with self._path.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, COLUMNS, restval="").writerow(row)
@@ -49,28 +49,30 @@ def _number(text: str | None) -> float:
         return float("inf")
 
 
-def wheel(velocity: np.ndarray, top: float | None = None) -> np.ndarray:
-    """(H, W, 3) uint8: hue is direction, strength is speed over ``top``, white is still.
+def flow_colours(velocity: np.ndarray, top: float | None = None) -> np.ndarray:
+    """Returns motion as colours, (H, W, 3) uint8: hue is direction, saturation is speed over ``top``, white is still.
 
-    top: px per frame; by default the 95th percentile of what moves.
+    Args:
+        velocity: (H, W, 2).
+        top: px per frame; by default :func:`high_speed`.
     """
     from PIL import Image
 
     speed = np.hypot(velocity[..., 0], velocity[..., 1])
-    top = top or top_speed(velocity)
+    top = top or high_speed(velocity)
     hue = (np.degrees(np.arctan2(velocity[..., 1], velocity[..., 0])) % 360) * (255 / 360)
     planes = [hue, 255 * np.clip(speed / top, 0, 1), np.full_like(speed, 255)]
     return np.asarray(Image.fromarray(np.stack(planes, axis=-1).astype(np.uint8), "HSV").convert("RGB"))
 
 
-def top_speed(velocity: np.ndarray) -> float:
-    """The 95th percentile of the speeds there are, 1 where nothing moves."""
+def high_speed(velocity: np.ndarray) -> float:
+    """Returns the 95th percentile of the speeds above 0; 1 where nothing moves."""
     speed = np.hypot(velocity[..., 0], velocity[..., 1])
     return float(np.quantile(speed[speed > 0], 0.95)) if (speed > 0).any() else 1.0
 
 
-def write_rows(rows: Sequence[Sequence[np.ndarray]], path: Path) -> None:
-    """Writes rows of (h, w, 3) uint8 pictures of one size as one PNG.
+def write_grid(rows: Sequence[Sequence[np.ndarray]], path: Path) -> None:
+    """Writes rows of (h, w, 3) uint8 pictures of equal size as one PNG.
 
     Raises:
         SequenceError: it cannot be written.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the motion generator learns from: pictures with their motion, prepared once and kept on disk.
+"""Training data of the motion generator: pictures with their motion, prepared once and cached on disk.
 
-Each window of a clip, and each made-up scene, becomes one safetensors file: some of its frames, any of which is a still
-to begin from, and the one motion that belongs to all of them.
+Each window of a clip, and each synthetic scene, becomes one safetensors file: some of its frames, any of which serves
+as the input still, and the one motion field that all of them share.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from loopcore.training.video import PICTURES, clip_name, find_clips, scene_of, s
 
 Progress = Callable[[int, int], None]
 
-_VERSION = 1  # of what is kept: another one prepares everything anew
-_APART = 8  # frames between those kept of a made-up scene
+_VERSION = 1  # of the cache: another one prepares everything again
+_FRAME_STEP = 8  # between frames of a synthetic scene
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One prepared file: its name, the scene it shows, its split, and how many frames it keeps."""
+class Example:
+    """One prepared file: its name, the scene it shows, its split, and its number of frames."""
 
     name: str
     scene: str
@@ -42,21 +42,21 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """All there is to learn from, and what was refused, with the reason."""
+class Dataset:
+    """All examples, of clips and synthetic; and (name, reason) of clips that were refused."""
 
-    clips: tuple[Pair, ...]
-    made: tuple[Pair, ...]
+    clips: tuple[Example, ...]
+    synthetic: tuple[Example, ...]
     refused: tuple[tuple[str, str], ...]
 
-    def of(self, split: str) -> tuple[Pair, ...]:
-        """Those of a split: the clips', or those of made-up scenes where there are no such clips."""
-        real = tuple(pair for pair in self.clips if pair.split == split)
-        return real or tuple(pair for pair in self.made if pair.split == split)
+    def of(self, split: str) -> tuple[Example, ...]:
+        """Returns the examples of a split: the clips', or synthetic ones where no clip is in it."""
+        real = tuple(example for example in self.clips if example.split == split)
+        return real or tuple(example for example in self.synthetic if example.split == split)
 
 
-def prepare(settings: DataSettings, cache: Path, on_progress: Progress | None = None) -> Pairs:
-    """Prepares what is not in ``cache`` yet, or has changed since.
+def prepare_dataset(settings: DataSettings, cache: Path, on_progress: Progress | None = None) -> Dataset:
+    """Prepares examples that are not in ``cache`` yet, or have changed since.
 
     Raises:
         MotionError, PlateError, SequenceError: no clips, OpenCV is absent, or the cache cannot be written.
@@ -64,46 +64,46 @@ def prepare(settings: DataSettings, cache: Path, on_progress: Progress | None = 
     paths = [] if settings.clips is None else find_clips(settings.clips)
     total = len(paths) + settings.synthetic
     cache.mkdir(parents=True, exist_ok=True)
-    clips: list[Pair] = []
+    clips: list[Example] = []
     refused: list[tuple[str, str]] = []
     for done, path in enumerate(paths, 1):
         assert settings.clips is not None
 
-        def tick(done: int = done) -> None:
-            if on_progress:  # it may end the work: a clip can take half a minute
+        def on_pair(done: int = done) -> None:
+            if on_progress:  # may raise to interrupt: a clip can take half a minute
                 on_progress(done - 1, total)
 
-        record = _prepared_clip(path, settings, cache, tick)
+        record = _prepare_clip(path, settings, cache, on_pair)
         split, scene = split_of(path, settings.clips, settings.held_out), scene_of(path)
-        clips += [Pair(w["name"], scene, split, w["frames"], cache / w["file"]) for w in record["windows"]]
+        clips += [Example(w["name"], scene, split, w["frames"], cache / w["file"]) for w in record["windows"]]
         refused += [(name, reason) for name, reason in record["refused"]]
         if on_progress:
             on_progress(done, total)
     made = []
     for number in range(settings.synthetic):
-        made.append(_prepared_scene(number, settings, cache))
+        made.append(_prepare_scene(number, settings, cache))
         if on_progress:
             on_progress(len(paths) + number + 1, total)
-    return Pairs(tuple(clips), tuple(made), tuple(refused))
+    return Dataset(tuple(clips), tuple(made), tuple(refused))
 
 
-def _prepared_clip(path: Path, settings: DataSettings, cache: Path, tick: Callable[[], None]) -> dict[str, Any]:
-    """The record of a clip: its windows' files, and what of it was refused."""
+def _prepare_clip(path: Path, settings: DataSettings, cache: Path, on_pair: Callable[[], None]) -> dict[str, Any]:
+    """Returns the record of a clip: its windows' files, and what of it was refused."""
     key = _clip_key(path, settings)
     name = f"{clip_name(path)}-{key[:12]}"
-    stamp = cache / f"{name}.json"
-    if stamp.is_file():
-        return json.loads(stamp.read_text(encoding="utf-8"))
+    record_file = cache / f"{name}.json"
+    if record_file.is_file():
+        return json.loads(record_file.read_text(encoding="utf-8"))
     side = max(settings.long_side, settings.flow_side)
-    asked = ClipSettings(side, settings.frames, settings.windows, settings.least_frames, settings.steadiness)
+    clip_settings = ClipSettings(side, settings.frames, settings.windows, settings.least_frames, settings.steadiness)
     record: dict[str, Any] = {"clip": path.name, "windows": [], "refused": []}
     try:
-        for number, clip in enumerate(read_windows(path, asked, tick)):
-            if clip.trouble:
-                record["refused"].append([clip.name, clip.trouble])
+        for number, clip in enumerate(read_windows(path, clip_settings, on_pair)):
+            if clip.rejection:
+                record["refused"].append([clip.name, clip.rejection])
                 continue
             file = f"{name}.{number}.safetensors"
-            frames = _keep(clip, settings, cache / file)
+            frames = _write_clip(clip, settings, cache / file)
             record["windows"].append(
                 {"name": clip.name, "file": file, "frames": frames, "source": clip.source,
                  "steadiness": None if np.isnan(clip.steadiness) else round(clip.steadiness, 4)}
@@ -113,7 +113,7 @@ def _prepared_clip(path: Path, settings: DataSettings, cache: Path, tick: Callab
             raise
         record["refused"].append([clip_name(path), str(error)])
     text = json.dumps(record, indent=1)
-    write_atomically(stamp, lambda hidden: _write_text(text, hidden))
+    write_atomically(record_file, lambda hidden: _write_text(text, hidden))
     return record
 
 
@@ -128,8 +128,8 @@ def _clip_key(path: Path, s: DataSettings) -> str:
     return hashlib.sha256(state.encode()).hexdigest()
 
 
-def _keep(clip: Clip, settings: DataSettings, file: Path) -> int:
-    """Writes some of a clip's frames and its motion, at the size that is learnt from; how many frames."""
+def _write_clip(clip: Clip, settings: DataSettings, file: Path) -> int:
+    """Writes some of a clip's frames and its motion at training size; returns the number of frames."""
     from PIL import Image
 
     chosen = np.unique(np.linspace(0, len(clip.frames) - 1, settings.kept).round().astype(int))
@@ -139,22 +139,23 @@ def _keep(clip: Clip, settings: DataSettings, file: Path) -> int:
     mask = clip.mask.astype(np.float32)
     shown = MotionField(clip.velocity * mask[..., None], mask, mask).resized(height, width)
     moves = shown.mask > 0.5
-    _write_pair(file, np.stack([np.asarray(frame) for frame in frames]), shown.velocity * moves[..., None], moves)
+    _write_example(file, np.stack([np.asarray(frame) for frame in frames]), shown.velocity * moves[..., None], moves)
     return len(chosen)
 
 
-def _prepared_scene(number: int, settings: DataSettings, cache: Path) -> Pair:
+def _prepare_scene(number: int, settings: DataSettings, cache: Path) -> Example:
     kind, wide = KINDS[number % len(KINDS)], settings.long_side
     tall = round(wide * (2 / 3, 9 / 16, 3 / 4)[number % 3])
-    grounds = "" if settings.backgrounds is None else str(settings.backgrounds)
-    key = hashlib.sha256(f"{_VERSION} {wide} {settings.kept} {grounds}".encode()).hexdigest()[:12]
+    folder_name = "" if settings.backgrounds is None else str(settings.backgrounds)
+    key = hashlib.sha256(f"{_VERSION} {wide} {settings.kept} {folder_name}".encode()).hexdigest()[:12]
     file = cache / f"made-{number:05}-{key}.safetensors"
     if not file.is_file():
-        ground = None if settings.backgrounds is None else _background(settings.backgrounds, number, tall, wide)
-        scene = make_scene(kind, number, tall, wide, ground)
-        _write_pair(file, scene.frames(settings.kept, _APART), scene.velocity * scene.mask[..., None], scene.mask > 0.5)
+        background = None if settings.backgrounds is None else _background(settings.backgrounds, number, tall, wide)
+        scene = make_scene(kind, number, tall, wide, background)
+        frames, velocity = scene.frames(settings.kept, _FRAME_STEP), scene.velocity * scene.mask[..., None]
+        _write_example(file, frames, velocity, scene.mask > 0.5)
     name = f"{kind} {number}"
-    return Pair(name, name, "val" if number % 10 == 9 else "train", settings.kept, file)
+    return Example(name, name, "val" if number % 10 == 9 else "train", settings.kept, file)
 
 
 def _background(folder: Path, number: int, height: int, width: int) -> np.ndarray:
@@ -171,7 +172,7 @@ def _background(folder: Path, number: int, height: int, width: int) -> np.ndarra
         raise MotionError(f"background {path} cannot be read: {error}") from None
 
 
-def _write_pair(file: Path, frames: np.ndarray, velocity: np.ndarray, mask: np.ndarray) -> None:
+def _write_example(file: Path, frames: np.ndarray, velocity: np.ndarray, mask: np.ndarray) -> None:
     from safetensors.numpy import save
 
     tensors = {"frames": frames, "velocity": velocity.astype(np.float16), "mask": mask.astype(np.uint8)}
@@ -187,17 +188,17 @@ def _write_bytes(data: bytes, path: Path) -> None:
     path.write_bytes(data)
 
 
-def read_pair(pair: Pair, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One frame (h, w, 3) uint8, its motion (h, w, 2) float32 px per frame, 0 where still, and mask (h, w) float32.
+def read_example(example: Example, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Reads one frame (h, w, 3) uint8, its motion (h, w, 2) float32 px per frame and its mask (h, w) float32.
 
     Raises:
-        MotionError: the prepared file is gone or damaged.
+        MotionError: the prepared file is missing or damaged.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(pair.file, framework="numpy") as file:
+        with safe_open(example.file, framework="numpy") as file:
             picture = file.get_slice("frames")[frame : frame + 1][0]
             return picture, file.get_tensor("velocity").astype(np.float32), file.get_tensor("mask").astype(np.float32)
     except (OSError, SafetensorError, KeyError, IndexError) as error:
-        raise MotionError(f"prepared clip {pair.file} is damaged ({error}): delete it, and train again") from None
+        raise MotionError(f"prepared clip {example.file} is damaged ({error}): delete it, and train again") from None

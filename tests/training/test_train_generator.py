@@ -24,21 +24,21 @@ from loopcore.errors import EngineError, MotionError
 from loopcore.motion.field import MotionField
 from loopcore.motion.generator import GeneratorSettings, load_generator
 from loopcore.motion.predict import predict_motion
-from loopcore.training.adversary import (
+from loopcore.training.clips import ClipSettings, read_windows
+from loopcore.training.config import DataSettings, FieldConfig, LossSettings, RunSettings, checked, read_config
+from loopcore.training.dataset import Dataset, prepare_dataset, read_example
+from loopcore.training.evaluate_motion import frame_to_plate
+from loopcore.training.losses import (
     Discriminator,
     end_point_error,
+    least_squares_loss,
     matching_loss,
     moving_loss,
     relative_error,
-    verdict,
 )
-from loopcore.training.clips import ClipSettings, read_windows
-from loopcore.training.config import DataSettings, FieldConfig, LossSettings, RunSettings, checked, read_config
-from loopcore.training.fit import Told, Trainer, choose_precision, fit
-from loopcore.training.measure import plate_of
-from loopcore.training.pairs import Pairs, prepare, read_pair
-from loopcore.training.sampling import Sampler, mirrored, whole_crops
+from loopcore.training.sampling import Sampler, centre_crops, mirrored
 from loopcore.training.synthetic import Scene
+from loopcore.training.train_generator import Callbacks, Trainer, choose_precision, train_generator
 
 SIZE = (72, 96)
 
@@ -142,12 +142,13 @@ def test_two_real_films_are_learnt_by_heart(corpus: Path, tmp_path: Path) -> Non
     data = DataSettings(clips=home, long_side=96, side=64, frames=12, windows=1, held_out=0.0, synthetic=0)
     run = RunSettings(steps=400, batch=4, learning_rate=3e-3, average=0.98, device="cpu", threads=1, log=20)
     model = GeneratorSettings(width=8, widest=64, halvings=3, blocks=2)
-    result = fit(checked(FieldConfig(data, model, LossSettings(scales=0, moving=3.0), run)), tmp_path / "run")
+    config = checked(FieldConfig(data, model, LossSettings(scales=0, moving=3.0), run))
+    result = train_generator(config, tmp_path / "run")
     errors = [float(row["end_point"]) for row in curve(tmp_path / "run")]
     assert errors[-1] < 0.7 * errors[0]
     for path in sorted(home.iterdir()):
         clip = next(read_windows(path, ClipSettings(640, 12)))
-        motion = predict_motion(plate_of(clip.frames[0]), weights=result.weights)
+        motion = predict_motion(frame_to_plate(clip.frames[0]), weights=result.weights)
         assert overlap(motion.mask > 0.5, clip.mask) > 0.5, path.name
         assert turned(clip.velocity[clip.mask], motion.velocity[clip.mask]) < 35, path.name
 
@@ -165,7 +166,7 @@ class Killed(Exception):
 
 def test_a_killed_run_goes_on_to_the_same_end(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     config, cache = small(films[0]), tmp_path / "cache"
-    whole = fit(config, tmp_path / "whole", cache)
+    whole = train_generator(config, tmp_path / "whole", cache)
     assert whole.step == 11 and not whole.stopped
 
     def die(what: str, done: int, total: int) -> None:
@@ -173,12 +174,12 @@ def test_a_killed_run_goes_on_to_the_same_end(films: tuple[Path, dict[str, Scene
             raise Killed
 
     with pytest.raises(Killed):
-        fit(config, tmp_path / "cut", cache, Told(progress=die))
+        train_generator(config, tmp_path / "cut", cache, Callbacks(progress=die))
     assert [row["step"] for row in curve(tmp_path / "cut")] == ["3", "6"]
     asked = iter([False, False, True])  # then Ctrl-C, in the midst of what the log adds up
-    stopped = fit(config, tmp_path / "cut", cache, Told(asked_to_stop=lambda: next(asked)))
+    stopped = train_generator(config, tmp_path / "cut", cache, Callbacks(stop_requested=lambda: next(asked)))
     assert stopped.stopped and stopped.step == 6 and stopped.weights.is_file()
-    resumed = fit(config, tmp_path / "cut", cache)
+    resumed = train_generator(config, tmp_path / "cut", cache)
     assert resumed.step == 11
     assert (tmp_path / "cut" / "curve.csv").read_bytes() == (tmp_path / "whole" / "curve.csv").read_bytes()
     one, other = (load_generator(tmp_path / name / "generator.safetensors")[0] for name in ("whole", "cut"))
@@ -216,14 +217,14 @@ def small_of(path: Path) -> FieldConfig:
 
 def test_another_run_in_the_same_folder_is_refused(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     config, cache = small(films[0], steps=4), tmp_path / "cache"
-    fit(config, tmp_path / "run", cache)
+    train_generator(config, tmp_path / "run", cache)
     with pytest.raises(MotionError, match=r"run.learning_rate = 0.0002, not 0.01"):
-        fit(small(films[0], steps=4, learning_rate=0.01), tmp_path / "run", cache)
-    assert fit(small(films[0], steps=6), tmp_path / "run", cache).step == 6  # a longer one is the same run
+        train_generator(small(films[0], steps=4, learning_rate=0.01), tmp_path / "run", cache)
+    assert train_generator(small(films[0], steps=6), tmp_path / "run", cache).step == 6  # a longer one is the same run
     state = tmp_path / "run" / "state.json"
     state.write_text(state.read_text("utf-8")[:50], "utf-8")
     with pytest.raises(MotionError, match="cannot be read"):
-        fit(small(films[0], steps=6), tmp_path / "run", cache)
+        train_generator(small(films[0], steps=6), tmp_path / "run", cache)
 
 
 def test_prepared_clips_are_used_again_until_they_change(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
@@ -231,44 +232,44 @@ def test_prepared_clips_are_used_again_until_they_change(films: tuple[Path, dict
     shutil.copytree(films[0], home)
     (home / "torn.mp4").write_bytes(b"torn" * 99)
     settings = replace(small(home).data, synthetic=2)
-    pairs = prepare(settings, tmp_path / "cache")
-    assert sorted(p.name for p in pairs.clips) == ["brook", "fall"] and [p.name for p in pairs.made] == [
+    pairs = prepare_dataset(settings, tmp_path / "cache")
+    assert sorted(p.name for p in pairs.clips) == ["brook", "fall"] and [p.name for p in pairs.synthetic] == [
         "channel 0", "river 1"]  # fmt: skip
     assert [name for name, _ in pairs.refused] == ["torn"] and "cannot be read" in pairs.refused[0][1]
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
-    assert prepare(settings, tmp_path / "cache") == pairs
+    assert prepare_dataset(settings, tmp_path / "cache") == pairs
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == before
     shutil.copy(home / "fall.mp4", home / "torn.mp4")
-    again = prepare(settings, tmp_path / "cache")
+    again = prepare_dataset(settings, tmp_path / "cache")
     assert len(again.clips) == 3 and not again.refused
-    picture, velocity, mask = read_pair(again.clips[0], 1)
+    picture, velocity, mask = read_example(again.clips[0], 1)
     assert picture.shape == (48, 64, 3) and velocity.shape == (48, 64, 2) and set(np.unique(mask)) <= {0, 1}
     assert np.abs(velocity[mask == 0]).max() == 0
     again.clips[0].file.write_bytes(b"x")
     with pytest.raises(MotionError, match="damaged"):
-        read_pair(again.clips[0], 1)
+        read_example(again.clips[0], 1)
 
 
 def test_made_up_scenes_in_photographs(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     settings = DataSettings(long_side=64, side=32, synthetic=2, kept=1, backgrounds=photos)
     with pytest.raises(MotionError, match="photos holds no pictures"):
-        prepare(settings, tmp_path / "cache")
+        prepare_dataset(settings, tmp_path / "cache")
     photos.mkdir()
     Image.new("RGB", (90, 50), (10, 200, 30)).save(photos / "lawn.png")
-    for pair in prepare(settings, tmp_path / "cache").made:
-        picture, velocity, mask = read_pair(pair, 0)
+    for pair in prepare_dataset(settings, tmp_path / "cache").synthetic:
+        picture, velocity, mask = read_example(pair, 0)
         still = np.hypot(velocity[..., 0], velocity[..., 1]) == 0
         assert (np.abs(picture[still].astype(int) - (10, 200, 30)).max(axis=1) < 2).mean() > 0.8
         assert 0 < mask.mean() < 1
     (photos / "lawn.png").write_bytes(b"torn")
     with pytest.raises(MotionError, match="lawn.png cannot be read"):
-        prepare(settings, tmp_path / "other")
+        prepare_dataset(settings, tmp_path / "other")
 
 
 def test_crops_depend_on_seed_and_step_alone(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     settings = small(films[0]).data
-    pairs = prepare(settings, tmp_path)
+    pairs = prepare_dataset(settings, tmp_path)
     one, same, other = (Sampler(pairs, settings, seed) for seed in (1, 1, 2))
     for a, b in zip(one.crop(5, 1), same.crop(5, 1), strict=True):
         assert torch.equal(a, b)
@@ -281,10 +282,10 @@ def test_crops_depend_on_seed_and_step_alone(films: tuple[Path, dict[str, Scene]
     flipped = mirrored(batches[0])
     assert torch.equal(flipped[1][:, 0], -batches[0][1][:, 0].flip(-1))
     with pytest.raises(MotionError, match=r"nothing to train on: 0 clips.*1 refused \(a: why\)"):
-        Sampler(Pairs((), (), (("a", "why"),)), settings, 1)
+        Sampler(Dataset((), (), (("a", "why"),)), settings, 1)
     # a crop shown at half the size moves half as far
-    whole = whole_crops(pairs.clips[:1], replace(settings, side=48), 1)[0]
-    half = whole_crops(pairs.clips[:1], replace(settings, side=24), 1)[0]
+    whole = centre_crops(pairs.clips[:1], replace(settings, side=48), 1)[0]
+    half = centre_crops(pairs.clips[:1], replace(settings, side=24), 1)[0]
     assert half[1].shape[-1] == 24 and whole[1].shape[-1] == 48
 
 
@@ -300,17 +301,17 @@ def test_losses() -> None:
     mask = torch.ones(1, 1, 8, 8)
     assert moving_loss(9 * mask, mask) < 0.01 < moving_loss(-9 * mask, mask)
     torch.manual_seed(1)
-    judge = Discriminator(4, 2)
+    discriminator = Discriminator(4, 2)
     pictures = torch.rand(1, 3, 64, 64)
-    real, made = judge(pictures, truth), judge(pictures, 0 * truth)
+    real, made = discriminator(pictures, truth), discriminator(pictures, 0 * truth)
     assert len(real) == 2 and len(real[0]) == 5 and real[1][0].shape[-1] < real[0][0].shape[-1]
     assert matching_loss(real, real) == 0 < matching_loss(made, real)
     one = [[torch.ones(1, 1, 4, 4)]]
-    assert verdict(one, True) == 0 and verdict(one, False) == 1
+    assert least_squares_loss(one, True) == 0 and least_squares_loss(one, False) == 1
 
 
 def test_a_discriminator_learns_to_tell(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
-    fit(small(films[0], steps=60, accumulate=1, learning_rate=1e-3), tmp_path / "run", tmp_path / "cache")
+    train_generator(small(films[0], steps=60, accumulate=1, learning_rate=1e-3), tmp_path / "run", tmp_path / "cache")
     rows = curve(tmp_path / "run")
     assert all(0 < float(row["discriminator"]) < 1 for row in rows[3:])
     assert np.mean([float(row["discriminator"]) for row in rows[-5:]]) < float(rows[0]["discriminator"])
@@ -318,7 +319,7 @@ def test_a_discriminator_learns_to_tell(films: tuple[Path, dict[str, Scene]], tm
 
 
 def test_devices_and_precisions_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="device 'warp' is not there"):
+    with pytest.raises(EngineError, match="device 'warp' is not available"):
         Trainer(small(tmp_path, device="warp"), tmp_path)
     with pytest.raises(EngineError, match="needs an NVIDIA GPU"):
         choose_precision("float16", torch.device("cpu"))
@@ -327,5 +328,5 @@ def test_devices_and_precisions_that_are_not_there(tmp_path: Path) -> None:
 
 def test_half_precision_learns_too(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     config = small(films[0], steps=6, precision="bfloat16")
-    assert fit(config, tmp_path / "run", tmp_path / "cache").step == 6
+    assert train_generator(config, tmp_path / "run", tmp_path / "cache").step == 6
     assert all(np.isfinite(float(row["loss"])) for row in curve(tmp_path / "run"))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loopcore.cli.main import main
-from loopcore.training.measure import Measured, evaluate_clips, similarity
+from loopcore.cli import main
+from loopcore.training.evaluate_motion import ClipEvaluation, evaluate_motion, similarity
 from loopcore.training.report import as_json, means, table
 
 
@@ -43,15 +43,15 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def measured(clips: Path) -> dict[str, Measured]:
+def measured(clips: Path) -> dict[str, ClipEvaluation]:
     pytest.importorskip("cv2")
     steps: list[tuple[int, int]] = []
-    found = {m.name: m for m in evaluate_clips(clips, on_progress=lambda *step: steps.append(step))}
+    found = {m.name: m for m in evaluate_motion(clips, on_progress=lambda *step: steps.append(step))}
     assert [done for done, _ in steps] == sorted(done for done, _ in steps) and steps[-1][0] == steps[-1][1]
     return found
 
 
-def test_each_method_is_scored(measured: dict[str, Measured]) -> None:
+def test_each_method_is_scored(measured: dict[str, ClipEvaluation]) -> None:
     drift = measured["drift"]
     rows = {row.method: row for row in drift.rows}
     assert list(rows) == ["predicted", "truth", "none", "streaks", "sideways", "down", "best one"]
@@ -64,7 +64,7 @@ def test_each_method_is_scored(measured: dict[str, Measured]) -> None:
     assert all(np.isfinite(rows[name].psnr) for name in ("predicted", "truth", "none"))
 
 
-def test_what_cannot_be_measured_is_said(measured: dict[str, Measured]) -> None:
+def test_what_cannot_be_measured_is_said(measured: dict[str, ClipEvaluation]) -> None:
     assert measured["rest"].remark == "nothing moves" and not measured["rest"].rows
     assert "torn.mp4 cannot be read" in measured["torn"].remark and measured["torn"].clip is None
     lines = table(list(measured.values()))
@@ -74,7 +74,7 @@ def test_what_cannot_be_measured_is_said(measured: dict[str, Measured]) -> None:
     assert means([measured["drift"]])[1] == measured["drift"].rows[1]
 
 
-def test_what_falls_or_rises_has_means_of_its_own(measured: dict[str, Measured]) -> None:
+def test_what_falls_or_rises_has_means_of_its_own(measured: dict[str, ClipEvaluation]) -> None:
     drift = measured["drift"]
     assert drift.clip is not None
     assert not any(measured[name].upright for name in ("drift", "rest", "torn"))
@@ -89,7 +89,7 @@ def test_what_falls_or_rises_has_means_of_its_own(measured: dict[str, Measured])
     assert not as_json([drift])["mean_of_upright"]
 
 
-def test_json_says_the_same(measured: dict[str, Measured]) -> None:
+def test_json_says_the_same(measured: dict[str, ClipEvaluation]) -> None:
     facts = json.loads(json.dumps(as_json(list(measured.values())), allow_nan=False))
     drift, rest, torn = facts["clips"]
     assert drift["methods"]["truth"]["scaled_error"] == 0 and drift["truth_from"] == "DIS"

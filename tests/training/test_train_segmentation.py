@@ -13,7 +13,7 @@ from PIL import Image
 from loopcore.cli.main import main
 from loopcore.errors import MotionError, PlateError
 from loopcore.motion.networks import CLASSES, EARLY, load_weights
-from loopcore.training.evaluate import evaluate_pictures
+from loopcore.training.evaluate_segmentation import evaluate_segmentation
 from loopcore.training.pictures import (
     UNKNOWN,
     Sample,
@@ -24,7 +24,7 @@ from loopcore.training.pictures import (
     read_sample,
     soft_targets,
 )
-from loopcore.training.train import TrainSettings, new_network, segmentation_loss, train_network
+from loopcore.training.train_segmentation import TrainSettings, fit_network, new_network, segmentation_loss
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +113,9 @@ def test_the_loss_knows_right_from_wrong_and_ignores_the_unknown() -> None:
 def test_training_lowers_the_loss_and_repeats_itself(plan: list[Sample]) -> None:
     settings = TrainSettings(seed=3, epochs=3, batch=2)
     network, twin = new_network(3), new_network(3)
-    losses = train_network(network, plan, settings)
+    losses = fit_network(network, plan, settings)
     assert losses[-1] < 0.8 * losses[0]
-    assert train_network(twin, plan, settings) == losses
+    assert fit_network(twin, plan, settings) == losses
     for name, value in network.state_dict().items():
         assert torch.equal(value, twin.state_dict()[name])
     other = new_network(4).decoder.scores.weight
@@ -125,7 +125,7 @@ def test_training_lowers_the_loss_and_repeats_itself(plan: list[Sample]) -> None
 def test_early_stages_are_left_alone_and_late_ones_are_not(plan: list[Sample]) -> None:
     network = new_network(1)
     before = {name: value.clone() for name, value in network.encoder.state_dict().items()}
-    train_network(network, plan[:2], TrainSettings(epochs=1, batch=2))
+    fit_network(network, plan[:2], TrainSettings(epochs=1, batch=2))
     after = network.encoder.state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     late = tuple(f"stages.{stage}." for stage in range(EARLY, len(network.encoder.stages)))
@@ -143,7 +143,7 @@ def test_train_and_evaluate_from_the_command_line(
     assert notes["epochs"] == "1" and notes["pictures"] == "2"
     assert main(["evaluate", str(folder), "--weights", str(out)]) == 0
     text = capsys.readouterr().out
-    report = evaluate_pictures(folder, "test", network)
+    report = evaluate_segmentation(folder, "test", network)
     assert f"water   {report.overlap['water']:6.3f}" in text and "test: 2 pictures" in text
     assert np.isnan(report.overlap["fire"]) and set(report.overlap) == set(CLASSES)
 
@@ -161,7 +161,7 @@ def test_training_goes_on_from_weights(folder: Path, tmp_path: Path, capsys: pyt
     assert not torch.equal(before.decoder.scores.weight, after.decoder.scores.weight)
     # one or the other, and weights that are some
     assert main(["train", str(folder), "-o", str(second), "--weights", str(first), "--encoder", str(first)]) == 2
-    assert "either" in capsys.readouterr().err
+    assert "not both" in capsys.readouterr().err
     assert main(["train", str(folder), "-o", str(second), "--weights", str(folder / "manifest.csv")]) == 2
     assert "cannot be read" in capsys.readouterr().err
 
@@ -182,4 +182,4 @@ def test_folders_that_cannot_be_trained_on(tmp_path: Path, manifest: str | None,
         (tmp_path / "manifest.csv").write_text(manifest, "utf-8")
     with pytest.raises((PlateError, MotionError), match=message):
         samples = [s for s in read_manifest(tmp_path) if s.split == "train"]
-        train_network(new_network(1), crop_plan(samples), TrainSettings())
+        fit_network(new_network(1), crop_plan(samples), TrainSettings())

@@ -3,7 +3,7 @@
 
 The released files are an LZ4 frame around a pickled numpy array, (1, 2, H, W) float32, pixels per frame, x then y.
 A pickle is a program: here it may build one array and nothing else, and nothing that it names is ever run. What
-``torch.save`` wrote is read by torch's own restricted loader.
+``torch.save`` wrote is read by torch's restricted loader.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from loopcore.errors import MotionError
 
 _LZ4 = b"\x04\x22\x4d\x18"
-MOST_BYTES = 1 << 29  # an 8K field of float64 is just below
+MAX_BYTES = 1 << 29  # an 8K field of float64 is just below
 _TYPES = ("f2", "f4", "f8")
 
 
@@ -33,8 +33,8 @@ def read_motion_pth(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise MotionError(f"it has more than {MOST_BYTES} bytes")
+        if path.stat().st_size > MAX_BYTES:
+            raise MotionError(f"it has more than {MAX_BYTES} bytes")
         return _checked(_array(path.read_bytes()))
     except OSError as error:
         raise MotionError(f"motion file {path} cannot be read: {error.strerror or error}") from None
@@ -60,11 +60,11 @@ def _unpacked(data: bytes) -> bytes:
         raise MotionError("it is packed with LZ4: install loopcore[training]") from None
     unpacker = lz4.frame.LZ4FrameDecompressor()
     try:
-        plain: bytes = unpacker.decompress(data, MOST_BYTES)
+        plain: bytes = unpacker.decompress(data, MAX_BYTES)
     except RuntimeError:
         raise MotionError("its LZ4 data is damaged") from None
     if not unpacker.eof:
-        raise MotionError(f"its LZ4 data is cut short, or more than {MOST_BYTES} bytes unpacked")
+        raise MotionError(f"its LZ4 data is cut short, or more than {MAX_BYTES} bytes unpacked")
     return plain
 
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from loopcore.errors import MotionError
-from loopcore.training import eulerian
-from loopcore.training.eulerian import read_motion_pth
+from loopcore.training import motion_pth
+from loopcore.training.motion_pth import read_motion_pth
 
 FIELD = np.random.default_rng(7).normal(size=(1, 2, 6, 9)).astype(np.float32)
 
@@ -117,7 +117,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eulerian, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(motion_pth, "MAX_BYTES", 10_000)
     path = tmp_path / "a_motion.pth"
     path.write_bytes(lz4.frame.compress(bytes(20_000)))
     with pytest.raises(MotionError, match="more than 10000 bytes"):

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The display-referred copy of a plate that networks, streaks and edges are computed from.
+
+The networks were trained on photographs as displays show them. The plate's own pixels are never modified.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from loopcore.color import display_image, luminance
+from loopcore.motion.deterministic import resize_planes
+from loopcore.plate import Plate
+
+MAX_SIDE = 1024  # pixels of the display copy
+_MIDDLE_GREY = 0.18
+_MAX_EXPOSURE_SAMPLES = 500_000  # pixels that the exposure is measured on, about
+_BLUE_CAST = 1.25  # mean blue over mean red, in sRGB codes, above which a picture counts as lit by blue light
+_MAX_GAIN = 1.3  # of a channel in the white balance
+
+
+def display_copy(plate: Plate) -> np.ndarray:
+    """Returns the plate as a display shows it, (h, w, 3) float32 sRGB 0..1, at most ``MAX_SIDE`` pixels long.
+
+    Plates stored for a display are shown as they are. Scene-linear ones are exposed so that their log-average luminance
+    is middle grey, whatever their exposure was (Reinhard et al., "Photographic Tone Reproduction", SIGGRAPH 2002). NaN
+    and Inf become black.
+    """
+    return _to_display(plate, _reduced(plate.pixels, MAX_SIDE), _exposure(plate))
+
+
+def display_rows(plate: Plate) -> Callable[[int, int], np.ndarray]:
+    """Returns a function that converts rows of the plate at full size: (first, stop) to (stop - first, W, 3)."""
+    exposure = _exposure(plate)
+    return lambda first, stop: _to_display(plate, plate.pixels[first:stop], exposure)
+
+
+def white_balanced(picture: np.ndarray) -> np.ndarray | None:
+    """Returns a display picture with an overall blue cast as it would be in white light; None for any other.
+
+    Snow in the shade, dusk and day for night tint everything, and the training photographs are mostly lit by white
+    light. Where blue is an object's own colour (sky, sea) the original is the better input, so this serves a second
+    attempt only. Grey-world assumption: each channel's mean becomes the overall mean (Buchsbaum, 1980), with limited
+    gains.
+
+    Args:
+        picture: (h, w, 3) float32 sRGB 0..1.
+    """
+    means = picture.mean(axis=(0, 1))
+    if means[2] <= _BLUE_CAST * means[0]:
+        return None
+    gains = np.clip(means.mean() / np.maximum(means, 1e-4), 1 / _MAX_GAIN, _MAX_GAIN)
+    return np.clip(picture * gains, 0, 1).astype(np.float32)
+
+
+def resized_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns an (h, w, 3) picture at (height, width, 3), bilinear with antialiasing."""
+    planes = resize_planes(np.moveaxis(picture, -1, 0), height, width, "antialias")
+    return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+
+
+def luma(picture: np.ndarray) -> np.ndarray:
+    """Returns the weighted sum of sRGB codes, (h, w, 3) to (h, w), by the weights of Rec. 709 luminance."""
+    return picture @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+
+
+def _exposure(plate: Plate) -> float:
+    if plate.encoded != "linear":
+        return 1.0
+    step = max(1, int((plate.height * plate.width / _MAX_EXPOSURE_SAMPLES) ** 0.5))
+    values = luminance(plate.pixels[::step, ::step], plate.channels).astype(np.float64)
+    values = values[np.isfinite(values)]
+    values = values[values > values.max(initial=0.0) * 1e-6]
+    return float(_MIDDLE_GREY / np.exp(np.log(values).mean())) if values.size else 1.0
+
+
+def _to_display(plate: Plate, pixels: np.ndarray, exposure: float) -> np.ndarray:
+    pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
+    pixels *= np.float32(exposure)
+    part = Plate(pixels, plate.channels, plate.colorspace, plate.encoded,
+                 metadata={k: v for k, v in plate.metadata.items() if k == "chromaticities"})  # fmt: skip
+    # any exposure but 1 also rolls off the highlights
+    codes = display_image(part, exposure=1.0 if plate.encoded != "linear" else 1.0 + 1e-6)
+    return codes.astype(np.float32) / np.float32(255)
+
+
+def _reduced(pixels: np.ndarray, long_side: int) -> np.ndarray:
+    """Returns area averages, so that highlights and noise count by the area they cover."""
+    height, width = pixels.shape[:2]
+    scale = long_side / max(height, width)
+    if scale >= 1:
+        return pixels
+    # whole blocks first, without a copy of the plate; the rest on what is small by then
+    block = int(1 / scale)
+    rows, columns = height // block, width // block
+    if rows and columns and block > 1:
+        whole = pixels[: rows * block, : columns * block].reshape(rows, block, -1)
+        lines = functools.reduce(np.add, (whole[:, i] for i in range(1, block)), whole[:, 0])
+        pixels = lines.reshape(rows, columns, block, -1).sum(axis=2) / np.float32(block * block)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return np.ascontiguousarray(np.moveaxis(resize_planes(np.moveaxis(pixels, -1, 0), *size, "area"), 0, -1))
