@@ -13,7 +13,7 @@ from pathlib import Path
 
 LAYERS = [
     {"errors"},
-    {"plate", "exr", "color", "sequence"},
+    {"plate", "exr", "color", "sequence", "_frame_rate"},
     {"transport", "motion"},
     {"loop", "_blend", "_contrast", "_paths", "_device", "gpu", "flowmap", "recipe"},
     {"bake", "preview", "quality"},

@@ -67,9 +67,9 @@ def _motion_options(command: argparse.ArgumentParser) -> None:
 def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
     from concurrent.futures import ThreadPoolExecutor
 
+    from ._frame_rate import frame_rate
     from .bake import bake
     from .loop import Loop, load_kernels
-    from .preview import frame_rate
     from .sequence import format_range, parse_range
 
     fps = frame_rate(arguments.fps)

@@ -22,6 +22,7 @@ from . import _blend, _gpu_blend
 from ._contrast import PATCH, Contrast
 from ._device import errors_named
 from ._gpu_contrast import GpuContrast
+from .exr import HALF_MAX, as_stored
 from .transport import gpu
 from .transport._gpu_fill import fill
 
@@ -139,8 +140,7 @@ class GpuLoop:
         """The slot that was used longest ago; the stream that computes waits until its frame has left."""
         if dtype not in self._slots:
             # Rounded by who makes canvases: what is still has to be the same to the bit, NaN and all.
-            with np.errstate(over="ignore"):
-                rows = self.scene.still[self._rows].astype(np.float16 if dtype == torch.float16 else np.float32)
+            rows = as_stored(self.scene.still[self._rows], np.float16 if dtype == torch.float16 else np.float32)
             self._slots[dtype] = [_Slot(torch.tensor(rows, device=self.device)) for _ in range(2)]
             if self._streams[1] is not None:  # nobody else gets the memory before the last frame has left it
                 for slot in self._slots[dtype]:
@@ -186,7 +186,7 @@ class GpuLoop:
         _gpu_blend.finish[(self._plan.tiles,)](
             self._plate, self._copy, tones[0], *given, self._mask, self._colour, canvas, height, width,
             canvas.shape[1], self._left, *patches, HAS_CHANGE=change is not None, PATCH=PATCH,
-            LEAST=_blend.LEAST_RATIO, MOST=_blend.MOST_RATIO, **self._tile,
+            LEAST=_blend.LEAST_RATIO, MOST=_blend.MOST_RATIO, HALF=HALF_MAX, **self._tile,
         )  # fmt: skip
 
     def _periods(self) -> tuple[int, int]:

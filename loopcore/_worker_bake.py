@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ._frame_rate import frame_rate
 from ._worker_task import Cancelled, Invalid, Params, Task, Unfinished
 from .bake import Progress, Report, bake
 from .color import display_image, unpremultiply
@@ -23,7 +24,6 @@ from .motion.field import MotionField
 from .motion.hints import read_hints, read_mask
 from .motion.predict import predict_motion
 from .plate import Plate, read_plate
-from .preview import frame_rate
 from .sequence import FramePattern, format_range, parse_range, write_atomically
 
 PROXY_WIDTH = 1280

@@ -21,7 +21,7 @@ import numpy as np
 from ._bake_frames import is_current, write_frame
 from ._device import ShortOfMemory
 from .errors import LoopcoreError, SequenceError
-from .exr import read_attributes
+from .exr import HALF_MAX, read_attributes
 from .loop import Loop
 from .motion.field import MotionField
 from .recipe import Recipe, write_recipe
@@ -37,7 +37,6 @@ from .transport._bands import thread_count
 
 FORMATS = {"exr": ("half", "float"), "png": ("8", "16")}
 MOST_WRITERS = 8
-HALF_MAX = 65504.0
 _NOT_MADE = "not made, after another frame failed"
 
 
@@ -64,7 +63,7 @@ class Report:
 
 
 def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
-    """The depth to write: as asked, else half (float where the plate is brighter than half can say), or 8 bits.
+    """The depth to write: as asked, else half (float where a frame may be brighter than half can say), or 8 bits.
 
     Raises SequenceError for a format or depth that does not exist, or that has no place for the plate's channels.
     """
@@ -79,14 +78,11 @@ def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
         return depth
     if format == "png":
         return "8"
-    brightest = np.abs(loop.plate.pixels).max(initial=0)
-    if not np.isfinite(brightest):
-        brightest = np.abs(loop.plate.pixels[np.isfinite(loop.plate.pixels)]).max(initial=0)
-    return "float" if brightest > HALF_MAX else "half"
+    return "float" if loop.bound() > HALF_MAX else "half"
 
 
 def bake(
-    loop: Loop, folder: str | Path, name: str, *, first: int = 1001, fps: Fraction = Fraction(24),
+    loop: Loop, folder: str | Path, name: str, *, first: int = 1001, fps: Fraction | float | str = 24,
     numbers: Sequence[int] | None = None, format: str = "exr", depth: str | None = None, overwrite: bool = False,
     notes: Mapping[str, object] | None = None, on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -96,11 +92,12 @@ def bake(
     numbers: which frame numbers to write, within first .. first + N - 1; all when not given. A frame whose stored
     recipe hash is this bake's is left alone, unless `overwrite`. notes go into recipe.json: "layer" and "colorspace"
     tell `check` how the plate was read, others are for people.
+    fps: frames a second, as a number, a Fraction or text: 24, 23.976 (which is 24000/1001), "30000/1001".
     `cancelled` is asked between frames; what is being written then is finished, so that only whole files are left.
 
-    Raises SequenceError for numbers outside the loop, or a folder that cannot be made or written to. A frame that
-    cannot be written ends the bake: it and those not made are in the report's `failed`, with the reason. EngineError
-    where the GPU fails; a loop on device "auto" whose GPU runs out of memory begins again on the CPU.
+    Raises SequenceError for numbers outside the loop, no frame rate, or a folder that cannot be made or written to. A
+    frame that cannot be written ends the bake: it and those not made are in the report's `failed`, with the reason.
+    EngineError where the GPU fails; a loop on device "auto" whose GPU runs out of memory begins again on the CPU.
     """
     once = partial(
         _bake, loop, Path(folder), name, first=first, fps=fps, numbers=numbers, format=format, depth=depth,
@@ -116,9 +113,9 @@ def bake(
 
 
 def _bake(
-    loop: Loop, folder: Path, name: str, *, first: int, fps: Fraction, numbers: Sequence[int] | None, format: str,
-    depth: str | None, overwrite: bool, notes: Mapping[str, object], on_progress: Callable[[Progress], None] | None,
-    cancelled: Callable[[], bool],
+    loop: Loop, folder: Path, name: str, *, first: int, fps: Fraction | float | str, numbers: Sequence[int] | None,
+    format: str, depth: str | None, overwrite: bool, notes: Mapping[str, object],
+    on_progress: Callable[[Progress], None] | None, cancelled: Callable[[], bool],
 ) -> Report:
     recipe = Recipe.of(loop, first=first, fps=fps, format=format, depth=choose_depth(loop, format, depth))
     pattern = FramePattern(folder, f"{name}.", f".{format}")

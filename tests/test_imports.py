@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,14 @@ def test_the_probe_sees_a_heavy_library() -> None:
 
 def test_import_loopcore_is_light() -> None:
     assert loaded_after("import loopcore") == set()
+
+
+@pytest.mark.parametrize("first", ["", "from loopcore.bake import Report", "import loopcore.bake"])
+def test_bake_is_the_function_whatever_was_imported_first(first: str) -> None:
+    home = "loopcore.bake" if find_spec("loopcore.bake") else "loopcore.baking.bake"
+    script = f"{first.replace('loopcore.bake', home)}\nimport loopcore as lc\nassert callable(lc.bake), lc.bake"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_importing_all_ordinary_modules_is_light() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from _preview_files import read_picture
 
+from loopcore._frame_rate import frame_rate
 from loopcore.errors import EngineError, PlateError, SequenceError
-from loopcore.preview import film, frame_rate, preview_sequence, write_film
+from loopcore.preview import film, preview_sequence, write_film
 
 # Films
 

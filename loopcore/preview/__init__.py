@@ -5,7 +5,7 @@ All of them are for eyes only. The frames and flow maps that other programs read
 """
 
 from loopcore.preview.arrows import arrow_picture
-from loopcore.preview.film import frame_rate, write_film
+from loopcore.preview.film import write_film
 from loopcore.preview.flow import flow_picture
 from loopcore.preview.frames import preview_sequence
 from loopcore.preview.sheet import contact_sheet, write_picture
@@ -14,7 +14,6 @@ __all__ = [
     "arrow_picture",
     "contact_sheet",
     "flow_picture",
-    "frame_rate",
     "preview_sequence",
     "write_film",
     "write_picture",

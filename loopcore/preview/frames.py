@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loopcore._frame_rate import frame_rate
 from loopcore.color import display_exposure, display_image
 from loopcore.errors import SequenceError
 from loopcore.plate import read_plate
-from loopcore.preview.film import Progress, frame_rate, write_film
+from loopcore.preview.film import Progress, write_film
 from loopcore.preview.sheet import PICTURE_SUFFIXES, contact_sheet, write_picture
 from loopcore.sequence import FramePattern, find_sequence
 
