@@ -5,6 +5,8 @@ The names below are the public ones. They are imported when first used, so that 
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -47,6 +49,18 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f"loopcore.{home}"), name)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """The package, where a public name wins over the module of that name, which its first import binds here."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(value, ModuleType) and _HOMES.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ there and back. Codes of 8 and 16 bits go through tables, which is quick and giv
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -207,6 +207,20 @@ def luminance(pixels: np.ndarray, channels: Sequence[str] | None = None) -> np.n
     return result
 
 
+def contrast_weights(channels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """For contrast keeping, each (4,) float32 and 0 beyond `channels`, of which there are at most 4: the weight of each
+    in luminance (Rec.709 for R, G, B, whichever there are), and 1 where detail is scaled with it: never for alpha.
+    """
+    indices = {name: index for index, name in enumerate(channels)}
+    known = [name for name in "RGB" if name in indices] or (["Y"] if "Y" in indices else [])
+    colors = known or [name for name in channels if name != "A"]
+    weights, scaled = np.zeros(4, np.float32), np.zeros(4, np.float32)
+    for name in colors or channels:
+        weights[indices[name]] = dict(zip("RGB", REC709_WEIGHTS, strict=True)).get(name, 1 / len(colors or channels))
+    scaled[[indices[name] for name in colors]] = 1
+    return weights, scaled
+
+
 def _color_indices(pixels: np.ndarray, channels: Sequence[str] | None) -> dict[str, int]:
     if pixels.ndim != 3:
         raise PlateError(f"pixels have shape {pixels.shape}: give (H, W, C)")
@@ -245,7 +259,10 @@ def adaptation(white: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def to_rec709(chromaticities: Sequence[float]) -> np.ndarray:
-    """3x3 matrix from linear RGB with these primaries to linear Rec.709, white to white."""
+    """3x3 matrix from linear RGB with these primaries to linear Rec.709 (sRGB's), white to white.
+
+    SMPTE RP 177 for the matrices; whites that differ, as ACES' (near D60) and D65, are adapted by Bradford.
+    """
     source, target = rgb_to_xyz(chromaticities), rgb_to_xyz(PRIMARIES["rec709"])
     adapted = adaptation(source.sum(1), target.sum(1)) @ source
     return np.asarray(np.linalg.solve(target, adapted))
@@ -270,11 +287,11 @@ def display_image(pixels: Any, channels: Sequence[str] | None = None, *, exposur
     Premultiplied colour is shown over black, a single channel as grey, NaN as black. Exposure 1.0 shows values as they
     are, clipped at white; any other, given or found by `display_exposure`, also rolls off the highlights.
     """
-    colorspace, chromaticities, encoded = "", None, "linear"
+    colorspace, metadata, encoded = "", {}, "linear"
     if not isinstance(pixels, np.ndarray):
         plate = pixels
         pixels, channels = plate.pixels, plate.channels
-        colorspace, chromaticities, encoded = plate.colorspace, plate.metadata.get("chromaticities"), plate.encoded
+        colorspace, metadata, encoded = plate.colorspace, plate.metadata, plate.encoded
     if exposure is None:
         exposure = 1.0 if encoded != "linear" else display_exposure(pixels, channels)
     indices = _color_indices(pixels, channels)
@@ -282,15 +299,32 @@ def display_image(pixels: Any, channels: Sequence[str] | None = None, *, exposur
         rgb = np.zeros((*pixels.shape[:2], 3), np.float32)
         for name, index in indices.items():
             rgb[..., "RGB".index(name)] = pixels[..., index]
-        matrix = _display_matrix(colorspace, chromaticities)
-        if matrix is not None and len(indices) == 3:
-            rgb = rgb @ matrix.T
+        if len(indices) == 3:
+            rgb = to_srgb_primaries(rgb, "RGB", colorspace, metadata)
     else:
         rgb = np.repeat(pixels[..., list(indices.values())], 3, axis=2).astype(np.float32)
     if exposure != 1.0:
         with np.errstate(over="ignore", invalid="ignore"):
             rgb = _rolled_off(rgb * np.float32(exposure))
     return encode_8bit(rgb)
+
+
+def to_srgb_primaries(
+    pixels: np.ndarray, channels: Sequence[str], colorspace: str, metadata: Mapping[str, object]
+) -> np.ndarray:
+    """(H, W, C) linear pixels with their R, G and B in sRGB's primaries: what a display, or a file tagged sRGB, is due.
+
+    From the primaries that the colour space names, or else the metadata's chromaticities. The same array where they
+    are sRGB's, or not known, or there is no RGB. Colours outside sRGB leave 0..1: nothing is clipped.
+    """
+    matrix = _display_matrix(colorspace, metadata.get("chromaticities"))
+    if matrix is None or not set("RGB") <= set(channels):
+        return pixels
+    rgb = [list(channels).index(name) for name in "RGB"]
+    result = pixels.copy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        result[..., rgb] = pixels[..., rgb] @ matrix.T
+    return result
 
 
 def _display_matrix(colorspace: str, chromaticities: Any) -> np.ndarray | None:

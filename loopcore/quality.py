@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from loopcore import color
-from loopcore.baking.frames import is_current
+from loopcore.baking.frames import is_current, srgb_codes
 from loopcore.baking.recipe import Recipe, read_recipe
 from loopcore.errors import LoopcoreError, SequenceError
+from loopcore.exr import as_stored
 from loopcore.exr.windows import Windows
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import format_range
@@ -182,17 +183,15 @@ def _in_whole(frame: Plate, expected: np.ndarray, windows: Windows) -> Plate:
 def _as_stored(plate: Plate, recipe: Recipe) -> np.ndarray:
     """The plate's pixels as a file of this depth gives them back."""
     if recipe.format == "exr":
-        with np.errstate(over="ignore"):
-            kept = plate.pixels.astype(np.float16 if recipe.depth == "half" else np.float32)
-        return kept.astype(np.float32)
-    encode = color.encode_8bit if recipe.depth == "8" else color.encode_16bit
+        return as_stored(plate.pixels, np.float16 if recipe.depth == "half" else np.float32).astype(np.float32)
     pixels = np.nan_to_num(plate.pixels, nan=0.0, posinf=1.0, neginf=0.0)
     if plate.alpha_index is None:
-        return color.decode_codes(encode(pixels))
+        return color.decode_codes(srgb_codes(pixels, plate, recipe.depth))
     straight = color.unpremultiply(pixels, plate.alpha_index)
     top = 255 if recipe.depth == "8" else 65535
     alpha = np.rint(np.clip(straight[..., -1:], 0, 1) * top).astype(np.float32) / np.float32(top)
-    return np.concatenate([color.decode_codes(encode(straight[..., :-1])) * alpha, alpha], axis=-1)
+    light = color.decode_codes(srgb_codes(straight, plate, recipe.depth)[..., :-1])
+    return np.concatenate([light * alpha, alpha], axis=-1)
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import loopcore
 
 HEAVY = {"torch", "triton", "numba", "llvmlite", "scipy", "av", "PIL", "OpenEXR", "OpenImageIO", "rich", "hypothesis"}
@@ -43,6 +45,13 @@ def test_the_probe_sees_a_heavy_library() -> None:
 
 def test_import_loopcore_is_light() -> None:
     assert loaded_after("import loopcore") == set()
+
+
+@pytest.mark.parametrize("first", ["", "from loopcore.baking.bake import BakeResult", "import loopcore.baking.bake"])
+def test_bake_is_the_function_whatever_was_imported_first(first: str) -> None:
+    script = f"{first}\nimport loopcore as lc\nassert callable(lc.bake), lc.bake"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_importing_all_ordinary_modules_is_light() -> None:

@@ -13,6 +13,7 @@ import _scenes
 import numpy as np
 import pytest
 
+from loopcore import color
 from loopcore.baking.bake import bake
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.exr import read_exr
@@ -81,6 +82,22 @@ def test_every_kind_of_file_passes(
     still = read_plate(_scenes.png(tmp_path / "p.png", channels))
     bake(Loop(still, motion, N), tmp_path / "loop", "p_loop", format=format, depth=depth)
     assert failed(check(tmp_path / "loop")) == set()
+
+
+@pytest.mark.parametrize("channels", ["RGB", "RGBA"])
+def test_png_of_other_primaries_passes_and_unconverted_does_not(
+    channels: str, motion: MotionField, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = _scenes.linear(channels)
+    pixels[..., :3] /= 4
+    source = _scenes.exr(tmp_path / "p.exr", pixels, channels, {"colorInteropID": "lin_ap1_scene"})
+    still = Loop(read_plate(source), motion, N)
+    bake(still, tmp_path / "loop", "p_loop", format="png")
+    assert failed(check(tmp_path / "loop")) == set()
+    with monkeypatch.context() as before:
+        before.setattr(color, "to_srgb_primaries", lambda pixels, *_: pixels)
+        bake(still, tmp_path / "loop", "p_loop", format="png", overwrite=True)
+    assert "static" in failed(check(tmp_path / "loop"))
 
 
 def test_a_plate_with_nan_inf_and_highlights_passes(

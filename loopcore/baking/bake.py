@@ -22,7 +22,7 @@ from loopcore.baking.frame_rate import frame_rate
 from loopcore.baking.frames import is_current, write_frame
 from loopcore.baking.recipe import Recipe, write_recipe
 from loopcore.errors import LoopcoreError, SequenceError
-from loopcore.exr import read_attributes
+from loopcore.exr import HALF_MAX, read_attributes
 from loopcore.files.atomic import make_folder, remove_leftovers, write_atomically
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import MAX_FRAME_NUMBER, MAX_FRAMES, format_range
@@ -33,7 +33,6 @@ from loopcore.parallel import thread_count
 
 FORMATS = {"exr": ("half", "float"), "png": ("8", "16")}
 MOST_WRITERS = 8
-HALF_MAX = 65504.0
 _NOT_MADE = "not made, after another frame failed"
 
 
@@ -60,7 +59,7 @@ class BakeResult:
 
 
 def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
-    """The depth to write: as asked, else half (float where the plate is brighter than half can say), or 8 bits.
+    """The depth to write: as asked, else half (float where a frame may be brighter than half can say), or 8 bits.
 
     Raises SequenceError for a format or depth that does not exist, or that has no place for the plate's channels.
     """
@@ -75,10 +74,7 @@ def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
         return depth
     if format == "png":
         return "8"
-    brightest = np.abs(loop.plate.pixels).max(initial=0)
-    if not np.isfinite(brightest):
-        brightest = np.abs(loop.plate.pixels[np.isfinite(loop.plate.pixels)]).max(initial=0)
-    return "float" if brightest > HALF_MAX else "half"
+    return "float" if loop.bound() > HALF_MAX else "half"
 
 
 def bake(
@@ -93,11 +89,12 @@ def bake(
     numbers: which frame numbers to write, within first .. first + N - 1; all when not given. A frame whose stored
     recipe hash is this bake's is left alone, unless `overwrite`. notes go into recipe.json: "layer" and "colorspace"
     tell `check` how the plate was read, others are for people.
+    fps: frames a second, as a number, a Fraction or text: 24, 23.976 (which is 24000/1001), "30000/1001".
     `cancelled` is asked between frames; what is being written then is finished, so that only whole files are left.
 
-    Raises SequenceError for numbers outside the loop, or a folder that cannot be made or written to. A frame that
-    cannot be written ends the bake: it and those not made are in the report's `failed`, with the reason. EngineError
-    where the GPU fails; a loop on device "auto" whose GPU runs out of memory begins again on the CPU.
+    Raises SequenceError for numbers outside the loop, no frame rate, or a folder that cannot be made or written to. A
+    frame that cannot be written ends the bake: it and those not made are in the report's `failed`, with the reason.
+    EngineError where the GPU fails; a loop on device "auto" whose GPU runs out of memory begins again on the CPU.
     """
     once = partial(
         _bake, loop, Path(folder), name, first=first, fps=frame_rate(fps), numbers=numbers, format=format, depth=depth,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from loopcore import __version__, color, exr
-from loopcore.baking.recipe import Recipe
+from loopcore.baking.recipe import Recipe, carried_attributes
 from loopcore.errors import EngineError
 from loopcore.plate import Plate
 
@@ -27,16 +27,7 @@ _PNG_FORMATS = {
 
 def exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object]:
     """What is written into an EXR frame's header besides the pixels."""
-    attributes: dict[str, object] = {
-        key: value
-        for key, value in plate.metadata.items()
-        # One time code for all frames would be wrong for all but one.
-        if not key.startswith("loopcore/") and key != "timeCode"
-    }
-    if plate.colorspace:
-        attributes["colorInteropID"] = plate.colorspace
-        # The two may not stand together: readers would have to choose.
-        attributes.pop("chromaticities", None)
+    attributes = carried_attributes(plate)
     attributes["framesPerSecond"] = Fraction(recipe.fps)
     attributes["software"] = f"Loopcore {__version__}"
     attributes["loopcore/version"] = __version__
@@ -76,12 +67,10 @@ def _png(pixels: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> bytes:
 
     if plate.alpha_index is not None:
         pixels = color.unpremultiply(pixels, plate.alpha_index)
-    pixels = np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0)
-    encode = color.encode_8bit if recipe.depth == "8" else color.encode_16bit
-    codes = encode(pixels)
+    codes = srgb_codes(pixels, plate, recipe.depth)
     if plate.alpha_index is not None:
         top = 255 if recipe.depth == "8" else 65535
-        alpha = np.clip(pixels[..., plate.alpha_index], 0, 1)
+        alpha = np.clip(np.nan_to_num(pixels[..., plate.alpha_index], posinf=1.0, neginf=0.0), 0, 1)
         codes[..., plate.alpha_index] = np.rint(alpha * top).astype(codes.dtype)
     height, width, count = codes.shape
     layout = _PNG_FORMATS[recipe.depth, count]
@@ -99,6 +88,16 @@ def _png(pixels: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> bytes:
     except (av.FFmpegError, ValueError) as error:
         raise EngineError(f"the av package cannot encode a {recipe.depth}-bit PNG ({error}): reinstall it") from error
     return _with_chunks(b"".join(bytes(p) for p in packets), plate, recipe, time)
+
+
+def srgb_codes(straight: np.ndarray, plate: Plate, depth: str) -> np.ndarray:
+    """A PNG's codes for this plate's pixels, alpha not premultiplied: in sRGB's primaries, what it cannot show clipped.
+
+    NaN is 0. Alpha is encoded like the colours.
+    """
+    finite = np.nan_to_num(straight, nan=0.0, posinf=1.0, neginf=0.0)
+    shown = color.to_srgb_primaries(finite, plate.channels, plate.colorspace, plate.metadata)
+    return color.encode_8bit(shown) if depth == "8" else color.encode_16bit(shown)
 
 
 def _with_chunks(png: bytes, plate: Plate, recipe: Recipe, time: int) -> bytes:

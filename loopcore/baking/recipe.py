@@ -13,22 +13,27 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from loopcore import __version__
+from loopcore.baking.frame_rate import frame_rate
 from loopcore.errors import SequenceError
 from loopcore.files.atomic import write_atomically
 from loopcore.files.ranges import MAX_FRAMES
 from loopcore.loop import Loop
+from loopcore.plate import Plate
 
 FILE_NAME = "recipe.json"
 # Raised whenever the same settings give other pixels than before.
-ENGINE = 2
+ENGINE = 3
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What decides the pixels of one loop's frames.
 
-    plate, motion: sha256 of the pixels and of the field (speed already in it). frames: N. first: the number of frame 0.
+    plate, motion: sha256 of the pixels and of the field (speed already in it). header: sha256 of what else of the plate
+    is written into frames: pixel aspect and metadata. frames: N. first: the number of frame 0.
     fps: "24" or "24000/1001". method, contrast: as Loop. format: "exr" or "png". depth: "half", "float", "8" or "16".
     backend: what computed it, "cpu" or "cuda": each gives the same bits each time, but the two differ a little, so a
     frame of the one is not up to date for the other. engine: the version of the mathematics.
@@ -46,17 +51,22 @@ class Recipe:
     compression: str = "zip"
     backend: str = "cpu"
     engine: int = ENGINE
+    header: str = ""
 
     @classmethod
     def of(
-        cls, loop: Loop, *, first: int, fps: Fraction, format: str, depth: str, compression: str = "zip"
+        cls, loop: Loop, *, first: int, fps: Fraction | float | str, format: str, depth: str,
+        compression: str = "zip",
     ) -> "Recipe":
-        """The recipe of a loop's frames in files of this kind."""
+        """The recipe of a loop's frames in files of this kind.
+
+        Raises SequenceError for what is no frame rate.
+        """
         return cls(
-            plate=loop.plate.digest(), motion=loop.motion.digest(), frames=loop.frames, first=first, fps=str(fps),
-            method=loop.method, contrast=float(loop.contrast), format=format, depth=depth, compression=compression,
-            backend=loop.device,
-        )
+            plate=loop.digest(), motion=loop.motion.digest(), frames=loop.frames, first=first,
+            fps=str(frame_rate(fps)), method=loop.method, contrast=float(loop.contrast), format=format, depth=depth,
+            compression=compression, backend=loop.device, header=_header_digest(loop.plate),
+        )  # fmt: skip
 
     def to_json(self) -> str:
         """Canonical JSON: the same recipe gives the same text."""
@@ -69,6 +79,29 @@ class Recipe:
     def time(self, number: int) -> int:
         """Which moment of the loop, 0 to N - 1, the frame of this number shows."""
         return (number - self.first) % self.frames
+
+
+def carried_attributes(plate: Plate) -> dict[str, object]:
+    """What of a plate is written into its frames' headers besides their pixels."""
+    attributes: dict[str, object] = {
+        key: value
+        for key, value in plate.metadata.items()
+        # One time code for all frames would be wrong for all but one.
+        if not key.startswith("loopcore/") and key != "timeCode"
+    }
+    if plate.colorspace:
+        attributes["colorInteropID"] = plate.colorspace
+        # The two may not stand together: readers would have to choose.
+        attributes.pop("chromaticities", None)
+    return attributes
+
+
+def _header_digest(plate: Plate) -> str:
+    def plain(value: object) -> object:
+        return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+    facts = {"attributes": carried_attributes(plate), "channels": plate.channels, "aspect": float(plate.pixel_aspect)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=plain).encode()).hexdigest()
 
 
 def write_recipe(folder: Path, recipe: Recipe, name: str, plate: Path | None, notes: Mapping[str, object]) -> None:

@@ -2,16 +2,18 @@
 """OpenEXR files: the one guarded reader and writer."""
 
 from loopcore.exr.layout import MAGIC, Window, window_size
-from loopcore.exr.reading import ExrPart, is_complete, read_attributes, read_exr
+from loopcore.exr.reading import HALF_MAX, ExrPart, as_stored, is_complete, read_attributes, read_exr
 from loopcore.exr.windows import Windows
 from loopcore.exr.writing import COMPRESSIONS, writable, write_exr
 
 __all__ = [
     "COMPRESSIONS",
+    "HALF_MAX",
     "MAGIC",
     "ExrPart",
     "Window",
     "Windows",
+    "as_stored",
     "is_complete",
     "read_attributes",
     "read_exr",

@@ -47,6 +47,20 @@ from loopcore.files.regular import existing_file
 
 DTYPES = (np.float16, np.float32, np.uint32)
 
+# The largest finite half: beyond it, and half a step, float16 is infinite.
+HALF_MAX = 65504.0
+
+
+def as_stored(pixels: np.ndarray, dtype: type) -> np.ndarray:
+    """A copy as float16 or float32. Finite values are clamped to the range of half; NaN and Inf stay."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored: np.ndarray = pixels.astype(dtype)
+        if dtype == np.float16:
+            over = np.isinf(stored)
+            if over.any():
+                np.copyto(stored, np.copysign(np.float16(HALF_MAX), stored), where=over & np.isfinite(pixels))
+    return stored
+
 
 @dataclass(frozen=True, eq=False)
 class ExrPart:

@@ -331,7 +331,7 @@ def finish(
     still: np.ndarray, copy: np.ndarray, tone: np.ndarray, change: np.ndarray | None, mask: np.ndarray,
     spans: np.ndarray, colour: np.ndarray, out: np.ndarray, corner: tuple[int, int] = (0, 0),
 ) -> None:
-    """Write the moving pixels into `out`, float32 or float16; the still ones are left as they are.
+    """Write the moving pixels into `out`, float32 or float16 (clamped to its range); the still ones are left alone.
 
     `out` is (H, W, 4) or larger, with the others' first pixel at its row and column `corner`.
 

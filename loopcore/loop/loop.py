@@ -3,29 +3,32 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 
-from loopcore.errors import EngineError, MotionError
+from loopcore.color import contrast_weights
+from loopcore.errors import EngineError, MotionError, PlateError
+from loopcore.exr import as_stored
 from loopcore.loop.device import DEVICES, interpreted, why_no_gpu
 from loopcore.loop.paths import MARGIN, Paths
 from loopcore.motion.field import MotionField
 from loopcore.plate import Plate
 
 METHODS = ("warp", "splat")
-# Rec. 709 luminance, on the four channels that the kernels work with.
-_LUMA = {"RGB": (0.2126, 0.7152, 0.0722, 0.0), "Y": (1.0, 0.0, 0.0, 0.0)}
+# What the kernels work with.
+MAX_CHANNELS = 4
 
 
 class Loop:
     """N frames of a plate that moves and comes back to itself.
 
-    plate: what moves. motion: where to, of the size of the plate or of its display window. frames: N, at least 2.
-    method: "warp" fetches each pixel from where it came, "splat" deposits each where it goes. contrast: 0 to 1, how
-    much of the detail that blending takes is given back. device: "cpu", "cuda" (an NVIDIA GPU, with triton), or "auto":
-    that GPU where there is one with memory enough, else the CPU; `device` then says which, and `remark` why it is not
-    the GPU.
+    plate: what moves; its pixels are copied. motion: where to, of the size of the plate or of its display window.
+    frames: N, at least 2. method: "warp" fetches each pixel from where it came, "splat" deposits each where it goes.
+    contrast: 0 to 1, how much of the detail that blending takes is given back. device: "cpu", "cuda" (an NVIDIA GPU,
+    with triton), or "auto": that GPU where there is one with memory enough, else the CPU; `device` then says which, and
+    `remark` why it is not the GPU.
 
     Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
     each weighted by how little it was distorted (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
@@ -35,8 +38,8 @@ class Loop:
 
     Convention: as MotionField: (x, y) in pixels per frame, x right, y down, pointing where content goes.
 
-    Raises MotionError when plate and motion differ in size or a setting makes no sense, EngineError for a device
-    that is not available, or, asked for by name, has too little memory.
+    Raises MotionError when plate and motion differ in size or a setting makes no sense, PlateError for more than four
+    channels, EngineError for a device that is not available, or, asked for by name, has too little memory.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Loop:
         contrast: float = 1.0, device: str = "auto",
     ) -> None:
         motion = _fitted(plate, motion)
-        _check(frames, method, contrast, device)
+        _check(plate, frames, method, contrast, device)
         from loopcore.loop import blend
         from loopcore.loop.contrast import Contrast
         from loopcore.transport.fill import repair
@@ -57,15 +60,17 @@ class Loop:
         self._still = _four_channels(plate.pixels)
         # NaN and Inf stay where they are still; what moves, moves without them.
         self._source = repair(np.ascontiguousarray(self._still[self.window]))
-        family = "Y" if plate.channels[0] == "Y" else "RGB"
-        self._luma = np.array(_LUMA[family], np.float32)
-        self._colour = (self._luma > 0).astype(np.float32)
+        self._luma, self._colour = contrast_weights(plate.channels)
         self._tone = blend.tone_of(self._source, self._luma)
         self._detail = Contrast(self._mask, contrast)
         self._scratch = threading.local()
         self._wanted, self._gpu = device, cast(Any, None)
         if device != "cpu":
             self._use_gpu()
+
+    def digest(self) -> str:
+        """`Plate.digest` of the pixels as this loop copied them, whatever was written to the plate's since."""
+        return replace(self.plate, pixels=self._still[..., : len(self.plate.channels)]).digest()
 
     def frame(self, t: float) -> np.ndarray:
         """Frame t as (H, W, C) float32, scene-linear, in the plate's channels.
@@ -80,9 +85,16 @@ class Loop:
 
     def canvas(self, dtype: type = np.float32) -> np.ndarray:
         """A buffer (H, W, 4), float32 or float16, for `render`, with the still plate in it."""
-        with np.errstate(over="ignore"):
-            pixels: np.ndarray = self._still.astype(dtype)
+        pixels = as_stored(self._still, dtype)
         return pixels if self._gpu is None else self._gpu.canvas(pixels)
+
+    def bound(self) -> float:
+        """No value of any frame is greater in magnitude: the plate's greatest, times what contrast keeping may add."""
+        from loopcore.loop import blend
+
+        gain = blend.MOST_RATIO**2 if self.contrast > 0 and (self._mask > 0).any() else 1.0
+        moving = gain * _greatest(self._source[..., self._colour > 0])
+        return max(_greatest(self._still), moving)
 
     def render(self, t: float, out: np.ndarray) -> None:
         """Write the moving pixels of frame t into `out`, a `canvas` used any number of times.
@@ -229,7 +241,12 @@ def _fitted(plate: Plate, motion: MotionField) -> MotionField:
     return motion.over(plate.windows)
 
 
-def _check(frames: int, method: str, contrast: float, device: str) -> None:
+def _check(plate: Plate, frames: int, method: str, contrast: float, device: str) -> None:
+    if len(plate.channels) > MAX_CHANNELS:
+        raise PlateError(
+            f"the plate has the channels {', '.join(plate.channels)}: a loop takes at most {MAX_CHANNELS},"
+            " read one layer of the file"
+        )
     if not isinstance(frames, int | np.integer) or frames < 2:
         raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
     if method not in METHODS:
@@ -245,6 +262,12 @@ def _four_channels(pixels: np.ndarray) -> np.ndarray:
     for channel in range(pixels.shape[2]):  # Many times faster than numpy's own loop over three values a pixel.
         out[..., channel] = pixels[..., channel]
     return out
+
+
+def _greatest(pixels: np.ndarray) -> float:
+    """The greatest finite magnitude; 0 where there is none."""
+    greatest = max(float(pixels.max(initial=0)), -float(pixels.min(initial=0)))
+    return greatest if np.isfinite(greatest) else float(np.abs(pixels[np.isfinite(pixels)]).max(initial=0))
 
 
 def _row_spans(mask: np.ndarray) -> np.ndarray:

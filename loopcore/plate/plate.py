@@ -98,16 +98,13 @@ class Plate(EqualByContent):
         return replace(self, pixels=pixels, windows=WHOLE)
 
     def digest(self) -> str:
-        """SHA-256, in hex, of pixels, channels, colour space and windows: equal for equal plates. Worked out once."""
-        known = self.__dict__.get("_digest")
-        if known is None:
-            sha = hashlib.sha256(f"{self.pixels.shape} {self.channels} {self.colorspace}".encode())
-            sha.update(np.ascontiguousarray(self.pixels).data)
-            if self.windows != Windows.whole(self.height, self.width):
-                sha.update(repr(self.windows).encode())
-            known = sha.hexdigest()
-            object.__setattr__(self, "_digest", known)
-        return str(known)
+        """SHA-256, in hex, of pixels, channels, colour space and windows; equal for equal plates. 0.1 s at 4K."""
+        # Not kept: the pixels may be written to.
+        sha = hashlib.sha256(f"{self.pixels.shape} {self.channels} {self.colorspace}".encode())
+        sha.update(np.ascontiguousarray(self.pixels).data)
+        if self.windows != Windows.whole(self.height, self.width):
+            sha.update(repr(self.windows).encode())
+        return sha.hexdigest()
 
 
 def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colorspace: str | None = None) -> Plate:

@@ -10,6 +10,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+HALF_MAX = 65504.0  # the largest finite IEEE half
+
 _F = ir.FloatType()
 _V2 = ir.VectorType(_F, 2)
 _V4 = ir.VectorType(_F, 4)
@@ -365,13 +367,20 @@ def composite4(typingctx, still, moved, position, share, ratio, colour, value):
 
 @intrinsic
 def store_half4(typingctx, values, source, out, position):
-    """out[position:position+4] = four float32 of `values` as IEEE half bits (uint16), rounded to nearest even."""
+    """out[position:position+4] = four float32 of `values` as IEEE half bits (uint16), rounded to nearest even.
+
+    Values beyond the range of half, infinite ones too, become its ends; NaN stays.
+    """
     i = types.intp
     signature = types.void(values, i, out, i)
 
     def codegen(context, builder, sig, args):
         values, source, out, position = args
         vector = _load(builder, _pointer(context, builder, sig.args[0], values, source, _V4))
+        # In this order of operands a NaN, which compares as neither, passes.
+        for comparison, end in ((">", HALF_MAX), ("<", -HALF_MAX)):
+            limit = ir.Constant(_V4, [end] * 4)
+            vector = builder.select(builder.fcmp_ordered(comparison, vector, limit), limit, vector)
         half = builder.fptrunc(vector, ir.VectorType(ir.HalfType(), 4))
         bits = builder.bitcast(half, ir.VectorType(ir.IntType(16), 4))
         builder.store(bits, _pointer(context, builder, sig.args[2], out, position, bits.type), align=2)

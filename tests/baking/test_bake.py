@@ -15,8 +15,9 @@ import pytest
 from _bakes import N, loop_of, make_motion
 
 from loopcore import exr
-from loopcore.baking.bake import BakeResult, Progress, bake
+from loopcore.baking.bake import BakeResult, Progress, bake, choose_depth
 from loopcore.baking.recipe import read_recipe
+from loopcore.color import linear_to_srgb
 from loopcore.errors import SequenceError
 from loopcore.loop import Loop
 from loopcore.motion import MotionField
@@ -109,6 +110,47 @@ def test_depth_follows_the_brightest_value(motion: MotionField, tmp_path: Path) 
     bake(loop_of(_scenes.exr(tmp_path / "p.exr", pixels, "RGB"), motion), tmp_path / "out", "p_loop", numbers=[1001])
     (part,) = exr.read_exr(tmp_path / "out" / "p_loop.1001.exr")
     assert part.channels["R"].dtype == np.float32 and part.channels["R"][0, 0] == 70000
+
+
+def test_no_finite_plate_overflows_half(motion: MotionField, tmp_path: Path) -> None:
+    pixels = np.where(np.random.default_rng(0).random(motion.mask.shape) > 0.5, 60000, 6000)[..., None]
+    pixels = np.repeat(pixels, 3, axis=2).astype(np.float32)
+    pixels[0, 0] = 1e6, -1e6, np.inf  # where it is still
+    loop = loop_of(_scenes.exr(tmp_path / "p.exr", pixels, "RGB"), motion)
+    bake(loop, tmp_path / "half", "p_loop", depth="half", numbers=[1004])
+    (part,) = exr.read_exr(tmp_path / "half" / "p_loop.1004.exr")
+    frame = np.stack([part.channels[name] for name in "RGB"], -1)
+    assert frame.dtype == np.float16 and frame[0, 0].tolist() == [exr.HALF_MAX, -exr.HALF_MAX, np.inf]
+    frame[0, 0] = 0
+    assert np.isfinite(frame).all() and frame.max() == exr.HALF_MAX
+
+
+@pytest.mark.parametrize(
+    "peak, contrast, depth",
+    [(60000, 1.0, "float"), (60000, 0.0, "half"), (16000, 1.0, "half"), (17000, 0.5, "float"), (70000, 0.0, "float")],
+)
+def test_depth_follows_what_contrast_keeping_may_add(
+    peak: float, contrast: float, depth: str, motion: MotionField, tmp_path: Path
+) -> None:
+    plate = read_plate(_scenes.exr(tmp_path / "p.exr", _scenes.linear("RGB"), "RGB"))
+    inside = np.argwhere(motion.mask > 0)[0]
+    plate.pixels[tuple(inside)] = peak
+    assert choose_depth(Loop(plate, motion, N, contrast=contrast), "exr", None) == depth
+
+
+def test_png_shows_other_primaries_as_srgb(motion: MotionField, still: np.ndarray, tmp_path: Path) -> None:
+    """The reference: ACES' published matrix from AP1 to linear Rec.709 (Bradford from ACES white to D65)."""
+    ap1 = np.array([[1.70505, -0.62179, -0.08326], [-0.13026, 1.14080, -0.01055], [-0.02400, -0.12897, 1.15297]])
+    wide = (_scenes.linear("RGB") / 4).astype(np.float32)
+    wide[0, 0] = 0, 1, 0  # outside of sRGB
+    source = _scenes.exr(tmp_path / "p.exr", wide, "RGB", {"colorInteropID": "lin_ap1_scene"})
+    bake(loop_of(source, motion), tmp_path / "out", "p_loop", format="png", depth="8")
+    expected = np.clip(wide @ ap1.T, 0, 1)
+    for path in _scenes.frames(tmp_path / "out", ".png"):
+        frame = read_plate(path)
+        shown = linear_to_srgb(frame.pixels) * 255
+        assert np.abs(shown - linear_to_srgb(expected) * 255)[still].max() <= 1
+        assert frame.colorspace == "lin_rec709_scene"
 
 
 @pytest.mark.parametrize("channels, mode", [("RGB", "RGB"), ("RGBA", "RGBA"), ("Y", "L"), ("YA", "LA")])
@@ -246,6 +288,27 @@ def test_a_second_bake_writes_nothing(loop: Loop, tmp_path: Path, format: str) -
     assert times(tmp_path) == before
     assert (report.written, len(report.skipped), report.failed) == ([], N, {})
     assert [(p.done, p.path) for p in told] == [(k + 1, None) for k in range(N)]
+
+
+def test_a_plate_edited_in_place_is_baked_again(motion: MotionField, tmp_path: Path) -> None:
+    plate = read_plate(_scenes.png(tmp_path / "p.png"))
+    before = Loop(plate, motion, N)
+    bake(before, tmp_path / "out", "p_loop")
+    plate.pixels[...] *= np.float32(0.5)
+    assert not bake(before, tmp_path / "out", "p_loop").written  # its copy is what it shows
+    after = Loop(plate, motion, N)
+    assert len(bake(after, tmp_path / "out", "p_loop").written) == N
+    velocity = motion.velocity.copy()
+    field = MotionField(velocity, motion.mask, motion.confidence)
+    bake(Loop(plate, field, N), tmp_path / "out", "p_loop")
+    velocity *= np.float32(0.5)
+    assert len(bake(Loop(plate, field, N), tmp_path / "out", "p_loop").written) == N
+
+
+def test_a_rate_that_is_none_is_named(loop: Loop, tmp_path: Path) -> None:
+    with pytest.raises(SequenceError, match="'film' is not a number: write 24, 23.976"):
+        bake(loop, tmp_path, "p_loop", fps="film")
+    assert not list(tmp_path.iterdir())
 
 
 def test_overwrite_writes_all_the_same_again(loop: Loop, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from loopcore.plate import Plate
 RECIPE = Recipe("ab" * 32, "cd" * 32, 24, 1001, "24000/1001", "warp", 1.0, "exr", "half")
 OTHERS: dict[str, object] = {
     "plate": "ef" * 32, "motion": "ef" * 32, "frames": 25, "first": 1, "fps": "24", "method": "splat", "contrast": 0.5,
-    "format": "png", "depth": "16", "compression": "piz", "backend": "cuda", "engine": ENGINE + 1,
+    "format": "png", "depth": "16", "compression": "piz", "backend": "cuda", "engine": ENGINE + 1, "header": "ef" * 32,
 }  # fmt: skip
 
 
@@ -65,6 +65,36 @@ def test_it_says_what_the_loop_is() -> None:
     assert recipe == of(scene())
     assert recipe.plate != of(scene(plate_value=0.6)).plate
     assert recipe.motion != of(scene(speed=2)).motion
+
+
+def test_what_is_written_into_frames_besides_pixels_is_in_it() -> None:
+    plate, ones = Plate(np.full((8, 9, 3), 0.5, np.float32), ("R", "G", "B")), np.ones((8, 9), np.float32)
+    field = MotionField(np.ones((8, 9, 2), np.float32), ones, ones)
+
+    def digest(**changes: Any) -> str:
+        loop = Loop(replace(plate, **changes), field, 6)
+        return Recipe.of(loop, first=1, fps=24, format="exr", depth="half").digest()
+
+    values: list[dict[str, Any]] = [
+        {}, {"pixel_aspect": 2.0}, {"channels": ("B", "G", "R")}, {"colorspace": "lin_ap1_scene"},
+        {"metadata": {"owner": "A"}}, {"metadata": {"owner": "B"}}, {"metadata": {"isoSpeed": 100.0}},
+        {"metadata": {"chromaticities": (0.7, 0.3, 0.2, 0.7, 0.1, 0.1, 0.3, 0.3)}},
+        {"metadata": {"captureRate": Fraction(24000, 1001)}},
+    ]  # fmt: skip
+    assert len({digest(**changes) for changes in values}) == len(values)
+    # Not of the pictures: each frame has its own time, and where the plate lies changes nothing.
+    assert digest(metadata={"timeCode": "01:00:00:00"}, source=Path("moved.exr")) == digest()
+    arrays = {"worldToCamera": np.eye(4, dtype=np.float32), "isoSpeed": np.float32(100)}
+    assert digest(metadata=arrays) == digest(metadata={key: value.tolist() for key, value in arrays.items()})
+
+
+@pytest.mark.parametrize(
+    "fps, said",
+    [(24, "24"), (23.976, "24000/1001"), ("23.976", "24000/1001"), ("30000/1001", "30000/1001"),
+     (Fraction(25), "25"), (12.5, "25/2")],
+)  # fmt: skip
+def test_frame_rates_are_exact(fps: Any, said: str) -> None:
+    assert Recipe.of(scene(), first=1, fps=fps, format="exr", depth="half").fps == said
 
 
 def test_it_comes_back_from_its_file_with_notes(tmp_path: Path) -> None:

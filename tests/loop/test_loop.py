@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter
 
-from loopcore.errors import EngineError, MotionError
+from loopcore.errors import EngineError, MotionError, PlateError
 from loopcore.loop import Loop, paths
 from loopcore.loop.loop import METHODS
 from loopcore.motion import MotionField
@@ -146,8 +146,7 @@ def test_a_canvas_is_used_again_and_half_is_the_rounded_frame(method: str, chann
         loop.render(t, half)
         frame = loop.frame(t)
         assert same_bits(np.ascontiguousarray(whole[..., : len(channels)]), frame)
-        with np.errstate(over="ignore"):
-            assert same_bits(half, whole.astype(np.float16))
+        assert same_bits(half, np.clip(whole, -65504, 65504).astype(np.float16))
     assert not whole[..., len(channels) :].any()
 
 
@@ -250,6 +249,29 @@ def test_alpha_is_carried_with_the_colour_and_keeps_its_own_values(method: str) 
         assert np.abs(frame[..., 3] - alpha).max() > 0.05
         assert same_bits(np.ascontiguousarray(with_contrast[..., 3]), np.ascontiguousarray(frame[..., 3]))
         assert alpha.min() <= frame[..., 3].min() and frame[..., 3].max() <= alpha.max()
+
+
+@both_methods
+@pytest.mark.parametrize(
+    "channels",
+    ["A", "YA", "RA", "GA", "BA", "RGA", "RBA", "GBA", "RGBA", "AR", "AY", "RAG", "ARGB", "ZA", "uvA", "YZA"],
+)
+def test_contrast_never_touches_alpha(method: str, channels: str) -> None:
+    index = channels.index("A")
+    still = plate(50, 66, tuple(channels))
+    rng = np.random.default_rng(8)
+    still.pixels[..., index] = rng.random((50, 66)).astype(np.float32)
+    plain, kept = (Loop(still, motion(50, 66), frames=10, method=method, contrast=c) for c in (0, 1))
+    for t in (2, 5):
+        without, frame = plain.frame(t), kept.frame(t)
+        assert same_bits(np.ascontiguousarray(frame[..., index]), np.ascontiguousarray(without[..., index]))
+        colour = [k for k, name in enumerate(channels) if name != "A"]
+        assert not colour or np.abs(frame - without)[..., colour].max() > 0.01
+
+
+def test_five_channels_are_refused() -> None:
+    with pytest.raises(PlateError, match="R, G, B, A, Z: a loop takes at most 4"):
+        Loop(Plate(np.ones((8, 9, 5), np.float32), ("R", "G", "B", "A", "Z")), motion(8, 9))
 
 
 @both_methods

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d, pad
 
+from loopcore.exr import HALF_MAX, as_stored
 from loopcore.loop import blend
 from loopcore.loop.contrast import PATCH, Contrast
 from loopcore.loop.device import errors_named
@@ -141,8 +142,7 @@ class GpuLoop:
         """The slot that was used longest ago; the stream that computes waits until its frame has left."""
         if dtype not in self._slots:
             # Rounded by who makes canvases: what is still has to be the same to the bit, NaN and all.
-            with np.errstate(over="ignore"):
-                rows = self.scene.still[self._rows].astype(np.float16 if dtype == torch.float16 else np.float32)
+            rows = as_stored(self.scene.still[self._rows], np.float16 if dtype == torch.float16 else np.float32)
             self._slots[dtype] = [_Slot(torch.tensor(rows, device=self.device)) for _ in range(2)]
             if self._streams[1] is not None:  # nobody else gets the memory before the last frame has left it
                 for slot in self._slots[dtype]:
@@ -188,7 +188,7 @@ class GpuLoop:
         blend_kernels.finish[(self._plan.tiles,)](
             self._plate, self._copy, tones[0], *given, self._mask, self._colour, canvas, height, width,
             canvas.shape[1], self._left, *patches, HAS_CHANGE=change is not None, PATCH=PATCH,
-            LEAST=blend.LEAST_RATIO, MOST=blend.MOST_RATIO, **self._tile,
+            LEAST=blend.LEAST_RATIO, MOST=blend.MOST_RATIO, HALF=HALF_MAX, **self._tile,
         )  # fmt: skip
 
     def _periods(self) -> tuple[int, int]:

@@ -109,6 +109,7 @@ def test_the_loops_kernels_compile(kernel: Any, way: bool, tmp_path: Path) -> No
     constants = {
         "TILE_X": 32, "TILE_Y": 4, "WIDE": not way, "LEAST_WEIGHT": 1e-4, "LEAST_SQUEEZE": 1.25, "MOST": 16.0,
         "STRETCHED": way, "SORTED": not way, "NONE": 2**31 - 1, "HAS_CHANGE": way, "PATCH": 128, "LEAST": 0.25,
+        "HALF": 65504.0,
         "BLOCK": 8, "MIXED_FROM": 1, "INITIAL": way, "LEAST_VARIANCE": 1e-9, "MOST_GAIN": 1.8, "SHOW": way, "ROWS": 8,
         "COUNT": 16 if kernel is band_kernels.energies else 256,
     }  # fmt: skip

@@ -77,6 +77,25 @@ def test_frames_match(method: str, channels: tuple[str, ...], contrast: float, s
     assert np.abs(frame - still.pixels).max() > 0.05
 
 
+def test_contrast_never_touches_alpha() -> None:
+    still, field = plate(19, 23, ("R", "A")), motion(19, 23)
+    kept, plain = (Loop(still, field, N, "warp", contrast, "cuda").frame(3) for contrast in (1.0, 0.0))
+    assert np.array_equal(kept[..., 1], plain[..., 1]) and not np.array_equal(kept[..., 0], plain[..., 0])
+
+
+@pytest.mark.usefixtures("same_paths")
+def test_half_frames_are_clamped() -> None:
+    bright = np.where(np.random.default_rng(0).random((19, 23, 1)) > 0.5, 60000, 6000)
+    still = Plate(np.repeat(bright, 3, axis=2).astype(np.float32), RGB)
+    still.pixels[0, 0] = 1e6, -1e6, np.inf  # where it is still
+    for loop in both(still, motion(19, 23)):
+        half = loop.canvas(np.float16)
+        loop.render(4, half)
+        assert half[0, 0, :3].tolist() == [65504, -65504, np.inf]
+        half[0, 0] = 0
+        assert np.isfinite(half).all() and half.max() == 65504
+
+
 @pytest.mark.usefixtures("same_paths")
 @pytest.mark.parametrize("method", ["warp", "splat"])
 def test_frame_0_is_the_plate_and_frame_n_is_frame_0(method: str) -> None:

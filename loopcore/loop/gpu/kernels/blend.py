@@ -255,13 +255,13 @@ def between_blocks(grid, x, y, known, rows, columns, SIZE: tl.constexpr):
 @triton.jit
 def finish(
     still, copy, tone, change, lower, mask, colour, out, height, width, stride, margin, patch_rows, patch_columns,
-    HAS_CHANGE: tl.constexpr, PATCH: tl.constexpr, LEAST: tl.constexpr, MOST: tl.constexpr,
+    HAS_CHANGE: tl.constexpr, PATCH: tl.constexpr, LEAST: tl.constexpr, MOST: tl.constexpr, HALF: tl.constexpr,
     TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Write the moving pixels into `out` (H, stride, 4), from column `margin` on; the still ones stay as they are.
 
     `change` less `lower` (by patches) is what is added to the tone; a pixel's colour is scaled by the square of the
-    tone's ratio. From a mask of 1 on it is the moved pixel to the bit.
+    tone's ratio. From a mask of 1 on it is the moved pixel to the bit. Half ends at plus and minus `HALF`.
     """
     x, y, p, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
     m = tl.load(mask + p, inside, 0.0)
@@ -280,6 +280,9 @@ def finish(
             top = top * tl.where(scaled[None, :], (ratio * ratio)[:, None], 1.0)
         base = tl.load(still + (4 * p)[:, None] + c[None, :], lit, 0.0)
         value = tl.where((m >= 1)[:, None], top, base + m[:, None] * (top - base))
+        if out.dtype.element_ty == tl.float16:
+            value = tl.where(value > HALF, HALF, value)
+            value = tl.where(value < -HALF, -HALF, value)
         row = y.to(tl.int64) if WIDE else y
         place = row * stride + x + margin
         tl.store(out + (4 * place)[:, None] + c[None, :], value.to(out.dtype.element_ty), lit)
