@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from loopcore.errors import EngineError, MotionError
-from loopcore.loop.device import DEVICES, interpreted, why_no_gpu
+from loopcore.loop.device import DEVICES, gpu_unavailable_reason, uses_triton_interpreter
 from loopcore.loop.paths import MARGIN, Paths
 from loopcore.motion.field import MotionField
 from loopcore.plate import Plate
@@ -39,7 +39,7 @@ class Loop:
     """
 
     def __init__(
-        self, plate: Plate, motion: MotionField, frames: int = 60, method: str = "warp",
+        self, plate: Plate, motion: MotionField, *, frames: int = 60, method: str = "warp",
         contrast: float = 1.0, device: str = "auto",
     ) -> None:
         _check(plate, motion, frames, method, contrast, device)
@@ -58,7 +58,7 @@ class Loop:
         family = "Y" if plate.channels[0] == "Y" else "RGB"
         self._luma = np.array(_LUMA[family], np.float32)
         self._colour = (self._luma > 0).astype(np.float32)
-        self._tone = blend.tone_of(self._source, self._luma)
+        self._tone = blend.sqrt_luminance(self._source, self._luma)
         self._detail = Contrast(self._mask, contrast)
         self._scratch = threading.local()
         self._wanted, self._gpu = device, cast(Any, None)
@@ -92,7 +92,7 @@ class Loop:
     def begin(self, t: float, out: np.ndarray) -> Callable[[], None]:
         """Begin to `render`; the frame is in `out` once what is given back has been called.
 
-        On the GPU the next frame may begin meanwhile; on the CPU all is done at once. Raises ShortOfMemory, an
+        On the GPU the next frame may begin meanwhile; on the CPU all is done at once. Raises OutOfMemory, an
         EngineError, where the GPU's memory is gone.
         """
         if not np.isfinite(t):
@@ -112,7 +112,7 @@ class Loop:
 
     def _use_gpu(self) -> None:
         """Move to the GPU, where that works."""
-        reason = "" if self._wanted == "cuda" and interpreted() else why_no_gpu()
+        reason = "" if self._wanted == "cuda" and uses_triton_interpreter() else gpu_unavailable_reason()
         reason = reason or self._move()
         if not reason:
             self.device = "cuda"
@@ -124,7 +124,7 @@ class Loop:
         from loopcore.loop.gpu import loop as gpu_loop
 
         splat, (height, width) = self.method == "splat", self._mask.shape
-        if not interpreted():
+        if not uses_triton_interpreter():
             nodes, free = self._paths.velocity[..., 0].size, gpu_loop.bytes_free()
             needed = gpu_loop.bytes_needed(height, width, self.plate.width, nodes, splat)
             if needed > free:
@@ -135,7 +135,7 @@ class Loop:
         )  # fmt: skip
         try:
             self._gpu = gpu_loop.GpuLoop(scene)
-            self._gpu.try_out()
+            self._gpu.warm_up()
         except Exception as error:  # of torch, the driver, Triton, its compilers: of no common kind
             return f"the GPU failed ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
         return ""
@@ -148,9 +148,9 @@ class Loop:
         blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
         if self.method == "splat":
             copy[...] = self._splatted(time)[0]
-            np.copyto(tones[0], blend.tone_of(copy, self._luma), where=self._mask > 0)
+            np.copyto(tones[0], blend.sqrt_luminance(copy, self._luma), where=self._mask > 0)
         change = self._detail.change(tones[0], tones[1], tones[2], nodes[..., 4])
-        blend.finish(
+        blend.composite(
             self._source, copy, tones[0], change, self._mask, self._spans, self._colour, out,
             (self.window[0].start, self.window[1].start),
         )
@@ -162,9 +162,9 @@ class Loop:
         _, weights = self._splatted(float(t))
         return float(np.mean(weights[self._mask > 0] <= 0))
 
-    def carried(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def copies(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the blend of frame t is made of: tone of the copy from the past, of the one from the future, and
-        the first one's share; float32, the size of `window` (two slices), of meaning where the mask is above 0.
+        the blend weight of the first; float32, the size of `window` (two slices), meaningful where the mask is above 0.
 
         The tone is the square root of luminance. Both copies are the plate fetched by backward warping, whatever
         the loop's method.
@@ -174,15 +174,15 @@ class Loop:
         nodes = self._paths.nodes(float(t))
         copy, tones = self._buffers()
         blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
-        share = blend.expand(np.ascontiguousarray(nodes[..., 4:5]), self._step, *self._mask.shape)[..., 0]
-        return tones[1].copy(), tones[2].copy(), share
+        past_weight = blend.expand(np.ascontiguousarray(nodes[..., 4:5]), self._step, *self._mask.shape)[..., 0]
+        return tones[1].copy(), tones[2].copy(), past_weight
 
-    def tone(self, pixels: np.ndarray) -> np.ndarray:
+    def sqrt_luminance(self, pixels: np.ndarray) -> np.ndarray:
         """The tone (H, W) of a frame (H, W, C): the square root of its luminance, 0 where that is negative."""
         from loopcore.loop import blend
         from loopcore.transport.fill import repair
 
-        return blend.tone_of(repair(_four_channels(pixels)), self._luma)
+        return blend.sqrt_luminance(repair(_four_channels(pixels)), self._luma)
 
     def _splatted(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """The symmetric splat, divided by its weights and with its holes filled, and the weights."""
@@ -192,10 +192,10 @@ class Loop:
         height, width = self._mask.shape
         sums, weights = np.zeros((height, width, 4), np.float32), np.zeros((height, width), np.float32)
         alpha = 1.0 - time / self.frames
-        for steps, share in ((time, alpha), (time - self.frames, 1.0 - alpha)):
-            if share > 0:
-                moved = self._paths.carried(steps)
-                cpu.splat(self._source, moved, np.full((height, width), share, np.float32), (sums, weights))
+        for steps, weight in ((time, alpha), (time - self.frames, 1.0 - alpha)):
+            if weight > 0:
+                moved = self._paths.displacement(steps)
+                cpu.splat(self._source, moved, np.full((height, width), weight, np.float32), (sums, weights))
         return fill(sums, weights, self._mask > 0), weights
 
     def _buffers(self) -> tuple[np.ndarray, np.ndarray]:

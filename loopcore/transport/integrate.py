@@ -6,7 +6,7 @@ import math
 from loopcore.errors import MotionError
 from loopcore.transport.dispatch import (
     Array,
-    door,
+    dispatch,
     from_gpu,
     from_numpy,
     from_tensor,
@@ -36,7 +36,7 @@ def integrate(velocity: Array, steps: float, *, backend: str | None = None) -> A
     Raises MotionError for vectors that are not finite, PlateError for a wrong shape, EngineError for an unknown
     backend.
     """
-    kind = door(backend, velocity, gradient=False)
+    kind = dispatch(backend, velocity, gradient=False)
     require_shape("velocity", velocity, (None, None, 2))
     if not math.isfinite(steps):
         raise MotionError(f"cannot integrate over {steps} frames: give a finite number")

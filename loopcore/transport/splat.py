@@ -4,7 +4,7 @@
 from loopcore.errors import PlateError
 from loopcore.transport.dispatch import (
     Array,
-    door,
+    dispatch,
     from_gpu,
     from_numpy,
     from_tensor,
@@ -41,7 +41,7 @@ def splat(
     Raises PlateError for a wrong shape or a weight that is negative, NaN or infinite, EngineError for an unknown
     backend.
     """
-    kind = door(backend, values, displacement, weight, more=(ATOMIC,))
+    kind = dispatch(backend, values, displacement, weight, extra=(ATOMIC,))
     require_shape("values", values, (None, None, None))
     require_shape("displacement", displacement, (values.shape[0], values.shape[1], 2))
     if weight is not None:

@@ -3,7 +3,7 @@
 
 from loopcore.transport.dispatch import (
     Array,
-    door,
+    dispatch,
     from_gpu,
     from_numpy,
     from_tensor,
@@ -30,7 +30,7 @@ def warp(values: Array, displacement: Array, *, backend: str | None = None) -> A
 
     Raises PlateError for a wrong shape, EngineError for an unknown backend.
     """
-    kind = door(backend, values, displacement)
+    kind = dispatch(backend, values, displacement)
     require_shape("values", values, (None, None, None))
     require_shape("displacement", displacement, (values.shape[0], values.shape[1], 2))
     if kind.backend == "reference":
