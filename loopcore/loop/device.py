@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which device computes a loop: whether a GPU can, and why not, in words; finding out loads nothing in vain."""
+"""Which device computes a loop: whether a GPU can and, if not, why. Finding out loads torch only where needed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MIN_CAPABILITY = (8, 0)
 
 
 class OutOfMemory(EngineError):
-    """The GPU's memory does not suffice."""
+    """The GPU has too little memory."""
 
 
 class translate_errors(AbstractContextManager[None]):
-    """Turns what torch raises about the GPU into EngineErrors that say what to do."""
+    """Translates torch's GPU errors into EngineErrors that say what to do."""
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         import torch
@@ -42,7 +42,7 @@ def uses_triton_interpreter() -> bool:
 
 
 def gpu_unavailable_reason(load: bool = True) -> str:
-    """Why loops cannot be made on a GPU here; "" where they can. Loads torch where there is a GPU, if asked to."""
+    """Reason why loops cannot be computed on a GPU here, or "". Loads torch if there is a GPU and `load` is set."""
     if not _driver_sees_a_gpu():
         return "no NVIDIA GPU was found"
     if find_spec("triton") is None:

@@ -19,12 +19,7 @@ _LUMA = {"RGB": (0.2126, 0.7152, 0.0722, 0.0), "Y": (1.0, 0.0, 0.0, 0.0)}
 
 
 class Loop:
-    """N frames of a plate that moves and comes back to itself.
-
-    plate: what moves. motion: where to, the same size as the plate. frames: N, at least 2. method: "warp" fetches each
-    pixel from where it came, "splat" deposits each where it goes. contrast: 0 to 1, how much of the detail that
-    blending takes is given back. device: "cpu", "cuda" (an NVIDIA GPU, with triton), or "auto": that GPU where there is
-    one with memory enough, else the CPU; `device` then says which, and `remark` why it is not the GPU.
+    """A seamless loop of N frames made from a plate and its motion.
 
     Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
     each weighted by how little it was distorted (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
@@ -34,8 +29,22 @@ class Loop:
 
     Convention: as MotionField: (x, y) in pixels per frame, x right, y down, pointing where content goes.
 
-    Raises MotionError when plate and motion differ in size or a setting makes no sense, EngineError for a device
-    that is not available, or, asked for by name, has too little memory.
+    Args:
+        plate: the still.
+        motion: the motion field, the same size as the plate.
+        frames: N, at least 2.
+        method: "warp" fetches each pixel from where it came, "splat" deposits each pixel where it goes.
+        contrast: 0 to 1, how much of the detail lost by blending is restored.
+        device: "cpu", "cuda" (an NVIDIA GPU, with triton), or "auto": the GPU if present with enough memory, else
+            the CPU; the attribute `device` says which one is used, `remark` why it is not the GPU.
+
+    Raises:
+        MotionError: plate and motion differ in size, or a setting is out of range.
+        EngineError: the device is not available or, when asked for by name, has too little memory.
+
+    Public: `frame`, `frames`, `plate`, `motion`, `method`, `contrast`, `device`, `remark`. For other modules of this
+    package only: `canvas`, `begin`, `render` and `fall_back` (baking); `window`, `copies`, `sqrt_luminance` and
+    `holes` (quality).
     """
 
     def __init__(
@@ -68,8 +77,8 @@ class Loop:
     def frame(self, t: float) -> np.ndarray:
         """Frame t as (H, W, C) float32, scene-linear, in the plate's channels.
 
-        t runs from 0 to N (N gives frame 0 again, rendered honestly); beyond, it wraps round. Fractions are
-        moments between frames.
+        t runs from 0 to N (frame N equals frame 0 but is rendered, not copied) and wraps beyond. Fractions give
+        times between frames.
         """
         out = self._still.copy()
         self.render(t, out)
@@ -90,9 +99,9 @@ class Loop:
         self.begin(t, out)()
 
     def begin(self, t: float, out: np.ndarray) -> Callable[[], None]:
-        """Begin to `render`; the frame is in `out` once what is given back has been called.
+        """Start to `render`; returns a function that waits until the frame is in `out`.
 
-        On the GPU the next frame may begin meanwhile; on the CPU all is done at once. Raises OutOfMemory, an
+        On the GPU the next frame may start meanwhile; on the CPU the frame is finished on return. Raises OutOfMemory, an
         EngineError, where the GPU's memory is gone.
         """
         if not np.isfinite(t):
@@ -156,17 +165,17 @@ class Loop:
         )
 
     def holes(self, t: float) -> float:
-        """Share of the moving pixels that no sample reaches in frame t, before anything fills them."""
+        """Fraction of the moving pixels that no sample reaches in frame t, before they are filled."""
         if self.method == "warp" or not (self._mask > 0).any():
             return 0.0
         _, weights = self._splatted(float(t))
         return float(np.mean(weights[self._mask > 0] <= 0))
 
     def copies(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the blend of frame t is made of: tone of the copy from the past, of the one from the future, and
-        the blend weight of the first; float32, the size of `window` (two slices), meaningful where the mask is above 0.
+        """The two copies that frame t is blended from.
 
-        The tone is the square root of luminance. Both copies are the plate fetched by backward warping, whatever
+        Returns the square root of the luminance of the copy from the past and of the one from the future, and the
+        blend weight of the first: float32, the size of `window` (two slices), defined where the mask is above 0. Both copies are the plate fetched by backward warping, whatever
         the loop's method.
         """
         from loopcore.loop import blend
@@ -178,7 +187,7 @@ class Loop:
         return tones[1].copy(), tones[2].copy(), past_weight
 
     def sqrt_luminance(self, pixels: np.ndarray) -> np.ndarray:
-        """The tone (H, W) of a frame (H, W, C): the square root of its luminance, 0 where that is negative."""
+        """Square root of the luminance (H, W) of a frame (H, W, C), 0 where that is negative."""
         from loopcore.loop import blend
         from loopcore.transport.fill import repair
 
@@ -207,7 +216,7 @@ class Loop:
 
 
 def load_kernels(device: str = "cpu") -> None:
-    """Make one frame of next to nothing: what loads the compiled kernels, best done beside the reading of a plate."""
+    """Render one frame of a tiny loop to load the compiled kernels, for instance while a plate is read."""
     size = (2 * MARGIN, 2 * MARGIN)
     plate = Plate(np.ones((*size, 3), np.float32), ("R", "G", "B"))
     motion = MotionField(np.ones((*size, 2), np.float32), np.ones(size, np.float32), np.ones(size, np.float32))

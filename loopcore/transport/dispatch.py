@@ -14,7 +14,7 @@ BACKENDS = ("reference", "cpu", "triton")
 
 
 class Dispatch(NamedTuple):
-    """How the caller's arrays are to be handled: which backend, and what to give back."""
+    """The backend of a call, and the kind of array to return."""
 
     backend: str
     is_tensor: bool
@@ -23,7 +23,7 @@ class Dispatch(NamedTuple):
 
 
 def is_tensor(x: object) -> bool:
-    """Whether x is a torch tensor, without importing torch for those who have not."""
+    """Whether x is a torch tensor, without importing torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 
@@ -33,7 +33,7 @@ def dispatch(
 ) -> Dispatch:
     """Choose the backend: Triton's for CUDA tensors, plain torch for gradients and other devices, else Numba's.
 
-    more: backends besides the usual. gradient: whether the Triton kernel has one.
+    extra: backends besides the usual. gradient: whether the Triton kernel has one.
 
     Raises EngineError for a backend that is unknown, not available, or without the gradient asked for.
     """

@@ -118,7 +118,8 @@ class GpuContrast:
     def _energies(self, buffer: torch.Tensor, past_weight: torch.Tensor, start: int, planes: int) -> None:
         band_kernels.energies[triton.cdiv(self._max_blocks, BLOCKS), self.levels - start, planes](
             buffer, self._buffer.stride(0), self._weights, past_weight, self._weight_columns, self._nearest,
-            self._table, self._sums, self._sums.stride(0), start, BLOCK=BLOCK, PER_PIXEL_FROM=REFINED_FROM_LEVEL, COUNT=BLOCKS,
+            self._table, self._sums, self._sums.stride(0), start, BLOCK=BLOCK, PER_PIXEL_FROM=REFINED_FROM_LEVEL,
+            COUNT=BLOCKS,
         )  # fmt: skip
 
     def _gains(self, past_weight: torch.Tensor, start: int, initial: bool) -> None:

@@ -2,7 +2,7 @@
 """A loop on the GPU: plate and motion go up once, frames are made there, and come down while the next ones are made.
 
 Two streams: one computes, one carries frames to the host. There are two frames on the GPU, so that one can be written
-while the other leaves; on the host, canvases lie in pinned memory, where copies need nobody's help.
+while the other leaves; on the host, canvases lie in pinned memory, where copies are asynchronous.
 
 Runs through Triton's interpreter on the CPU, too, without streams: for tests.
 """
@@ -99,7 +99,7 @@ class GpuLoop:
             self._contrast = GpuContrast(scene.contrast, scene.tone, scene.velocity.shape[:2], self.device)
 
     def warm_up(self) -> None:
-        """Make a frame that nobody sees: compiles the kernels, and finds out whether the memory suffices."""
+        """Render one frame and discard it: compiles the kernels and shows whether there is enough memory."""
         with self._lock, self._on(0):
             self._draw(self.scene.frames / 2, self._free_slot(torch.float16).pixels)
             if self._streams[0] is not None:
