@@ -77,8 +77,8 @@ class Loop:
     def frame(self, t: float) -> np.ndarray:
         """Frame t as (H, W, C) float32, scene-linear, in the plate's channels.
 
-        t runs from 0 to N (frame N equals frame 0 but is rendered, not copied) and wraps beyond. Fractions give
-        times between frames.
+        t runs from 0 to N and wraps beyond; frame N is rendered, not copied from frame 0. Fractions give times
+        between frames.
         """
         out = self._still.copy()
         self.render(t, out)
@@ -101,7 +101,7 @@ class Loop:
     def begin(self, t: float, out: np.ndarray) -> Callable[[], None]:
         """Start to `render`; returns a function that waits until the frame is in `out`.
 
-        On the GPU the next frame may start meanwhile; on the CPU the frame is finished on return. Raises OutOfMemory, an
+        On the GPU the next frame may start meanwhile; on the CPU it is finished on return. Raises OutOfMemory, an
         EngineError, where the GPU's memory is gone.
         """
         if not np.isfinite(t):
@@ -175,8 +175,8 @@ class Loop:
         """The two copies that frame t is blended from.
 
         Returns the square root of the luminance of the copy from the past and of the one from the future, and the
-        blend weight of the first: float32, the size of `window` (two slices), defined where the mask is above 0. Both copies are the plate fetched by backward warping, whatever
-        the loop's method.
+        blend weight of the first: float32, the size of `window` (two slices), defined where the mask is above 0. Both
+        copies are the plate fetched by backward warping, whatever the loop's method.
         """
         from loopcore.loop import blend
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes in comes out: numpy arrays or torch tensors at the dispatch, float32 arrays for the kernels."""
+"""Chooses the backend and converts arrays: numpy or torch from the caller, float32 for the kernels, and back."""
 
 import sys
 from importlib.util import find_spec
