@@ -7,7 +7,7 @@ The same measure as the GPU's, in `splat_gpu.py`. 3840 x 2160 RGBA, float32; cop
 import numpy as np
 from _timing import medians, waves
 
-from loopcore.parallel import in_bands, thread_count
+from loopcore.parallel import parallel_rows, thread_count
 from loopcore.transport import cpu
 
 HEIGHT, WIDTH = 2160, 3840
@@ -19,7 +19,7 @@ def copy(megabytes: float):
     source, target = np.ones((rows, WIDTH), np.float32), np.zeros((rows, WIDTH), np.float32)
 
     def run() -> None:
-        in_bands(rows, lambda a, b: np.copyto(target[a:b], source[a:b]))
+        parallel_rows(rows, lambda a, b: np.copyto(target[a:b], source[a:b]))
 
     return run
 

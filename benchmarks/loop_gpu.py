@@ -24,7 +24,7 @@ def frame_bytes(height: int, width: int, nodes: int) -> dict[str, dict[str, floa
     pixels, pyramid = height * width, 4 / 3
     quarter = pyramid / 4  # all levels but the finest
     warp = {
-        # Two traces of 8 + 8 bytes a node; the nodes of 36 bytes, their shares smoothed in four passes.
+        # Two traces of 8 + 8 bytes a node; the nodes of 36 bytes, their blend weights smoothed in four passes.
         "integrate": nodes * 32,
         "nodes": nodes * (16 + 36 + 4 * 8 + 24),
         # Mask and plate once; the blend and three tones.
@@ -33,11 +33,11 @@ def frame_bytes(height: int, width: int, nodes: int) -> dict[str, dict[str, floa
         # Three planes and their coarser levels, the weights.
         "energies": pixels * (12 + 3 + 4) * pyramid,
         # Three rounds of: change, what is shown of it, its pyramid, its energies.
-        "settling": 3 * pixels * (quarter * (4 + 1 + 1 + 4) + 8 / 4 + quarter * 5 + quarter * 9),
+        "refinement": 3 * pixels * (quarter * (4 + 1 + 1 + 4) + 8 / 4 + quarter * 5 + quarter * 9),
         "change": pixels * (4 + 1 + 1 + 4) * pyramid,
         "brightness": pixels * 12,
         # Mask, blend, tone, change and plate; half floats.
-        "finish": pixels * (4 + 16 + 4 + 4 + 16 + 8),
+        "composite": pixels * (4 + 16 + 4 + 4 + 16 + 8),
     }
     splat = {
         "integrate, two more": nodes * 32,
@@ -54,9 +54,9 @@ def frame_bytes(height: int, width: int, nodes: int) -> dict[str, dict[str, floa
 
 
 def print_bytes() -> None:
-    from loopcore.loop.paths import MOST_NODES
+    from loopcore.loop.paths import MAX_NODES
 
-    for method, steps in frame_bytes(HEIGHT, WIDTH, MOST_NODES).items():
+    for method, steps in frame_bytes(HEIGHT, WIDTH, MAX_NODES).items():
         total = sum(steps.values())
         print(f"computed, not measured: {method}, {WIDTH}x{HEIGHT} RGBA, {total / 1e9:.2f} GB a frame")
         print("  " + ", ".join(f"{name} {moved / 1e6:.0f} MB" for name, moved in steps.items()))
@@ -73,7 +73,7 @@ def measure(method: str, frames: int) -> None:
 
     from loopcore import Loop
 
-    loop = Loop(plate(), motion(1.0), 60, method, device="cuda")
+    loop = Loop(plate(), motion(1.0), frames=60, method=method, device="cuda")
     canvases = [loop.canvas(np.float16) for _ in range(3)]
 
     def stream(count: int) -> float:

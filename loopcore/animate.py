@@ -194,7 +194,9 @@ def run(job: Job, observer: Observer | None = None) -> Result:
         motion = job.source.read_motion(drawn_over, observer).over(plate.windows)
     observer.raise_if_cancelled()
     observer.stage("Preparing the loop")
-    loop = Loop(plate, motion, job.frames, job.method, job.contrast, job.device)
+    loop = Loop(
+        plate, motion, frames=job.frames, method=job.method, contrast=job.contrast, device=job.device
+    )
     if loop.device == "cuda":
         observer.note("Computing on the GPU")
     elif loop.remark:

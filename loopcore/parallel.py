@@ -26,10 +26,10 @@ def thread_count() -> int:
     return os.cpu_count() or 1
 
 
-def in_bands(rows: int, work: Callable[[int, int], object], *, smallest: int = 16) -> None:
+def parallel_rows(rows: int, work: Callable[[int, int], object], *, min_rows: int = 16) -> None:
     """Call work(first, last) over bands that cover range(rows); bands of at least `smallest` rows."""
     threads = thread_count()
-    bands = max(1, min(rows // smallest, threads * 4)) if threads > 1 else 1
+    bands = max(1, min(rows // min_rows, threads * 4)) if threads > 1 else 1
     if bands == 1:
         work(0, rows)
         return

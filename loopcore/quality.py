@@ -117,7 +117,7 @@ def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None)
     if motion.digest() != recipe.motion:
         raise SequenceError(f"'{folder / 'motion.exr'}' is not the motion that was baked: bake the loop again")
     # What the files are held to is made on the CPU, whichever device made the files.
-    return Loop(still, motion, recipe.frames, recipe.method, recipe.contrast, "cpu")
+    return Loop(still, motion, frames=recipe.frames, method=recipe.method, contrast=recipe.contrast, device="cpu")
 
 
 def _text(document: Any, name: str) -> str | None:
@@ -212,9 +212,9 @@ def _change(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
 
 def _detail(loop: Loop, frame: np.ndarray, solid: np.ndarray, time: int) -> list[float]:
     """Per band: contrast of the frame's detail over what its two copies carry."""
-    past, future, share = loop.carried(time)
+    past, future, share = loop.copies(time)
     solid = np.ascontiguousarray(solid[loop.window])
-    has = _energies(loop.tone(frame[loop.window]), solid)
+    has = _energies(loop.sqrt_luminance(frame[loop.window]), solid)
     wanted = [
         a + b
         for a, b in zip(_energies(past, solid * share), _energies(future, solid * (1 - share)), strict=True)

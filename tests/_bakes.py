@@ -22,4 +22,4 @@ def make_motion(folder: Path) -> MotionField:
 
 
 def loop_of(plate: Path, motion: MotionField, count: int = N, method: str = "warp") -> Loop:
-    return Loop(read_plate(plate), motion, count, method)
+    return Loop(read_plate(plate), motion, frames=count, method=method)

@@ -40,7 +40,7 @@ def motion(plate: Path) -> MotionField:
 @pytest.fixture(scope="module")
 def good(plate: Path, motion: MotionField) -> Path:
     folder = plate.with_name("good")
-    bake(Loop(read_plate(plate), motion, N), folder, "p_loop")
+    bake(Loop(read_plate(plate), motion, frames=N), folder, "p_loop")
     return folder
 
 
@@ -80,7 +80,7 @@ def test_every_kind_of_file_passes(
     if depth == "16":
         pytest.importorskip("OpenImageIO")
     still = read_plate(_scenes.png(tmp_path / "p.png", channels))
-    bake(Loop(still, motion, N), tmp_path / "loop", "p_loop", format=format, depth=depth)
+    bake(Loop(still, motion, frames=N), tmp_path / "loop", "p_loop", format=format, depth=depth)
     assert failed(check(tmp_path / "loop")) == set()
 
 
@@ -107,13 +107,13 @@ def test_a_plate_with_nan_inf_and_highlights_passes(
     pixels[0, :4, 0] = np.nan, np.inf, -np.inf, -0.5
     pixels[45, 80:82, 1] = np.nan, np.inf  # where it moves
     still = read_plate(_scenes.exr(tmp_path / "p.exr", pixels.astype(np.float16)))
-    bake(Loop(still, motion, N), tmp_path / "loop", "p_loop")
+    bake(Loop(still, motion, frames=N), tmp_path / "loop", "p_loop")
     assert failed(check(tmp_path / "loop")) == set()
     assert not recwarn.list
 
 
 def test_splat_passes_and_its_holes_are_reported(plate: Path, motion: MotionField, tmp_path: Path) -> None:
-    bake(Loop(read_plate(plate), motion, N, "splat"), tmp_path, "p_loop")
+    bake(Loop(read_plate(plate), motion, frames=N, method="splat"), tmp_path, "p_loop")
     report = check(tmp_path)
     assert failed(report) <= {"breathing"}
     (row,) = [row for row in report.rows if "holes" in row.name]
@@ -123,7 +123,7 @@ def test_splat_passes_and_its_holes_are_reported(plate: Path, motion: MotionFiel
 def test_without_contrast_breathing_is_reported_and_not_judged(
     plate: Path, motion: MotionField, tmp_path: Path
 ) -> None:
-    bake(Loop(read_plate(plate), motion, N, contrast=0.0), tmp_path, "p_loop")
+    bake(Loop(read_plate(plate), motion, frames=N, contrast=0.0), tmp_path, "p_loop")
     report = check(tmp_path)
     (row,) = [row for row in report.rows if "breathing" in row.name]
     assert row.passed and row.value is not None and row.value > 0.1 and "contrast 0 was asked for" in row.note
@@ -157,7 +157,7 @@ def test_a_frame_copied_over_another(loop: Path) -> None:
 
 
 def test_a_frame_of_another_recipe(loop: Path, plate: Path, motion: MotionField) -> None:
-    bake(Loop(read_plate(plate), motion, N, contrast=0.5), loop.with_name("other"), "p_loop", numbers=[1003])
+    bake(Loop(read_plate(plate), motion, frames=N, contrast=0.5), loop.with_name("other"), "p_loop", numbers=[1003])
     shutil.copy(frame(loop.with_name("other"), 1003), frame(loop, 1003))
     assert failed(check(loop)) == {"damaged", "pixels"}
 
@@ -202,7 +202,7 @@ def test_a_jump_or_a_halt_at_the_seam(loop: Path, other: int) -> None:
 def test_png_frames_are_looked_at_too(plate: Path, motion: MotionField, tmp_path: Path) -> None:
     from PIL import Image, PngImagePlugin
 
-    bake(Loop(read_plate(plate), motion, N), tmp_path, "p_loop", format="png")
+    bake(Loop(read_plate(plate), motion, frames=N), tmp_path, "p_loop", format="png")
     path = frame(tmp_path, 1010, "png")
     with Image.open(path) as image:
         codes, texts = np.array(image), dict(image.info)
@@ -227,7 +227,7 @@ def test_a_frame_of_another_size_is_an_error(loop: Path) -> None:
 
 def test_a_still_loop_says_that_nothing_moves(plate: Path, motion: MotionField, tmp_path: Path) -> None:
     still = MotionField(np.zeros_like(motion.velocity), motion.mask, motion.confidence)
-    bake(Loop(read_plate(plate), still, 4), tmp_path, "p_loop")
+    bake(Loop(read_plate(plate), still, frames=4), tmp_path, "p_loop")
     report = check(tmp_path)
     assert next(row.note for row in report.rows if "seam" in row.name) == "nothing moves"
     assert failed(report) == set()
@@ -238,7 +238,7 @@ def test_a_still_loop_says_that_nothing_moves(plate: Path, motion: MotionField, 
 
 def test_a_plate_that_moved_is_asked_for_and_taken(motion: MotionField, tmp_path: Path) -> None:
     source = _scenes.png(tmp_path / "p.png")
-    bake(Loop(read_plate(source), motion, N), tmp_path / "loop", "p_loop")
+    bake(Loop(read_plate(source), motion, frames=N), tmp_path / "loop", "p_loop")
     moved = source.rename(tmp_path / "moved.png")
     with pytest.raises(SequenceError, match=r"p\.png does not exist.*--plate"):
         check(tmp_path / "loop")
@@ -257,7 +257,7 @@ def test_the_layer_that_was_baked_is_the_one_measured(motion: MotionField, tmp_p
     write_exr(tmp_path / "p.exr", planes)
     still = read_plate(tmp_path / "p.exr", layer="water", colorspace="g22_rec709_scene")
     notes = {"layer": "water", "colorspace": "g22_rec709_scene"}
-    bake(Loop(still, motion, N), tmp_path / "loop", "p_loop", notes=notes)
+    bake(Loop(still, motion, frames=N), tmp_path / "loop", "p_loop", notes=notes)
     assert failed(check(tmp_path / "loop")) == set()
     assert failed(check(tmp_path / "loop", plate=tmp_path / "p.exr")) == set()
 

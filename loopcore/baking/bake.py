@@ -27,7 +27,7 @@ from loopcore.files.atomic import make_folder, remove_leftovers, write_atomicall
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import MAX_FRAME_NUMBER, MAX_FRAMES, format_range
 from loopcore.loop import Loop
-from loopcore.loop.device import ShortOfMemory
+from loopcore.loop.device import OutOfMemory
 from loopcore.motion.field import MotionField
 from loopcore.parallel import thread_count
 
@@ -102,7 +102,7 @@ def bake(
     )  # fmt: skip
     try:
         return once()
-    except ShortOfMemory as error:
+    except OutOfMemory as error:
         # Not on from here: the frames of one loop are of one device, to the bit.
         if not loop.fall_back(str(error)):
             raise

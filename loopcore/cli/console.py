@@ -200,7 +200,7 @@ def installed() -> dict[str, str]:
     import platform
 
     from loopcore import __version__
-    from loopcore.loop.device import device_line, gpu_name, why_no_gpu
+    from loopcore.loop.device import device_line, gpu_name, gpu_unavailable_reason
 
     facts = {"loopcore": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in _PACKAGES:
@@ -208,5 +208,5 @@ def installed() -> dict[str, str]:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             facts[name] = "not installed"
-    facts["device"], facts["gpu"] = device_line(), why_no_gpu() or gpu_name()
+    facts["device"], facts["gpu"] = device_line(), gpu_unavailable_reason() or gpu_name()
     return facts

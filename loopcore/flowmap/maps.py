@@ -73,7 +73,7 @@ class Maps:
     def carried(self, span: float) -> np.ndarray:
         """(H, W, 2): where each pixel's content is after `span` frames, relative to where it is now."""
         moved = np.zeros((self.height, self.width, 2), np.float32)
-        moved[self._paths.window] = self._paths.carried(span) * (self._paths.mask > 0)[..., None]
+        moved[self._paths.window] = self._paths.displacement(span) * (self._paths.mask > 0)[..., None]
         return moved
 
     def holes(self, t: float) -> np.ndarray:

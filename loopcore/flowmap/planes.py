@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from loopcore.parallel import in_bands
+from loopcore.parallel import parallel_rows
 from loopcore.transport.jit import kernel
 
 _F = np.float32
@@ -38,7 +38,7 @@ def to_planes(nodes: np.ndarray, count: int, step: int, window: tuple[slice, sli
     rows, columns, stride = nodes.shape
     planes = np.zeros((count, height, width), np.float32)
     flat, still, target = nodes.reshape(-1), np.ascontiguousarray(mask).reshape(-1), planes.reshape(-1)
-    in_bands(
+    parallel_rows(
         inner,
         lambda a, b: _plane_rows(
             flat, rows, columns, stride, count, step, still, height, width, top, left, span, target, a, b

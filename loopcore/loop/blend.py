@@ -3,7 +3,7 @@
 
 The displacement is traced on a grid of every s-th pixel and interpolated between its nodes; node (i, j) lies at pixel
 (s j, s i). A node carries, for the copy carried forward and for the one carried backward, where it is fetched from, as
-a displacement in pixels, then the first one's share of the blend, then for each the long axis of what one pixel of the
+a displacement in pixels, then the blend weight of the first, then for each the long axis of what one pixel of the
 frame covers in the plate, where that is more than a pixel or so, else 0.
 
 Convention: as in `transport.cpu`; kernels work on bands of rows of flat float32 arrays.
@@ -14,7 +14,7 @@ import math
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from loopcore.parallel import in_bands
+from loopcore.parallel import parallel_rows
 from loopcore.transport.cpu import fetch4_at_border
 from loopcore.transport.jit import kernel
 from loopcore.transport.simd import composite4, cubic_fetch4, mix4, store_half4
@@ -22,20 +22,20 @@ from loopcore.transport.simd import composite4, cubic_fetch4, mix4, store_half4
 _F = np.float32
 
 NODE = 9
-# Over this many pixels beyond the frame a copy's weight falls to nothing, as a share of the frame's longer side.
+# Over this many pixels beyond the frame a copy's weight falls to nothing, as a fraction of the frame's longer side.
 BORDER_RAMP = 1 / 64
 # What is left of the weight of a copy that is torn or comes from far outside: it still fills where the other has none.
-LEAST_WEIGHT = 1e-4
-# Shares are smoothed over this share of the frame's longer side: where both copies are torn or squeezed, their weights
-# are noise, and rows of the one would alternate with rows of the other.
+MIN_WEIGHT = 1e-4
+# Blend weights are smoothed over this fraction of the frame's longer side: where both copies are torn or squeezed,
+# the weights are noise, and rows of the one would alternate with rows of the other.
 SMOOTHING = 1 / 128
-# Amplification of detail must not turn it inside out: the new value is at least this share of the old.
-LEAST_RATIO = 0.25
-MOST_RATIO = 2.0
+# Amplification of detail must not turn it inside out: the new value is at least this fraction of the old.
+MIN_RATIO = 0.25
+MAX_RATIO = 2.0
 # Where the motion squeezes the plate by more than this, a pixel is the mean of fetches along the squeeze, at most so
 # many.
-LEAST_SQUEEZE = 1.25
-MOST_FETCHES = 16
+MIN_SQUEEZE = 1.25
+MAX_FETCHES = 16
 # A tile of the frame is so many cells of the grid wide.
 TILE_CELLS = 96
 
@@ -64,7 +64,7 @@ def to_grid(field: np.ndarray, step: int) -> np.ndarray:
     rows, columns = -(-(height - 1) // step) + 1, -(-(width - 1) // step) + 1
     out = np.empty((rows, columns, channels), np.float32)
     flat, target = np.ascontiguousarray(field, np.float32).reshape(-1), out.reshape(-1)
-    in_bands(rows, lambda a, b: _tent_rows(flat, height, width, channels, step, rows, columns, target, a, b))
+    parallel_rows(rows, lambda a, b: _tent_rows(flat, height, width, channels, step, rows, columns, target, a, b))
     return out
 
 
@@ -90,7 +90,7 @@ def _long_axis(xx, xy, yx, yy):
     a, b, d = xx * xx + xy * xy, xx * yx + xy * yy, yx * yx + yy * yy
     spread = math.sqrt((a - d) * (a - d) + _F(4) * b * b)
     square = _F(0.5) * (a + d + spread)
-    if not square > _F(LEAST_SQUEEZE * LEAST_SQUEEZE):
+    if not square > _F(MIN_SQUEEZE * MIN_SQUEEZE):
         return _F(0), _F(0)
     angle = _F(0.5) * math.atan2(_F(2) * b, a - d)
     length = math.sqrt(square)
@@ -120,7 +120,7 @@ def _node_rows(past, future, rows, columns, step, alpha, nodes, first, last):
                 # The weight that a splat would gather here, at most 1; less where the plate is squeezed, so that the
                 # copy that is less distorted shows.
                 area = abs(xx * yy - xy * yx)
-                w = max(min(area, _F(1) / max(area, _F(1))), _F(LEAST_WEIGHT))
+                w = max(min(area, _F(1) / max(area, _F(1))), _F(MIN_WEIGHT))
                 weights = (alpha * w, weights[1]) if k == 0 else (weights[0], (_F(1) - alpha) * w)
                 nodes[n + 2 * k], nodes[n + 2 * k + 1] = dx, dy
                 nodes[n + 5 + 2 * k], nodes[n + 6 + 2 * k] = _long_axis(xx, xy, yx, yy)
@@ -128,16 +128,16 @@ def _node_rows(past, future, rows, columns, step, alpha, nodes, first, last):
 
 
 @kernel
-def _share_rows(smooth, columns, step, height, width, ramp, nodes, first, last):
-    """The shares of the blend: smoothed ones, and less of a copy the further it comes from outside the frame."""
+def _blend_weight_rows(smooth, columns, step, height, width, ramp, nodes, first, last):
+    """The blend weights: smoothed, and lowered for a copy the further it comes from outside the frame."""
     for p in range(first * columns, last * columns):
         n = NODE * p
         x, y = _F(step * (p % columns)), _F(step * (p // columns))
         a = _beyond(x + nodes[n], y + nodes[n + 1], height, width) / ramp
         b = _beyond(x + nodes[n + 2], y + nodes[n + 3], height, width) / ramp
-        share = min(max(smooth[p], _F(0)), _F(1))
-        a = share * max(_F(1) - a, _F(LEAST_WEIGHT))
-        b = (_F(1) - share) * max(_F(1) - b, _F(LEAST_WEIGHT))
+        past_weight = min(max(smooth[p], _F(0)), _F(1))
+        a = past_weight * max(_F(1) - a, _F(MIN_WEIGHT))
+        b = (_F(1) - past_weight) * max(_F(1) - b, _F(MIN_WEIGHT))
         nodes[n + 4] = a / (a + b)
 
 
@@ -146,17 +146,17 @@ def nodes(past: np.ndarray, future: np.ndarray, step: int, height: int, width: i
     rows, columns = past.shape[:2]
     out = np.empty((rows, columns, NODE), np.float32)
     b, f, target = past.reshape(-1), future.reshape(-1), out.reshape(-1)
-    in_bands(rows, lambda p, q: _node_rows(b, f, rows, columns, step, _F(alpha), target, p, q))
-    share, size = out[..., 4], smoothing(step, height, width)
-    for _ in range(2):  # Two boxes make a tent. Where all shares are 1, or 0, they stay so to the bit.
-        share = uniform_filter(share, size, mode="nearest")
-    smooth, ramp = share.reshape(-1), _F(max(4.0, BORDER_RAMP * max(height, width)))
-    in_bands(rows, lambda p, q: _share_rows(smooth, columns, step, height, width, ramp, target, p, q))
+    parallel_rows(rows, lambda p, q: _node_rows(b, f, rows, columns, step, _F(alpha), target, p, q))
+    past_weight, size = out[..., 4], smoothing(step, height, width)
+    for _ in range(2):  # Two boxes make a tent. Weights that are all 1, or all 0, stay so to the bit.
+        past_weight = uniform_filter(past_weight, size, mode="nearest")
+    smooth, ramp = past_weight.reshape(-1), _F(max(4.0, BORDER_RAMP * max(height, width)))
+    parallel_rows(rows, lambda p, q: _blend_weight_rows(smooth, columns, step, height, width, ramp, target, p, q))
     return out
 
 
 def smoothing(step: int, height: int, width: int) -> int:
-    """Over how many nodes, an odd number, a box smooths the shares."""
+    """Over how many nodes, an odd number, a box smooths the blend weights."""
     return 2 * round(max(4.0, SMOOTHING * max(height, width)) / 2 / step) + 1
 
 
@@ -175,7 +175,7 @@ def _line_between(grid, rows, columns, channels, step, y, first, last, line):
 def _fetch_along(plate, height, width, x, y, ax, ay, out, position):
     """The mean of fetches along the axis (ax, ay) through (x, y): what one pixel sees of a squeezed plate."""
     sample = np.empty(4, np.float32)
-    count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MOST_FETCHES))
+    count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MAX_FETCHES))
     for c in range(4):
         out[position + c] = _F(0)
     for k in range(count):
@@ -190,7 +190,7 @@ def _fetch_along(plate, height, width, x, y, ax, ay, out, position):
 def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, luma, copy, tones, first, last):
     line = np.empty((columns + 1) * NODE, np.float32)
     pair = np.empty(8, np.float32)
-    # Rows of a large plate are longer than the cache: tile by tile, the rows that fetches share stay in it.
+    # Rows of a large plate are longer than the cache: tile by tile, the rows that several fetches read stay in it.
     for left in range(0, columns, TILE_CELLS):
         for y in range(first, last):
             start, stop = max(spans[2 * y], left * step), min(spans[2 * y + 1], (left + TILE_CELLS) * step)
@@ -213,10 +213,10 @@ def _blend_span(
     nearest_row = min((y + step // 2) // step, rows - 1) * columns
     for j in range(first, last):
         n, m = j * NODE, (j + 1) * NODE
-        px, py, fx, fy, share = line[n], line[n + 1], line[n + 2], line[n + 3], line[n + 4]
+        px, py, fx, fy, past_weight = line[n], line[n + 1], line[n + 2], line[n + 3], line[n + 4]
         px_step, py_step = (line[m] - px) * per_pixel, (line[m + 1] - py) * per_pixel
         fx_step, fy_step = (line[m + 2] - fx) * per_pixel, (line[m + 3] - fy) * per_pixel
-        share_step = (line[m + 4] - share) * per_pixel
+        weight_step = (line[m + 4] - past_weight) * per_pixel
         # An axis and its opposite mean the same, so axes are not interpolated: the nearest node's serves.
         left, right = (nearest_row + j) * NODE + 5, (nearest_row + min(j + 1, columns - 1)) * NODE + 5
         plain = True
@@ -239,7 +239,7 @@ def _blend_span(
                 axis = left if 2 * k < step else right
                 _fetch_along(plate, height, width, x0, y0, grid[axis], grid[axis + 1], pair, 0)
                 _fetch_along(plate, height, width, x1, y1, grid[axis + 2], grid[axis + 3], pair, 4)
-            mix4(pair, share + t * share_step, luma, copy, 4 * p, tones, p, size)
+            mix4(pair, past_weight + t * weight_step, luma, copy, 4 * p, tones, p, size)
 
 
 def blend(
@@ -249,12 +249,12 @@ def blend(
     """Into `copy` (H, W, 4) and `tones` (3, H, W): the two warped copies blended where the mask is above 0.
 
     The tones are the square roots of the luminance of the blend, the copy from the past and the one from the
-    future; `spans` (H, 2) says from where to where each row moves.
+    future; `spans` (H, 2) holds the first moving pixel of each row and one past the last.
     """
     height, width = mask.shape
     rows, columns = grid.shape[:2]
     flat = [a.reshape(-1) for a in (plate, grid, mask, spans, copy, tones)]
-    in_bands(
+    parallel_rows(
         height,
         lambda a, b: _blend_rows(
             flat[0], height, width, flat[1], rows, columns, step, flat[2], flat[3], luma, flat[4], flat[5], a, b
@@ -263,7 +263,7 @@ def blend(
 
 
 @kernel
-def _tone_rows(picture, width, luma, tone, first, last):
+def _sqrt_luminance_rows(picture, width, luma, tone, first, last):
     for p in range(first * width, last * width):
         light = _F(0)
         for c in range(4):
@@ -271,12 +271,12 @@ def _tone_rows(picture, width, luma, tone, first, last):
         tone[p] = math.sqrt(max(light, _F(0)))
 
 
-def tone_of(picture: np.ndarray, luma: np.ndarray) -> np.ndarray:
+def sqrt_luminance(picture: np.ndarray, luma: np.ndarray) -> np.ndarray:
     """Square root of the luminance of a (H, W, 4) picture: contrast is measured on it."""
     height, width = picture.shape[:2]
     out = np.empty((height, width), np.float32)
     flat, target = picture.reshape(-1), out.reshape(-1)
-    in_bands(height, lambda a, b: _tone_rows(flat, width, luma, target, a, b))
+    parallel_rows(height, lambda a, b: _sqrt_luminance_rows(flat, width, luma, target, a, b))
     return out
 
 
@@ -298,15 +298,15 @@ def expand(grid: np.ndarray, step: int, height: int, width: int) -> np.ndarray:
     rows, columns, channels = grid.shape
     out = np.empty((height, width, channels), np.float32)
     flat, target = grid.reshape(-1), out.reshape(-1)
-    in_bands(height, lambda a, b: _expand_rows(flat, rows, columns, channels, step, width, target, a, b))
+    parallel_rows(height, lambda a, b: _expand_rows(flat, rows, columns, channels, step, width, target, a, b))
     return out
 
 
 @kernel
-def _finish_rows(
+def _composite_rows(
     still, copy, tone, change, has_change, mask, spans, colour, width, half, out, bits, start, stride, first, last
 ):
-    """Composite over the still, with the detail's change of tone; see `finish`."""
+    """Composite over the still, with the detail's change of tone; see `composite`."""
     value = np.empty(4, np.float32)
     for y in range(first, last):
         for x in range(spans[2 * y], spans[2 * y + 1]):
@@ -316,7 +316,7 @@ def _finish_rows(
                 continue
             ratio = _F(1)
             if has_change and tone[p] > 0:
-                ratio = min(max(_F(1) + change[p] / tone[p], _F(LEAST_RATIO)), _F(MOST_RATIO))
+                ratio = min(max(_F(1) + change[p] / tone[p], _F(MIN_RATIO)), _F(MAX_RATIO))
                 ratio *= ratio
             q = start + y * stride + 4 * x
             composite4(still, copy, 4 * p, m, ratio, colour, value)
@@ -327,7 +327,7 @@ def _finish_rows(
                     out[q + c] = value[c]
 
 
-def finish(
+def composite(
     still: np.ndarray, copy: np.ndarray, tone: np.ndarray, change: np.ndarray | None, mask: np.ndarray,
     spans: np.ndarray, colour: np.ndarray, out: np.ndarray, corner: tuple[int, int] = (0, 0),
 ) -> None:
@@ -347,9 +347,9 @@ def finish(
     has_change = change is not None
     delta = np.empty(0, np.float32) if change is None else change.reshape(-1)
     flat = [a.reshape(-1) for a in (still, copy, tone, mask, spans)]
-    in_bands(
+    parallel_rows(
         height,
-        lambda a, b: _finish_rows(
+        lambda a, b: _composite_rows(
             flat[0], flat[1], flat[2], delta, has_change, flat[3], flat[4], colour, width, half, whole, bits,
             start, stride, a, b
         ),

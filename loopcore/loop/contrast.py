@@ -22,7 +22,7 @@ import math
 
 import numpy as np
 
-from loopcore.parallel import in_bands
+from loopcore.parallel import parallel_rows
 from loopcore.transport.jit import kernel
 
 _F = np.float32
@@ -30,16 +30,16 @@ _F = np.float32
 BLOCK = 8
 # Brightness is kept over squares of so many pixels.
 PATCH = 128
-MOST_LEVELS = 5
+MAX_LEVELS = 5
 # The square root of 2 makes good for two unrelated copies; where they cancel each other, it takes more.
-MOST_GAIN = 1.8
+MAX_GAIN = 1.8
 # Limits of what the changes of a whole band are scaled by.
-EVENING = (0.5, 1.5)
+BAND_SCALE_LIMITS = (0.5, 1.5)
 # Levels from this one on, of periods of 8 pixels and more, have their gains settled in so many rounds.
-SETTLED_FROM = 1
-SETTLING = 3
+REFINED_FROM_LEVEL = 1
+REFINEMENT_ROUNDS = 3
 # Below this variance (of tone) a block holds no detail worth a gain: a 16-bit picture's rounding.
-LEAST_VARIANCE = 1e-9
+MIN_VARIANCE = 1e-9
 
 
 @kernel
@@ -64,7 +64,7 @@ def reduce(fine: np.ndarray) -> np.ndarray:
     height, width = fine.shape
     out = np.empty(((height + 1) // 2, (width + 1) // 2), np.float32)
     flat, target = fine.reshape(-1), out.reshape(-1)
-    in_bands(out.shape[0], lambda a, b: _reduce_rows(flat, height, width, out.shape[1], target, a, b))
+    parallel_rows(out.shape[0], lambda a, b: _reduce_rows(flat, height, width, out.shape[1], target, a, b))
     return out
 
 
@@ -105,17 +105,17 @@ def energy(fine: np.ndarray, coarse: np.ndarray, weight: np.ndarray) -> np.ndarr
     height, width = fine.shape
     rows, blocks = -(-height // BLOCK), -(-width // BLOCK)
     out = np.empty((rows, blocks), np.float32)
-    flat, low, share, target = fine.reshape(-1), coarse.reshape(-1), weight.reshape(-1), out.reshape(-1)
-    in_bands(
+    flat, low, pixel_weight, target = fine.reshape(-1), coarse.reshape(-1), weight.reshape(-1), out.reshape(-1)
+    parallel_rows(
         rows,
-        lambda a, b: _energy_rows(flat, height, width, low, *coarse.shape, share, blocks, target, a, b),
-        smallest=2,
+        lambda a, b: _energy_rows(flat, height, width, low, *coarse.shape, pixel_weight, blocks, target, a, b),
+        min_rows=2,
     )
     return out
 
 
 def _smoothed(grid: np.ndarray) -> np.ndarray:
-    """A grid of block sums, each with a share of the 3 x 3 around it."""
+    """A grid of block sums, smoothed over 3 x 3 blocks."""
     for axis in (0, 1):
         grid = np.moveaxis(grid, axis, 0)
         padded = np.pad(grid, [(1, 1), (0, 0)])
@@ -188,53 +188,55 @@ def _keep_brightness(tone: np.ndarray, change: np.ndarray, weight: np.ndarray) -
     height, width = tone.shape
     rows, blocks = -(-height // PATCH), -(-width // PATCH)
     brighter, level = np.empty((rows, blocks), np.float32), np.empty((rows, blocks), np.float32)
-    flat, delta, share = tone.reshape(-1), change.reshape(-1), weight.reshape(-1)
-    in_bands(
+    flat, delta, pixel_weight = tone.reshape(-1), change.reshape(-1), weight.reshape(-1)
+    parallel_rows(
         rows,
-        lambda a, b: _surplus_rows(flat, delta, share, height, width, blocks, brighter, level, a, b),
-        smallest=1,
+        lambda a, b: _surplus_rows(flat, delta, pixel_weight, height, width, blocks, brighter, level, a, b),
+        min_rows=1,
     )
     lower = _smoothed(brighter) / np.maximum(2 * _smoothed(level), _F(1e-6))
-    in_bands(height, lambda a, b: _lower_rows(delta, width, lower, a, b))
+    parallel_rows(height, lambda a, b: _lower_rows(delta, width, lower, a, b))
 
 
 class Contrast:
     """Restores in a blend the detail of the copies it was made of, band by band and place by place.
 
-    weight: (H, W) float32, how much each pixel counts: the mask, so that what is still has no say.
+    weight: (H, W) float32, how much each pixel counts: the mask, so that still pixels count nothing.
     strength: 0 leaves blends as they are, 1 restores all of the detail.
     """
 
     def __init__(self, weight: np.ndarray, strength: float = 1.0) -> None:
         self.strength = strength
         self.weights = [fine for fine, _ in bands(weight)]
-        # Floored: a block with next to no moving pixel has no say, and no division by zero.
+        # Floored: a block with next to no moving pixel counts nothing, and nothing divides by zero.
         self.counts = [np.maximum(_smoothed(_counts(fine)), _F(1e-3)) for fine in self.weights]
 
-    def change(self, blend: np.ndarray, past: np.ndarray, future: np.ndarray, share: np.ndarray) -> np.ndarray | None:
+    def change(
+        self, blend: np.ndarray, past: np.ndarray, future: np.ndarray, past_weight: np.ndarray
+    ) -> np.ndarray | None:
         """What to add to the tone (H, W) of a blend; None where nothing is to do.
 
-        blend, past, future: tones (H, W) of the blend and its copies. share: (rows, columns) of the copy from the past,
-        on any grid over the frame.
+        blend, past, future: tones (H, W) of the blend and its copies. past_weight: (rows, columns) blend weight of the
+        copy from the past, on any grid over the frame.
         """
         if self.strength == 0 or not self.weights:
             return None
         levels = bands(blend)
         has = self._energies(levels, 0)
-        carried = [bands(copy) for copy in (past, future)]
-        wanted = [self._wanted(k, carried[0][k], carried[1][k], share) for k in range(len(levels))]
-        gains = [np.clip(self._ratio(k, wanted[k], has[k]), 1, MOST_GAIN) for k in range(len(levels))]
-        gains = [self._evened(k, gain, wanted[k], has[k]) for k, gain in enumerate(gains)]
-        start = min(SETTLED_FROM, len(levels) - 1)
-        for _ in range(SETTLING):
+        copies = [bands(copy) for copy in (past, future)]
+        wanted = [self._wanted(k, copies[0][k], copies[1][k], past_weight) for k in range(len(levels))]
+        gains = [np.clip(self._ratio(k, wanted[k], has[k]), 1, MAX_GAIN) for k in range(len(levels))]
+        gains = [self._rescaled(k, gain, wanted[k], has[k]) for k, gain in enumerate(gains)]
+        start = min(REFINED_FROM_LEVEL, len(levels) - 1)
+        for _ in range(REFINEMENT_ROUNDS):
             # What is still does not follow: a coarse band, amplified within a narrow mask only, falls short. Its
             # gain is raised by what is missing.
             fine = levels[start][0]
             shown = fine + self.weights[start] * self._changed(levels, gains, start)
             for k, energies in enumerate(self._energies(bands(shown)[: len(levels) - start], start), start):
-                more = np.clip(self._ratio(k, wanted[k], energies), 0.8, MOST_GAIN)
-                more = np.clip(gains[k] * more, 1, MOST_GAIN)
-                gains[k] = self._evened(k, more, wanted[k], energies / gains[k] ** 2)
+                more = np.clip(self._ratio(k, wanted[k], energies), 0.8, MAX_GAIN)
+                more = np.clip(gains[k] * more, 1, MAX_GAIN)
+                gains[k] = self._rescaled(k, more, wanted[k], energies / gains[k] ** 2)
         change = self._changed(levels, gains, 0)
         _keep_brightness(blend, change, self.weights[0])
         return change
@@ -245,22 +247,22 @@ class Contrast:
         ]
 
     def _wanted(self, k: int, past: tuple[np.ndarray, np.ndarray], future: tuple[np.ndarray, np.ndarray],
-                share: np.ndarray) -> np.ndarray:  # fmt: skip
-        """What the copies carry in band k, by blocks, each as much as its share of the blend."""
+                past_weight: np.ndarray) -> np.ndarray:  # fmt: skip
+        """What the copies carry in band k, by blocks, weighted as in the blend."""
         weight = self.weights[k]
-        if k < SETTLED_FROM:
-            # Blocks are small: one share for each.
-            carried = [_smoothed(energy(*pair, weight)) for pair in (past, future)]
-            part = _resampled(share, *carried[0].shape)
-            return part * carried[0] + (1 - part) * carried[1]
-        part = weight * _resampled(share, *weight.shape)
+        if k < REFINED_FROM_LEVEL:
+            # Blocks are small: one blend weight for each.
+            copies = [_smoothed(energy(*pair, weight)) for pair in (past, future)]
+            part = _resampled(past_weight, *copies[0].shape)
+            return part * copies[0] + (1 - part) * copies[1]
+        part = weight * _resampled(past_weight, *weight.shape)
         return _smoothed(energy(*past, part)) + _smoothed(energy(*future, weight - part))
 
     def _ratio(self, k: int, wanted: np.ndarray, has: np.ndarray) -> np.ndarray:
-        floor = _F(LEAST_VARIANCE) * self.counts[k]
+        floor = _F(MIN_VARIANCE) * self.counts[k]
         return np.sqrt((wanted + floor) / (has + floor)).astype(np.float32)
 
-    def _evened(self, k: int, gain: np.ndarray, wanted: np.ndarray, has: np.ndarray) -> np.ndarray:
+    def _rescaled(self, k: int, gain: np.ndarray, wanted: np.ndarray, has: np.ndarray) -> np.ndarray:
         """A band's gains, their change scaled so that what limits it here and there is made up for by the rest.
 
         Solves sum (1 + s (gain - 1))^2 has = sum wanted for s; where copies agree the gain is 1, and stays so.
@@ -268,11 +270,11 @@ class Contrast:
         change = (gain - 1).astype(np.float64)
         a, b = float((change * change * has).sum()), float((change * has).sum())
         c = float(has.sum(dtype=np.float64) - wanted.sum(dtype=np.float64))
-        floor = LEAST_VARIANCE * float(self.counts[k].sum(dtype=np.float64))
+        floor = MIN_VARIANCE * float(self.counts[k].sum(dtype=np.float64))
         if a <= floor:
             return gain
         root = math.sqrt(max(b * b - a * c, 0.0))
-        scale = np.clip((root - b) / a, *EVENING)
+        scale = np.clip((root - b) / a, *BAND_SCALE_LIMITS)
         return (1 + scale * change).astype(np.float32)
 
     def _changed(
@@ -304,7 +306,7 @@ def _resampled(grid: np.ndarray, rows: int, columns: int) -> np.ndarray:
 def bands(tone: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pairs of neighbouring pyramid levels, finest first; none for a picture too small to have bands."""
     levels = [tone]
-    while min(levels[-1].shape) >= 2 * BLOCK and len(levels) <= MOST_LEVELS:
+    while min(levels[-1].shape) >= 2 * BLOCK and len(levels) <= MAX_LEVELS:
         levels.append(reduce(levels[-1]))
     return list(zip(levels, levels[1:], strict=False))
 
@@ -313,5 +315,5 @@ def _change(fine: np.ndarray, coarse: np.ndarray, change_below: np.ndarray, gain
     height, width = fine.shape
     out = np.empty((height, width), np.float32)
     flat, low, below, target = (a.reshape(-1) for a in (fine, coarse, change_below, out))
-    in_bands(height, lambda a, b: _change_rows(flat, width, low, below, *coarse.shape, gain, target, a, b))
+    parallel_rows(height, lambda a, b: _change_rows(flat, width, low, below, *coarse.shape, gain, target, a, b))
     return out

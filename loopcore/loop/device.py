@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which device computes a loop: whether a GPU can, and why not, in words; finding out loads nothing in vain."""
+"""Which device computes a loop: whether a GPU can and, if not, why. Finding out loads torch only where needed."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ DEVICES = ("auto", "cpu", "cuda")
 # NVIDIA's driver, by the name that its library has on each system.
 _DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 # What Triton supports.
-_LEAST_CAPABILITY = (8, 0)
+_MIN_CAPABILITY = (8, 0)
 
 
-class ShortOfMemory(EngineError):
-    """The GPU's memory does not suffice."""
+class OutOfMemory(EngineError):
+    """The GPU has too little memory."""
 
 
-class errors_named(AbstractContextManager[None]):
-    """Turns what torch raises about the GPU into EngineErrors that say what to do."""
+class translate_errors(AbstractContextManager[None]):
+    """Translates torch's GPU errors into EngineErrors that say what to do."""
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         import torch
 
         if isinstance(error, torch.OutOfMemoryError):
-            raise ShortOfMemory("the GPU ran out of memory: close what else uses it, or use --device cpu") from error
+            raise OutOfMemory("the GPU ran out of memory: close what else uses it, or use --device cpu") from error
         if isinstance(error, RuntimeError):
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise EngineError(f"the GPU failed ({reason}): bake again, or use --device cpu") from error
 
 
-def interpreted() -> bool:
+def uses_triton_interpreter() -> bool:
     """Whether Triton's kernels are to run through its interpreter, on the CPU: slow, and there for tests."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1" and find_spec("triton") is not None
 
 
-def why_no_gpu(load: bool = True) -> str:
-    """Why loops cannot be made on a GPU here; "" where they can. Loads torch where there is a GPU, if asked to."""
+def gpu_unavailable_reason(load: bool = True) -> str:
+    """Reason why loops cannot be computed on a GPU here, or "". Loads torch if there is a GPU and `load` is set."""
     if not _driver_sees_a_gpu():
         return "no NVIDIA GPU was found"
     if find_spec("triton") is None:
@@ -54,7 +54,7 @@ def why_no_gpu(load: bool = True) -> str:
     if not torch.cuda.is_available():
         return f"this torch ({torch.__version__}) sees no GPU"
     capability = torch.cuda.get_device_capability()
-    if capability < _LEAST_CAPABILITY:
+    if capability < _MIN_CAPABILITY:
         return f"{gpu_name()} is too old (compute capability {'.'.join(map(str, capability))}, 8.0 is needed)"
     return ""
 
@@ -70,7 +70,7 @@ def device_line(load: bool = True) -> str:
     """The device that "auto" would use, as far as can be said without loading torch, if that is not to be loaded."""
     from loopcore.parallel import thread_count
 
-    return f"cpu, {thread_count()} threads of {os.cpu_count()}" if why_no_gpu(load) else "cuda"
+    return f"cpu, {thread_count()} threads of {os.cpu_count()}" if gpu_unavailable_reason(load) else "cuda"
 
 
 def _driver_sees_a_gpu() -> bool:

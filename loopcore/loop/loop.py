@@ -11,7 +11,7 @@ import numpy as np
 from loopcore.color import contrast_weights
 from loopcore.errors import EngineError, MotionError, PlateError
 from loopcore.exr import as_stored
-from loopcore.loop.device import DEVICES, interpreted, why_no_gpu
+from loopcore.loop.device import DEVICES, gpu_unavailable_reason, uses_triton_interpreter
 from loopcore.loop.paths import MARGIN, Paths
 from loopcore.motion.field import MotionField
 from loopcore.plate import Plate
@@ -22,13 +22,7 @@ MAX_CHANNELS = 4
 
 
 class Loop:
-    """N frames of a plate that moves and comes back to itself.
-
-    plate: what moves; its pixels are copied. motion: where to, of the size of the plate or of its display window.
-    frames: N, at least 2. method: "warp" fetches each pixel from where it came, "splat" deposits each where it goes.
-    contrast: 0 to 1, how much of the detail that blending takes is given back. device: "cpu", "cuda" (an NVIDIA GPU,
-    with triton), or "auto": that GPU where there is one with memory enough, else the CPU; `device` then says which, and
-    `remark` why it is not the GPU.
+    """A seamless loop of N frames made from a plate and its motion.
 
     Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
     each weighted by how little it was distorted (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
@@ -38,12 +32,27 @@ class Loop:
 
     Convention: as MotionField: (x, y) in pixels per frame, x right, y down, pointing where content goes.
 
-    Raises MotionError when plate and motion differ in size or a setting makes no sense, PlateError for more than four
-    channels, EngineError for a device that is not available, or, asked for by name, has too little memory.
+    Args:
+        plate: the still, at most four channels; its pixels are copied.
+        motion: the motion field, of the size of the plate or of its display window.
+        frames: N, at least 2.
+        method: "warp" fetches each pixel from where it came, "splat" deposits each pixel where it goes.
+        contrast: 0 to 1, how much of the detail lost by blending is restored.
+        device: "cpu", "cuda" (an NVIDIA GPU, with triton), or "auto": the GPU if present with enough memory, else
+            the CPU; the attribute `device` says which one is used, `remark` why it is not the GPU.
+
+    Raises:
+        MotionError: plate and motion differ in size, or a setting is out of range.
+        PlateError: the plate has more than four channels.
+        EngineError: the device is not available or, when asked for by name, has too little memory.
+
+    Public: `frame`, `frames`, `plate`, `motion`, `method`, `contrast`, `device`, `remark`. For other modules of this
+    package only: `canvas`, `begin`, `render`, `bound` and `fall_back` (baking); `window`, `copies`, `sqrt_luminance`
+    and `holes` (quality).
     """
 
     def __init__(
-        self, plate: Plate, motion: MotionField, frames: int = 60, method: str = "warp",
+        self, plate: Plate, motion: MotionField, *, frames: int = 60, method: str = "warp",
         contrast: float = 1.0, device: str = "auto",
     ) -> None:
         motion = _fitted(plate, motion)
@@ -61,7 +70,7 @@ class Loop:
         # NaN and Inf stay where they are still; what moves, moves without them.
         self._source = repair(np.ascontiguousarray(self._still[self.window]))
         self._luma, self._colour = contrast_weights(plate.channels)
-        self._tone = blend.tone_of(self._source, self._luma)
+        self._tone = blend.sqrt_luminance(self._source, self._luma)
         self._detail = Contrast(self._mask, contrast)
         self._scratch = threading.local()
         self._wanted, self._gpu = device, cast(Any, None)
@@ -75,8 +84,8 @@ class Loop:
     def frame(self, t: float) -> np.ndarray:
         """Frame t as (H, W, C) float32, scene-linear, in the plate's channels.
 
-        t runs from 0 to N (N gives frame 0 again, rendered honestly); beyond, it wraps round. Fractions are
-        moments between frames.
+        t runs from 0 to N and wraps beyond; frame N is rendered, not copied from frame 0. Fractions give times
+        between frames.
         """
         out = self._still.copy()
         self.render(t, out)
@@ -92,7 +101,7 @@ class Loop:
         """No value of any frame is greater in magnitude: the plate's greatest, times what contrast keeping may add."""
         from loopcore.loop import blend
 
-        gain = blend.MOST_RATIO**2 if self.contrast > 0 and (self._mask > 0).any() else 1.0
+        gain = blend.MAX_RATIO**2 if self.contrast > 0 and (self._mask > 0).any() else 1.0
         moving = gain * _greatest(self._source[..., self._colour > 0])
         return max(_greatest(self._still), moving)
 
@@ -104,9 +113,9 @@ class Loop:
         self.begin(t, out)()
 
     def begin(self, t: float, out: np.ndarray) -> Callable[[], None]:
-        """Begin to `render`; the frame is in `out` once what is given back has been called.
+        """Start to `render`; returns a function that waits until the frame is in `out`.
 
-        On the GPU the next frame may begin meanwhile; on the CPU all is done at once. Raises ShortOfMemory, an
+        On the GPU the next frame may start meanwhile; on the CPU it is finished on return. Raises OutOfMemory, an
         EngineError, where the GPU's memory is gone.
         """
         if not np.isfinite(t):
@@ -126,7 +135,7 @@ class Loop:
 
     def _use_gpu(self) -> None:
         """Move to the GPU, where that works."""
-        reason = "" if self._wanted == "cuda" and interpreted() else why_no_gpu()
+        reason = "" if self._wanted == "cuda" and uses_triton_interpreter() else gpu_unavailable_reason()
         reason = reason or self._move()
         if not reason:
             self.device = "cuda"
@@ -138,7 +147,7 @@ class Loop:
         from loopcore.loop.gpu import loop as gpu_loop
 
         splat, (height, width) = self.method == "splat", self._mask.shape
-        if not interpreted():
+        if not uses_triton_interpreter():
             nodes, free = self._paths.velocity[..., 0].size, gpu_loop.bytes_free()
             needed = gpu_loop.bytes_needed(height, width, self.plate.width, nodes, splat)
             if needed > free:
@@ -149,7 +158,7 @@ class Loop:
         )  # fmt: skip
         try:
             self._gpu = gpu_loop.GpuLoop(scene)
-            self._gpu.try_out()
+            self._gpu.warm_up()
         except Exception as error:  # of torch, the driver, Triton, its compilers: of no common kind
             return f"the GPU failed ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
         return ""
@@ -162,41 +171,41 @@ class Loop:
         blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
         if self.method == "splat":
             copy[...] = self._splatted(time)[0]
-            np.copyto(tones[0], blend.tone_of(copy, self._luma), where=self._mask > 0)
+            np.copyto(tones[0], blend.sqrt_luminance(copy, self._luma), where=self._mask > 0)
         change = self._detail.change(tones[0], tones[1], tones[2], nodes[..., 4])
-        blend.finish(
+        blend.composite(
             self._source, copy, tones[0], change, self._mask, self._spans, self._colour, out,
             (self.window[0].start, self.window[1].start),
         )
 
     def holes(self, t: float) -> float:
-        """Share of the moving pixels that no sample reaches in frame t, before anything fills them."""
+        """Fraction of the moving pixels that no sample reaches in frame t, before they are filled."""
         if self.method == "warp" or not (self._mask > 0).any():
             return 0.0
         _, weights = self._splatted(float(t))
         return float(np.mean(weights[self._mask > 0] <= 0))
 
-    def carried(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the blend of frame t is made of: tone of the copy from the past, of the one from the future, and
-        the first one's share; float32, the size of `window` (two slices), of meaning where the mask is above 0.
+    def copies(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The two copies that frame t is blended from.
 
-        The tone is the square root of luminance. Both copies are the plate fetched by backward warping, whatever
-        the loop's method.
+        Returns the square root of the luminance of the copy from the past and of the one from the future, and the
+        blend weight of the first: float32, the size of `window` (two slices), defined where the mask is above 0. Both
+        copies are the plate fetched by backward warping, whatever the loop's method.
         """
         from loopcore.loop import blend
 
         nodes = self._paths.nodes(float(t))
         copy, tones = self._buffers()
         blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
-        share = blend.expand(np.ascontiguousarray(nodes[..., 4:5]), self._step, *self._mask.shape)[..., 0]
-        return tones[1].copy(), tones[2].copy(), share
+        past_weight = blend.expand(np.ascontiguousarray(nodes[..., 4:5]), self._step, *self._mask.shape)[..., 0]
+        return tones[1].copy(), tones[2].copy(), past_weight
 
-    def tone(self, pixels: np.ndarray) -> np.ndarray:
-        """The tone (H, W) of a frame (H, W, C): the square root of its luminance, 0 where that is negative."""
+    def sqrt_luminance(self, pixels: np.ndarray) -> np.ndarray:
+        """Square root of the luminance (H, W) of a frame (H, W, C), 0 where that is negative."""
         from loopcore.loop import blend
         from loopcore.transport.fill import repair
 
-        return blend.tone_of(repair(_four_channels(pixels)), self._luma)
+        return blend.sqrt_luminance(repair(_four_channels(pixels)), self._luma)
 
     def _splatted(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """The symmetric splat, divided by its weights and with its holes filled, and the weights."""
@@ -206,10 +215,10 @@ class Loop:
         height, width = self._mask.shape
         sums, weights = np.zeros((height, width, 4), np.float32), np.zeros((height, width), np.float32)
         alpha = 1.0 - time / self.frames
-        for steps, share in ((time, alpha), (time - self.frames, 1.0 - alpha)):
-            if share > 0:
-                moved = self._paths.carried(steps)
-                cpu.splat(self._source, moved, np.full((height, width), share, np.float32), (sums, weights))
+        for steps, weight in ((time, alpha), (time - self.frames, 1.0 - alpha)):
+            if weight > 0:
+                moved = self._paths.displacement(steps)
+                cpu.splat(self._source, moved, np.full((height, width), weight, np.float32), (sums, weights))
         return fill(sums, weights, self._mask > 0), weights
 
     def _buffers(self) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +230,7 @@ class Loop:
 
 
 def load_kernels(device: str = "cpu") -> None:
-    """Make one frame of next to nothing: what loads the compiled kernels, best done beside the reading of a plate."""
+    """Render one frame of a tiny loop to load the compiled kernels, for instance while a plate is read."""
     size = (2 * MARGIN, 2 * MARGIN)
     plate = Plate(np.ones((*size, 3), np.float32), ("R", "G", "B"))
     motion = MotionField(np.ones((*size, 2), np.float32), np.ones(size, np.float32), np.ones(size, np.float32))

@@ -8,7 +8,7 @@ import numpy as np
 from loopcore.motion.field import MotionField
 
 # Paths are traced from no more nodes than this: a finer grid shows no finer motion.
-MOST_NODES = 600_000
+MAX_NODES = 600_000
 # What is fetched lies this near to what moves: the filters' reach, and room for the coarser bands of contrast.
 MARGIN = 64
 
@@ -31,7 +31,7 @@ class Paths:
         self.window = _window(motion.mask)
         self.mask = np.ascontiguousarray(motion.mask[self.window], np.float32)
         height, width = self.mask.shape
-        self.step = max(1, math.ceil(math.sqrt(height * width / MOST_NODES)))
+        self.step = max(1, math.ceil(math.sqrt(height * width / MAX_NODES)))
         effective = motion.velocity[self.window] * self.mask[..., None]
         self.velocity = blend.to_grid(effective, self.step) / np.float32(self.step)
 
@@ -44,7 +44,7 @@ class Paths:
         height, width = self.mask.shape
         return blend.nodes(past, future, self.step, height, width, 1.0 - t / self.frames)
 
-    def carried(self, span: float) -> np.ndarray:
+    def displacement(self, span: float) -> np.ndarray:
         """(H, W, 2) of the window: where each pixel's content is after `span` frames, relative to where it is now."""
         from loopcore.loop import blend
         from loopcore.transport import cpu

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from loopcore.parallel import in_bands
+from loopcore.parallel import parallel_rows
 from loopcore.transport.jit import kernel
 from loopcore.transport.simd import LANES, cubic_fetch4, splat_pair4, trace_step
 
@@ -20,10 +20,10 @@ _F = np.float32
 
 # Integration: error allowed in one step, in pixels, and the shortest step tried, in frames.
 STEP_TOLERANCE = 3e-3
-SHORTEST_STEP = 1.0 / 16.0
+MIN_STEP = 1.0 / 16.0
 # Splat: a pixel is subdivided where the field stretches it beyond 1.5 and up to this many times;
 # beyond that the field is torn, and the hole is real.
-MOST_SUBDIVISION = 8
+MAX_SUBDIVISION = 8
 
 
 @kernel
@@ -50,7 +50,7 @@ def _integrate_rows(velocity, height, width, steps, out, first, last):
             while moving and left > 0:
                 now = min(h, left)
                 error = trace_step(velocity, height, width, place, slope, direction * now, step, next_slope)
-                if error <= _F(STEP_TOLERANCE) or now <= _F(SHORTEST_STEP):
+                if error <= _F(STEP_TOLERANCE) or now <= _F(MIN_STEP):
                     for k in range(2 * LANES):
                         moved[k] += step[k]
                         place[k] = origin[k] + moved[k]
@@ -60,7 +60,7 @@ def _integrate_rows(velocity, height, width, steps, out, first, last):
                 growth = _F(0.9) * (_F(STEP_TOLERANCE) / max(error, _F(1e-9))) ** _F(1 / 3)
                 wanted = now * min(max(growth, _F(0.2)), _F(4))
                 if now == h or wanted < h:
-                    h = max(wanted, _F(SHORTEST_STEP))
+                    h = max(wanted, _F(MIN_STEP))
             for lane in range(min(LANES, width - start)):
                 p = 2 * (y * width + start + lane)
                 out[p], out[p + 1] = moved[2 * lane], moved[2 * lane + 1]
@@ -76,7 +76,7 @@ def integrate(velocity: np.ndarray, steps: float) -> np.ndarray:
     out = np.zeros((height, width, 2), np.float32)
     flat, target, span = velocity.reshape(-1), out.reshape(-1), _F(steps)
     if span != 0:
-        in_bands(height, lambda a, b: _integrate_rows(flat, height, width, span, target, a, b))
+        parallel_rows(height, lambda a, b: _integrate_rows(flat, height, width, span, target, a, b))
     return out
 
 
@@ -176,9 +176,9 @@ def warp(values: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     out = np.empty((rows, columns, channels), np.float32)
     source, shift, target = values.reshape(-1), displacement.reshape(-1), out.reshape(-1)
     if channels == 4:
-        in_bands(rows, lambda a, b: _warp4_rows(source, height, width, shift, columns, target, a, b))
+        parallel_rows(rows, lambda a, b: _warp4_rows(source, height, width, shift, columns, target, a, b))
     else:
-        in_bands(rows, lambda a, b: _warp_rows(source, height, width, channels, shift, columns, target, a, b))
+        parallel_rows(rows, lambda a, b: _warp_rows(source, height, width, channels, shift, columns, target, a, b))
     return out
 
 
@@ -202,7 +202,7 @@ def _side(displacement, p, q):
 
 @kernel(inline="always")
 def _square(u, v):
-    """Squared length; 0 for NaN, so that a neighbour without a place has no say."""
+    """Squared length; 0 for NaN, so that a neighbour without a place is ignored."""
     square = u * u + v * v
     return square if square == square else _F(0)
 
@@ -211,7 +211,7 @@ def _square(u, v):
 def _pieces(longest):
     """In how many pieces a pixel is deposited along one axis, for the longer of its sides squared: the side less a
     half, rounded up."""
-    if not (longest > _F(2.25)) or longest > _F(MOST_SUBDIVISION * MOST_SUBDIVISION):
+    if not (longest > _F(2.25)) or longest > _F(MAX_SUBDIVISION * MAX_SUBDIVISION):
         return 1
     return int(math.ceil(math.sqrt(longest) - _F(0.5)))
 
@@ -245,7 +245,7 @@ def _deposit(values, source, channels, weight, x, y, height, width, sums, weight
 
 @kernel
 def _splat_pieces(
-    values, displacement, p, left, right, above, below, nx, ny, share, tx, ty, channels, sample,
+    values, displacement, p, left, right, above, below, nx, ny, piece_weight, tx, ty, channels, sample,
     height, width, sums, weights, first, last,
 ):  # fmt: skip
     """Deposit a stretched pixel in nx * ny pieces, interpolated towards its neighbours."""
@@ -264,7 +264,7 @@ def _splat_pieces(
                 here = values[p * channels + c]
                 across = ax * (values[r * channels + c] - here)
                 sample[c] = here + across + ay * (values[q * channels + c] - here)
-            _deposit(sample, 0, channels, share, x, y, height, width, sums, weights, first, last)
+            _deposit(sample, 0, channels, piece_weight, x, y, height, width, sums, weights, first, last)
 
 
 @kernel
@@ -272,7 +272,7 @@ def _splat_rows(values, height, width, channels, displacement, weight, low, high
     sample = np.empty(channels, np.float32)
     for y in range(height):
         # Half the span of a subdivided pixel reaches beyond where its centre lands.
-        if not (high[y] + MOST_SUBDIVISION >= first and low[y] - MOST_SUBDIVISION <= last):
+        if not (high[y] + MAX_SUBDIVISION >= first and low[y] - MAX_SUBDIVISION <= last):
             continue
         # A pixel's left side is its left neighbour's right side.
         left_side = _F(0)
@@ -285,7 +285,7 @@ def _splat_rows(values, height, width, channels, displacement, weight, low, high
             longest_x, left_side = max(left_side, right_side), right_side
             w = weight[p] if weight.size else _F(1)
             tx, ty = _F(x) + displacement[2 * p], _F(y) + displacement[2 * p + 1]
-            if w == 0 or not (ty > first - MOST_SUBDIVISION and ty < last + MOST_SUBDIVISION):
+            if w == 0 or not (ty > first - MAX_SUBDIVISION and ty < last + MAX_SUBDIVISION):
                 continue
             longest_y = _F(0)
             if y > 0:
@@ -318,15 +318,15 @@ def splat(
         into = np.zeros((height, width, channels), np.float32), np.zeros((height, width), np.float32)
     sums, weights = into[0].reshape(-1), into[1].reshape(-1)
     source, shift = values.reshape(-1), displacement.reshape(-1)
-    share = np.empty(0, np.float32) if weight is None else weight.reshape(-1)
+    source_weight = np.empty(0, np.float32) if weight is None else weight.reshape(-1)
     low, high = np.empty(height, np.float32), np.empty(height, np.float32)
-    in_bands(height, lambda a, b: _landing_rows(shift, height, width, low, high, a, b))
-    in_bands(
+    parallel_rows(height, lambda a, b: _landing_rows(shift, height, width, low, high, a, b))
+    parallel_rows(
         height,
         lambda a, b: _splat_rows(
-            source, height, width, channels, shift, share, low, high, sums, weights, a, b
+            source, height, width, channels, shift, source_weight, low, high, sums, weights, a, b
         ),
-        smallest=64,
+        min_rows=64,
     )
     return into
 

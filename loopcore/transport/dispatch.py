@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes in comes out: numpy arrays or torch tensors at the door, float32 arrays for the kernels."""
+"""Chooses the backend and converts arrays: numpy or torch from the caller, float32 for the kernels, and back."""
 
 import sys
 from importlib.util import find_spec
@@ -13,8 +13,8 @@ Array = Any  # numpy.ndarray or torch.Tensor
 BACKENDS = ("reference", "cpu", "triton")
 
 
-class Door(NamedTuple):
-    """How the caller's arrays are to be handled: which backend, and what to give back."""
+class Dispatch(NamedTuple):
+    """The backend of a call, and the kind of array to return."""
 
     backend: str
     is_tensor: bool
@@ -23,22 +23,22 @@ class Door(NamedTuple):
 
 
 def is_tensor(x: object) -> bool:
-    """Whether x is a torch tensor, without importing torch for those who have not."""
+    """Whether x is a torch tensor, without importing torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 
 
-def door(
-    backend: str | None, first: Array, *others: Array | None, more: tuple[str, ...] = (), gradient: bool = True
-) -> Door:
+def dispatch(
+    backend: str | None, first: Array, *others: Array | None, extra: tuple[str, ...] = (), gradient: bool = True
+) -> Dispatch:
     """Choose the backend: Triton's for CUDA tensors, plain torch for gradients and other devices, else Numba's.
 
-    more: backends besides the usual. gradient: whether the Triton kernel has one.
+    extra: backends besides the usual. gradient: whether the Triton kernel has one.
 
     Raises EngineError for a backend that is unknown, not available, or without the gradient asked for.
     """
-    if backend is not None and backend not in BACKENDS + more:
-        raise EngineError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS + more)}")
+    if backend is not None and backend not in BACKENDS + extra:
+        raise EngineError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS + extra)}")
     on_gpu = backend is not None and backend.startswith("triton")
     if on_gpu:
         _require_triton(backend)
@@ -47,7 +47,7 @@ def door(
     if tensors and len(tensors) != len(arrays):
         raise EngineError("numpy arrays and torch tensors were mixed in one call: convert them to one kind")
     if not tensors:
-        return Door(backend or "cpu", False, np.asarray(first).dtype, None)
+        return Dispatch(backend or "cpu", False, np.asarray(first).dtype, None)
     devices = {t.device for t in tensors}
     if len(devices) > 1:
         raise EngineError(f"tensors on {' and '.join(sorted(map(str, devices)))} were mixed: move them to one device")
@@ -63,7 +63,7 @@ def door(
         backend = "reference" if wanted or kind != "cpu" else "cpu"
         if kind == "cuda" and (gradient or not wanted) and find_spec("triton"):
             backend = "triton"
-    return Door(backend, True, first.dtype, first.device)
+    return Dispatch(backend, True, first.dtype, first.device)
 
 
 def _require_triton(backend: str | None) -> None:
@@ -79,12 +79,12 @@ def _require_triton(backend: str | None) -> None:
 
 def to_gpu(x: Array) -> Any:
     """A floating torch tensor for the Triton kernels."""
-    from loopcore.transport.gpu import at_hand
+    from loopcore.transport.gpu import to_device
 
-    return at_hand(to_tensor(x))
+    return to_device(to_tensor(x))
 
 
-def from_gpu(x: Any, kind: Door) -> Array:
+def from_gpu(x: Any, kind: Dispatch) -> Array:
     """The Triton kernel's result as the caller's kind of array, where the caller's is."""
     return x.to(kind.device) if kind.is_tensor else x.cpu().numpy()
 
@@ -96,7 +96,7 @@ def to_numpy(x: Array) -> np.ndarray:
     return np.ascontiguousarray(x, dtype=np.float32)
 
 
-def from_numpy(x: np.ndarray, kind: Door) -> Array:
+def from_numpy(x: np.ndarray, kind: Dispatch) -> Array:
     """The kernel's result as the caller's kind of array, in the caller's floating type."""
     if kind.is_tensor:
         import torch
@@ -114,7 +114,7 @@ def to_tensor(x: Array) -> Any:
     return tensor if tensor.is_floating_point() else tensor.float()
 
 
-def from_tensor(x: Any, kind: Door) -> Array:
+def from_tensor(x: Any, kind: Dispatch) -> Array:
     """The reference's result as the caller's kind of array."""
     return x if kind.is_tensor else x.numpy()
 

@@ -6,7 +6,7 @@ import math
 from loopcore.errors import MotionError
 from loopcore.transport.dispatch import (
     Array,
-    door,
+    dispatch,
     from_gpu,
     from_numpy,
     from_tensor,
@@ -22,8 +22,13 @@ _NOT_FINITE = "the velocity holds NaN or Inf: repair it, or set such pixels to 0
 def integrate(velocity: Array, steps: float, *, backend: str | None = None) -> Array:
     """Displacement of every pixel after `steps` frames of a velocity field that does not change in time.
 
-    velocity: (H, W, 2) numpy array or torch tensor, pixels per frame. steps: frames, fractions allowed; negative
-    traces backward, along minus the velocity. Returns (H, W, 2) of the same kind, in pixels; 0 steps give zeros.
+    Args:
+        velocity: (H, W, 2) numpy array or torch tensor, pixels per frame.
+        steps: frames, fractions allowed; negative traces backward, along minus the velocity.
+        backend: "reference", "cpu" or "triton"; default: chosen by the kind of array.
+
+    Returns:
+        (H, W, 2) of the same kind of array, in pixels; 0 steps give zeros.
 
     Convention: (x, y), x right, y down, pixel centres at integers; content at p is found at
     p + result[p] after `steps` frames. Between pixels the velocity is interpolated bilinearly, beyond the frame the
@@ -33,10 +38,12 @@ def integrate(velocity: Array, steps: float, *, backend: str | None = None) -> A
     Runge-Kutta formulas", Appl. Math. Lett. 2, 1989), whose step adapts to 0.003 px of error a step. CUDA tensors run
     the Triton one where triton is installed. Gradients come from the reference alone.
 
-    Raises MotionError for vectors that are not finite, on every backend, PlateError for a wrong shape, EngineError for
-    an unknown backend.
+    Raises:
+        MotionError: vectors that are not finite.
+        PlateError: a wrong shape.
+        EngineError: an unknown backend.
     """
-    kind = door(backend, velocity, gradient=False)
+    kind = dispatch(backend, velocity, gradient=False)
     require_shape("velocity", velocity, (None, None, 2))
     if not math.isfinite(steps):
         raise MotionError(f"cannot integrate over {steps} frames: give a finite number")

@@ -9,7 +9,7 @@ Convention: as in `cpu`.
 
 import torch
 
-from loopcore.transport.cpu import MOST_SUBDIVISION
+from loopcore.transport.cpu import MAX_SUBDIVISION
 
 # RK4 steps a frame: at a quarter of a frame its error is far below a float32's own.
 SUBSTEPS = 4
@@ -101,7 +101,7 @@ def _pieces(place: torch.Tensor, axis: int) -> torch.Tensor:
     sides = [((_shifted(place, step, axis) - place) ** 2).sum(-1) for step in (-1, 1)]
     longest = torch.maximum(*sides)
     whole = (longest.sqrt() - 0.5).ceil().long()
-    return torch.where((longest > 2.25) & (longest <= MOST_SUBDIVISION**2), whole, torch.ones_like(whole))
+    return torch.where((longest > 2.25) & (longest <= MAX_SUBDIVISION**2), whole, torch.ones_like(whole))
 
 
 def splat(
@@ -112,8 +112,8 @@ def splat(
     x, y = _grid(displacement)
     place = torch.stack([x, y], -1) + displacement
     nx, ny = _pieces(place, 1), _pieces(place, 0)
-    share = torch.ones_like(values[..., 0]) if weight is None else weight.to(values.dtype)
-    share = share / (nx * ny)
+    piece_weight = torch.ones_like(values[..., 0]) if weight is None else weight.to(values.dtype)
+    piece_weight = piece_weight / (nx * ny)
     sums, weights = values.new_zeros(height * width, channels), values.new_zeros(height * width)
     for j in range(int(ny.max())):
         for i in range(int(nx.max())):
@@ -122,7 +122,7 @@ def splat(
             # The shift is interpolated, not the place: a pixel of the border has its outer half too.
             at = (_between(displacement, sx, sy) + torch.stack([x + sx, y + sy], -1)).reshape(-1, 2)[keep]
             sample = _between(values, sx, sy).reshape(-1, channels)[keep]
-            _deposit(at, sample, share.reshape(-1)[keep], (height, width), sums, weights)
+            _deposit(at, sample, piece_weight.reshape(-1)[keep], (height, width), sums, weights)
     return sums.reshape(height, width, channels), weights.reshape(height, width)
 
 
@@ -135,14 +135,14 @@ def _between(x: torch.Tensor, sx: torch.Tensor, sy: torch.Tensor) -> torch.Tenso
 
 
 def _deposit(
-    at: torch.Tensor, sample: torch.Tensor, share: torch.Tensor, size: tuple[int, int],
+    at: torch.Tensor, sample: torch.Tensor, piece_weight: torch.Tensor, size: tuple[int, int],
     sums: torch.Tensor, weights: torch.Tensor,
 ) -> None:
     height, width = size
     left, top = at[:, 0].floor(), at[:, 1].floor()
     for j in (0, 1):
         for i in (0, 1):
-            w = (1 - (at[:, 0] - left - i).abs()) * (1 - (at[:, 1] - top - j).abs()) * share
+            w = (1 - (at[:, 0] - left - i).abs()) * (1 - (at[:, 1] - top - j).abs()) * piece_weight
             column, row = left.long() + i, top.long() + j
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
             index = (row * width + column)[inside]

@@ -286,25 +286,25 @@ def trace_step(typingctx, velocity, height, width, place, slope, step, move, nex
 
 
 @intrinsic
-def mix4(typingctx, pair, share, weights, out, position, tones, place, size):
-    """Blend two 4-channel pixels, pair[0:4] and pair[4:8], with `share` of the first, into out[position:position+4].
+def mix4(typingctx, pair, weight, luma, out, position, tones, place, size):
+    """Blend pair[0:4] with `weight` and pair[4:8] with 1 - `weight` into out[position:position+4].
 
-    Also stores the tone, the square root of the weighted sum of channels where that is positive, of the blend at
-    tones[place], of the first pixel at tones[place + size], of the second at tones[place + 2 * size].
+    Also stores the tone, the square root of the luminance (`luma` weighs the channels) where that is positive, of
+    the blend at tones[place], of the first pixel at tones[place + size], of the second at tones[place + 2 * size].
     """
     i, f = types.intp, types.float32
-    signature = types.void(pair, f, weights, out, i, tones, i, i)
+    signature = types.void(pair, f, luma, out, i, tones, i, i)
 
     def codegen(context, builder, sig, args):
-        pair, share, weights, out, position, tones, place, size = args
+        pair, weight, channel_weights, out, position, tones, place, size = args
         zero, four = ir.Constant(_I64, 0), ir.Constant(_I64, 4)
         first = _load(builder, _pointer(context, builder, sig.args[0], pair, zero, _V4))
         second = _load(builder, _pointer(context, builder, sig.args[0], pair, four, _V4))
-        luma = _load(builder, _pointer(context, builder, sig.args[2], weights, zero, _V4))
-        # Not second + share (first - second): at share 1 the blend has to be the first, to the bit.
-        rest = builder.fsub(ir.Constant(_F, 1.0), share)
+        luma = _load(builder, _pointer(context, builder, sig.args[2], channel_weights, zero, _V4))
+        # Not second + share (first - second): at weight 1 the blend has to be the first, to the bit.
+        rest = builder.fsub(ir.Constant(_F, 1.0), weight)
         blend = builder.fadd(
-            builder.fmul(first, _broadcast(builder, _V4, [share]), flags=_FLAGS),
+            builder.fmul(first, _broadcast(builder, _V4, [weight]), flags=_FLAGS),
             builder.fmul(second, _broadcast(builder, _V4, [rest]), flags=_FLAGS),
             flags=_FLAGS,
         )
@@ -337,17 +337,17 @@ def _sums4(builder, vectors):
 
 
 @intrinsic
-def composite4(typingctx, still, moved, position, share, ratio, colour, value):
-    """value[0:4] = `share` of the pixel moved[position:position+4] over still's, after its channels with colour[c] > 0
+def composite4(typingctx, still, moved, position, mask, ratio, colour, value):
+    """value[0:4] = `mask` of the pixel moved[position:position+4] over still's, after its channels with colour[c] > 0
     are scaled by `ratio`.
 
-    From a share of 1 on, it is the moved pixel to the bit.
+    From a mask of 1 on, it is the moved pixel to the bit.
     """
     i, f = types.intp, types.float32
     signature = types.void(still, moved, i, f, f, colour, value)
 
     def codegen(context, builder, sig, args):
-        still, moved, position, share, ratio, colour, value = args
+        still, moved, position, mask, ratio, colour, value = args
 
         def pixel(k, array, index):
             return _pointer(context, builder, sig.args[k], array, index, _V4)
@@ -356,7 +356,7 @@ def composite4(typingctx, still, moved, position, share, ratio, colour, value):
         scaled = builder.fcmp_ordered(">", _load(builder, pixel(5, colour, zero)), ir.Constant(_V4, [0.0] * 4))
         factor = builder.select(scaled, _broadcast(builder, _V4, [ratio]), one)
         top = builder.fmul(_load(builder, pixel(1, moved, position)), factor)
-        base, part = _load(builder, pixel(0, still, position)), _broadcast(builder, _V4, [share])
+        base, part = _load(builder, pixel(0, still, position)), _broadcast(builder, _V4, [mask])
         mixed = builder.fadd(base, builder.fmul(part, builder.fsub(top, base), flags=_FLAGS), flags=_FLAGS)
         whole = builder.fcmp_ordered(">=", part, one)
         builder.store(builder.select(whole, top, mixed), pixel(6, value, zero), align=4)

@@ -4,7 +4,7 @@
 from loopcore.errors import PlateError
 from loopcore.transport.dispatch import (
     Array,
-    door,
+    dispatch,
     from_gpu,
     from_numpy,
     from_tensor,
@@ -23,9 +23,15 @@ def splat(
 ) -> tuple[Array, Array]:
     """Deposit `values` where `displacement` carries them: weighted sums, and the weights to divide by.
 
-    values: (H, W, C), any C; displacement: (H, W, 2) in pixels; weight: (H, W), importance of each source pixel (e^Z
-    of softmax splatting), finite and at least 0, 1 when not given. Returns sums (H, W, C) and weights (H, W) of the
-    same kind of array; the picture is sums / weights where weights > 0, and the rest are holes.
+    Args:
+        values: (H, W, C), any C; numpy array or torch tensor.
+        displacement: (H, W, 2) in pixels.
+        weight: (H, W), importance of each source pixel (e^Z of softmax splatting), finite and at least 0; default 1.
+        backend: "reference", "cpu", "triton" or "triton-atomic"; default: chosen by the kind of array.
+
+    Returns:
+        Sums (H, W, C) and weights (H, W) of the same kind of array; the picture is sums / weights where weights > 0,
+        and the rest are holes.
 
     Each sample is shared bilinearly among the four pixels around where it lands. Where the field stretches a pixel
     beyond 1.5, the pixel is deposited in as many pieces, at most 8 a side, interpolated from its neighbours, so that a
@@ -38,10 +44,11 @@ def splat(
 
     Convention: content at p lands at p + displacement[p]; (x, y), x right, y down, pixel centres at integers.
 
-    Raises PlateError for a wrong shape or a weight that is negative, NaN or infinite, EngineError for an unknown
-    backend.
+    Raises:
+        PlateError: a wrong shape, or a weight that is negative, NaN or infinite.
+        EngineError: an unknown backend.
     """
-    kind = door(backend, values, displacement, weight, more=(ATOMIC,))
+    kind = dispatch(backend, values, displacement, weight, extra=(ATOMIC,))
     require_shape("values", values, (None, None, None))
     require_shape("displacement", displacement, (values.shape[0], values.shape[1], 2))
     if weight is not None:

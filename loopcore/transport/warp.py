@@ -3,7 +3,7 @@
 
 from loopcore.transport.dispatch import (
     Array,
-    door,
+    dispatch,
     from_gpu,
     from_numpy,
     from_tensor,
@@ -17,8 +17,15 @@ from loopcore.transport.dispatch import (
 def warp(values: Array, displacement: Array, *, backend: str | None = None) -> Array:
     """Fetch `values` at each pixel plus its displacement, with one bicubic resampling.
 
-    values: (H, W, C), any C; displacement: (H, W, 2) in pixels; numpy arrays or torch tensors. Returns (H, W, C)
-    of the same kind. The filter is Keys' cubic convolution with a = -1/2 (IEEE Trans. ASSP 29, 1981, eq. 15), and every
+    Args:
+        values: (H, W, C), any C; numpy array or torch tensor.
+        displacement: (H, W, 2) in pixels.
+        backend: "reference", "cpu" or "triton"; default: chosen by the kind of array.
+
+    Returns:
+        (H, W, C) of the same kind of array.
+
+    The filter is Keys' cubic convolution with a = -1/2 (IEEE Trans. ASSP 29, 1981, eq. 15), and every
     result is kept within the range of the 4 x 4 pixels it is made of, so that no halo appears.
 
     Convention: out[p] = values at p + displacement[p]; (x, y), x right, y down, pixel centres
@@ -28,9 +35,11 @@ def warp(values: Array, displacement: Array, *, backend: str | None = None) -> A
 
     NaN and Inf reach the pixels whose 4 x 4 footprint holds them.
 
-    Raises PlateError for a wrong shape, EngineError for an unknown backend.
+    Raises:
+        PlateError: a wrong shape.
+        EngineError: an unknown backend.
     """
-    kind = door(backend, values, displacement)
+    kind = dispatch(backend, values, displacement)
     require_shape("values", values, (None, None, None))
     require_shape("displacement", displacement, (values.shape[0], values.shape[1], 2))
     if kind.backend == "reference":

@@ -325,8 +325,9 @@ def test_any_changed_setting_makes_all_anew(change: str, loop: Loop, motion: Mot
     plate, settings = loop.plate, {"first": 1001, "fps": Fraction(24), "depth": "half"}
     settings |= {"fps": {"fps": Fraction(25)}, "first": {"first": 1002}, "depth": {"depth": "float"}}.get(change, {})
     other = {
-        "contrast": lambda: Loop(plate, motion, N, contrast=0.5), "method": lambda: Loop(plate, motion, N, "splat"),
-        "motion": lambda: Loop(plate, motion.scaled(2), N), "frames": lambda: Loop(plate, motion, N - 1),
+        "contrast": lambda: Loop(plate, motion, frames=N, contrast=0.5),
+        "method": lambda: Loop(plate, motion, frames=N, method="splat"),
+        "motion": lambda: Loop(plate, motion.scaled(2), frames=N), "frames": lambda: Loop(plate, motion, frames=N - 1),
     }.get(change, lambda: loop)()  # fmt: skip
     report = bake(other, tmp_path, "p_loop", **settings)  # type: ignore[arg-type]
     assert len(report.written) == other.frames and not report.skipped
@@ -337,8 +338,8 @@ def test_only_what_is_not_right_is_made_again(format: str, loop: Loop, motion: M
     def path(number: int, folder: str = "out") -> Path:
         return tmp_path / folder / f"p_loop.{number}.{format}"
 
-    bake(Loop(loop.plate, motion, 12), tmp_path / "out", "p_loop", format=format)
-    bake(Loop(loop.plate, motion.scaled(3), 12), tmp_path / "other", "p_loop", format=format)
+    bake(Loop(loop.plate, motion, frames=12), tmp_path / "out", "p_loop", format=format)
+    bake(Loop(loop.plate, motion.scaled(3), frames=12), tmp_path / "other", "p_loop", format=format)
     good = _scenes.contents((tmp_path / "out").iterdir())
     os.truncate(path(1001), path(1001).stat().st_size - 1)
     os.truncate(path(1002), path(1002).stat().st_size // 2)
@@ -350,7 +351,7 @@ def test_only_what_is_not_right_is_made_again(format: str, loop: Loop, motion: M
     foreign = _scenes.png(tmp_path / "f.png") if format == "png" else _scenes.exr(tmp_path / "f.exr", _scenes.linear())
     shutil.copy(foreign, path(1009))
     before = times(tmp_path / "out")
-    report = bake(Loop(loop.plate, motion, 12), tmp_path / "out", "p_loop", format=format)
+    report = bake(Loop(loop.plate, motion, frames=12), tmp_path / "out", "p_loop", format=format)
     assert sorted(report.written) == [1001, 1002, 1003, 1004, 1005, 1006, 1007, 1009]
     assert sorted(report.skipped) == [1008, 1010, 1011, 1012]
     assert _scenes.contents((tmp_path / "out").iterdir()) == good
@@ -358,7 +359,7 @@ def test_only_what_is_not_right_is_made_again(format: str, loop: Loop, motion: M
 
 
 def test_cancelling_leaves_whole_frames_and_says_so(loop: Loop, motion: MotionField, tmp_path: Path) -> None:
-    long = Loop(loop.plate, motion, 40)
+    long = Loop(loop.plate, motion, frames=40)
     bake(long, tmp_path / "whole", "p_loop")
     done: list[Progress] = []
     report = bake(long, tmp_path / "out", "p_loop", on_progress=done.append, cancelled=lambda: len(done) >= 5)

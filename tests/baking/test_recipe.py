@@ -52,7 +52,7 @@ def test_frame_numbers_and_times_fit(first: int, count: int, time: int) -> None:
 def scene(plate_value: float = 0.5, speed: float = 1.0) -> Loop:
     plate = Plate(np.full((8, 9, 3), plate_value, np.float32), ("R", "G", "B"))
     ones = np.ones((8, 9), np.float32)
-    return Loop(plate, MotionField(np.full((8, 9, 2), speed, np.float32), ones, ones), 6)
+    return Loop(plate, MotionField(np.full((8, 9, 2), speed, np.float32), ones, ones), frames=6)
 
 
 def test_it_says_what_the_loop_is() -> None:

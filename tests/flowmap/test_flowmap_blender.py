@@ -122,7 +122,7 @@ def bilinear(still: np.ndarray, fetch: np.ndarray) -> np.ndarray:
 def test_the_group_rebuilds_the_loop(files: Path, blender: str, t: int) -> None:
     """Also past the loop's end, where the sequences begin again."""
     made = picture(files / f"frame{t}.{blender}.exr")
-    loop = Loop(Plate(texture(), ("R", "G", "B")), motion(), FRAMES, contrast=0)
+    loop = Loop(Plate(texture(), ("R", "G", "B")), motion(), frames=FRAMES, contrast=0)
     assert psnr(made, loop.frame(t % FRAMES)) > 45
     if not blender.startswith("4") or t == 0:
         # 4.2 knows no bilinear filter. From 5.0 all that differs is ours being bicubic.

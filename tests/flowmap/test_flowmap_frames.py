@@ -39,7 +39,7 @@ def test_stmaps_rebuild_the_loop_from_the_still(tmp_path: Path, size: tuple[int,
     if drift:
         motion = MotionField(np.full((*size, 2), (2.5, -1.5)), np.ones(size), np.ones(size))
     pixels = np.random.default_rng(2).random((*size, 3), dtype=np.float32)
-    loop = Loop(Plate(pixels, ("R", "G", "B")), motion, 12, contrast=0)
+    loop = Loop(Plate(pixels, ("R", "G", "B")), motion, frames=12, contrast=0)
     written = export_flow(motion, tmp_path, "stmap", settings=Settings(frames=12, numbers=[1001, 1004, 1012]))
     assert len(written) == 9
     for number in (1001, 1004, 1012):
@@ -62,7 +62,7 @@ def test_stmaps_rebuild_a_loop_that_is_squeezed(tmp_path: Path) -> None:
     motion = field(120, 160, speed=2)
     y, x = np.mgrid[0:120, 0:160].astype(np.float32)
     pixels = np.stack([0.5 + 0.4 * np.sin(x / 5 + k) * np.cos(y / 7) for k in range(3)], axis=-1).astype(np.float32)
-    loop = Loop(Plate(pixels, ("R", "G", "B")), motion, 12, contrast=0)
+    loop = Loop(Plate(pixels, ("R", "G", "B")), motion, frames=12, contrast=0)
     export_flow(motion, tmp_path, "stmap", settings=Settings(frames=12, numbers=[1006]))
     off = rebuilt(tmp_path, 1006, pixels) - loop.frame(5)
     assert -10 * np.log10(np.mean(off**2)) > 45
@@ -197,5 +197,5 @@ def test_the_nuke_script_rebuilds_the_loop(tmp_path: Path) -> None:
 
     made = nuke_result(script.read_text("utf-8"), read, through)
     assert np.abs(made - rebuilt(tmp_path, 1004, pixels)).max() < 1e-6
-    moved = Loop(Plate(pixels, ("R", "G", "B")), motion, 12, contrast=0).frame(3)
+    moved = Loop(Plate(pixels, ("R", "G", "B")), motion, frames=12, contrast=0).frame(3)
     assert np.abs(made - pixels).max() > 0.1 > np.abs(made - moved).mean()

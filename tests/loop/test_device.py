@@ -28,9 +28,9 @@ def test_without_a_gpu_auto_is_the_cpu_and_says_why() -> None:
 
 def test_a_driver_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_driver_sees_a_gpu", lambda: True)
-    assert device.why_no_gpu(load=False) == ("" if find_spec("triton") else device.why_no_gpu())
+    assert device.gpu_unavailable_reason(load=False) == ("" if find_spec("triton") else device.gpu_unavailable_reason())
     monkeypatch.setattr(device, "find_spec", lambda name: None)
-    assert "triton is not installed" in device.why_no_gpu()
+    assert "triton is not installed" in device.gpu_unavailable_reason()
 
 
 @without_a_gpu
@@ -39,19 +39,19 @@ def test_a_torch_without_cuda_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(device, "_driver_sees_a_gpu", lambda: True)
-    assert torch.__version__ in device.why_no_gpu() and "sees no GPU" in device.why_no_gpu()
+    assert torch.__version__ in device.gpu_unavailable_reason() and "sees no GPU" in device.gpu_unavailable_reason()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old card")
-    assert device.why_no_gpu() == "Old card is too old (compute capability 6.1, 8.0 is needed)"
+    assert device.gpu_unavailable_reason() == "Old card is too old (compute capability 6.1, 8.0 is needed)"
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 def test_too_little_memory_is_said_in_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
     from loopcore.loop.gpu import loop as gpu_loop
 
-    monkeypatch.setattr(loop, "why_no_gpu", lambda: "")
-    monkeypatch.setattr(loop, "interpreted", lambda: False)
+    monkeypatch.setattr(loop, "gpu_unavailable_reason", lambda: "")
+    monkeypatch.setattr(loop, "uses_triton_interpreter", lambda: False)
     monkeypatch.setattr(gpu_loop, "bytes_free", lambda: 300 << 20)
     chosen = Loop(plate(8, 9), motion(8, 9))
     assert chosen.device == "cpu"
@@ -72,7 +72,7 @@ def test_kernels_that_fail_lead_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> N
 
     if gpu.INTERPRETED:
         pytest.skip("Triton's interpreter needs no GPU")
-    monkeypatch.setattr(loop, "why_no_gpu", lambda: "")
+    monkeypatch.setattr(loop, "gpu_unavailable_reason", lambda: "")
     monkeypatch.setattr(gpu_loop, "bytes_free", lambda: 64 << 30)
     chosen = Loop(plate(8, 9), motion(8, 9))
     assert chosen.device == "cpu" and chosen.remark.startswith("the GPU failed (") and "\n" not in chosen.remark

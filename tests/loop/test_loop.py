@@ -187,7 +187,7 @@ def test_any_motion_gives_finite_frames_that_close(
     still = plate(*size, seed=seed)
     mask = np.clip(rng.normal(0.5, 0.7, size), 0, 1).astype(np.float32)
     field = MotionField(rng.normal(0, speed, (*size, 2)).astype(np.float32), mask, mask)
-    loop = Loop(still, field, frames, method, contrast)
+    loop = Loop(still, field, frames=frames, method=method, contrast=contrast)
     assert is_the_plate(loop.frame(0), still.pixels, method)
     for t in (1, frames / 2, frames - 0.5):
         frame = loop.frame(t)
@@ -199,7 +199,7 @@ def test_any_motion_gives_finite_frames_that_close(
 def test_a_coarser_grid_shows_the_same_loop(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     still, field = plate(97, 131, slope=1.5), motion(97, 131)
     fine = Loop(still, field, frames=12, method=method)
-    monkeypatch.setattr(paths, "MOST_NODES", 97 * 131 // 3)
+    monkeypatch.setattr(paths, "MAX_NODES", 97 * 131 // 3)
     coarse = Loop(still, field, frames=12, method=method)
     assert is_the_plate(coarse.frame(0), still.pixels, method)
     outside = field.mask == 0
@@ -328,11 +328,11 @@ def test_the_last_step_is_as_long_as_the_others(method: str, record_property: Re
 def test_what_the_blend_is_made_of() -> None:
     still, field = plate(60, 80), uniform(60, 80, 1.0, 0.0)
     loop = Loop(still, field, frames=20)
-    past, future, share = loop.carried(5)
+    past, future, share = loop.copies(5)
     assert past.shape == future.shape == share.shape == (60, 80)
     assert np.allclose(share[:, 30:50], 0.75, atol=1e-5)
-    assert np.allclose(past[:, 30:50], loop.tone(still.pixels)[:, 25:45], atol=1e-5)
-    assert np.allclose(future[:, 30:50], loop.tone(still.pixels)[:, 45:65], atol=1e-5)
+    assert np.allclose(past[:, 30:50], loop.sqrt_luminance(still.pixels)[:, 25:45], atol=1e-5)
+    assert np.allclose(future[:, 30:50], loop.sqrt_luminance(still.pixels)[:, 45:65], atol=1e-5)
     assert (share >= 0).all() and (share <= 1).all() and (share[:, 0] < 0.01).all() and (share[:, -1] > 0.99).all()
 
 
@@ -346,7 +346,7 @@ def test_the_less_distorted_copy_has_the_larger_share(rate: float) -> None:
     for t in (3, 8, 15):
         areas = np.exp(-rate * t), np.exp(rate * (20 - t))
         past, future = ((1 - t / 20) * min(areas[0], 1 / areas[0]), t / 20 * min(areas[1], 1 / areas[1]))
-        middle = loop.carried(t)[2][10:-10, 65:95]
+        middle = loop.copies(t)[2][10:-10, 65:95]
         assert np.allclose(middle, past / (past + future), rtol=0.02)
 
 
@@ -358,7 +358,7 @@ def test_a_squeezed_plate_does_not_alias() -> None:
     stripes = (1 + 0.9 * np.sin(2 * np.pi * x / 3)).astype(np.float32)
     loop = Loop(Plate(stripes[..., None], ("Y",)), field, frames=40)
     middle = np.s_[10:-10, 90:110]
-    before, after = loop.carried(0)[0][middle].std(), loop.carried(20)[0][middle].std()
+    before, after = loop.copies(0)[0][middle].std(), loop.copies(20)[0][middle].std()
     assert after <= 0.35 * before
 
 

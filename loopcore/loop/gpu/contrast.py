@@ -10,7 +10,16 @@ import numpy as np
 import torch
 import triton
 
-from loopcore.loop.contrast import BLOCK, EVENING, LEAST_VARIANCE, MOST_GAIN, PATCH, SETTLED_FROM, SETTLING, Contrast
+from loopcore.loop.contrast import (
+    BAND_SCALE_LIMITS,
+    BLOCK,
+    MAX_GAIN,
+    MIN_VARIANCE,
+    PATCH,
+    REFINED_FROM_LEVEL,
+    REFINEMENT_ROUNDS,
+    Contrast,
+)
 from loopcore.loop.gpu.kernels import bands as band_kernels
 from loopcore.transport import gpu
 
@@ -25,13 +34,13 @@ class GpuContrast:
     """Restores detail in blends (H, W) that lie in `tones`, beside the tones of their two copies.
 
     contrast: the CPU's, whose weights and limits are taken over. tone: (H, W) float32, what `tones` hold wherever
-    nothing is written. shares: (rows, columns) of the grid that shares come on.
+    nothing is written. grid_shape: (rows, columns) of the grid of blend weights.
     """
 
-    def __init__(self, contrast: Contrast, tone: np.ndarray, shares: tuple[int, int], device: torch.device) -> None:
+    def __init__(self, contrast: Contrast, tone: np.ndarray, grid_shape: tuple[int, int], device: torch.device) -> None:
         self.strength = contrast.strength
         self.levels = len(contrast.weights) if contrast.strength > 0 else 0
-        self._device, self._share_columns = device, shares[1]
+        self._device, self._weight_columns = device, grid_shape[1]
         shapes = [tone.shape]
         for _ in range(self.levels):
             shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
@@ -42,33 +51,33 @@ class GpuContrast:
         self.tones = self._buffer[:, : height * width].view(3, height, width)
         self.tones.copy_(torch.from_numpy(tone))
         if self.levels:
-            self._prepare(contrast, shapes, starts, shares)
+            self._prepare(contrast, shapes, starts, grid_shape)
 
     def _prepare(
-        self, contrast: Contrast, shapes: list[tuple[int, ...]], starts: list[int], shares: tuple[int, int]
+        self, contrast: Contrast, shapes: list[tuple[int, ...]], starts: list[int], grid_shape: tuple[int, int]
     ) -> None:
         grids = [(-(-height // BLOCK), -(-width // BLOCK)) for height, width in shapes]
         blocks = _starts([rows * columns for rows, columns in grids])
         table, nearest = [], np.empty(0, np.int32)
         for k, (shape, grid) in enumerate(zip(shapes, grids, strict=True)):
             line = [starts[k], *shape, blocks[k], *grid]
-            # The finest level has one share for each block, the others one for each pixel.
-            for size, nodes in zip(grid if k < SETTLED_FROM else shape, shares, strict=True):
+            # The finest level has one blend weight for each block, the others one for each pixel.
+            for size, nodes in zip(grid if k < REFINED_FROM_LEVEL else shape, grid_shape, strict=True):
                 line.append(len(nearest))
                 nearest = np.append(nearest, ((np.arange(size) + 0.5) / size * nodes).astype(np.int32))
             table.append(line)
-        self._shapes, self._most = shapes, max(rows * columns for rows, columns in grids[: self.levels])
+        self._shapes, self._max_blocks = shapes, max(rows * columns for rows, columns in grids[: self.levels])
         self._table = self._up(np.array(table, np.int64))
         self._nearest = self._up(nearest.astype(np.int32))
         self._weights = self._up(_laid_out(contrast.weights, starts))
         self._counts = self._up(_laid_out(contrast.counts, blocks))
-        floors = [LEAST_VARIANCE * float(counts.sum(dtype=np.float64)) for counts in contrast.counts]
+        floors = [MIN_VARIANCE * float(counts.sum(dtype=np.float64)) for counts in contrast.counts]
         self._floors = self._up(np.array(floors))
         self._change = torch.zeros(starts[-1], dtype=torch.float32, device=self._device)
         self._sums = torch.zeros((3, blocks[-1]), dtype=torch.float32, device=self._device)
         self._wanted, self._gain = torch.zeros_like(self._sums[0]), torch.ones_like(self._sums[0])
         self._scale = torch.ones(self.levels, dtype=torch.float32, device=self._device)
-        self._tiles = triton.cdiv(self._most, GRID)
+        self._tiles = triton.cdiv(self._max_blocks, GRID)
         self._partial = torch.zeros((self.levels, self._tiles, 3), dtype=torch.float64, device=self._device)
         self._patches = -(-shapes[0][0] // PATCH), -(-shapes[0][1] // PATCH)
         self._lower = torch.zeros((3, *self._patches), dtype=torch.float32, device=self._device)
@@ -81,23 +90,23 @@ class GpuContrast:
         """Rows and columns of the grid that brightness is kept on."""
         return self._patches
 
-    def change(self, shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def change(self, past_weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
         """What to add to the tone of the blend (H, W, flat), and what to take off again, by patches of brightness.
 
-        shares: how much of the blend is the copy from the past, on the grid. None where nothing is to do.
+        past_weight: the blend weight of the copy from the past, on the grid. None where nothing is to do.
         """
         if not self.levels:
             return None
         self._reduce(self._buffer, 0, planes=3)
-        self._energies(self._buffer, shares, 0, planes=3)
-        self._gains(shares, 0, initial=True)
-        start = min(SETTLED_FROM, self.levels - 1)
-        for _ in range(SETTLING):
+        self._energies(self._buffer, past_weight, 0, planes=3)
+        self._gains(past_weight, 0, initial=True)
+        start = min(REFINED_FROM_LEVEL, self.levels - 1)
+        for _ in range(REFINEMENT_ROUNDS):
             shown = self._buffer[1]
             self._changes(start, shown)
             self._reduce(shown, start, planes=1)
-            self._energies(shown, shares, start, planes=1)
-            self._gains(shares, start, initial=False)
+            self._energies(shown, past_weight, start, planes=1)
+            self._gains(past_weight, start, initial=False)
         self._changes(0, None)
         return self._change, self._keep_brightness()
 
@@ -106,22 +115,23 @@ class GpuContrast:
             tiles = _tiles(self._shapes[level + 1])
             band_kernels.reduce[tiles, planes](buffer, self._buffer.stride(0), self._table, level, **TILE)
 
-    def _energies(self, buffer: torch.Tensor, shares: torch.Tensor, start: int, planes: int) -> None:
-        band_kernels.energies[triton.cdiv(self._most, BLOCKS), self.levels - start, planes](
-            buffer, self._buffer.stride(0), self._weights, shares, self._share_columns, self._nearest, self._table,
-            self._sums, self._sums.stride(0), start, BLOCK=BLOCK, MIXED_FROM=SETTLED_FROM, COUNT=BLOCKS,
+    def _energies(self, buffer: torch.Tensor, past_weight: torch.Tensor, start: int, planes: int) -> None:
+        band_kernels.energies[triton.cdiv(self._max_blocks, BLOCKS), self.levels - start, planes](
+            buffer, self._buffer.stride(0), self._weights, past_weight, self._weight_columns, self._nearest,
+            self._table, self._sums, self._sums.stride(0), start, BLOCK=BLOCK, PER_PIXEL_FROM=REFINED_FROM_LEVEL,
+            COUNT=BLOCKS,
         )  # fmt: skip
 
-    def _gains(self, shares: torch.Tensor, start: int, initial: bool) -> None:
+    def _gains(self, past_weight: torch.Tensor, start: int, initial: bool) -> None:
         count = self.levels - start
         band_kernels.gains[self._tiles, count](
-            self._sums, self._sums.stride(0), self._counts, shares, self._share_columns, self._nearest, self._table,
-            self._wanted, self._gain, self._scale, self._partial, start, INITIAL=initial, MIXED_FROM=SETTLED_FROM,
-            LEAST_VARIANCE=LEAST_VARIANCE, MOST_GAIN=MOST_GAIN, COUNT=GRID,
+            self._sums, self._sums.stride(0), self._counts, past_weight, self._weight_columns, self._nearest,
+            self._table, self._wanted, self._gain, self._scale, self._partial, start, INITIAL=initial,
+            PER_PIXEL_FROM=REFINED_FROM_LEVEL, MIN_VARIANCE=MIN_VARIANCE, MAX_GAIN=MAX_GAIN, COUNT=GRID,
         )  # fmt: skip
-        least, most = EVENING
+        low, high = BAND_SCALE_LIMITS
         band_kernels.scales[(count,)](
-            self._partial, self._tiles, self._floors, self._scale, start, LEAST=least, MOST=most, COUNT=GRID
+            self._partial, self._tiles, self._floors, self._scale, start, MIN=low, MAX=high, COUNT=GRID
         )
 
     def _changes(self, start: int, shown: torch.Tensor | None) -> None:

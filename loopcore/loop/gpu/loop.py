@@ -2,7 +2,7 @@
 """A loop on the GPU: plate and motion go up once, frames are made there, and come down while the next ones are made.
 
 Two streams: one computes, one carries frames to the host. There are two frames on the GPU, so that one can be written
-while the other leaves; on the host, canvases lie in pinned memory, where copies need nobody's help.
+while the other leaves; on the host, canvases lie in pinned memory, where copies are asynchronous.
 
 Runs through Triton's interpreter on the CPU, too, without streams: for tests.
 """
@@ -21,21 +21,21 @@ from torch.nn.functional import avg_pool2d, pad
 from loopcore.exr import HALF_MAX, as_stored
 from loopcore.loop import blend
 from loopcore.loop.contrast import PATCH, Contrast
-from loopcore.loop.device import errors_named
+from loopcore.loop.device import translate_errors
 from loopcore.loop.gpu.contrast import GpuContrast
 from loopcore.loop.gpu.kernels import blend as blend_kernels
 from loopcore.transport import gpu
+from loopcore.transport.fill import fill_tensor
 from loopcore.transport.gpu import plan
-from loopcore.transport.gpu.fill import fill
 
 # Bytes a pixel of the window: plate, mask and copy; levels, weights and changes of the bands, and their blocks.
-_HELD = 16 + 4 + 16 + 16 + 6 + 6 + 2
+_BYTES_PER_PIXEL = 16 + 4 + 16 + 16 + 6 + 6 + 2
 # While a splat is made: two displacements, pieces, cells, some two entries a cell, and the filling of holes.
-_SPLAT = 16 + 2 + 32 + 16 + 80
-# A node: its numbers, velocity, displacements, and shares on their way to being smooth.
-_NODE = 36 + 8 + 16 + 16
+_SPLAT_BYTES_PER_PIXEL = 16 + 2 + 32 + 16 + 80
+# A node: its numbers, velocity, displacements, and blend weights while they are smoothed.
+_BYTES_PER_NODE = 36 + 8 + 16 + 16
 # What torch and Triton take besides, and what others may want meanwhile.
-_BESIDES = 512 << 20
+_RESERVED_BYTES = 512 << 20
 
 
 class Scene(NamedTuple):
@@ -64,9 +64,10 @@ class _Slot:
 
 
 def bytes_needed(height: int, width: int, frame_width: int, nodes: int, splat: bool) -> int:
-    """GPU memory for a loop whose window is (height, width), about, and rather too much than too little."""
+    """GPU memory for a loop whose window is (height, width): an estimate, rather too high than too low."""
     canvases = 2 * height * frame_width * 4 * (2 + 4)
-    return height * width * (_HELD + (_SPLAT if splat else 0)) + nodes * _NODE + canvases + _BESIDES
+    per_pixel = _BYTES_PER_PIXEL + (_SPLAT_BYTES_PER_PIXEL if splat else 0)
+    return height * width * per_pixel + nodes * _BYTES_PER_NODE + canvases + _RESERVED_BYTES
 
 
 def bytes_free() -> int:
@@ -88,7 +89,7 @@ class GpuLoop:
         height, width = scene.mask.shape
         self._plan = gpu.Plan(height, width, 4, torch.float32, elements=128 * (height + 1) * (width + 1))
         tile = {"TILE_X": self._plan.tile_x, "TILE_Y": self._plan.tile_y}
-        self._tile = {**tile, "WIDE": 4 * height * width >= plan.NARROW}
+        self._tile = {**tile, "WIDE": 4 * height * width >= plan.INT32_ELEMENTS}
         with self._on(0):
             self._plate, self._mask, self._luma, self._colour, self._velocity = (
                 torch.from_numpy(array).to(self.device)
@@ -98,8 +99,8 @@ class GpuLoop:
             self._grid = torch.zeros((blend.NODE, *scene.velocity.shape[:2]), device=self.device)
             self._contrast = GpuContrast(scene.contrast, scene.tone, scene.velocity.shape[:2], self.device)
 
-    def try_out(self) -> None:
-        """Make a frame that nobody sees: compiles the kernels, and finds out whether the memory suffices."""
+    def warm_up(self) -> None:
+        """Render one frame and discard it: compiles the kernels and shows whether there is enough memory."""
         with self._lock, self._on(0):
             self._draw(self.scene.frames / 2, self._free_slot(torch.float16).pixels)
             if self._streams[0] is not None:
@@ -117,14 +118,14 @@ class GpuLoop:
         return out
 
     def begin(self, time: float, out: np.ndarray) -> Callable[[], None]:
-        """Begin to write the moving pixels of a moment of the loop into `out`; gives back what waits for them.
+        """Begin to write the moving pixels of a moment of the loop into `out`; returns what waits for them.
 
         out: (H, W, 4), float32 or float16, with the still in it.
 
-        Raises ShortOfMemory, EngineError where the GPU fails otherwise; what is given back raises the latter.
+        Raises OutOfMemory, EngineError where the GPU fails otherwise; waiting raises the latter.
         """
         target = torch.from_numpy(out[self._rows])
-        with self._lock, self._on(0), errors_named():
+        with self._lock, self._on(0), translate_errors():
             slot = self._free_slot(target.dtype)
             self._draw(time, slot.pixels)
             return self._send(slot, target)
@@ -165,7 +166,7 @@ class GpuLoop:
             landed.record(self._streams[1])
 
         def wait() -> None:
-            with errors_named():
+            with translate_errors():
                 landed.synchronize()
 
         return wait
@@ -178,17 +179,17 @@ class GpuLoop:
         tones, (rows, columns) = self._contrast.tones, self._grid.shape[1:]
         blend_kernels.blend[(self._plan.tiles,)](
             self._plate, self._grid, self._mask, self._luma, self._copy, *tones, height, width, rows, columns,
-            self.scene.step, *period, MOST=float(blend.MOST_FETCHES), **self._tile,
+            self.scene.step, *period, MAX=float(blend.MAX_FETCHES), **self._tile,
         )  # fmt: skip
         if self.scene.splat:
             self._splat(time, alpha)
         change = self._contrast.change(self._grid[4])
         given = (self._mask, self._mask) if change is None else change
         patches = (1, 1) if change is None else self._contrast.patches
-        blend_kernels.finish[(self._plan.tiles,)](
+        blend_kernels.composite[(self._plan.tiles,)](
             self._plate, self._copy, tones[0], *given, self._mask, self._colour, canvas, height, width,
             canvas.shape[1], self._left, *patches, HAS_CHANGE=change is not None, PATCH=PATCH,
-            LEAST=blend.LEAST_RATIO, MOST=blend.MOST_RATIO, HALF=HALF_MAX, **self._tile,
+            MIN=blend.MIN_RATIO, MAX=blend.MAX_RATIO, HALF=HALF_MAX, **self._tile,
         )  # fmt: skip
 
     def _periods(self) -> tuple[int, int]:
@@ -202,16 +203,16 @@ class GpuLoop:
     def _make_nodes(self, time: float, alpha: float) -> None:
         past, future = self._trace(-time), self._trace(self.scene.frames - time)
         (height, width), (rows, columns) = self.scene.mask.shape, past.shape[:2]
-        plan, least = gpu.Plan(rows, columns, 1, torch.float32), blend.LEAST_WEIGHT
+        plan, min_weight = gpu.Plan(rows, columns, 1, torch.float32), blend.MIN_WEIGHT
         tile = {"TILE_X": plan.tile_x, "TILE_Y": plan.tile_y, "WIDE": plan.wide}
         blend_kernels.nodes[(plan.tiles,)](
-            past, future, self._grid, rows, columns, self.scene.step, alpha, LEAST_WEIGHT=least,
-            LEAST_SQUEEZE=blend.LEAST_SQUEEZE, **tile,
+            past, future, self._grid, rows, columns, self.scene.step, alpha, MIN_WEIGHT=min_weight,
+            MIN_SQUEEZE=blend.MIN_SQUEEZE, **tile,
         )  # fmt: skip
         smooth = _smoothed(self._grid[4], blend.smoothing(self.scene.step, height, width))
-        blend_kernels.shares[(plan.tiles,)](
+        blend_kernels.blend_weights[(plan.tiles,)](
             smooth, self._grid, rows, columns, self.scene.step, height, width,
-            max(4.0, blend.BORDER_RAMP * max(height, width)), LEAST_WEIGHT=least, **tile,
+            max(4.0, blend.BORDER_RAMP * max(height, width)), MIN_WEIGHT=min_weight, **tile,
         )  # fmt: skip
 
     def _splat(self, time: float, alpha: float) -> None:
@@ -233,14 +234,14 @@ class GpuLoop:
         )  # fmt: skip
         moving = self._mask > 0
         if ((weights <= 0) & moving).any():
-            self._copy.copy_(fill(self._copy, weights))
+            self._copy.copy_(fill_tensor(self._copy, weights))
             light = (self._copy * self._luma).sum(-1).clamp_(min=0)
             tone.copy_(torch.where(moving, light.sqrt_(), tone))
 
 
-def _smoothed(share: torch.Tensor, size: int) -> torch.Tensor:
-    """Shares (rows, columns) under a tent, of two boxes of `size` nodes, an odd number."""
-    edge, picture = size // 2, share[None, None]
+def _smoothed(weight: torch.Tensor, size: int) -> torch.Tensor:
+    """Blend weights (rows, columns) under a tent, of two boxes of `size` nodes, an odd number."""
+    edge, picture = size // 2, weight[None, None]
     for _ in range(2):
         for box, border in (((size, 1), (0, 0, edge, edge)), ((1, size), (edge, edge, 0, 0))):
             picture = avg_pool2d(pad(picture, border, mode="replicate"), box, 1)

@@ -9,8 +9,8 @@ Convention: as in `loopcore.transport.cpu`.
 """
 
 from loopcore.transport.gpu.integrate import integrate
-from loopcore.transport.gpu.plan import INTERPRETED, Plan, arithmetic, at_hand, on
+from loopcore.transport.gpu.plan import INTERPRETED, Plan, arithmetic, on, to_device
 from loopcore.transport.gpu.splat import bin_splats, splat
 from loopcore.transport.gpu.warp import warp
 
-__all__ = ["INTERPRETED", "Plan", "arithmetic", "at_hand", "bin_splats", "integrate", "on", "splat", "warp"]
+__all__ = ["INTERPRETED", "Plan", "arithmetic", "to_device", "bin_splats", "integrate", "on", "splat", "warp"]

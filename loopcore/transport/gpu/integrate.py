@@ -3,7 +3,7 @@
 
 import torch
 
-from loopcore.transport.cpu import SHORTEST_STEP, STEP_TOLERANCE
+from loopcore.transport.cpu import MIN_STEP, STEP_TOLERANCE
 from loopcore.transport.gpu.kernels import (
     integrate as integrate_kernels,
 )
@@ -22,6 +22,6 @@ def integrate(velocity: torch.Tensor, steps: float) -> torch.Tensor:
         with on(velocity.device):
             integrate_kernels.trace[(plan.tiles,)](
                 velocity, out, height, width, float(abs(steps)), 1.0 if steps > 0 else -1.0,
-                TOLERANCE=STEP_TOLERANCE, SHORTEST=SHORTEST_STEP, FIRST=FIRST_STEP, **plan.tile,
+                TOLERANCE=STEP_TOLERANCE, MIN_STEP=MIN_STEP, FIRST=FIRST_STEP, **plan.tile,
             )  # fmt: skip
     return out

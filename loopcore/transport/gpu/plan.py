@@ -14,7 +14,7 @@ from loopcore.transport.gpu.kernels import (
 
 INTERPRETED = not isinstance(warp_kernels.fetch, triton.runtime.JITFunction)
 # Offsets into arrays below this many elements are computed in 32 bits.
-NARROW = 2**31
+INT32_ELEMENTS = 2**31
 
 
 class Plan:
@@ -28,7 +28,7 @@ class Plan:
             self.tile_x, self.tile_y = 64, 32
         self.tiles = triton.cdiv(columns, self.tile_x) * triton.cdiv(rows, self.tile_y)
         self.blocks = triton.cdiv(channels, self.block)
-        self.wide = max(rows * columns * max(channels, 2), elements) >= NARROW
+        self.wide = max(rows * columns * max(channels, 2), elements) >= INT32_ELEMENTS
         self.index = torch.int64 if self.wide else torch.int32
         self.dtype = dtype
         self.tile = {
@@ -48,6 +48,6 @@ def on(device: torch.device) -> AbstractContextManager[Any]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def at_hand(tensor: torch.Tensor) -> torch.Tensor:
+def to_device(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor where the kernels can reach it."""
     return tensor if tensor.is_cuda or INTERPRETED else tensor.cuda()

@@ -36,7 +36,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_exr(folder / "still.exr", {"RGB": still})
     field = motion()
     field.save(folder / "motion.exr")
-    loop = Loop(Plate(still, ("R", "G", "B")), field, FRAMES, contrast=0)
+    loop = Loop(Plate(still, ("R", "G", "B")), field, frames=FRAMES, contrast=0)
     for t in range(FRAMES):
         np.save(folder / f"frame{t}.npy", loop.frame(t))
     forward = np.random.default_rng(1).normal(size=(37, 19, 2)).astype(np.float32)

@@ -45,7 +45,7 @@ def compiled(kernel: Any, channels: int, wide: bool, real: str, number: Any, way
         "CHANNELS": channels, "COMPUTE": number, "WIDE": wide, "NONE": 2**63 - 1 if wide else 2**31 - 1,
         "TILE_X": 32 if channels <= 4 else 8, "TILE_Y": 4, "BLOCK_C": triton.next_power_of_2(channels),
         "SORTED": not way, "FILL": way, "WEIGHTED": way, "STRETCHED": way,
-        "TOLERANCE": 3e-3, "SHORTEST": 1 / 16, "FIRST": 1.0,
+        "TOLERANCE": 3e-3, "MIN_STEP": 1 / 16, "FIRST": 1.0,
     }  # fmt: skip
     kinds = dict.fromkeys(WHOLE, "*i64" if wide else "*i32") | dict.fromkeys(FLOATS, f"*{real}")
     kinds |= {"choice": "*i8", "pieces": "*u8", "span": "fp32", "direction": "fp32"}
@@ -77,8 +77,8 @@ def test_it_compiles(kernel: Any, channels: int, wide: bool, real: str, number: 
 
 
 LOOP_KERNELS = [
-    blend_kernels.nodes, blend_kernels.shares, blend_kernels.blend, blend_kernels.expand, blend_kernels.gather_both,
-    blend_kernels.finish,
+    blend_kernels.nodes, blend_kernels.blend_weights, blend_kernels.blend, blend_kernels.expand,
+    blend_kernels.gather_both, blend_kernels.composite,
     band_kernels.reduce, band_kernels.energies, band_kernels.gains, band_kernels.scales, band_kernels.change,
     band_kernels.surplus, band_kernels.lowering,
 ]  # fmt: skip
@@ -89,7 +89,7 @@ LOOP_KINDS = {
 }  # fmt: skip
 NUMBERS = {
     "height", "width", "rows", "columns", "step", "period_y", "period_x", "stride", "margin", "patch_rows", "level",
-    "patch_columns", "share_columns", "out_stride", "sums_stride", "first", "tiles",
+    "patch_columns", "weight_columns", "out_stride", "sums_stride", "first", "tiles",
 }  # fmt: skip
 
 
@@ -107,15 +107,15 @@ def spilled(ptx: str, folder: Path) -> set[int]:
 def test_the_loops_kernels_compile(kernel: Any, way: bool, tmp_path: Path) -> None:
     names = kernel.arg_names
     constants = {
-        "TILE_X": 32, "TILE_Y": 4, "WIDE": not way, "LEAST_WEIGHT": 1e-4, "LEAST_SQUEEZE": 1.25, "MOST": 16.0,
-        "STRETCHED": way, "SORTED": not way, "NONE": 2**31 - 1, "HAS_CHANGE": way, "PATCH": 128, "LEAST": 0.25,
+        "TILE_X": 32, "TILE_Y": 4, "WIDE": not way, "MIN_WEIGHT": 1e-4, "MIN_SQUEEZE": 1.25, "MAX": 16.0,
+        "STRETCHED": way, "SORTED": not way, "NONE": 2**31 - 1, "HAS_CHANGE": way, "PATCH": 128, "MIN": 0.25,
         "HALF": 65504.0,
-        "BLOCK": 8, "MIXED_FROM": 1, "INITIAL": way, "LEAST_VARIANCE": 1e-9, "MOST_GAIN": 1.8, "SHOW": way, "ROWS": 8,
+        "BLOCK": 8, "PER_PIXEL_FROM": 1, "INITIAL": way, "MIN_VARIANCE": 1e-9, "MAX_GAIN": 1.8, "SHOW": way, "ROWS": 8,
         "COUNT": 16 if kernel is band_kernels.energies else 256,
     }  # fmt: skip
     constants = {name: value for name, value in constants.items() if name in names}
     if not way:  # sizes of 1 are known to the compiler
-        ones = {"step", "columns", "patch_rows", "patch_columns", "share_columns"}
+        ones = {"step", "columns", "patch_rows", "patch_columns", "weight_columns"}
         constants |= {name: 1 for name in names if name in ones}
     kinds = LOOP_KINDS | dict.fromkeys(NUMBERS, "i32") | ({"out": "*fp16"} if way else {})
     signature = {name: "constexpr" if name in constants else kinds.get(name, "*fp32") for name in names}

@@ -47,7 +47,7 @@ def test_memory_layout_and_64_bit_offsets_change_nothing(monkeypatch: pytest.Mon
     velocity = waves(6, 9)
     wanted = integrate(velocity, 3, backend="triton")
     assert torch.equal(integrate(velocity.permute(2, 0, 1).contiguous().permute(1, 2, 0), 3, backend="triton"), wanted)
-    monkeypatch.setattr(plan, "NARROW", 1)
+    monkeypatch.setattr(plan, "INT32_ELEMENTS", 1)
     assert torch.equal(integrate(velocity, 3, backend="triton"), wanted)
 
 

@@ -15,7 +15,7 @@ from loopcore.baking.bake import bake
 from loopcore.baking.recipe import read_recipe
 from loopcore.exr import read_exr
 from loopcore.loop import Loop, paths
-from loopcore.loop.device import ShortOfMemory
+from loopcore.loop.device import OutOfMemory
 from loopcore.loop.gpu import loop as gpu_loop
 from loopcore.loop.gpu.kernels import blend as blend_kernels
 from loopcore.motion import MotionField
@@ -27,7 +27,7 @@ N = 8
 RGBA = (*RGB, "A")
 # Of the frame's greatest value, where both devices trace the same paths; what the order of additions leaves.
 TOLERANCE = 1e-5
-TRY_OUT = gpu_loop.GpuLoop.try_out
+WARM_UP = gpu_loop.GpuLoop.warm_up
 
 
 @pytest.fixture
@@ -43,11 +43,13 @@ def same_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """No first frame for nothing: the interpreter is slow."""
-    monkeypatch.setattr(gpu_loop.GpuLoop, "try_out", lambda self: None)
+    monkeypatch.setattr(gpu_loop.GpuLoop, "warm_up", lambda self: None)
 
 
 def both(still: Plate, field: MotionField, method: str = "warp", contrast: float = 1.0) -> tuple[Loop, Loop]:
-    ours, theirs = (Loop(still, field, N, method, contrast, device) for device in ("cuda", "cpu"))
+    ours, theirs = (
+        Loop(still, field, frames=N, method=method, contrast=contrast, device=device) for device in ("cuda", "cpu")
+    )
     assert ours.device == "cuda" and theirs.device == "cpu"
     return ours, theirs
 
@@ -100,7 +102,7 @@ def test_half_frames_are_clamped() -> None:
 @pytest.mark.parametrize("method", ["warp", "splat"])
 def test_frame_0_is_the_plate_and_frame_n_is_frame_0(method: str) -> None:
     still, field = plate(21, 33, RGBA), motion(21, 33, 0.6)
-    loop = Loop(still, field, N, method, device="cuda")
+    loop = Loop(still, field, frames=N, method=method, device="cuda")
     first = loop.frame(0)
     assert np.allclose(first, still.pixels, rtol=0 if method == "warp" else 3e-7, atol=0)
     assert np.abs(loop.frame(N) - first).max() <= 1e-6 * np.ptp(still.pixels)
@@ -108,8 +110,8 @@ def test_frame_0_is_the_plate_and_frame_n_is_frame_0(method: str) -> None:
 
 @pytest.mark.usefixtures("same_paths")
 def test_a_coarser_grid_and_64_bit_offsets_match(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "MOST_NODES", 31 * 53 // 7)
-    monkeypatch.setattr(plan, "NARROW", 1)
+    monkeypatch.setattr(paths, "MAX_NODES", 31 * 53 // 7)
+    monkeypatch.setattr(plan, "INT32_ELEMENTS", 1)
     still, field = plate(31, 53), motion(31, 53, 0.6)
     for method in ("warp", "splat"):
         ours, theirs = both(still, field, method)
@@ -183,7 +185,7 @@ def test_paths_of_its_own_show_the_same_to_the_eye(method: str) -> None:
 @pytest.mark.parametrize("method", ["warp", "splat"])
 def test_a_frame_has_the_same_bits_each_time(method: str) -> None:
     still, field = plate(17, 20), motion(17, 20, 0.6)
-    ours, again = (Loop(still, field, N, method, device="cuda") for _ in range(2))
+    ours, again = (Loop(still, field, frames=N, method=method, device="cuda") for _ in range(2))
     first = ours.frame(3).tobytes()
     ours.frame(N)
     assert ours.frame(3).tobytes() == first and again.frame(3).tobytes() == first
@@ -192,12 +194,12 @@ def test_a_frame_has_the_same_bits_each_time(method: str) -> None:
 @pytest.mark.usefixtures("same_paths")
 def test_a_trial_leaves_nothing_behind_and_memory_is_estimated() -> None:
     still, field = plate(64, 80, slope=1.5), motion(64, 80, 0.3, masked=False)
-    loop = Loop(still, field, N, device="cuda")
-    TRY_OUT(loop._gpu)
+    loop = Loop(still, field, frames=N, device="cuda")
+    WARM_UP(loop._gpu)
     held = [t for part in (loop._gpu, loop._gpu._contrast) for t in vars(part).values() if isinstance(t, torch.Tensor)]
     held += [slot.pixels for slots in loop._gpu._slots.values() for slot in slots]
     blocks = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
-    estimate = gpu_loop.bytes_needed(64, 80, 80, 64 * 80, False) - gpu_loop._BESIDES
+    estimate = gpu_loop.bytes_needed(64, 80, 80, 64 * 80, False) - gpu_loop._RESERVED_BYTES
     assert 0.5 * estimate <= sum(blocks.values()) <= estimate
     assert np.array_equal(loop.frame(0), still.pixels)
 
@@ -249,7 +251,7 @@ def test_both_splats_in_one_pass_match_the_oracle(kind: str, alpha: float) -> No
 @pytest.mark.usefixtures("same_paths")
 def test_a_bake_writes_what_the_gpu_made(tmp_path: Path) -> None:
     still, field = plate(9, 12), motion(9, 12, 0.6)
-    loop = Loop(still, field, 3, device="cuda")
+    loop = Loop(still, field, frames=3, device="cuda")
     report = bake(loop, tmp_path, "p")
     assert report.written == [1001, 1002, 1003] and not report.failed
     assert read_recipe(tmp_path)[0].backend == "cuda"
@@ -258,7 +260,7 @@ def test_a_bake_writes_what_the_gpu_made(tmp_path: Path) -> None:
         written = np.stack([channels[name] for name in RGB], -1)
         assert written.tobytes() == loop.frame(t).astype(np.float16).tobytes()
     # What the GPU made is not up to date for the CPU, nor the other way round.
-    assert bake(Loop(still, field, 3, device="cpu"), tmp_path, "p").written == [1001, 1002, 1003]
+    assert bake(Loop(still, field, frames=3, device="cpu"), tmp_path, "p").written == [1001, 1002, 1003]
     assert bake(loop, tmp_path, "p", numbers=[1002]).written == [1002]
 
 
@@ -266,7 +268,7 @@ def test_a_bake_writes_what_the_gpu_made(tmp_path: Path) -> None:
 def test_a_bake_out_of_memory_begins_again_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless the GPU was asked for by name."""
     still, field = plate(16, 20), motion(16, 20)
-    loop, drawn = Loop(still, field, 3, device="cuda"), gpu_loop.GpuLoop._draw
+    loop, drawn = Loop(still, field, frames=3, device="cuda"), gpu_loop.GpuLoop._draw
 
     def fails(self: gpu_loop.GpuLoop, time: float, canvas: torch.Tensor) -> None:
         if time >= 1:
@@ -274,20 +276,20 @@ def test_a_bake_out_of_memory_begins_again_on_the_cpu(tmp_path: Path, monkeypatc
         drawn(self, time, canvas)
 
     monkeypatch.setattr(gpu_loop.GpuLoop, "_draw", fails)
-    with pytest.raises(ShortOfMemory, match="--device cpu"):
+    with pytest.raises(OutOfMemory, match="--device cpu"):
         bake(loop, tmp_path, "p")
     monkeypatch.setattr(loop, "_wanted", "auto")
     report = bake(loop, tmp_path, "p")
     assert report.written == [1001, 1002, 1003] and loop.device == "cpu" and "out of memory" in loop.remark
     assert read_recipe(tmp_path)[0].backend == "cpu"
-    assert bake(Loop(still, field, 3, device="cpu"), tmp_path, "p").skipped == [1001, 1002, 1003]
+    assert bake(Loop(still, field, frames=3, device="cpu"), tmp_path, "p").skipped == [1001, 1002, 1003]
 
 
 def test_a_gpu_that_fails_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(self: gpu_loop.GpuLoop, time: float, canvas: torch.Tensor) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might ...")
 
-    loop = Loop(plate(9, 9), motion(9, 9), 3, device="cuda")
+    loop = Loop(plate(9, 9), motion(9, 9), frames=3, device="cuda")
     monkeypatch.setattr(gpu_loop.GpuLoop, "_draw", fails)
     with pytest.raises(ValueError, match=r"the GPU failed \(CUDA error: an illegal memory access.*\): bake again"):
         loop.frame(1)

@@ -12,7 +12,7 @@ from _scenes import close, noise, picture, zoom
 
 from loopcore.transport import splat
 from loopcore.transport.gpu import plan
-from loopcore.transport.gpu.kernels.bins import MOST_PICKED
+from loopcore.transport.gpu.kernels.bins import MAX_PICKED
 
 BACKENDS = ("triton", "triton-atomic")
 
@@ -88,7 +88,7 @@ def test_memory_layout_and_64_bit_offsets_change_nothing(monkeypatch: pytest.Mon
     planar, shifts = (t.permute(2, 0, 1).contiguous().permute(1, 2, 0) for t in (values, moved))
     for ours, theirs in zip(splat(planar, shifts, weight.t().contiguous().t(), backend="triton"), wanted, strict=True):
         assert torch.equal(ours, theirs)
-    monkeypatch.setattr(plan, "NARROW", 1)
+    monkeypatch.setattr(plan, "INT32_ELEMENTS", 1)
     for backend in BACKENDS:
         for ours, theirs in zip(splat(values, moved, weight, backend=backend), wanted, strict=True):
             close(ours, theirs, 1e-6)
@@ -116,7 +116,7 @@ def test_a_crowded_cell_is_sorted_once() -> None:
     values = picture(4, 8, 2, torch.float64)
     y, x = torch.meshgrid(torch.arange(4.0), torch.arange(8.0), indexing="ij")
     moved = torch.stack([3.4 - 0.9 * x - 0.34, 1.6 - 0.95 * y - 0.1], -1).double()
-    assert moved.numel() / 2 > MOST_PICKED
+    assert moved.numel() / 2 > MAX_PICKED
     both_match(values, moved, None, "triton", 1e-12)
 
 

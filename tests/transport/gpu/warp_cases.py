@@ -11,7 +11,7 @@ from _scenes import close, noise, picture, zoom
 from loopcore.errors import EngineError
 from loopcore.transport import warp
 from loopcore.transport.gpu import plan
-from loopcore.transport.gpu.kernels.bins import MOST_PICKED
+from loopcore.transport.gpu.kernels.bins import MAX_PICKED
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (8, 1, 2), (2, 3, 5), (5, 7, 4), (33, 65, 3), (3, 4, 70)])
@@ -53,7 +53,7 @@ def test_64_bit_offsets_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values, moved = picture(3, 4, 2).requires_grad_(), noise(3, 4, 0.6)
     narrow = warp(values, moved, backend="triton")
     (gradient,) = torch.autograd.grad(narrow.sum(), values)
-    monkeypatch.setattr(plan, "NARROW", 1)
+    monkeypatch.setattr(plan, "INT32_ELEMENTS", 1)
     wide = warp(values, moved, backend="triton")
     assert torch.equal(wide, narrow) and torch.equal(torch.autograd.grad(wide.sum(), values)[0], gradient)
 
@@ -102,7 +102,7 @@ def test_gradients_match_where_many_pixels_are_made_of_one() -> None:
     """More than are picked one by one: they are sorted."""
     values = picture(4, 7, 1)
     moved = torch.stack(torch.meshgrid(1.3 - torch.arange(4.0), 3.6 - torch.arange(7.0), indexing="ij")[::-1], -1)
-    assert moved.numel() / 2 > MOST_PICKED
+    assert moved.numel() / 2 > MAX_PICKED
     ours, theirs = gradients("triton", values, moved), gradients("reference", values.double(), moved.double())
     close(ours[0].double(), theirs[0], 1e-5)
 

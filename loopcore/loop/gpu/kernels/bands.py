@@ -3,8 +3,8 @@
 
 Levels lie one after another, finest first, in buffers of one or more planes (blend, past, future). A table says, for
 each level, where it begins, its height and width, where its blocks begin, their rows and columns, and where in
-`nearest` its rows and columns find the grid of shares: for the finest level by blocks, else by pixels. Sums run in an
-order of their own: no atomics, the same bits each time.
+`nearest` its rows and columns find the grid of blend weights: for the finest level by blocks, else by pixels. Sums
+are ordered without atomics: the same bits each time.
 """
 
 import triton
@@ -66,12 +66,12 @@ def _expanded(coarse, x, y, known, rows, columns):
 
 @triton.jit
 def energies(
-    buffer, stride, weights, shares, share_columns, nearest, table, out, out_stride, first,
-    BLOCK: tl.constexpr, MIXED_FROM: tl.constexpr, COUNT: tl.constexpr,
+    buffer, stride, weights, past_weight, weight_columns, nearest, table, out, out_stride, first,
+    BLOCK: tl.constexpr, PER_PIXEL_FROM: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
     """out (planes, blocks): weighted sums over each block of the squared band between a level and the next.
 
-    From level MIXED_FROM on, the plane of the past counts by its share, that of the future by the rest.
+    From level PER_PIXEL_FROM on, the plane of the past counts by its blend weight, that of the future by the rest.
     """
     level, plane = first + tl.program_id(1), tl.program_id(2)
     fine, height, width, blocks, rows, columns = _entry(table, level)
@@ -86,11 +86,11 @@ def energies(
         detail = tl.load(picture + fine + p, known, 0.0)
         detail -= _expanded(picture + coarse, x, y, known, low_rows, low_columns)
         weight = tl.load(weights + fine + p, known, 0.0)
-        if level >= MIXED_FROM:
+        if level >= PER_PIXEL_FROM:
             if plane > 0:
                 near_y = tl.load(nearest + tl.load(table + level * FIELDS + 6) + y, known, 0)
                 near_x = tl.load(nearest + tl.load(table + level * FIELDS + 7) + x, known, 0)
-                part = weight * tl.load(shares + near_y * share_columns + near_x, known, 0.0)
+                part = weight * tl.load(past_weight + near_y * weight_columns + near_x, known, 0.0)
                 weight = tl.where(plane == 1, part, weight - part)
         total = tl.sum(weight * (detail * detail), 1)
         tl.store(out + plane.to(tl.int64) * out_stride + blocks + block, total, block < rows * columns)
@@ -107,7 +107,7 @@ def _smoothed_column(grid, x, y, known, rows, columns):
 
 @triton.jit
 def _smoothed(grid, n, known, rows, columns):
-    """Sums of blocks, each with a share of the 3 x 3 around it; nothing beyond the border."""
+    """Sums of blocks, smoothed over 3 x 3 blocks; nothing beyond the border."""
     x, y = n % columns, n // columns
     beside = _smoothed_column(grid, x + 1, y, known, rows, columns)
     beside += _smoothed_column(grid, x - 1, y, known, rows, columns)
@@ -116,8 +116,8 @@ def _smoothed(grid, n, known, rows, columns):
 
 @triton.jit
 def gains(
-    sums, sums_stride, counts, shares, share_columns, nearest, table, wanted, gain, scale, partial, first,
-    INITIAL: tl.constexpr, MIXED_FROM: tl.constexpr, LEAST_VARIANCE: tl.constexpr, MOST_GAIN: tl.constexpr,
+    sums, sums_stride, counts, past_weight, weight_columns, nearest, table, wanted, gain, scale, partial, first,
+    INITIAL: tl.constexpr, PER_PIXEL_FROM: tl.constexpr, MIN_VARIANCE: tl.constexpr, MAX_GAIN: tl.constexpr,
     COUNT: tl.constexpr,
 ):  # fmt: skip
     """Each block's gain, and sums over COUNT blocks of what `scales` needs: a, b and c of its equation.
@@ -133,22 +133,22 @@ def gains(
         past = _smoothed(sums + sums_stride + blocks, n, known, rows, columns)
         future = _smoothed(sums + 2 * sums_stride + blocks, n, known, rows, columns)
         target = past + future
-        if level < MIXED_FROM:
+        if level < PER_PIXEL_FROM:
             near_y = tl.load(nearest + tl.load(table + level * FIELDS + 6) + n // columns, known, 0)
             near_x = tl.load(nearest + tl.load(table + level * FIELDS + 7) + n % columns, known, 0)
-            part = tl.load(shares + near_y * share_columns + near_x, known, 0.0)
+            part = tl.load(past_weight + near_y * weight_columns + near_x, known, 0.0)
             target = part * past + (1.0 - part) * future
         tl.store(wanted + blocks + n, target, known)
     else:
         target = tl.load(wanted + blocks + n, known, 0.0)
-    floor = LEAST_VARIANCE * tl.load(counts + blocks + n, known, 1.0)
+    floor = MIN_VARIANCE * tl.load(counts + blocks + n, known, 1.0)
     ratio = tl.sqrt_rn(tl.div_rn(target + floor, has + floor))
     if INITIAL:
-        new = tl.minimum(tl.maximum(ratio, 1.0), MOST_GAIN)
+        new = tl.minimum(tl.maximum(ratio, 1.0), MAX_GAIN)
     else:
         before = 1.0 + tl.load(scale + level) * (tl.load(gain + blocks + n, known, 1.0) - 1.0)
-        new = before * tl.minimum(tl.maximum(ratio, 0.8), MOST_GAIN)
-        new = tl.minimum(tl.maximum(new, 1.0), MOST_GAIN)
+        new = before * tl.minimum(tl.maximum(ratio, 0.8), MAX_GAIN)
+        new = tl.minimum(tl.maximum(new, 1.0), MAX_GAIN)
         has = has / (before * before)
     tl.store(gain + blocks + n, new, known)
     change, has = tl.where(known, new - 1.0, 0.0).to(tl.float64), has.to(tl.float64)
@@ -162,7 +162,7 @@ def gains(
 
 @triton.jit
 def scales(
-    partial, tiles, floors, scale, first, LEAST: tl.constexpr, MOST: tl.constexpr, COUNT: tl.constexpr
+    partial, tiles, floors, scale, first, MIN: tl.constexpr, MAX: tl.constexpr, COUNT: tl.constexpr
 ):
     """For each level the s that solves sum (1 + s (gain - 1))^2 has = sum wanted, within limits."""
     level = first + tl.program_id(0)
@@ -180,7 +180,7 @@ def scales(
     some = total_a > tl.load(floors + level)
     root = tl.sqrt(tl.maximum(total_b * total_b - total_a * total_c, 0.0))
     value = (root - total_b) / tl.where(some, total_a, 1.0)
-    value = tl.minimum(tl.maximum(value, LEAST), MOST)
+    value = tl.minimum(tl.maximum(value, MIN), MAX)
     tl.store(scale + level, tl.where(some, value, 1.0).to(tl.float32))
 
 

@@ -31,7 +31,7 @@ def _jacobian(shift, x, y, p, inside, rows, columns):
 
 
 @triton.jit
-def _long_axis(xx, xy, yx, yy, LEAST: tl.constexpr):
+def _long_axis(xx, xy, yx, yy, MIN: tl.constexpr):
     """The longest vector that the Jacobian makes of a unit one; 0 if hardly over 1.
 
     Its direction has half the angle of (a - d, 2 b). The half is taken on the side where nothing cancels.
@@ -43,19 +43,19 @@ def _long_axis(xx, xy, yx, yy, LEAST: tl.constexpr):
     cosine, sine = tl.where(spread > 0, (a - d) / some, 1.0), 2.0 * b / some
     larger = tl.sqrt_rn(0.5 * (1.0 + tl.abs(cosine)))
     smaller = 0.5 * tl.abs(sine) / larger
-    length = tl.where(square > LEAST * LEAST, tl.sqrt_rn(square), 0.0)
+    length = tl.where(square > MIN * MIN, tl.sqrt_rn(square), 0.0)
     x, y = tl.where(cosine >= 0, larger, smaller), tl.where(cosine >= 0, smaller, larger)
     return length * x, length * tl.where(b < 0, -y, y)
 
 
 @triton.jit
 def nodes(
-    past, future, grid, rows, columns, step, alpha, LEAST_WEIGHT: tl.constexpr, LEAST_SQUEEZE: tl.constexpr,
+    past, future, grid, rows, columns, step, alpha, MIN_WEIGHT: tl.constexpr, MIN_SQUEEZE: tl.constexpr,
     TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """grid (NODE, rows, columns) from displacements (rows, columns, 2), in cells, that lead back and ahead in time.
 
-    Shares as the distortion of the copies gives them.
+    Blend weights follow the distortion of the copies.
     """
     x, y, p, inside = pixel_tile(columns, rows, TILE_X, TILE_Y, WIDE)
     size = rows * columns
@@ -66,41 +66,41 @@ def nodes(
         dy = tl.load(shift + 2 * p + 1, inside, 0.0) * step
         xx, xy, yx, yy = _jacobian(shift, x, y, p, inside, rows, columns)
         area = tl.abs(xx * yy - xy * yx)
-        w = tl.maximum(tl.minimum(area, 1.0 / tl.maximum(area, 1.0)), LEAST_WEIGHT)
+        w = tl.maximum(tl.minimum(area, 1.0 / tl.maximum(area, 1.0)), MIN_WEIGHT)
         if k:
             second = (1.0 - alpha) * w
         else:
             first = alpha * w
-        axis_x, axis_y = _long_axis(xx, xy, yx, yy, LEAST_SQUEEZE)
+        axis_x, axis_y = _long_axis(xx, xy, yx, yy, MIN_SQUEEZE)
         tl.store(grid + (2 * k) * size + p, dx, inside)
         tl.store(grid + (2 * k + 1) * size + p, dy, inside)
         tl.store(grid + (5 + 2 * k) * size + p, axis_x, inside)
         tl.store(grid + (6 + 2 * k) * size + p, axis_y, inside)
-    # Rounded as it should be: where one copy has all the weight its share is 1, and the blend is that copy to the bit.
+    # Correctly rounded: where the other copy has no weight this one's is 1, and the blend is this copy to the bit.
     tl.store(grid + 4 * size + p, tl.div_rn(first, first + second), inside)
 
 
 @triton.jit
-def _reach(x, y, height, width, ramp, LEAST: tl.constexpr):
+def _reach(x, y, height, width, ramp, MIN: tl.constexpr):
     """What is left of a copy's weight at (x, y), by how far that lies outside the frame."""
     beyond_x = tl.maximum(tl.maximum(-x, x - (width - 1.0)), 0.0)
     beyond_y = tl.maximum(tl.maximum(-y, y - (height - 1.0)), 0.0)
-    return tl.maximum(1.0 - tl.maximum(beyond_x, beyond_y) / ramp, LEAST)
+    return tl.maximum(1.0 - tl.maximum(beyond_x, beyond_y) / ramp, MIN)
 
 
 @triton.jit
-def shares(
+def blend_weights(
     smooth, grid, rows, columns, step, height, width, ramp,
-    LEAST_WEIGHT: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
+    MIN_WEIGHT: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """The grid's shares: smoothed ones (rows, columns), and less of a copy the further it comes from outside."""
+    """The grid's blend weights: smoothed (rows, columns), and less of a copy the further it comes from outside."""
     column, row, p, inside = pixel_tile(columns, rows, TILE_X, TILE_Y, WIDE)
     size, x, y = rows * columns, (column * step).to(tl.float32), (row * step).to(tl.float32)
-    share = tl.minimum(tl.maximum(tl.load(smooth + p, inside, 0.0), 0.0), 1.0)
+    past_weight = tl.minimum(tl.maximum(tl.load(smooth + p, inside, 0.0), 0.0), 1.0)
     at_x, at_y = x + tl.load(grid + p, inside, 0.0), y + tl.load(grid + size + p, inside, 0.0)
-    first = share * _reach(at_x, at_y, height, width, ramp, LEAST_WEIGHT)
+    first = past_weight * _reach(at_x, at_y, height, width, ramp, MIN_WEIGHT)
     at_x, at_y = x + tl.load(grid + 2 * size + p, inside, 0.0), y + tl.load(grid + 3 * size + p, inside, 0.0)
-    second = (1.0 - share) * _reach(at_x, at_y, height, width, ramp, LEAST_WEIGHT)
+    second = (1.0 - past_weight) * _reach(at_x, at_y, height, width, ramp, MIN_WEIGHT)
     both = tl.where(inside, first + second, 1.0)
     tl.store(grid + 4 * size + p, tl.div_rn(first, both), inside)
 
@@ -126,16 +126,16 @@ def _between(plane, a, b, c, d, across, along, per_pixel, known, STRIDE: tl.cons
 
 @triton.jit
 def _fetch_along(
-    plate, x, y, axis_x, axis_y, moving, c, height, width, period_y, period_x, MOST: tl.constexpr, WIDE: tl.constexpr
+    plate, x, y, axis_x, axis_y, moving, c, height, width, period_y, period_x, MAX: tl.constexpr, WIDE: tl.constexpr
 ):
     """The mean of fetches along an axis through (x, y): what one pixel sees of a squeezed plate; one where it is 0."""
     count = tl.ceil(tl.sqrt_rn(axis_x * axis_x + axis_y * axis_y))
-    count = tl.minimum(tl.maximum(count, 1.0), MOST)
-    each, most = tl.div_rn(tl.full(count.shape, 1.0, tl.float32), count), tl.max(tl.where(moving, count, 1.0))
+    count = tl.minimum(tl.maximum(count, 1.0), MAX)
+    each, max_count = tl.div_rn(tl.full(count.shape, 1.0, tl.float32), count), tl.max(tl.where(moving, count, 1.0))
     mask = moving[:, None] & (c < 4)[None, :]
     total = tl.zeros(mask.shape, tl.float32)
     k = 0
-    while k < most:
+    while k < max_count:
         s = (k + 0.5) * each - 0.5
         lit = k < count
         sample = bicubic(
@@ -148,7 +148,7 @@ def _fetch_along(
 
 
 @triton.jit
-def _tone(picture, luma):
+def _sqrt_luminance(picture, luma):
     """The square root of luminance, 0 where that is negative."""
     return tl.sqrt_rn(tl.maximum(tl.sum(picture * luma[None, :], 1), 0.0))
 
@@ -156,7 +156,7 @@ def _tone(picture, luma):
 @triton.jit
 def blend(
     plate, grid, mask, luma, copy, tone, past_tone, future_tone, height, width, rows, columns, step,
-    period_y, period_x, MOST: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
+    period_y, period_x, MAX: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """copy (H, W, 4): the two warped copies blended where the mask is above 0, and the tones of all three."""
     x, y, p, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
@@ -169,7 +169,7 @@ def blend(
         # An axis and its opposite mean the same, so axes are not interpolated: the nearest node's serves.
         nearest = tl.minimum((y + step // 2) // step, rows - 1) * columns
         nearest += tl.where(2 * across < step, x // step, tl.minimum(x // step + 1, columns - 1))
-        share = _between(grid + 4 * size, n0, n1, n2, n3, across, along, per_pixel, moving, 1)
+        past_weight = _between(grid + 4 * size, n0, n1, n2, n3, across, along, per_pixel, moving, 1)
         total, tones = tl.zeros((TILE_X * TILE_Y, 4), tl.float32), tl.zeros((TILE_X * TILE_Y,), tl.float32)
         for k in tl.static_range(2):
             at_x = x.to(tl.float32) + _between(
@@ -181,16 +181,16 @@ def blend(
             axis_x = tl.load(grid + (5 + 2 * k) * size + nearest, moving, 0.0)
             axis_y = tl.load(grid + (6 + 2 * k) * size + nearest, moving, 0.0)
             fetched = _fetch_along(
-                plate, at_x, at_y, axis_x, axis_y, moving, c, height, width, period_y, period_x, MOST, WIDE
+                plate, at_x, at_y, axis_x, axis_y, moving, c, height, width, period_y, period_x, MAX, WIDE
             )
-            part = 1.0 - share if k else share
+            part = 1.0 - past_weight if k else past_weight
             total += fetched * part[:, None]
-            own = _tone(fetched, brightness)
+            own = _sqrt_luminance(fetched, brightness)
             tl.store((future_tone if k else past_tone) + p, own, moving)
             tones = tl.where(part == 1.0, own, tones)
         # A blend that is one copy alone has that copy's tone to the bit, whichever way the compiler adds up.
-        single = (share == 1.0) | (share == 0.0)
-        tl.store(tone + p, tl.where(single, tones, _tone(total, brightness)), moving)
+        single = (past_weight == 1.0) | (past_weight == 0.0)
+        tl.store(tone + p, tl.where(single, tones, _sqrt_luminance(total, brightness)), moving)
         tl.store(copy + (4 * p)[:, None] + c[None, :], total, moving[:, None] & (c < 4)[None, :])
 
 
@@ -219,21 +219,21 @@ def gather_both(
     """
     x, y, t, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
     c = tl.arange(0, 4)
-    total, share = tl.zeros((TILE_X * TILE_Y, 4), tl.float32), tl.zeros((TILE_X * TILE_Y,), tl.float32)
+    total, weight_sum = tl.zeros((TILE_X * TILE_Y, 4), tl.float32), tl.zeros((TILE_X * TILE_Y,), tl.float32)
     for k in tl.static_range(2):
         importance = 1.0 - alpha if k else alpha
         if importance > 0:
-            total, share = gather_cells(
-                total, share, values, back if k else ahead, values, pieces + k * height * width,
+            total, weight_sum = gather_cells(
+                total, weight_sum, values, back if k else ahead, values, pieces + k * height * width,
                 offsets + k * (height + 1) * (width + 1), entries, x, y, t, inside, c, importance, width, height,
                 4, False, STRETCHED, tl.float32, NONE, SORTED,
             )  # fmt: skip
-    found = share > 0
-    total = tl.where(found[:, None], total / tl.where(found, share, 1.0)[:, None], 0.0)
+    found = weight_sum > 0
+    total = tl.where(found[:, None], total / tl.where(found, weight_sum, 1.0)[:, None], 0.0)
     tl.store(copy + (4 * t)[:, None] + c[None, :], total, inside[:, None] & (c < 4)[None, :])
-    tl.store(weights + t, share, inside)
+    tl.store(weights + t, weight_sum, inside)
     moving = inside & (tl.load(mask + t, inside, 0.0) > 0)
-    tl.store(tone + t, _tone(total, tl.load(luma + c)), moving)
+    tl.store(tone + t, _sqrt_luminance(total, tl.load(luma + c)), moving)
 
 
 @triton.jit
@@ -253,9 +253,9 @@ def between_blocks(grid, x, y, known, rows, columns, SIZE: tl.constexpr):
 
 
 @triton.jit
-def finish(
+def composite(
     still, copy, tone, change, lower, mask, colour, out, height, width, stride, margin, patch_rows, patch_columns,
-    HAS_CHANGE: tl.constexpr, PATCH: tl.constexpr, LEAST: tl.constexpr, MOST: tl.constexpr, HALF: tl.constexpr,
+    HAS_CHANGE: tl.constexpr, PATCH: tl.constexpr, MIN: tl.constexpr, MAX: tl.constexpr, HALF: tl.constexpr,
     TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Write the moving pixels into `out` (H, stride, 4), from column `margin` on; the still ones stay as they are.
@@ -275,7 +275,7 @@ def finish(
             more = tl.load(change + p, moving, 0.0)
             more -= between_blocks(lower, x, y, moving, patch_rows, patch_columns, PATCH)
             ratio = tl.where(light > 0, 1.0 + tl.div_rn(more, tl.where(light > 0, light, 1.0)), 1.0)
-            ratio = tl.minimum(tl.maximum(ratio, LEAST), MOST)
+            ratio = tl.minimum(tl.maximum(ratio, MIN), MAX)
             scaled = tl.load(colour + c) > 0
             top = top * tl.where(scaled[None, :], (ratio * ratio)[:, None], 1.0)
         base = tl.load(still + (4 * p)[:, None] + c[None, :], lit, 0.0)

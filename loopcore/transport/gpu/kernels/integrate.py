@@ -32,7 +32,7 @@ def _velocity_at(velocity, x, y, height, width, WIDE: tl.constexpr):
 @triton.jit
 def trace(
     velocity, out, height, width, span, direction,
-    TOLERANCE: tl.constexpr, SHORTEST: tl.constexpr, FIRST: tl.constexpr,
+    TOLERANCE: tl.constexpr, MIN_STEP: tl.constexpr, FIRST: tl.constexpr,
     COMPUTE: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """out (H, W, 2): where each pixel is after `span` frames, along the velocity times `direction` (1 or -1).
@@ -60,13 +60,13 @@ def trace(
         error_x = (-5 / 72) * u1 + (1 / 12) * u2 + (1 / 9) * u3 - (1 / 8) * u4
         error_y = (-5 / 72) * v1 + (1 / 12) * v2 + (1 / 9) * v3 - (1 / 8) * v4
         error = tl.maximum(tl.abs(error_x), tl.abs(error_y)) * now
-        good = (error <= TOLERANCE) | (now <= SHORTEST)
+        good = (error <= TOLERANCE) | (now <= MIN_STEP)
         moved_x, moved_y = tl.where(good, moved_x + step_x, moved_x), tl.where(good, moved_y + step_y, moved_y)
         u1, v1 = tl.where(good, u4, u1), tl.where(good, v4, v1)
         left = tl.where(good, left - now, left)
         # The error grows as the cube of the step; a last, cut-short step says nothing of longer ones.
         growth = 0.9 * tl.exp2(tl.log2(TOLERANCE / tl.maximum(error, 1e-9)) / 3)
         wanted = now * tl.minimum(tl.maximum(growth, 0.2), 4.0)
-        h = tl.where((now == h) | (wanted < h), tl.maximum(wanted, SHORTEST), h)
+        h = tl.where((now == h) | (wanted < h), tl.maximum(wanted, MIN_STEP), h)
     tl.store(out + 2 * p, moved_x, inside)
     tl.store(out + 2 * p + 1, moved_y, inside)

@@ -17,7 +17,7 @@ from loopcore.transport.gpu.kernels.common import channels_at, pixel_tile, shift
 
 @triton.jit
 def _longer(longest, u, v, known):
-    """The greater of two squared lengths; a neighbour that is not there, or at NaN, has no say."""
+    """The greater of two squared lengths; a neighbour that is not there, or at NaN, is ignored."""
     square = u * u + v * v
     return tl.maximum(longest, tl.where(known & (square == square), square, 0.0))
 
@@ -48,7 +48,7 @@ def _stretch(displacement, p, x, y, u, v, inside, width, height, COMPUTE: tl.con
 @triton.jit
 def towards(p, place, piece, count, size, stride, COMPUTE: tl.constexpr):
     """Along one axis: the piece's way from the pixel's centre as a fraction (numerator, 1 / denominator), the
-    neighbour that lies there, the pixel itself where the frame ends, and the share of that neighbour."""
+    neighbour that lies there, the pixel itself where the frame ends, and the weight of that neighbour."""
     numerator = 2 * piece + 1 - count
     # Left in two factors: `landing` rounds them once, and the same way in whichever kernel.
     part = 1.0 / (2 * count).to(COMPUTE)
@@ -60,7 +60,7 @@ def towards(p, place, piece, count, size, stride, COMPUTE: tl.constexpr):
 
 @triton.jit
 def landing(displacement, p, x, y, u, v, i, j, nx, ny, known, width, height, COMPUTE: tl.constexpr):
-    """Where piece (i, j) lands, whether in the frame's reach, and its neighbours with their shares.
+    """Where piece (i, j) lands, whether in the frame's reach, and its neighbours with their weights.
 
     Counting and filling must agree on the cell to the bit: every product is an explicit fused one.
     """
@@ -101,9 +101,9 @@ def bin_pieces(
         tl.store(pieces + p, ((ny - 1) * 8 + nx - 1).to(tl.uint8), inside)
     if WEIGHTED:
         inside = inside & (tl.load(weight + p, inside, 0.0) != 0)
-    most = tl.max(tl.where(inside, nx * ny, 0))
+    max_count = tl.max(tl.where(inside, nx * ny, 0))
     k = 0
-    while k < most:
+    while k < max_count:
         at_x, at_y, known, _, _, _, _ = landing(
             displacement, p, x, y, u, v, k % nx, k // nx, nx, ny, inside, width, height, COMPUTE
         )
@@ -121,7 +121,8 @@ def bin_pieces(
 
 @triton.jit
 def gather_cells(
-    total, share, values, displacement, weight, pieces, offsets, entries, x, y, t, inside, c, importance, width, height,
+    total, weight_sum, values, displacement, weight, pieces, offsets, entries, x, y, t, inside, c, importance,
+    width, height,
     CHANNELS: tl.constexpr, WEIGHTED: tl.constexpr, STRETCHED: tl.constexpr, COMPUTE: tl.constexpr,
     NONE: tl.constexpr, SORTED: tl.constexpr,
 ):  # fmt: skip
@@ -133,11 +134,11 @@ def gather_cells(
         cell = t + y + (1 - left) + (1 - up) * (width + 1)
         start = tl.load(offsets + cell, inside, 0)
         count = tl.load(offsets + cell + 1, inside, 0) - start
-        most = tl.max(count)
-        entry = tl.full(share.shape, -1, entries.dtype.element_ty)
+        max_count = tl.max(count)
+        entry = tl.full(weight_sum.shape, -1, entries.dtype.element_ty)
         k = 0
-        while k < most:
-            entry = next_entry(entries, start, count, most, k, entry, NONE, SORTED)
+        while k < max_count:
+            entry = next_entry(entries, start, count, max_count, k, entry, NONE, SORTED)
             known = k < count
             p = tl.where(known, entry // 64, 0)
             column, row = (p % width).to(tl.int32), (p // width).to(tl.int32)
@@ -162,9 +163,9 @@ def gather_cells(
                 if tl.max(piece) > 0:
                     sample = lean(sample, values, p, r, s, ax, ay, c, mask, CHANNELS, COMPUTE)
             total += part[:, None] * sample
-            share += part
+            weight_sum += part
             k += 1
-    return total, share
+    return total, weight_sum
 
 
 @triton.jit
@@ -178,7 +179,7 @@ def gather(
     x, y, t, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
     block = tl.program_id(1)
     c = block * BLOCK_C + tl.arange(0, BLOCK_C)
-    total, share = gather_cells(
+    total, weight_sum = gather_cells(
         tl.zeros((TILE_X * TILE_Y, BLOCK_C), COMPUTE), tl.zeros((TILE_X * TILE_Y,), COMPUTE), values, displacement,
         weight, pieces, offsets, entries, x, y, t, inside, c, 1.0, width, height,
         CHANNELS, WEIGHTED, STRETCHED, COMPUTE, NONE, SORTED,
@@ -186,7 +187,7 @@ def gather(
     mask = inside[:, None] & (c < CHANNELS)[None, :]
     tl.store(sums + (t * CHANNELS)[:, None] + c[None, :], total, mask)
     if block == 0:
-        tl.store(weights + t, share, inside)
+        tl.store(weights + t, weight_sum, inside)
 
 
 @triton.jit
@@ -201,15 +202,15 @@ def scatter(
     c = block * BLOCK_C + tl.arange(0, BLOCK_C)
     u, v = shift_at(displacement, p, inside, COMPUTE)
     nx, ny = _stretch(displacement, p, x, y, u, v, inside, width, height, COMPUTE)
-    share = 1.0 / (nx * ny).to(COMPUTE)
+    piece_weight = 1.0 / (nx * ny).to(COMPUTE)
     if WEIGHTED:
-        share = share * tl.load(weight + p, inside, 0.0).to(COMPUTE)
-    inside = inside & (share != 0)
-    most = tl.max(tl.where(inside, nx * ny, 0))
+        piece_weight = piece_weight * tl.load(weight + p, inside, 0.0).to(COMPUTE)
+    inside = inside & (piece_weight != 0)
+    max_count = tl.max(tl.where(inside, nx * ny, 0))
     mask = inside[:, None] & (c < CHANNELS)[None, :]
     here = channels_at(values, p, c, mask, CHANNELS, COMPUTE)
     k = 0
-    while k < most:
+    while k < max_count:
         at_x, at_y, known, r, s, ax, ay = landing(
             displacement, p, x, y, u, v, k % nx, k // nx, nx, ny, inside, width, height, COMPUTE
         )
@@ -218,7 +219,7 @@ def scatter(
         tx, ty = at_x - left, at_y - top
         for corner in tl.static_range(4):
             column, row = left.to(tl.int32) + corner % 2, top.to(tl.int32) + corner // 2
-            part = share * (tx if corner % 2 else 1.0 - tx) * (ty if corner // 2 else 1.0 - ty)
+            part = piece_weight * (tx if corner % 2 else 1.0 - tx) * (ty if corner // 2 else 1.0 - ty)
             lit = known & (column >= 0) & (column < width) & (row >= 0) & (row < height) & (part != 0)
             if WIDE:
                 row = row.to(tl.int64)

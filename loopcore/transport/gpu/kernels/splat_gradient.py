@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Triton kernel of the splat's gradients: a gather again, for a deposit's transpose is a lookup.
 
-A pixel has a say in its own pieces and, by interpolation, in those of its four neighbours that lie towards it.
+A pixel contributes to its own pieces and, by interpolation, in those of its four neighbours that lie towards it.
 
 Convention: as in `cpu`; `pieces` as in `splat`.
 """
@@ -37,30 +37,30 @@ def slope(
             nx, ny = piece % 8 + 1, piece // 8 + 1
             u, v = shift_at(displacement, q, known, COMPUTE)
             each = 1.0 / (nx * ny).to(COMPUTE)
-            share = each
+            piece_weight = each
             if WEIGHTED:
-                share = share * tl.load(weight + q, known, 0.0).to(COMPUTE)
-            most = tl.max(tl.where(known, nx * ny, 0))
+                piece_weight = piece_weight * tl.load(weight + q, known, 0.0).to(COMPUTE)
+            max_count = tl.max(tl.where(known, nx * ny, 0))
             k = 0
-            while k < most:
+            while k < max_count:
                 at_x, at_y, lit, r, s, ax, ay = landing(
                     displacement, q, column, row, u, v, k % nx, k // nx, nx, ny, known, width, height, COMPUTE
                 )
-                say = tl.where(r == p, ax, 0.0) + tl.where(s == p, ay, 0.0)
-                say = tl.where(near == 0, 1.0 - ax - ay, say)
-                lit = lit & (say != 0)
+                factor = tl.where(r == p, ax, 0.0) + tl.where(s == p, ay, 0.0)
+                factor = tl.where(near == 0, 1.0 - ax - ay, factor)
+                lit = lit & (factor != 0)
                 mask = lit[:, None] & (c < CHANNELS)[None, :]
                 sample = channels_at(values, q, c, mask, CHANNELS, COMPUTE)
                 sample = lean(sample, values, q, r, s, ax, ay, c, mask, CHANNELS, COMPUTE)
-                pulled, to_x, to_y, to_share = _pull(
+                pulled, to_x, to_y, to_weight = _pull(
                     by_sums, by_weights, sample, at_x, at_y, c, lit, start == 0, width, height,
                     CHANNELS, COMPUTE, WIDE,
                 )  # fmt: skip
-                say = tl.where(lit, say, 0.0)
-                in_values += (say * share)[:, None] * pulled
-                in_x += say * share * to_x
-                in_y += say * share * to_y
-                in_weight += tl.where(near == 0, each * to_share, 0.0)
+                factor = tl.where(lit, factor, 0.0)
+                in_values += (factor * piece_weight)[:, None] * pulled
+                in_x += factor * piece_weight * to_x
+                in_y += factor * piece_weight * to_y
+                in_weight += tl.where(near == 0, each * to_weight, 0.0)
                 k += 1
         mask = inside[:, None] & (c < CHANNELS)[None, :]
         tl.store(by_values + (p * CHANNELS)[:, None] + c[None, :], in_values, mask)
@@ -75,11 +75,11 @@ def _pull(
     by_sums, by_weights, sample, at_x, at_y, c, lit, first, width, height,
     CHANNELS: tl.constexpr, COMPUTE: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Gradients by a piece's sample, its place and its share, from the four pixels that it landed on."""
+    """Gradients by a piece's sample, its place and its weight, from the four pixels that it landed on."""
     left, top = tl.floor(at_x), tl.floor(at_y)
     tx, ty = at_x - left, at_y - top
     pulled = tl.zeros_like(sample)
-    to_x, to_y, to_share = tl.zeros_like(tx), tl.zeros_like(tx), tl.zeros_like(tx)
+    to_x, to_y, to_weight = tl.zeros_like(tx), tl.zeros_like(tx), tl.zeros_like(tx)
     for corner in tl.static_range(4):
         column, row = left.to(tl.int32) + corner % 2, top.to(tl.int32) + corner // 2
         wx, wy = tx if corner % 2 else 1.0 - tx, ty if corner // 2 else 1.0 - ty
@@ -91,7 +91,7 @@ def _pull(
         given = channels_at(by_sums, t, c, mask, CHANNELS, COMPUTE)
         gain = tl.sum(given * sample, 1) + tl.load(by_weights + t, known & first, 0.0).to(COMPUTE)
         pulled += (wx * wy)[:, None] * given
-        to_share += wx * wy * gain
+        to_weight += wx * wy * gain
         to_x += (2 * (corner % 2) - 1) * wy * gain
         to_y += (2 * (corner // 2) - 1) * wx * gain
-    return pulled, to_x, to_y, to_share
+    return pulled, to_x, to_y, to_weight

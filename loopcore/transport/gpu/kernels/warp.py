@@ -87,7 +87,7 @@ def slope(
 
 @triton.jit
 def first_pixel(displacement, p, x, y, inside, height, width, period_y, period_x, COMPUTE: tl.constexpr):
-    """The least column and row among the 4 x 4 pixels that the pixels p of a warp are made of."""
+    """The smallest column and row among the 4 x 4 pixels that the pixels p of a warp are made of."""
     u, v = shift_at(displacement, p, inside, COMPUTE)
     ix, iy, _, _ = cell_of(x.to(COMPUTE) + u, y.to(COMPUTE) + v, period_y, period_x)
     column, row = mirror(ix - 1, width, period_x), mirror(iy - 1, height, period_y)
@@ -133,11 +133,11 @@ def spread(
         cell = s - up * width - left
         start = tl.load(offsets + cell, known, 0)
         count = tl.load(offsets + cell + 1, known, 0) - start
-        most = tl.max(count)
+        max_count = tl.max(count)
         entry = tl.full((TILE_X * TILE_Y,), -1, entries.dtype.element_ty)
         k = 0
-        while k < most:
-            entry = next_entry(entries, start, count, most, k, entry, NONE, SORTED)
+        while k < max_count:
+            entry = next_entry(entries, start, count, max_count, k, entry, NONE, SORTED)
             there = k < count
             p = tl.where(there, entry, 0)
             row, column = p // columns, p % columns

@@ -11,24 +11,24 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from loopcore.parallel import in_bands, thread_count
+from loopcore.parallel import parallel_rows, thread_count
 
 
-def bands_of(rows: int, smallest: int | None = None) -> list[tuple[int, int]]:
+def bands_of(rows: int, min_rows: int | None = None) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
-    options = {} if smallest is None else {"smallest": smallest}
-    in_bands(rows, lambda first, last: found.append((first, last)), **options)
+    options = {} if min_rows is None else {"min_rows": min_rows}
+    parallel_rows(rows, lambda first, last: found.append((first, last)), **options)
     return sorted(found)
 
 
 @pytest.mark.parametrize("threads", ["1", "2", "3", "7", "64"])
-@pytest.mark.parametrize("smallest", [1, 2, 16, 64])
-def test_every_row_is_done_once(threads: str, smallest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("min_rows", [1, 2, 16, 64])
+def test_every_row_is_done_once(threads: str, min_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOPCORE_THREADS", threads)
     for rows in (1, 2, 15, 16, 31, 32, 33, 127, 1080):
-        bands = bands_of(rows, smallest)
+        bands = bands_of(rows, min_rows)
         assert [row for first, last in bands for row in range(first, last)] == list(range(rows))
-        assert len(bands) == 1 or all(last - first >= smallest for first, last in bands)
+        assert len(bands) == 1 or all(last - first >= min_rows for first, last in bands)
         assert len(bands) <= 4 * int(threads)
         if threads == "1":
             assert len(bands) == 1
@@ -55,14 +55,14 @@ def test_bands_run_at_the_same_time_on_as_many_threads_as_asked_for(monkeypatch:
         meeting.wait()
         names.add(threading.current_thread().name)
 
-    in_bands(12, work, smallest=1)
+    parallel_rows(12, work, min_rows=1)
     assert len(names) == 3
 
 
 def test_one_thread_means_the_callers_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOPCORE_THREADS", "1")
     seen = []
-    in_bands(500, lambda first, last: seen.append(threading.current_thread()))
+    parallel_rows(500, lambda first, last: seen.append(threading.current_thread()))
     assert seen == [threading.current_thread()]
 
 
@@ -75,7 +75,7 @@ def test_an_error_in_a_band_reaches_the_caller(threads: str, monkeypatch: pytest
             raise ZeroDivisionError(f"rows {first} to {last}")
 
     with pytest.raises(ZeroDivisionError, match="rows"):
-        in_bands(256, work)
+        parallel_rows(256, work)
     assert bands_of(64)[0][0] == 0  # and the pool still works
 
 
@@ -88,7 +88,7 @@ def test_many_callers_at_once_each_get_their_own_result(monkeypatch: pytest.Monk
         def work(first: int, last: int) -> None:
             out[first:last] += number * np.arange(first, last)
 
-        in_bands(333, work, smallest=1)
+        parallel_rows(333, work, min_rows=1)
         return out
 
     with ThreadPoolExecutor(8) as pool:
@@ -96,25 +96,26 @@ def test_many_callers_at_once_each_get_their_own_result(monkeypatch: pytest.Monk
             assert np.array_equal(out, number * np.arange(333))
 
 
-def sum_in_bands() -> int:
+def sum_in_parallel() -> int:
     out = np.zeros(333, np.int64)
 
     def work(first: int, last: int) -> None:
         out[first:last] = np.arange(first, last)
 
-    in_bands(333, work, smallest=1)
+    parallel_rows(333, work, min_rows=1)
     return int(out.sum())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def test_a_forked_child_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOPCORE_THREADS", "2")
-    wanted = sum_in_bands()
-    child = multiprocessing.get_context("fork").Process(target=lambda: os._exit(0 if sum_in_bands() == wanted else 3))
+    wanted = sum_in_parallel()
+    fork = multiprocessing.get_context("fork")
+    child = fork.Process(target=lambda: os._exit(0 if sum_in_parallel() == wanted else 3))
     child.start()
     child.join(20)
     try:
         assert child.exitcode == 0
     finally:
         child.kill()
-    assert sum_in_bands() == wanted
+    assert sum_in_parallel() == wanted
