@@ -5,39 +5,102 @@ The names below are the public ones. They are imported when first used, so that 
 """
 
 import importlib
-import sys
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loopcore import animate, preview, transport
+    from loopcore.baking.bake import BakeResult, bake
+    from loopcore.baking.frame_rate import frame_rate
+    from loopcore.baking.recipe import Recipe
+    from loopcore.errors import EngineError, LoopcoreError, MotionError, PlateError, SequenceError
+    from loopcore.flowmap import FlowNumbers, FlowSettings, export_flow, read_motion
+    from loopcore.loop import Loop
+    from loopcore.motion import (
+        Anchor,
+        Hints,
+        MotionField,
+        Stroke,
+        read_hints,
+        read_mask,
+        solve_motion,
+        write_hints,
+    )
+    from loopcore.motion.predict import predict_motion
+    from loopcore.plate import Plate, read_plate
+    from loopcore.preview import preview_sequence
+    from loopcore.quality import QualityReport, check
 
 __version__ = "0.1.0"
 
+# The module that each name is in; "" for modules that are public themselves.
 _HOMES = {
-    "EngineError": "errors",
-    "LoopcoreError": "errors",
-    "MotionError": "errors",
-    "PlateError": "errors",
-    "SequenceError": "errors",
     "Anchor": "motion",
+    "BakeResult": "baking.bake",
+    "EngineError": "errors",
+    "FlowNumbers": "flowmap",
+    "FlowSettings": "flowmap",
     "Hints": "motion",
     "Loop": "loop",
+    "LoopcoreError": "errors",
+    "MotionError": "errors",
     "MotionField": "motion",
     "Plate": "plate",
+    "PlateError": "errors",
+    "QualityReport": "quality",
     "Recipe": "baking.recipe",
+    "SequenceError": "errors",
     "Stroke": "motion",
+    "animate": "",
     "bake": "baking.bake",
-    "export_flow": "flowmap",
     "check": "quality",
+    "export_flow": "flowmap",
+    "frame_rate": "baking.frame_rate",
     "predict_motion": "motion.predict",
+    "preview": "",
+    "preview_sequence": "preview",
     "read_hints": "motion",
     "read_mask": "motion",
-    "read_motion": "motion",
+    "read_motion": "flowmap",
     "read_plate": "plate",
     "solve_motion": "motion",
     "transport": "",
     "write_hints": "motion",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = [
+    "Anchor",
+    "BakeResult",
+    "EngineError",
+    "FlowNumbers",
+    "FlowSettings",
+    "Hints",
+    "Loop",
+    "LoopcoreError",
+    "MotionError",
+    "MotionField",
+    "Plate",
+    "PlateError",
+    "QualityReport",
+    "Recipe",
+    "SequenceError",
+    "Stroke",
+    "__version__",
+    "animate",
+    "bake",
+    "check",
+    "export_flow",
+    "frame_rate",
+    "predict_motion",
+    "preview",
+    "preview_sequence",
+    "read_hints",
+    "read_mask",
+    "read_motion",
+    "read_plate",
+    "solve_motion",
+    "transport",
+    "write_hints",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -49,18 +112,6 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f"loopcore.{home}"), name)
     globals()[name] = value
     return value
-
-
-class _Package(ModuleType):
-    """The package, where a public name wins over the module of that name, which its first import binds here."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if isinstance(value, ModuleType) and _HOMES.get(name) == name:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -100,7 +100,7 @@ class Source:
 
     def read_motion(self, plate: Plate, observer: Observer) -> MotionField:
         """Returns the motion of a plate: read, or predicted and solved from hints; speed and mask applied."""
-        from loopcore.flowmap import read_motion_any
+        from loopcore.flowmap import read_motion
         from loopcore.motion.hints import read_hints, read_mask
         from loopcore.motion.predict import predict_motion
 
@@ -113,7 +113,7 @@ class Source:
         else:
             observer.stage("Reading the motion")
             rescale = self.rescale or self.resolution != 100
-            motion = read_motion_any(self.motion, self.convention, size=size, windows=windows, rescale=rescale)
+            motion = read_motion(self.motion, self.convention, size=size, windows=windows, rescale=rescale)
             motion = motion if mask is None else replace(motion, mask=mask)
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
 
@@ -180,6 +180,7 @@ def run(job: Job, observer: Observer | None = None) -> Result:
         LoopcoreError: the job cannot be done as described; see `read_plate`, `predict_motion`, `Loop` and `bake`.
     """
     from loopcore.loop import Loop, load_kernels
+    from loopcore.loop.device import gpu_hint
 
     observer = observer or Observer()
     job.pattern  # noqa: B018  Refuses a bad name before anything is written.
@@ -199,8 +200,8 @@ def run(job: Job, observer: Observer | None = None) -> Result:
     )
     if loop.device == "cuda":
         observer.note("Computing on the GPU")
-    elif loop.remark:
-        observer.note(f"Computing on the CPU: {loop.remark}")
+    elif job.device == "auto" and (hint := gpu_hint()):
+        observer.note(f"Computing on the CPU; {hint}")
     result = _bake(job, loop, observer)
     done = result.bake
     if not done.failed:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Importing Loopcore and asking for help stay quick: the heavy libraries wait until they are needed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,42 @@ except SystemExit:
     pass
 """
     assert loaded_after(statements) == set()
+
+
+def test_every_public_name_is_there() -> None:
+    for name in loopcore.__all__:
+        assert getattr(loopcore, name) is not None
+    assert {"__version__", *loopcore._HOMES} == set(loopcore.__all__)
+
+
+TYPED = """
+from fractions import Fraction
+from pathlib import Path
+import loopcore as lc
+
+plate: lc.Plate = lc.read_plate("p.exr")
+motion: lc.MotionField = lc.predict_motion(plate, hints=lc.read_hints("h.json"))
+other: lc.MotionField = lc.read_motion("m.exr", "nuke", size=(plate.height, plate.width))
+loop = lc.Loop(plate, motion, frames=60, method="warp")
+done: lc.BakeResult = lc.bake(loop, "out", "loop", fps=23.976)
+rate: Fraction = lc.frame_rate("24")
+files: list[Path] = lc.export_flow(motion, "flow", "nuke", settings=lc.FlowSettings(frames=60))
+report: lc.QualityReport = lc.check("out")
+lc.animate.run(lc.animate.Job(lc.animate.Source(Path("p.exr")), Path("out")))
+reveal_type(loop.frame(12))
+wrong: int = lc.read_plate("p.exr")
+"""
+
+
+def test_a_users_program_is_typed(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "user.py").write_text(TYPED, encoding="utf-8")
+    config = tmp_path / "mypy.ini"
+    config.write_text("[mypy]\nstrict = True\n[mypy-loopcore.*]\nfollow_imports = silent\n[mypy-torch.*,numba.*,"
+                      "triton.*,scipy.*,llvmlite.*]\nfollow_imports = skip\n", encoding="utf-8")  # fmt: skip
+    command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--ignore-missing-imports", "user.py"]
+    environment = {**os.environ, "MYPYPATH": str(PACKAGE.parent)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("user.py")]
+    assert "ndarray" in lines[0] and 'has type "Plate", variable has type "int"' in lines[1], done.stdout
+    assert len(lines) == 2, done.stdout

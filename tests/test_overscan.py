@@ -18,7 +18,7 @@ from loopcore import exr
 from loopcore.baking.bake import bake
 from loopcore.baking.recipe import read_recipe
 from loopcore.exr import Windows
-from loopcore.flowmap import Settings, export_flow, read_motion_any
+from loopcore.flowmap import Settings, export_flow, read_motion
 from loopcore.loop import Loop
 from loopcore.motion import Hints, MotionField, Stroke, read_motion, write_hints
 from loopcore.motion.predict import predict_motion
@@ -195,7 +195,7 @@ class TestFlowMaps:
             header, _ = raw(path)
             assert corners(header, "dataWindow") == WINDOWS.data
             assert corners(header, "displayWindow") == WINDOWS.display
-        back = read_motion_any(files[0] if convention != "stmap" else tmp_path / "motion_stmap_past.1002.exr")
+        back = read_motion(files[0] if convention != "stmap" else tmp_path / "motion_stmap_past.1002.exr")
         assert back.windows == WINDOWS
         inside = motion.mask > 0.9
         inside[:4] = inside[-4:] = inside[:, :4] = inside[:, -4:] = False
@@ -224,7 +224,7 @@ class TestFlowMaps:
     @pytest.mark.parametrize("convention", ["rsmb", "game"])
     def test_a_png_is_of_the_display_window(self, motion: MotionField, tmp_path: Path, convention: str) -> None:
         (path,) = export_flow(motion, tmp_path, convention)
-        back = read_motion_any(path)
+        back = read_motion(path)
         assert np.abs(back.effective - motion.displayed().effective).max() < 1e-3
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +26,6 @@ from loopcore.files.atomic import make_folder, remove_leftovers, write_atomicall
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import MAX_FRAME_NUMBER, MAX_FRAMES, format_range
 from loopcore.loop import Loop
-from loopcore.loop.device import OutOfMemory
 from loopcore.motion.field import MotionField
 from loopcore.parallel import thread_count
 
@@ -94,32 +92,16 @@ def bake(
 
     Raises SequenceError for numbers outside the loop, no frame rate, or a folder that cannot be made or written to. A
     frame that cannot be written ends the bake: it and those not made are in the report's `failed`, with the reason.
-    EngineError where the GPU fails; a loop on device "auto" whose GPU runs out of memory begins again on the CPU.
+    EngineError where the GPU fails.
     """
-    once = partial(
-        _bake, loop, Path(folder), name, first=first, fps=frame_rate(fps), numbers=numbers, format=format, depth=depth,
-        overwrite=overwrite, notes=notes or {}, on_progress=on_progress, cancelled=cancelled,
-    )  # fmt: skip
-    try:
-        return once()
-    except OutOfMemory as error:
-        # Not on from here: the frames of one loop are of one device, to the bit.
-        if not loop.fall_back(str(error)):
-            raise
-        return once()
-
-
-def _bake(
-    loop: Loop, folder: Path, name: str, *, first: int, fps: Fraction, numbers: Sequence[int] | None, format: str,
-    depth: str | None, overwrite: bool, notes: Mapping[str, object], on_progress: Callable[[Progress], None] | None,
-    cancelled: Callable[[], bool],
-) -> BakeResult:
-    recipe = Recipe.of(loop, first=first, fps=fps, format=format, depth=choose_depth(loop, format, depth))
+    folder = Path(folder)
+    depth = choose_depth(loop, format, depth)
+    recipe = Recipe.of(loop, first=first, fps=frame_rate(fps), format=format, depth=depth)
     pattern = FramePattern(folder, f"{name}.", f".{format}")
     wanted = _checked_numbers(numbers, first, loop.frames)
     make_folder(folder)
     remove_leftovers(folder)
-    write_recipe(folder, recipe, name, loop.plate.source, notes)
+    write_recipe(folder, recipe, name, loop.plate.source, notes or {})
     report, total, underway = BakeResult(), len(wanted), threading.Event()
 
     def tell(path: Path | None) -> None:

@@ -28,7 +28,7 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     add("--name", default="", help="how the frames' names begin (PLATE_loop)")
     add("--resolution", type=int, default=100, metavar="PERCENT", help="work at this much of the plate's size (100)")
     add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto: the CPU)")
     add("--overwrite", action="store_true", help="make frames again that are up to date")
     add("--proxy", action="store_true", help="also write light 8-bit copies of the frames, for viewports")
     add("--preview", action="store_true", help="also write an mp4, three times round, and a contact sheet")

@@ -195,7 +195,7 @@ _PACKAGES = ("numpy", "numba", "scipy", "torch", "triton", "OpenEXR", "pillow", 
 
 
 def installed() -> dict[str, str]:
-    """Versions of what is installed, and the device that `--device auto` would use."""
+    """Versions of what is installed, and the device that `--device auto` uses."""
     import importlib.metadata
     import platform
 
@@ -208,5 +208,5 @@ def installed() -> dict[str, str]:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             facts[name] = "not installed"
-    facts["device"], facts["gpu"] = device_line(), gpu_unavailable_reason() or gpu_name()
+    facts["device"], facts["gpu"] = device_line(), gpu_unavailable_reason() or f"{gpu_name()} (with --device cuda)"
     return facts

@@ -118,13 +118,13 @@ def _info_options(command: argparse.ArgumentParser) -> None:
 
 def _flow(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.files.ranges import parse_range
-    from loopcore.flowmap import Numbers, Settings, export_flow, read_motion_any
+    from loopcore.flowmap import FlowNumbers, FlowSettings, export_flow, read_motion
 
-    known = Numbers(arguments.max_displace, arguments.strength, arguments.green)
-    motion = read_motion_any(arguments.motion, arguments.source, numbers=known)
+    known = FlowNumbers(arguments.max_displace, arguments.strength, arguments.green)
+    motion = read_motion(arguments.motion, arguments.source, numbers=known)
     if arguments.speed != 1.0:
         motion = motion.scaled(arguments.speed)
-    settings = Settings(
+    settings = FlowSettings(
         frames=arguments.frames, first=arguments.first, extras=tuple(arguments.extras), bits=arguments.bits,
         numbers=None if arguments.range is None else parse_range(arguments.range), green=arguments.green or "up",
         strength=arguments.strength, max_displace=arguments.max_displace,

@@ -44,7 +44,7 @@ Tell = Callable[[int, int, Path], None]
 
 
 @dataclass(frozen=True)
-class Settings:
+class FlowSettings:
     """How to export; what a convention has no use for is ignored.
 
     frames: length of the loop. first: number of its first frame. numbers: which of them to write, all if None.
@@ -63,7 +63,7 @@ class Settings:
 
 def export_flow(
     motion: MotionField, folder: str | Path, convention: str = "motion", *, name: str = "motion",
-    settings: Settings = Settings(), on_progress: Tell | None = None, cancelled: Callable[[], bool] = lambda: False,
+    settings: FlowSettings = FlowSettings(), on_progress: Tell | None = None, cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
     """Write the flow maps of one convention into `folder`; return the files, in order.
 
@@ -110,7 +110,7 @@ def _kinds(convention: str, extras: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*(kinds if convention in PER_FRAME else []), *extras]))
 
 
-def _numbers(settings: Settings) -> list[int]:
+def _numbers(settings: FlowSettings) -> list[int]:
     if settings.frames < 2:
         raise MotionError(f"a loop needs at least 2 frames: {settings.frames} was given")
     every = range(settings.first, settings.first + settings.frames)
@@ -143,7 +143,7 @@ def _attributes(convention: str, units: str) -> dict[str, object]:
     }
 
 
-def _write_static(motion: MotionField, folder: Path, convention: str, name: str, settings: Settings) -> Path:
+def _write_static(motion: MotionField, folder: Path, convention: str, name: str, settings: FlowSettings) -> Path:
     from loopcore.exr import write_exr
 
     if convention == "motion":
@@ -176,7 +176,7 @@ def _write_bytes(path: Path, data: bytes) -> None:
 
 
 def _jobs(
-    maps: Maps, folder: Path, name: str, kinds: Sequence[str], settings: Settings, numbers: Sequence[int]
+    maps: Maps, folder: Path, name: str, kinds: Sequence[str], settings: FlowSettings, numbers: Sequence[int]
 ) -> Iterator[list[Job]]:
     """What to write, one frame after another."""
     patterns = {kind: FramePattern(folder, f"{name}_{kind}.", ".exr") for kind in kinds}

@@ -11,7 +11,7 @@ Convention (f is where content goes, pixels per frame, y DOWN inside, W x H the 
 - ``kitti``: 16 bits, f * 64 + 32768, y DOWN; blue is 1 where the vector is known.
 - ``flo``: float32, y DOWN; beyond 1e9 is unknown.
 
-Blue is the mask in ours. Numbers that a reader needs stand in the PNG's text chunks.
+Blue is the mask in ours. FlowNumbers that a reader needs stand in the PNG's text chunks.
 """
 
 from __future__ import annotations

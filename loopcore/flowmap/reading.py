@@ -28,7 +28,7 @@ CONVENTIONS = (*IN_EXR, *IN_PNG, "flo")
 
 
 @dataclass(frozen=True)
-class Numbers:
+class FlowNumbers:
     """What a file of another maker does not say: RSMB's Max Displace (px), a game map's strength and green."""
 
     max_displace: float | None = None
@@ -36,9 +36,9 @@ class Numbers:
     green: str | None = None
 
 
-def read_motion_any(
+def read_motion(
     path: str | Path, convention: str | None = None, *, size: tuple[int, int] | None = None, windows: Windows = WHOLE,
-    rescale: bool = False, numbers: Numbers = Numbers(),
+    rescale: bool = False, numbers: FlowNumbers = FlowNumbers(),
 ) -> MotionField:
     """A motion field from a flow map of any convention, found out or named.
 
@@ -90,7 +90,7 @@ def detect(path: str | Path) -> str:
     return _exr_convention(_Exr(source))
 
 
-def _read(source: Path, convention: str | None, numbers: Numbers) -> MotionField:
+def _read(source: Path, convention: str | None, numbers: FlowNumbers) -> MotionField:
     kind = _kind(source)
     wanted = {"exr": IN_EXR, "png": IN_PNG, "flo": ("flo",)}[kind]
     if convention is not None and convention not in wanted:
@@ -134,7 +134,7 @@ def _png_convention(codes: np.ndarray, notes: Mapping[str, str]) -> str:
     )
 
 
-def _from_png(source: Path, convention: str | None, numbers: Numbers) -> MotionField:
+def _from_png(source: Path, convention: str | None, numbers: FlowNumbers) -> MotionField:
     codes, notes = pictures.read_png(source)
     convention = convention or _png_convention(codes, notes)
     ours = notes.get("convention") == convention

@@ -19,10 +19,6 @@ _DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 _MIN_CAPABILITY = (8, 0)
 
 
-class OutOfMemory(EngineError):
-    """The GPU has too little memory."""
-
-
 class translate_errors(AbstractContextManager[None]):
     """Translates torch's GPU errors into EngineErrors that say what to do."""
 
@@ -30,7 +26,7 @@ class translate_errors(AbstractContextManager[None]):
         import torch
 
         if isinstance(error, torch.OutOfMemoryError):
-            raise OutOfMemory("the GPU ran out of memory: close what else uses it, or use --device cpu") from error
+            raise EngineError("the GPU ran out of memory: close what else uses it, or use --device cpu") from error
         if isinstance(error, RuntimeError):
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise EngineError(f"the GPU failed ({reason}): bake again, or use --device cpu") from error
@@ -66,11 +62,18 @@ def gpu_name() -> str:
     return str(torch.cuda.get_device_name())
 
 
-def device_line(load: bool = True) -> str:
-    """The device that "auto" would use, as far as can be said without loading torch, if that is not to be loaded."""
+def gpu_hint() -> str:
+    """How to ask for the GPU that is here, or "" if there is none. Does not load torch to make sure of it."""
+    if gpu_unavailable_reason(load="torch" in sys.modules):
+        return ""
+    return "there is a GPU, too: --device cuda uses it (its kernels have not been tested on a card yet)"
+
+
+def device_line() -> str:
+    """The device that "auto" uses: the CPU, until the GPU's kernels have been tested on a card."""
     from loopcore.parallel import thread_count
 
-    return f"cpu, {thread_count()} threads of {os.cpu_count()}" if gpu_unavailable_reason(load) else "cuda"
+    return f"cpu, {thread_count()} threads of {os.cpu_count()}"
 
 
 def _driver_sees_a_gpu() -> bool:

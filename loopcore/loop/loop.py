@@ -38,16 +38,16 @@ class Loop:
         frames: N, at least 2.
         method: "warp" fetches each pixel from where it came, "splat" deposits each pixel where it goes.
         contrast: 0 to 1, how much of the detail lost by blending is restored.
-        device: "cpu", "cuda" (an NVIDIA GPU, with triton), or "auto": the GPU if present with enough memory, else
-            the CPU; the attribute `device` says which one is used, `remark` why it is not the GPU.
+        device: "cpu", "cuda" (an NVIDIA GPU, with triton), or "auto": the CPU, until the GPU's kernels
+            have been tested on a card.
 
     Raises:
         MotionError: plate and motion differ in size, or a setting is out of range.
         PlateError: the plate has more than four channels.
-        EngineError: the device is not available or, when asked for by name, has too little memory.
+        EngineError: the device is not available or has too little memory.
 
-    Public: `frame`, `frames`, `plate`, `motion`, `method`, `contrast`, `device`, `remark`. For other modules of this
-    package only: `canvas`, `begin`, `render`, `bound` and `fall_back` (baking); `window`, `copies`, `sqrt_luminance`
+    Public: `frame`, `frames`, `plate`, `motion`, `method`, `contrast`, `device`. For other modules of this
+    package only: `canvas`, `begin`, `render` and `bound` (baking); `window`, `copies`, `sqrt_luminance`
     and `holes` (quality).
     """
 
@@ -62,7 +62,7 @@ class Loop:
         from loopcore.transport.fill import repair
 
         self.plate, self.motion, self.frames, self.method, self.contrast = plate, motion, frames, method, contrast
-        self.device, self.remark = "cpu", ""
+        self.device = "cuda" if device == "cuda" else "cpu"
         self._paths = Paths(motion, frames)
         self.window, self._mask, self._step = self._paths.window, self._paths.mask, self._paths.step
         self._spans = _row_spans(self._mask)
@@ -73,8 +73,8 @@ class Loop:
         self._tone = blend.sqrt_luminance(self._source, self._luma)
         self._detail = Contrast(self._mask, contrast)
         self._scratch = threading.local()
-        self._wanted, self._gpu = device, cast(Any, None)
-        if device != "cpu":
+        self._gpu = cast(Any, None)
+        if self.device == "cuda":
             self._use_gpu()
 
     def digest(self) -> str:
@@ -115,8 +115,8 @@ class Loop:
     def begin(self, t: float, out: np.ndarray) -> Callable[[], None]:
         """Start to `render`; returns a function that waits until the frame is in `out`.
 
-        On the GPU the next frame may start meanwhile; on the CPU it is finished on return. Raises OutOfMemory, an
-        EngineError, where the GPU's memory is gone.
+        On the GPU the next frame may start meanwhile; on the CPU it is finished on return. Raises EngineError where the
+        GPU fails.
         """
         if not np.isfinite(t):
             raise MotionError(f"frame {t} does not exist: give a number from 0 to {self.frames}")
@@ -127,20 +127,11 @@ class Loop:
         self._render(time, out)
         return lambda: None
 
-    def fall_back(self, reason: str) -> bool:
-        """Go on with the CPU, for this reason, unless the GPU was asked for by name; whether it was not."""
-        if self._wanted == "auto":
-            self.device, self.remark, self._gpu = "cpu", reason, None
-        return self._wanted == "auto"
-
     def _use_gpu(self) -> None:
-        """Move to the GPU, where that works."""
-        reason = "" if self._wanted == "cuda" and uses_triton_interpreter() else gpu_unavailable_reason()
-        reason = reason or self._move()
-        if not reason:
-            self.device = "cuda"
-        elif not self.fall_back(reason):
-            raise EngineError(f"device 'cuda' is not available: {reason}; use --device auto or cpu")
+        """Move to the GPU; EngineError where that does not work."""
+        reason = ("" if uses_triton_interpreter() else gpu_unavailable_reason()) or self._move()
+        if reason:
+            raise EngineError(f"device 'cuda' is not available: {reason}; use --device cpu")
 
     def _move(self) -> str:
         """Move to the GPU; why not, where that does not work."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where motion comes from: drawn hints, and the field they make."""
 
-from loopcore.motion.field import MotionField, read_motion
+from loopcore.motion.field import MotionField
 from loopcore.motion.hints import Anchor, Hints, Stroke, read_hints, read_mask, write_hints
 from loopcore.motion.solve import solve_motion
 
@@ -12,7 +12,6 @@ __all__ = [
     "Stroke",
     "read_hints",
     "read_mask",
-    "read_motion",
     "solve_motion",
     "write_hints",
 ]

@@ -201,10 +201,6 @@ class MotionField(EqualByContent):
             raise MotionError(f"motion field {path}: {error}") from None
 
 
-def read_motion(path: str | Path) -> MotionField:
-    """A motion field from an EXR; see :meth:`MotionField.load`."""
-    return MotionField.load(path)
-
 
 def _from_parts(cls: type[MotionField], parts: Sequence[ExrPart]) -> MotionField:
     try:

@@ -108,9 +108,9 @@ def read_mean_motion(path: Path, height: int, width: int) -> tuple[np.ndarray, s
 
 
 def _read_flo(file: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    from loopcore.flowmap import read_motion_any
+    from loopcore.flowmap import read_motion
 
-    motion = read_motion_any(file, "flo", size=size, rescale=True)
+    motion = read_motion(file, "flo", size=size, rescale=True)
     return motion.velocity, motion.mask > 0.5
 
 

@@ -41,7 +41,7 @@ def hello(task: Task) -> dict[str, Any]:
         raise EngineError(f"torch {torch} is installed but cannot be loaded ({error}): install it again") from error
     return {
         "version": __version__, "python": platform.python_version(), "torch": torch,
-        "device": device_line(load),
+        "device": device_line(),
     }  # fmt: skip
 
 
@@ -119,13 +119,13 @@ def _reasons(failed: dict[int, str]) -> str:
 
 def flow(task: Task) -> dict[str, Any]:
     """{motion, folder, convention, name?, frames?, first?, range?, speed?, extras?, ...} -> {files}."""
-    from loopcore.flowmap import Settings, export_flow, read_motion_any
+    from loopcore.flowmap import FlowSettings, export_flow, read_motion
 
     params = Params(task)
     source, folder, convention = params.path("motion"), params.path("folder"), params.take("convention", str)
     name, speed = params.take("name", str, source.stem.split(".")[0]), params.take("speed", float, 1.0)
     numbers = params.take("range", str, None)
-    settings = Settings(
+    settings = FlowSettings(
         frames=params.take("frames", int, 60), first=params.take("first", int, 1001),
         numbers=None if numbers is None else parse_range(numbers), bits=params.take("bits", int, 16),
         green=params.take("green", str, "up"), strength=params.take("strength", float, None),
@@ -134,7 +134,7 @@ def flow(task: Task) -> dict[str, Any]:
     params.finish()
     task.folders.add(folder)
     task.stage("Reading the motion")
-    motion = read_motion_any(source)
+    motion = read_motion(source)
     files = export_flow(
         motion if speed == 1.0 else motion.scaled(speed), folder, convention, name=name, settings=settings,
         on_progress=lambda done, total, path: task.step("Flow maps", done, total, path), cancelled=task.cancelled,
@@ -163,7 +163,7 @@ def arrows(task: Task) -> dict[str, Any]:
     Convention: x, y in pixels, row 0 at the top, y down; u, v in pixels per frame, as shown (velocity times mask).
     Nodes where nothing moves are left out.
     """
-    from loopcore.flowmap import read_motion_any
+    from loopcore.flowmap import read_motion
 
     params = Params(task)
     source, spacing = params.path("motion"), params.take("spacing_px", float)
@@ -171,7 +171,7 @@ def arrows(task: Task) -> dict[str, Any]:
     if not 1 <= spacing < float("inf"):
         raise Invalid(f"'spacing_px' must be 1 or more, not {spacing}")
     task.stage("Reading the motion")
-    motion = read_motion_any(source)
+    motion = read_motion(source)
     columns, rows = (_nodes(size, spacing) for size in (motion.width, motion.height))
     x, y = (axis.ravel() for axis in np.meshgrid(columns, rows))
     shown = motion.velocity[y, x] * motion.mask[y, x, None]

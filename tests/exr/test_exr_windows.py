@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loopcore import exr
 from loopcore.errors import MotionError, PlateError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place
-from loopcore.flowmap import read_motion_any
+from loopcore.flowmap import read_motion
 from loopcore.loop import Loop
 from loopcore.motion import MotionField, read_mask, read_motion
 from loopcore.motion.masks import fit_windows
@@ -131,7 +131,7 @@ class TestCropped:
     @pytest.mark.parametrize("more", [(), ("mask.V",), ("mask.V", "confidence.V")])
     def test_a_motion_moves_inside_its_data_window_only(self, tmp_path: Path, more: tuple[str, ...]) -> None:
         path = motion_file(tmp_path / "v.exr", CROP.size, CROP, *more)
-        for motion in (read_motion(path), read_motion_any(path), read_motion_any(path, size=(54, 96))):
+        for motion in (read_motion(path), read_motion(path), read_motion(path, size=(54, 96))):
             assert (motion.height, motion.width) == (54, 96) and not motion.windows.overscan
             assert (motion.effective[13:40, 24:72] == (2, -1)).all()
             assert np.abs(motion.effective).sum() == 3 * 27 * 48
@@ -143,7 +143,7 @@ class TestCropped:
         x = (np.arange(24, 72, dtype=np.float32) + 0.5 - 2) / 96
         y = 1 - (np.arange(13, 40, dtype=np.float32) + 0.5) / 54
         channels = {"R": np.tile(x, (27, 1)), "G": np.tile(y[:, None], (1, 48)), "B": np.ones(CROP.size, np.float32)}
-        motion = read_motion_any(raw(tmp_path / "st.exr", channels, CROP), "stmap")
+        motion = read_motion(raw(tmp_path / "st.exr", channels, CROP), "stmap")
         assert np.abs(motion.effective[20:30, 40:60] - (2, 0)).max() < 0.05
         assert np.abs(motion.effective[:8]).max() < 0.05
 
@@ -196,13 +196,13 @@ class TestFitting:
             read_mask(tmp_path / "m.exr", 80, 104, OVERSCAN)
         motion_file(tmp_path / "v.exr", (30, 64), Windows.whole(30, 64))
         with pytest.raises(MotionError, match="64x30 and the plate 104x80 with overscan, 64x64 without: make it"):
-            read_motion_any(tmp_path / "v.exr", size=(80, 104), windows=OVERSCAN)
+            read_motion(tmp_path / "v.exr", size=(80, 104), windows=OVERSCAN)
 
     def test_a_motion_of_the_display_window_goes_on_into_the_overscan(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(3)
         motion = MotionField(rng.normal(size=(64, 64, 2)), rng.random((64, 64)), rng.random((64, 64)))
         motion.save(tmp_path / "v.exr")
-        wide = read_motion_any(tmp_path / "v.exr", size=(80, 104), windows=OVERSCAN)
+        wide = read_motion(tmp_path / "v.exr", size=(80, 104), windows=OVERSCAN)
         assert wide.windows == OVERSCAN
         around = ((8, 8), (20, 20))
         np.testing.assert_array_equal(wide.velocity, np.pad(motion.velocity, (*around, (0, 0)), mode="edge"))
@@ -214,7 +214,7 @@ class TestFitting:
     def test_a_rescaled_motion_scales_with_the_display_window(self, tmp_path: Path) -> None:
         motion = MotionField(np.full((32, 32, 2), 1.5), np.ones((32, 32)), np.ones((32, 32)))
         motion.save(tmp_path / "v.exr")
-        wide = read_motion_any(tmp_path / "v.exr", size=(80, 104), windows=OVERSCAN, rescale=True)
+        wide = read_motion(tmp_path / "v.exr", size=(80, 104), windows=OVERSCAN, rescale=True)
         assert np.allclose(wide.velocity, 3) and wide.velocity.shape == (80, 104, 2)
 
     def test_its_file_reads_back_equal(self, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ class TestFitting:
         motion.save(tmp_path / "motion.exr")
         header = exr.read_attributes(tmp_path / "motion.exr")
         assert (header["dataWindow"], header["displayWindow"]) == (OVERSCAN.data, OVERSCAN.display)
-        for back in (read_motion(tmp_path / "motion.exr"), read_motion_any(tmp_path / "motion.exr")):
+        for back in (read_motion(tmp_path / "motion.exr"), read_motion(tmp_path / "motion.exr")):
             assert back.windows == OVERSCAN and back.digest() == motion.digest()
             assert back.velocity.tobytes() == motion.velocity.tobytes()
         plain = MotionField(motion.velocity, motion.mask, motion.confidence)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loopcore.errors import MotionError, SequenceError
-from loopcore.flowmap import STATIC, Settings, detect, export_flow, read_motion_any
+from loopcore.flowmap import STATIC, FlowSettings, detect, export_flow, read_motion
 from loopcore.motion.field import MotionField
 
 
@@ -39,7 +39,7 @@ def test_motion_is_the_fields_own_file(tmp_path: Path) -> None:
     (path,) = export_flow(motion, tmp_path)
     assert path.name == "motion.exr"
     assert MotionField.load(path).digest() == motion.digest()
-    assert read_motion_any(path).digest() == motion.digest()
+    assert read_motion(path).digest() == motion.digest()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -52,9 +52,9 @@ def test_static_conventions_come_back(tmp_path, height, width, vx, vy, conventio
     velocity = rng.normal(1, 0.2, (height, width, 2)).astype(np.float32) * np.array([vx, vy], np.float32)
     mask = rng.choice(np.array([0, 0.25, 1], np.float32), (height, width))
     motion = MotionField(velocity, mask, np.ones_like(mask))
-    (path,) = export_flow(motion, tmp_path, convention, settings=Settings(bits=bits, green=green))
+    (path,) = export_flow(motion, tmp_path, convention, settings=FlowSettings(bits=bits, green=green))
     assert detect(path) == convention
-    back = read_motion_any(path)
+    back = read_motion(path)
     fastest = np.abs(motion.effective).max()
     # Half a code of the conventions that have codes; a rounding of the mask's division elsewhere.
     step = {"rsmb": (fastest + 1) / 65534}.get(convention, 1e-6 * fastest)
@@ -74,7 +74,7 @@ def test_rsmb_codes_are_the_makers(tmp_path: Path) -> None:
     velocity[0, 1] = (8, 4)  # right and down: green is below the middle
     velocity[1, 2] = (-8, -8)
     motion = MotionField(velocity, np.ones((2, 3)), np.ones((2, 3)))
-    (path,) = export_flow(motion, tmp_path, "rsmb", settings=Settings(max_displace=8))
+    (path,) = export_flow(motion, tmp_path, "rsmb", settings=FlowSettings(max_displace=8))
     import av
 
     with av.open(str(path)) as file:
@@ -84,7 +84,7 @@ def test_rsmb_codes_are_the_makers(tmp_path: Path) -> None:
     assert codes[0, 1, :2].tolist() == [65534, 16384]
     assert codes[1, 2, :2].tolist() == [0, 65534]
     with pytest.raises(MotionError, match="reaches 8.00 px"):
-        export_flow(motion, tmp_path, "rsmb", settings=Settings(max_displace=4))
+        export_flow(motion, tmp_path, "rsmb", settings=FlowSettings(max_displace=4))
 
 
 @pytest.mark.parametrize(("green", "down"), [("up", 1), ("down", -1)])
@@ -92,7 +92,7 @@ def test_game_maps_pull_texture_coordinates(tmp_path: Path, green: str, down: in
     velocity = np.zeros((10, 20, 2), np.float32)
     velocity[2, 3] = (2, 1)  # a tenth of the width right, a tenth of the height down
     motion = MotionField(velocity, np.ones((10, 20)), np.ones((10, 20)))
-    (path,) = export_flow(motion, tmp_path, "game", settings=Settings(bits=8, green=green, strength=0.1))
+    (path,) = export_flow(motion, tmp_path, "game", settings=FlowSettings(bits=8, green=green, strength=0.1))
     from PIL import Image
 
     codes = np.asarray(Image.open(path))
@@ -112,7 +112,7 @@ def test_an_independent_reader_sees_the_same(tmp_path: Path) -> None:
         "stmap": {"R", "G", "B"},
         "displace": {f"{a}.{b}" for a in ("past", "future", "weight") for b in "XYZ"},
     }.items():
-        path = export_flow(motion, tmp_path, convention, settings=Settings(frames=5, numbers=[1002]))[0]
+        path = export_flow(motion, tmp_path, convention, settings=FlowSettings(frames=5, numbers=[1002]))[0]
         image = oiio.ImageBuf(str(path))
         spec = image.spec()
         assert set(spec.channelnames) == names
@@ -130,20 +130,20 @@ def test_progress_cancelling_and_refusals(tmp_path: Path) -> None:
     motion = field(12, 14)
     seen: list[tuple[int, int, str]] = []
     export_flow(
-        motion, tmp_path / "deep" / "er", "stmap", settings=Settings(frames=4, numbers=[1002, 1003]),
+        motion, tmp_path / "deep" / "er", "stmap", settings=FlowSettings(frames=4, numbers=[1002, 1003]),
         on_progress=lambda done, total, path: seen.append((done, total, path.name)),
     )  # fmt: skip
     assert [s[:2] for s in seen] == [(k, 6) for k in range(1, 7)]
     assert export_flow(motion, tmp_path / "none", "stmap", cancelled=lambda: True) == []
     assert list((tmp_path / "none").iterdir()) == []
     with pytest.raises(SequenceError, match="1009 are not in the loop, which has 1001-1004"):
-        export_flow(motion, tmp_path, "stmap", settings=Settings(frames=4, numbers=[1009]))
+        export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=4, numbers=[1009]))
     with pytest.raises(MotionError, match="unknown convention 'middlebury'"):
         export_flow(motion, tmp_path, "middlebury")
     with pytest.raises(MotionError, match="unknown extra"):
-        export_flow(motion, tmp_path, settings=Settings(extras=["hole"]))
+        export_flow(motion, tmp_path, settings=FlowSettings(extras=["hole"]))
     with pytest.raises(MotionError, match="at least 2"):
-        export_flow(motion, tmp_path, "stmap", settings=Settings(frames=1))
+        export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=1))
     (tmp_path / "file").write_text("")
     with pytest.raises(SequenceError, match="cannot make folder"):
         export_flow(motion, tmp_path / "file", "stmap")
@@ -168,7 +168,7 @@ def test_the_command_writes_converts_and_refuses(tmp_path: Path, capsys: pytest.
     assert "Progress: 100%" in printed and "Saved: " in printed and "9 files written" in printed
     assert flow(tmp_path / "m.exr", "-o", tmp_path, "--convention", "game", "--green", "down", "--speed", 2) == 0
     assert flow(tmp_path / "m_game.png", "-o", tmp_path / "b", "--convention", "nuke") == 0
-    back = read_motion_any(tmp_path / "b" / "m_game_nuke.exr")
+    back = read_motion(tmp_path / "b" / "m_game_nuke.exr")
     assert np.abs(back.effective - 2 * motion.effective).max() < 1e-3
     assert flow(tmp_path / "m.exr", "-o", tmp_path, "--convention", "maya") == 2
     assert "unknown convention 'maya'" in capsys.readouterr().err

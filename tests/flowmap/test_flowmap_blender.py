@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loopcore.flowmap import Settings, export_flow, read_motion_any
+from loopcore.flowmap import FlowSettings, export_flow, read_motion
 from loopcore.flowmap.maps import Maps
 from loopcore.loop import Loop
 from loopcore.motion.field import MotionField
@@ -62,7 +62,7 @@ def write_still(path: Path, pixels: np.ndarray) -> Path:
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Our flow maps, and the list of what Blender has to do with them."""
     folder = tmp_path_factory.mktemp("flow")
-    field, chosen = motion(), Settings(frames=FRAMES)
+    field, chosen = motion(), FlowSettings(frames=FRAMES)
     for convention in ("stmap", "displace", "blender", "motion"):
         export_flow(field, folder, convention, settings=chosen)
     still, dotted = write_still(folder / "still.exr", texture()), write_still(folder / "dots.exr", dots())
@@ -176,7 +176,7 @@ def test_blender_loads_our_vector_pass(files: Path, blender: str, name: str) -> 
 
 def test_we_read_the_vector_pass_that_blender_renders(files: Path, blender: str, tmp_path: Path) -> None:
     path = files / f"rendered.{blender}.exr"
-    back = read_motion_any(path)
+    back = read_motion(path)
     assert np.abs(back.velocity - (3, -2)).max() < 2e-3
     # And what we would write of it is what Blender wrote.
     import OpenEXR

@@ -10,7 +10,7 @@ import pytest
 from _flow_files import field, raw_channels
 
 from loopcore.errors import MotionError
-from loopcore.flowmap import PER_FRAME, Settings, detect, export_flow, read_motion_any
+from loopcore.flowmap import PER_FRAME, FlowSettings, detect, export_flow, read_motion
 from loopcore.flowmap.maps import Maps, sources
 from loopcore.loop import Loop
 from loopcore.motion.field import MotionField
@@ -40,7 +40,7 @@ def test_stmaps_rebuild_the_loop_from_the_still(tmp_path: Path, size: tuple[int,
         motion = MotionField(np.full((*size, 2), (2.5, -1.5)), np.ones(size), np.ones(size))
     pixels = np.random.default_rng(2).random((*size, 3), dtype=np.float32)
     loop = Loop(Plate(pixels, ("R", "G", "B")), motion, frames=12, contrast=0)
-    written = export_flow(motion, tmp_path, "stmap", settings=Settings(frames=12, numbers=[1001, 1004, 1012]))
+    written = export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=12, numbers=[1001, 1004, 1012]))
     assert len(written) == 9
     for number in (1001, 1004, 1012):
         off = np.abs(rebuilt(tmp_path, number, pixels) - loop.frame(number - 1001))
@@ -63,7 +63,7 @@ def test_stmaps_rebuild_a_loop_that_is_squeezed(tmp_path: Path) -> None:
     y, x = np.mgrid[0:120, 0:160].astype(np.float32)
     pixels = np.stack([0.5 + 0.4 * np.sin(x / 5 + k) * np.cos(y / 7) for k in range(3)], axis=-1).astype(np.float32)
     loop = Loop(Plate(pixels, ("R", "G", "B")), motion, frames=12, contrast=0)
-    export_flow(motion, tmp_path, "stmap", settings=Settings(frames=12, numbers=[1006]))
+    export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=12, numbers=[1006]))
     off = rebuilt(tmp_path, 1006, pixels) - loop.frame(5)
     assert -10 * np.log10(np.mean(off**2)) > 45
 
@@ -78,7 +78,7 @@ def test_coordinates_are_mirrored_at_the_border() -> None:
 
 def test_displace_pushes_and_idistort_pulls(tmp_path: Path) -> None:
     motion = field(40, 50, speed=3)
-    chosen = Settings(frames=10, numbers=[1003])
+    chosen = FlowSettings(frames=10, numbers=[1003])
     (push,), (pull,) = (export_flow(motion, tmp_path, c, settings=chosen) for c in ("displace", "idistort"))
     maps = Maps(motion, 10).at(2)
     x, y = sources(maps.past)
@@ -95,11 +95,11 @@ def test_displace_pushes_and_idistort_pulls(tmp_path: Path) -> None:
 @pytest.mark.parametrize("speed", [0.5, 3.0])
 def test_per_frame_conventions_come_back(tmp_path: Path, convention: str, speed: float) -> None:
     motion = field(90, 120, speed)
-    files = export_flow(motion, tmp_path, convention, settings=Settings(frames=20, numbers=[1002, 1019, 1020]))
+    files = export_flow(motion, tmp_path, convention, settings=FlowSettings(frames=20, numbers=[1002, 1019, 1020]))
     assert detect(files[0]) == convention
     for number, direction in ((1002, "past"), (1020, "future")):
         kind = f"stmap_{direction}" if convention == "stmap" else convention
-        back = read_motion_any(tmp_path / f"motion_{kind}.{number}.exr")
+        back = read_motion(tmp_path / f"motion_{kind}.{number}.exr")
         assert (back.confidence > 0).mean() > 0.9
         off = np.abs(back.effective - motion.effective)
         # The mask's edge is a kink, which a map of several pixels smooths.
@@ -108,25 +108,25 @@ def test_per_frame_conventions_come_back(tmp_path: Path, convention: str, speed:
 
 
 def test_a_map_of_half_the_loop_is_too_far_to_read_back(tmp_path: Path) -> None:
-    files = export_flow(field(90, 120, 3), tmp_path, "idistort", settings=Settings(frames=60, numbers=[1001, 1031]))
+    files = export_flow(field(90, 120, 3), tmp_path, "idistort", settings=FlowSettings(frames=60, numbers=[1001, 1031]))
     with pytest.raises(MotionError, match="spans 30 frames.*next to the first"):
-        read_motion_any(files[1])
+        read_motion(files[1])
     with pytest.raises(MotionError, match="spans 60 frames"):
-        read_motion_any(files[0])
+        read_motion(files[0])
 
 
 def test_maps_read_at_the_border_of_a_field_that_leaves_the_picture(tmp_path: Path) -> None:
     velocity = np.full((20, 30, 2), 2.5, np.float32)
     motion = MotionField(velocity, np.ones((20, 30)), np.ones((20, 30)))
-    export_flow(motion, tmp_path, "stmap", settings=Settings(frames=8, numbers=[1002]))
-    back = read_motion_any(tmp_path / "motion_stmap_past.1002.exr")
+    export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=8, numbers=[1002]))
+    back = read_motion(tmp_path / "motion_stmap_past.1002.exr")
     assert np.abs(back.velocity - velocity).max() < 1e-3
     assert not back.confidence[0].any() and back.confidence[10, 10] == 1
 
 
 def test_extras_are_written_on_request(tmp_path: Path) -> None:
     motion = field(48, 56, speed=5)
-    chosen = Settings(frames=6, numbers=[1003], extras=("displacement", "holes", "weight"))
+    chosen = FlowSettings(frames=6, numbers=[1003], extras=("displacement", "holes", "weight"))
     names = {path.name for path in export_flow(motion, tmp_path, "nuke", name="a", settings=chosen)}
     assert names == {"a_nuke.exr", "a_displacement.1003.exr", "a_holes.1003.exr", "a_weight.1003.exr"}
     moved = raw_channels(tmp_path / "a_displacement.1003.exr")
@@ -182,7 +182,7 @@ def test_the_nuke_script_rebuilds_the_loop(tmp_path: Path) -> None:
     script = Path(__file__).resolve().parents[2] / "examples" / "nuke" / "stmap_loop.nk"
     motion = field(40, 60, speed=1)
     pixels = np.random.default_rng(2).random((40, 60, 3), dtype=np.float32)
-    export_flow(motion, tmp_path, "stmap", settings=Settings(frames=12, numbers=[1004]))
+    export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=12, numbers=[1004]))
 
     def read(name: str) -> np.ndarray:
         if name == "still.exr":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from loopcore.errors import MotionError
-from loopcore.flowmap import Numbers, detect, export_flow, read_motion_any
+from loopcore.flowmap import FlowNumbers, detect, export_flow, read_motion
 from loopcore.motion.field import MotionField
 
 
@@ -25,11 +25,11 @@ def test_blenders_vector_pass_of_a_layer(tmp_path: Path) -> None:
     flat = np.ones((4, 6), np.float32)
     names = {f"ViewLayer.Vector.{c}": v * flat for c, v in zip("XYZW", (-3, -2, -3, -2), strict=True)}
     path = write_raw(tmp_path / "render.exr", {**names, "ViewLayer.Combined.R": flat})
-    back = read_motion_any(path)
+    back = read_motion(path)
     assert (back.velocity == (3, -2)).all() and (back.mask == 1).all()
     other = {f"Other.Vector.{c}": flat for c in "XYZW"}
     with pytest.raises(MotionError, match=r"more than once \(Other.Vector.X, ViewLayer.Vector.X\)"):
-        read_motion_any(write_raw(tmp_path / "two.exr", names | other))
+        read_motion(write_raw(tmp_path / "two.exr", names | other))
 
 
 def test_cropped_windows_are_filled_with_stillness(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_cropped_windows_are_filled_with_stillness(tmp_path: Path) -> None:
     header = {"dataWindow": ((3, -1), (8, 2)), "displayWindow": ((0, 0), (9, 4))}
     for names in (("forward.u", "forward.v"), ("rgba.forward.u", "rgba.forward.v")):
         path = write_raw(tmp_path / "crop.exr", dict.fromkeys(names, flat), **header)
-        back = read_motion_any(path)
+        back = read_motion(path)
         # A row of it lies above the display window.
         assert back.velocity.shape == (6, 10, 2) and back.windows.offset == (0, 1)
         assert (back.velocity[:4, 3:9] == (2, -2)).all()
@@ -49,7 +49,7 @@ def test_middlebury_files(corpus: Path, tmp_path: Path) -> None:
     assert found
     for path in found:
         assert detect(path) == "flo"
-        back = read_motion_any(path)
+        back = read_motion(path)
         data = path.read_bytes()
         width, height = np.frombuffer(data, "<i4", 2, 4)
         raw = np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2)
@@ -58,10 +58,10 @@ def test_middlebury_files(corpus: Path, tmp_path: Path) -> None:
         assert np.array_equal(back.mask > 0, known) and np.array_equal(back.confidence > 0, known)
         # And on to Nuke and back, without loss.
         (nuke,) = export_flow(back, tmp_path, "nuke")
-        assert np.array_equal(read_motion_any(nuke).velocity, np.where(known[..., None], raw, 0))
+        assert np.array_equal(read_motion(nuke).velocity, np.where(known[..., None], raw, 0))
     (tmp_path / "cut.flo").write_bytes(data[:1000])
     with pytest.raises(MotionError, match="damaged"):
-        read_motion_any(tmp_path / "cut.flo")
+        read_motion(tmp_path / "cut.flo")
 
 
 def test_kitti(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_kitti(tmp_path: Path) -> None:
     path = tmp_path / "000000_10.png"
     path.write_bytes(encode_png(codes, {}))
     assert detect(path) == "kitti"
-    back = read_motion_any(path)
+    back = read_motion(path)
     assert back.velocity[1, 2].tolist() == [5, -0.5]
     assert back.mask.sum() == back.confidence.sum() == 1 and not back.velocity[0].any()
 
@@ -105,17 +105,17 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     ]
     for path, convention, words in cases:
         with pytest.raises(MotionError, match=words) as caught:
-            read_motion_any(path, convention)
+            read_motion(path, convention)
         assert path.name in str(caught.value) or convention == "maya"
 
 
 def test_another_size_is_rescaled_only_when_asked(tmp_path: Path) -> None:
     motion = MotionField(np.full((10, 20, 2), 2, np.float32), np.ones((10, 20)), np.ones((10, 20)))
     (path,) = export_flow(motion, tmp_path, "blender")
-    assert read_motion_any(path, size=(10, 20)).width == 20
+    assert read_motion(path, size=(10, 20)).width == 20
     with pytest.raises(MotionError, match="is 20x10 and the plate 60x20.*rescaled"):
-        read_motion_any(path, size=(20, 60))
-    back = read_motion_any(path, size=(20, 60), rescale=True)
+        read_motion(path, size=(20, 60))
+    back = read_motion(path, size=(20, 60), rescale=True)
     assert np.allclose(back.velocity, (6, 4))
 
 
@@ -125,8 +125,8 @@ def test_foreign_pictures_need_their_numbers(tmp_path: Path) -> None:
     codes = np.full((3, 4, 3), 65534, np.uint16)
     (tmp_path / "r.png").write_bytes(encode_png(codes, {}))
     with pytest.raises(MotionError, match="does not say its max displace"):
-        read_motion_any(tmp_path / "r.png", "rsmb")
-    back = read_motion_any(tmp_path / "r.png", "rsmb", numbers=Numbers(max_displace=16))
+        read_motion(tmp_path / "r.png", "rsmb")
+    back = read_motion(tmp_path / "r.png", "rsmb", numbers=FlowNumbers(max_displace=16))
     assert (back.velocity == (16, -16)).all() and (back.mask == 1).all()
     with pytest.raises(MotionError, match="green"):
-        read_motion_any(tmp_path / "r.png", "game", numbers=Numbers(strength=0.1))
+        read_motion(tmp_path / "r.png", "game", numbers=FlowNumbers(strength=0.1))

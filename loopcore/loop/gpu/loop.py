@@ -122,7 +122,7 @@ class GpuLoop:
 
         out: (H, W, 4), float32 or float16, with the still in it.
 
-        Raises OutOfMemory, EngineError where the GPU fails otherwise; waiting raises the latter.
+        Raises EngineError where the GPU fails; so does waiting.
         """
         target = torch.from_numpy(out[self._rows])
         with self._lock, self._on(0), translate_errors():

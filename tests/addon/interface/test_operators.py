@@ -84,10 +84,10 @@ def test_a_saved_file_plays_after_opening(job: dict[str, Any], folder: Path) -> 
 
 
 def test_the_flow_map_is_read_back(job: dict[str, Any], folder: Path) -> None:
-    from loopcore.flowmap import read_motion_any
+    from loopcore.flowmap import read_motion
 
     (name,) = job["flow"]
-    back = read_motion_any(folder / "flow maps" / name)
+    back = read_motion(folder / "flow maps" / name)
     assert (back.width, back.height) == (320, 180)
     assert 1.0 < np.abs(back.velocity).max() < 4.0
 
