@@ -18,9 +18,9 @@ from loopcore import exr
 from loopcore.baking.bake import bake
 from loopcore.baking.recipe import read_recipe
 from loopcore.exr import Windows
-from loopcore.flowmap import Settings, export_flow, read_motion
+from loopcore.flowmap import FlowSettings, export_flow, read_motion
 from loopcore.loop import Loop
-from loopcore.motion import Hints, MotionField, Stroke, read_motion, write_hints
+from loopcore.motion import Hints, MotionField, Stroke, write_hints
 from loopcore.motion.predict import predict_motion
 from loopcore.plate import Plate, read_plate
 from loopcore.preview import preview_sequence
@@ -190,7 +190,7 @@ def test_previews_show_the_display_window(baked: Path, tmp_path: Path) -> None:
 class TestFlowMaps:
     @pytest.mark.parametrize("convention", ["nuke", "blender", "fusion", "idistort", "displace", "stmap"])
     def test_an_exr_has_the_windows(self, motion: MotionField, tmp_path: Path, convention: str) -> None:
-        files = export_flow(motion, tmp_path, convention, settings=Settings(frames=N, numbers=[1002]))
+        files = export_flow(motion, tmp_path, convention, settings=FlowSettings(frames=N, numbers=[1002]))
         for path in files:
             header, _ = raw(path)
             assert corners(header, "dataWindow") == WINDOWS.data
@@ -205,7 +205,7 @@ class TestFlowMaps:
     def test_stmaps_are_of_the_display_window_and_rebuild_the_loop(
         self, plate: Plate, motion: MotionField, tmp_path: Path
     ) -> None:
-        export_flow(motion, tmp_path, "stmap", settings=Settings(frames=N, numbers=[1003]))
+        export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=N, numbers=[1003]))
         past, future, share = (
             raw_channels(tmp_path / f"motion_{kind}.1003.exr") for kind in ("stmap_past", "stmap_future", "weight")
         )

@@ -63,7 +63,8 @@ class FlowSettings:
 
 def export_flow(
     motion: MotionField, folder: str | Path, convention: str = "motion", *, name: str = "motion",
-    settings: FlowSettings = FlowSettings(), on_progress: Tell | None = None, cancelled: Callable[[], bool] = lambda: False,
+    settings: FlowSettings = FlowSettings(), on_progress: Tell | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
     """Write the flow maps of one convention into `folder`; return the files, in order.
 

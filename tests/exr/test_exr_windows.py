@@ -15,7 +15,7 @@ from loopcore.errors import MotionError, PlateError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place
 from loopcore.flowmap import read_motion
 from loopcore.loop import Loop
-from loopcore.motion import MotionField, read_mask, read_motion
+from loopcore.motion import MotionField, read_mask
 from loopcore.motion.masks import fit_windows
 from loopcore.motion.strokes import Anchor, Hints, Stroke
 from loopcore.plate import Plate, read_plate

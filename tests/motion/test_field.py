@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from loopcore import exr
 from loopcore.errors import MotionError
-from loopcore.motion import MotionField, read_motion
+from loopcore.motion import MotionField
 
 FLOATS = st.floats(-1e4, 1e4, width=32)
 UNIT = st.floats(0, 1, width=32)
@@ -40,7 +40,7 @@ def swirl(height: int = 12, width: int = 17) -> MotionField:
 def test_a_saved_field_loads_bit_for_bit(tmp_path: Path, field: MotionField) -> None:
     path = tmp_path / "motion.exr"
     field.save(path)
-    loaded = read_motion(path)
+    loaded = MotionField.load(path)
     for name in ("velocity", "mask", "confidence"):
         assert getattr(loaded, name).tobytes() == getattr(field, name).tobytes(), name
     assert loaded.digest() == field.digest()
@@ -91,7 +91,7 @@ def test_an_edited_forward_layer_counts(tmp_path: Path) -> None:
     channels = {name: values.copy() for name, values in part.channels.items()}
     channels["forward.u"][5, 9:12] = 3.0
     exr.write_exr(path, channels)
-    edited = read_motion(path)
+    edited = MotionField.load(path)
     np.testing.assert_allclose(edited.effective[5, 9:12, 0], 3.0, rtol=1e-6)
     rest = np.ones((field.height, field.width), bool)
     rest[5, 9:12] = False
@@ -104,7 +104,7 @@ def test_a_mask_painted_black_freezes(tmp_path: Path) -> None:
     field.save(path)
     (part,) = exr.read_exr(path)
     exr.write_exr(path, {**part.channels, "mask.V": np.zeros_like(field.mask)})
-    assert not read_motion(path).effective.any()
+    assert not MotionField.load(path).effective.any()
 
 
 @pytest.mark.parametrize(
@@ -123,16 +123,16 @@ def test_files_that_are_no_motion_are_refused(tmp_path: Path, channels: dict[str
     path = tmp_path / "wrong.exr"
     exr.write_exr(path, {name: np.full((3, 4), value, np.float32) for name, value in channels.items()})
     with pytest.raises(MotionError, match="wrong.exr") as error:
-        read_motion(path)
+        MotionField.load(path)
     assert says in str(error.value)
 
 
 def test_what_is_no_exr_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MotionError, match="missing.exr"):
-        read_motion(tmp_path / "missing.exr")
+        MotionField.load(tmp_path / "missing.exr")
     (tmp_path / "text.exr").write_text("hello")
     with pytest.raises(MotionError, match="text.exr"):
-        read_motion(tmp_path / "text.exr")
+        MotionField.load(tmp_path / "text.exr")
     with pytest.raises(MotionError, match="motion.exr"):
         swirl().save(tmp_path / "motion.png")
 
