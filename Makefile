@@ -50,6 +50,7 @@ lint: style types layers
 
 style: $(VENV)/.with-lint
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 
 types: $(VENV)/.with-lint
 	$(BIN)/python -m mypy

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loopcore.flowmap import Settings, export_flow
+from loopcore.flowmap import FlowSettings, export_flow
 from loopcore.motion.field import MotionField
 from loopcore.parallel import thread_count
 
@@ -47,7 +47,7 @@ def clock() -> np.ndarray:
 
 def export(motion: MotionField, folder: Path, numbers: list[int]) -> np.ndarray:
     start = clock()
-    export_flow(motion, folder, "stmap", settings=Settings(frames=LENGTH, numbers=numbers))
+    export_flow(motion, folder, "stmap", settings=FlowSettings(frames=LENGTH, numbers=numbers))
     return clock() - start
 
 

@@ -195,9 +195,7 @@ def run(job: Job, observer: Observer | None = None) -> Result:
         motion = job.source.read_motion(drawn_over, observer).over(plate.windows)
     observer.raise_if_cancelled()
     observer.stage("Preparing the loop")
-    loop = Loop(
-        plate, motion, frames=job.frames, method=job.method, contrast=job.contrast, device=job.device
-    )
+    loop = Loop(plate, motion, frames=job.frames, method=job.method, contrast=job.contrast, device=job.device)
     if loop.device == "cuda":
         observer.note("Computing on the GPU")
     elif job.device == "auto" and (hint := gpu_hint()):
@@ -244,9 +242,7 @@ def _reduced(job: Job, plate: Plate, observer: Observer) -> Plate:
     windows = plate.windows.scaled(height, width)
     write_atomically(
         still,
-        lambda path: write_exr(
-            path, channels, attributes=attributes, pixel_aspect=plate.pixel_aspect, windows=windows
-        ),
+        lambda path: write_exr(path, channels, attributes=attributes, pixel_aspect=plate.pixel_aspect, windows=windows),
     )
     return replace(read_plate(still), encoded=plate.encoded)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import PlateError
+from loopcore.image import REC709_WEIGHTS
 
 SRGB = "srgb_rec709_scene"
 LINEAR = "lin_rec709_scene"
@@ -35,8 +36,6 @@ PRIMARIES: dict[str, tuple[float, ...]] = {
 _GAMMAS = {"g18": 1.8, "g22": 2.2, "g24": 2.4}
 _NOT_COLOR = ("data", "unknown", "")
 
-# ITU-R BT.709: the luminance of linear red, green and blue.
-REC709_WEIGHTS = (0.2126, 0.7152, 0.0722)
 
 # Encoding tables: a float32 of 0..1, cut to exponent and 9 bits of mantissa, names one of these pieces of the curve.
 _CUT = 14

@@ -86,17 +86,20 @@ def resize_linear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
-    """Returns the Rec.709 weighted sum (...) of (..., 3) pixels, in whatever encoding they are."""
+    """Returns the Rec. 709 weighted sum (...) of (..., 3) float32 pixels, in whatever encoding they are."""
     return rgb @ np.array(REC709_WEIGHTS, np.float32)
 
 
-def encode_png(codes: np.ndarray, *, texts: Mapping[str, str], chunks: Mapping[bytes, bytes] | None = None) -> bytes:
+def encode_png(
+    codes: np.ndarray, *, texts: Mapping[str, str], chunks: Mapping[bytes, bytes | None] | None = None
+) -> bytes:
     """Returns a PNG of (H, W, 1 to 4) uint8 or uint16 codes.
 
     FFmpeg's encoder knows 16 bits, which pillow does not; the chunks that it does not write go in after the header.
 
     Args:
-        texts: key and value of tEXt chunks, Latin-1. chunks: further chunks by kind, in place of the encoder's own.
+        texts: key and value of tEXt chunks, Latin-1. chunks: further chunks by kind, in place of the encoder's own;
+            None leaves those out.
 
     Raises:
         EngineError: the av package cannot encode it.
@@ -119,17 +122,20 @@ def encode_png(codes: np.ndarray, *, texts: Mapping[str, str], chunks: Mapping[b
     except (av.FFmpegError, ValueError) as error:
         raise EngineError(f"the av package cannot encode a {bits}-bit PNG ({error}): reinstall it") from error
     ours = dict(chunks or {})
-    extra = b"".join(_png_chunk(kind, body) for kind, body in ours.items())
+    extra = b"".join(_png_chunk(kind, body) for kind, body in ours.items() if body is not None)
     for key, text in texts.items():
         extra += _png_chunk(b"tEXt", key.encode("latin-1") + b"\0" + text.encode("latin-1", "replace"))
     kept = (whole for kind, whole in _png_chunks(png, _PNG_HEADER) if kind not in ours)
     return png[:_PNG_HEADER] + extra + b"".join(kept)
 
 
+def is_whole_png(png: bytes) -> bool:
+    """Whether bytes begin and end as a PNG does: not cut short, nothing behind it."""
+    return png.startswith(PNG_SIGNATURE) and png.endswith(_PNG_END)
+
+
 def png_texts(png: bytes) -> dict[str, str]:
-    """Returns the texts of a whole PNG's tEXt chunks by key; none of one that was cut short."""
-    if not png.startswith(PNG_SIGNATURE) or not png.endswith(_PNG_END):
-        return {}
+    """Returns the texts of a PNG's tEXt chunks by key."""
     texts = {}
     for kind, whole in _png_chunks(png, len(PNG_SIGNATURE)):
         if kind == b"tEXt":

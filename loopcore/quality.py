@@ -216,8 +216,7 @@ def _detail(loop: Loop, frame: np.ndarray, solid: np.ndarray, time: int) -> list
     solid = np.ascontiguousarray(solid[loop.window])
     has = _energies(loop.sqrt_luminance(frame[loop.window]), solid)
     wanted = [
-        a + b
-        for a, b in zip(_energies(past, solid * share), _energies(future, solid * (1 - share)), strict=True)
+        a + b for a, b in zip(_energies(past, solid * share), _energies(future, solid * (1 - share)), strict=True)
     ]
     return [math.sqrt(h / w) if w > 0 else 1.0 for h, w in zip(has, wanted, strict=True)]
 
@@ -234,8 +233,14 @@ def _energies(tone: np.ndarray, weight: np.ndarray) -> list[float]:
 
 
 def _rows(
-    loop: Loop, static: float, nonfinite: float, steps: list[float], last: float, breath: list[list[float]],
-    holes: float, twins: list[int],
+    loop: Loop,
+    static: float,
+    nonfinite: float,
+    steps: list[float],
+    last: float,
+    breath: list[list[float]],
+    holes: float,
+    twins: list[int],
 ) -> list[Row]:
     median = float(np.median(steps)) if steps else 0.0
     rows = [Row("static: largest difference outside the mask", static, "0", static == 0)]

@@ -58,7 +58,10 @@ def linear(channels: str = "RGBA", width: int = WIDTH, height: int = HEIGHT) -> 
 
 
 def exr(
-    path: Path, pixels: np.ndarray, channels: str = "RGBA", attributes: dict[str, object] | None = None,
+    path: Path,
+    pixels: np.ndarray,
+    channels: str = "RGBA",
+    attributes: dict[str, object] | None = None,
     pixel_aspect: float = 1.0,
 ) -> Path:
     """Write (H, W, C) pixels as EXR, in their own depth."""

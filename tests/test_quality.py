@@ -74,9 +74,7 @@ def test_a_good_loop_passes_every_row(good: Path) -> None:
 
 @pytest.mark.parametrize("format, depth", [("exr", "float"), ("png", "8"), ("png", "16")])
 @pytest.mark.parametrize("channels", ["RGB", "RGBA", "YA"])
-def test_every_kind_of_file_passes(
-    format: str, depth: str, channels: str, motion: MotionField, tmp_path: Path
-) -> None:
+def test_every_kind_of_file_passes(format: str, depth: str, channels: str, motion: MotionField, tmp_path: Path) -> None:
     if depth == "16":
         pytest.importorskip("OpenImageIO")
     still = read_plate(_scenes.png(tmp_path / "p.png", channels))

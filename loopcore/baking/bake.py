@@ -76,9 +76,18 @@ def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
 
 
 def bake(
-    loop: Loop, folder: str | Path, name: str, *, first: int = 1001, fps: Fraction | float | str = 24,
-    numbers: Sequence[int] | None = None, format: str = "exr", depth: str | None = None, overwrite: bool = False,
-    notes: Mapping[str, object] | None = None, on_progress: Callable[[Progress], None] | None = None,
+    loop: Loop,
+    folder: str | Path,
+    name: str,
+    *,
+    first: int = 1001,
+    fps: Fraction | float | str = 24,
+    numbers: Sequence[int] | None = None,
+    format: str = "exr",
+    depth: str | None = None,
+    overwrite: bool = False,
+    notes: Mapping[str, object] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> BakeResult:
     """Write a loop's frames as `folder/name.1001.exr` and so on, with `motion.exr` and `recipe.json` beside them.
@@ -134,8 +143,6 @@ def bake(
     return report
 
 
-
-
 def _save_motion(motion: MotionField, path: Path, underway: threading.Event) -> None:
     underway.wait()
     if not _holds(path, motion):
@@ -168,8 +175,13 @@ def _checked_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> 
 
 
 def _write_all(
-    loop: Loop, recipe: Recipe, pattern: FramePattern, todo: list[int], report: BakeResult,
-    tell: Callable[[Path | None], None], cancelled: Callable[[], bool],
+    loop: Loop,
+    recipe: Recipe,
+    pattern: FramePattern,
+    todo: list[int],
+    report: BakeResult,
+    tell: Callable[[Path | None], None],
+    cancelled: Callable[[], bool],
 ) -> None:
     with _Writers(loop, recipe, pattern, len(todo)) as writers:
         for number in todo:

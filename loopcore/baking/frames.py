@@ -2,27 +2,18 @@
 """One frame on disk: how it is encoded, and how its recipe is read back."""
 
 import struct
-import zlib
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from loopcore import __version__, color, exr
 from loopcore.baking.recipe import Recipe, carried_attributes
-from loopcore.errors import EngineError
+from loopcore.image import encode_png, is_whole_png, png_texts
 from loopcore.plate import Plate
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HASH_KEY, _TIME_KEY = "loopcore/recipe_hash", "loopcore/loop_time"
-_END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
-# pixel format of FFmpeg's PNG encoder by depth and number of channels
-_PNG_FORMATS = {
-    ("8", 1): "gray", ("8", 2): "ya8", ("8", 3): "rgb24", ("8", 4): "rgba",
-    ("16", 1): "gray16be", ("16", 2): "ya16be", ("16", 3): "rgb48be", ("16", 4): "rgba64be",
-}  # fmt: skip
 
 
 def exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object]:
@@ -53,18 +44,17 @@ def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, ti
     else:
         arrays = {name: np.ascontiguousarray(canvas[..., k]) for k, name in enumerate(channels)}
     exr.write_exr(
-        path, arrays, attributes=exr_attributes(plate, recipe, time), compression=recipe.compression,
-        pixel_aspect=plate.pixel_aspect, windows=plate.windows,
+        path,
+        arrays,
+        attributes=exr_attributes(plate, recipe, time),
+        compression=recipe.compression,
+        pixel_aspect=plate.pixel_aspect,
+        windows=plate.windows,
     )
 
 
 def _png(pixels: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> bytes:
-    """An sRGB PNG, alpha not premultiplied, with the recipe's hash and its time in it.
-
-    FFmpeg's encoder knows 16 bits, which pillow does not; the chunks it does not write are put in after the header.
-    """
-    import av
-
+    """An sRGB PNG, alpha not premultiplied, with the recipe's hash and its time in it."""
     if plate.alpha_index is not None:
         pixels = color.unpremultiply(pixels, plate.alpha_index)
     codes = srgb_codes(pixels, plate, recipe.depth)
@@ -72,22 +62,9 @@ def _png(pixels: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> bytes:
         top = 255 if recipe.depth == "8" else 65535
         alpha = np.clip(np.nan_to_num(pixels[..., plate.alpha_index], posinf=1.0, neginf=0.0), 0, 1)
         codes[..., plate.alpha_index] = np.rint(alpha * top).astype(codes.dtype)
-    height, width, count = codes.shape
-    layout = _PNG_FORMATS[recipe.depth, count]
-    try:
-        encoder: Any = av.CodecContext.create("png", "w")
-        encoder.width, encoder.height, encoder.pix_fmt = width, height, layout
-        encoder.time_base = Fraction(1, 24)
-        frame = av.VideoFrame(width, height, layout)
-        rows = codes.astype(">u2" if recipe.depth == "16" else np.uint8).reshape(height, -1).view(np.uint8)
-        plane = frame.planes[0]
-        padded = np.zeros((height, plane.line_size), np.uint8)
-        padded[:, : rows.shape[1]] = rows
-        plane.update(padded)
-        packets = [*encoder.encode(frame), *encoder.encode(None)]
-    except (av.FFmpegError, ValueError) as error:
-        raise EngineError(f"the av package cannot encode a {recipe.depth}-bit PNG ({error}): reinstall it") from error
-    return _with_chunks(b"".join(bytes(p) for p in packets), plate, recipe, time)
+    aspect = struct.pack(">IIB", 10000, round(10000 * plate.pixel_aspect), 0) if plate.pixel_aspect != 1.0 else None
+    texts = {_HASH_KEY: recipe.digest(), _TIME_KEY: str(time)}
+    return encode_png(codes, texts=texts, chunks={b"sRGB": b"\0", b"pHYs": aspect})
 
 
 def srgb_codes(straight: np.ndarray, plate: Plate, depth: str) -> np.ndarray:
@@ -100,30 +77,12 @@ def srgb_codes(straight: np.ndarray, plate: Plate, depth: str) -> np.ndarray:
     return color.encode_8bit(shown) if depth == "8" else color.encode_16bit(shown)
 
 
-def _with_chunks(png: bytes, plate: Plate, recipe: Recipe, time: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    extra = chunk(b"sRGB", b"\0")
-    if plate.pixel_aspect != 1.0:
-        extra += chunk(b"pHYs", struct.pack(">IIB", 10000, round(10000 * plate.pixel_aspect), 0))
-    for key, text in ((_HASH_KEY, recipe.digest()), (_TIME_KEY, str(time))):
-        extra += chunk(b"tEXt", f"{key}\0{text}".encode("latin-1"))
-    # Ours replace the encoder's own pHYs; every other chunk stays.
-    out, at = [png[:33], extra], 33
-    while at < len(png):
-        size = struct.unpack_from(">I", png, at)[0] + 12
-        if png[at + 4 : at + 8] not in (b"pHYs", b"sRGB"):
-            out.append(png[at : at + size])
-        at += size
-    return b"".join(out)
-
-
 def is_current(path: Path, recipe: Recipe, number: int) -> bool:
     """Whether `path` holds, whole, the frame of this number by this recipe: not absent, torn, foreign or misplaced."""
     try:
         if path.suffix.lower() == ".png":
-            texts: Mapping[str, object] = _png_texts(path.read_bytes())
+            png = path.read_bytes()
+            texts: Mapping[str, object] = png_texts(png) if is_whole_png(png) else {}
         elif exr.is_complete(path):
             texts = exr.read_attributes(path)
         else:
@@ -131,18 +90,3 @@ def is_current(path: Path, recipe: Recipe, number: int) -> bool:
     except (OSError, ValueError):
         return False
     return texts.get(_HASH_KEY) == recipe.digest() and str(texts.get(_TIME_KEY)) == str(recipe.time(number))
-
-
-def _png_texts(png: bytes) -> dict[str, object]:
-    """The texts in a whole PNG; none in one that is not."""
-    texts: dict[str, object] = {}
-    if not png.startswith(_PNG_SIGNATURE) or not png.endswith(_END):
-        return texts
-    at = len(_PNG_SIGNATURE)
-    while at + 12 <= len(png):
-        size, kind = struct.unpack_from(">I4s", png, at)
-        if kind == b"tEXt":
-            key, _, text = png[at + 8 : at + 8 + size].partition(b"\0")
-            texts[key.decode("latin-1")] = text.decode("latin-1")
-        at += size + 12
-    return texts

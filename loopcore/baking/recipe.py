@@ -55,7 +55,13 @@ class Recipe:
 
     @classmethod
     def of(
-        cls, loop: Loop, *, first: int, fps: Fraction | float | str, format: str, depth: str,
+        cls,
+        loop: Loop,
+        *,
+        first: int,
+        fps: Fraction | float | str,
+        format: str,
+        depth: str,
         compression: str = "zip",
     ) -> "Recipe":
         """The recipe of a loop's frames in files of this kind.

@@ -162,4 +162,3 @@ def find_sequence(folder: str | Path, suffixes: Iterable[str] = (".exr", ".png")
             f"({pattern.prefix}{stray[0]}{pattern.suffix}): rename or remove the odd ones"
         )
     return pattern
-

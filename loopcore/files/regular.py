@@ -29,12 +29,14 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
         raise PlateError(f"{path!r} is not a path to a file: {error}") from error
     return source
 
+
 def list_files(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             return [entry.name for entry in entries if entry.is_file()]
     except OSError as error:
         raise SequenceError(f"cannot list folder '{folder}': {os_reason(error)}") from error
+
 
 def os_reason(error: OSError, *ours: Path) -> str:
     """Return the system's words for an error, with the file it is about if that is none of ``ours``."""

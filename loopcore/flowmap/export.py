@@ -20,6 +20,7 @@ from loopcore.files.atomic import remove_leftovers, write_atomically
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import format_range
 from loopcore.flowmap import layouts, pictures
+from loopcore.image import encode_png
 from loopcore.motion.field import MotionField
 
 if TYPE_CHECKING:
@@ -62,8 +63,13 @@ class FlowSettings:
 
 
 def export_flow(
-    motion: MotionField, folder: str | Path, convention: str = "motion", *, name: str = "motion",
-    settings: FlowSettings = FlowSettings(), on_progress: Tell | None = None,
+    motion: MotionField,
+    folder: str | Path,
+    convention: str = "motion",
+    *,
+    name: str = "motion",
+    settings: FlowSettings = FlowSettings(),
+    on_progress: Tell | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
     """Write the flow maps of one convention into `folder`; return the files, in order.
@@ -167,7 +173,7 @@ def _write_static(motion: MotionField, folder: Path, convention: str, name: str,
     else:
         codes, limit = pictures.game_codes(motion, settings.bits, settings.green, settings.strength)
         text.update(strength=repr(limit), green=settings.green)
-    png = pictures.encode_png(codes, text)
+    png = encode_png(codes, texts={pictures.TEXT_PREFIX + key: value for key, value in text.items()})
     write_atomically(path, lambda hidden: _write_bytes(hidden, png))
     return path
 

@@ -17,21 +17,18 @@ Blue is the mask in ours. FlowNumbers that a reader needs stand in the PNG's tex
 from __future__ import annotations
 
 import struct
-import zlib
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from loopcore.errors import EngineError, MotionError
+from loopcore.errors import MotionError
 from loopcore.flowmap.layouts import with_mask
+from loopcore.image import png_texts
 from loopcore.motion.field import MotionField
 
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 FLO_MAGIC = b"PIEH"
 GREENS = ("up", "down")
-_TEXT = b"loopcore/"
+TEXT_PREFIX = "loopcore/"
 _UNKNOWN = 1e9
 _RSMB_TOP = 65534
 
@@ -137,36 +134,6 @@ def _partly_known(flow: np.ndarray, known: np.ndarray) -> MotionField:
     return MotionField(np.where(known[..., None], flow, 0), sure, sure.copy())
 
 
-def encode_png(codes: np.ndarray, text: dict[str, str]) -> bytes:
-    """A PNG of (H, W, 3) uint8 or uint16, with `text` under ``loopcore/`` names.
-
-    Raises:
-        EngineError: the av package cannot encode it.
-    """
-    import av
-
-    height, width, _ = codes.shape
-    layout = "rgb24" if codes.dtype == np.uint8 else "rgb48be"
-    try:
-        encoder: Any = av.CodecContext.create("png", "w")
-        encoder.width, encoder.height, encoder.pix_fmt = width, height, layout
-        encoder.time_base = Fraction(1, 24)
-        frame = av.VideoFrame(width, height, layout)
-        plane = frame.planes[0]
-        rows = codes.astype(">u2" if layout == "rgb48be" else np.uint8).reshape(height, -1).view(np.uint8)
-        padded = np.zeros((height, plane.line_size), np.uint8)
-        padded[:, : rows.shape[1]] = rows
-        plane.update(padded)
-        png = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
-    except (av.FFmpegError, ValueError) as error:
-        raise EngineError(f"the av package cannot encode a PNG ({error}): reinstall it") from error
-    chunks = b""
-    for key, value in text.items():
-        body = _TEXT + key.encode("latin-1") + b"\0" + value.encode("latin-1", "replace")
-        chunks += struct.pack(">I", len(body)) + b"tEXt" + body + struct.pack(">I", zlib.crc32(b"tEXt" + body))
-    return png[:33] + chunks + png[33:]
-
-
 def read_png(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     """(H, W, 3) uint8 or uint16 of a PNG of three or four colours, and our own notes in its text chunks.
 
@@ -175,7 +142,8 @@ def read_png(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     """
     import av
 
-    text = _notes(path.read_bytes())
+    texts = png_texts(path.read_bytes())
+    notes = {key.removeprefix(TEXT_PREFIX): text for key, text in texts.items() if key.startswith(TEXT_PREFIX)}
     try:
         with av.open(str(path)) as file:
             frame = next(file.decode(video=0))
@@ -190,16 +158,4 @@ def read_png(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     count = counts[frame.format.name]
     rows = np.ascontiguousarray(rows[:, : frame.width * count * (2 if deep else 1)])
     codes = rows.view(">u2").astype(np.uint16) if deep else rows
-    return np.ascontiguousarray(codes.reshape(frame.height, frame.width, count)[..., :3]), text
-
-
-def _notes(png: bytes) -> dict[str, str]:
-    notes: dict[str, str] = {}
-    at = len(PNG_MAGIC)
-    while at + 12 <= len(png):
-        size, kind = struct.unpack_from(">I4s", png, at)
-        key, _, value = png[at + 8 : at + 8 + size].partition(b"\0")
-        if kind == b"tEXt" and key.startswith(_TEXT):
-            notes[key[len(_TEXT) :].decode("latin-1")] = value.decode("latin-1")
-        at += size + 12
-    return notes
+    return np.ascontiguousarray(codes.reshape(frame.height, frame.width, count)[..., :3]), notes

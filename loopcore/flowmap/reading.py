@@ -19,6 +19,7 @@ from loopcore.exr import MAGIC, read_exr
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place_channels
 from loopcore.files.regular import existing_file
 from loopcore.flowmap import layouts, maps, pictures
+from loopcore.image import PNG_SIGNATURE
 from loopcore.motion.field import MotionField
 from loopcore.motion.masks import matches
 
@@ -37,8 +38,13 @@ class FlowNumbers:
 
 
 def read_motion(
-    path: str | Path, convention: str | None = None, *, size: tuple[int, int] | None = None, windows: Windows = WHOLE,
-    rescale: bool = False, numbers: FlowNumbers = FlowNumbers(),
+    path: str | Path,
+    convention: str | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    windows: Windows = WHOLE,
+    rescale: bool = False,
+    numbers: FlowNumbers = FlowNumbers(),
 ) -> MotionField:
     """A motion field from a flow map of any convention, found out or named.
 
@@ -115,7 +121,7 @@ def _kind(source: Path) -> str:
         start = file.read(8)
     if start.startswith(MAGIC):
         return "exr"
-    if start == pictures.PNG_MAGIC:
+    if start == PNG_SIGNATURE:
         return "png"
     if start.startswith(pictures.FLO_MAGIC):
         return "flo"

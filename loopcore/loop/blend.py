@@ -201,9 +201,7 @@ def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, lu
 
 
 @kernel
-def _blend_span(
-    plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line, pair
-):
+def _blend_span(plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line, pair):
     size, per_pixel = height * width, _F(1) / _F(step)
     first, last = start // step, (stop - 1) // step + 1
     _line_between(grid, rows, columns, NODE, step, y, first, min(last + 1, columns), line)
@@ -243,8 +241,14 @@ def _blend_span(
 
 
 def blend(
-    plate: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray, luma: np.ndarray,
-    copy: np.ndarray, tones: np.ndarray,
+    plate: np.ndarray,
+    grid: np.ndarray,
+    step: int,
+    mask: np.ndarray,
+    spans: np.ndarray,
+    luma: np.ndarray,
+    copy: np.ndarray,
+    tones: np.ndarray,
 ) -> None:
     """Into `copy` (H, W, 4) and `tones` (3, H, W): the two warped copies blended where the mask is above 0.
 
@@ -328,8 +332,15 @@ def _composite_rows(
 
 
 def composite(
-    still: np.ndarray, copy: np.ndarray, tone: np.ndarray, change: np.ndarray | None, mask: np.ndarray,
-    spans: np.ndarray, colour: np.ndarray, out: np.ndarray, corner: tuple[int, int] = (0, 0),
+    still: np.ndarray,
+    copy: np.ndarray,
+    tone: np.ndarray,
+    change: np.ndarray | None,
+    mask: np.ndarray,
+    spans: np.ndarray,
+    colour: np.ndarray,
+    out: np.ndarray,
+    corner: tuple[int, int] = (0, 0),
 ) -> None:
     """Write the moving pixels into `out`, float32 or float16 (clamped to its range); the still ones are left alone.
 
@@ -350,7 +361,21 @@ def composite(
     parallel_rows(
         height,
         lambda a, b: _composite_rows(
-            flat[0], flat[1], flat[2], delta, has_change, flat[3], flat[4], colour, width, half, whole, bits,
-            start, stride, a, b
+            flat[0],
+            flat[1],
+            flat[2],
+            delta,
+            has_change,
+            flat[3],
+            flat[4],
+            colour,
+            width,
+            half,
+            whole,
+            bits,
+            start,
+            stride,
+            a,
+            b,
         ),
     )

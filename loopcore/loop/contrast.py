@@ -242,9 +242,7 @@ class Contrast:
         return change
 
     def _energies(self, levels: list[tuple[np.ndarray, np.ndarray]], start: int) -> list[np.ndarray]:
-        return [
-            _smoothed(energy(fine, coarse, self.weights[k])) for k, (fine, coarse) in enumerate(levels, start)
-        ]
+        return [_smoothed(energy(fine, coarse, self.weights[k])) for k, (fine, coarse) in enumerate(levels, start)]
 
     def _wanted(self, k: int, past: tuple[np.ndarray, np.ndarray], future: tuple[np.ndarray, np.ndarray],
                 past_weight: np.ndarray) -> np.ndarray:  # fmt: skip
@@ -277,9 +275,7 @@ class Contrast:
         scale = np.clip((root - b) / a, *BAND_SCALE_LIMITS)
         return (1 + scale * change).astype(np.float32)
 
-    def _changed(
-        self, levels: list[tuple[np.ndarray, np.ndarray]], gains: list[np.ndarray], start: int
-    ) -> np.ndarray:
+    def _changed(self, levels: list[tuple[np.ndarray, np.ndarray]], gains: list[np.ndarray], start: int) -> np.ndarray:
         """The change of tone at one level's resolution, from the coarsest level up to it."""
         change = np.zeros_like(levels[-1][1])
         for k in reversed(range(start, len(levels))):

@@ -52,8 +52,14 @@ class Loop:
     """
 
     def __init__(
-        self, plate: Plate, motion: MotionField, *, frames: int = 60, method: str = "warp",
-        contrast: float = 1.0, device: str = "auto",
+        self,
+        plate: Plate,
+        motion: MotionField,
+        *,
+        frames: int = 60,
+        method: str = "warp",
+        contrast: float = 1.0,
+        device: str = "auto",
     ) -> None:
         motion = _fitted(plate, motion)
         _check(plate, frames, method, contrast, device)
@@ -165,7 +171,14 @@ class Loop:
             np.copyto(tones[0], blend.sqrt_luminance(copy, self._luma), where=self._mask > 0)
         change = self._detail.change(tones[0], tones[1], tones[2], nodes[..., 4])
         blend.composite(
-            self._source, copy, tones[0], change, self._mask, self._spans, self._colour, out,
+            self._source,
+            copy,
+            tones[0],
+            change,
+            self._mask,
+            self._spans,
+            self._colour,
+            out,
             (self.window[0].start, self.window[1].start),
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from loopcore.motion.display import luma
+from loopcore.image import luma
 from loopcore.motion.segmentation import Segmentation
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 

@@ -62,11 +62,6 @@ def resized_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
 
 
-def luma(picture: np.ndarray) -> np.ndarray:
-    """Returns the weighted sum of sRGB codes, (h, w, 3) to (h, w), by the weights of Rec. 709 luminance."""
-    return picture @ np.array([0.2126, 0.7152, 0.0722], np.float32)
-
-
 def _exposure(plate: Plate) -> float:
     if plate.encoded != "linear":
         return 1.0

@@ -201,7 +201,6 @@ class MotionField(EqualByContent):
             raise MotionError(f"motion field {path}: {error}") from None
 
 
-
 def _from_parts(cls: type[MotionField], parts: Sequence[ExrPart]) -> MotionField:
     try:
         channels, windows = place_channels(parts)

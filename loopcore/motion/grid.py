@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loopcore.image import resize
+
 _MOVES = 0.1  # a pixel of the mask above this belongs to a region
 _ACTIVE = 0.4  # a cell is solved for when this share of it belongs to regions
 _APART = 4  # cells: regions nearer than twice this are never interpolated together
@@ -130,22 +132,15 @@ def _cell_labels(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 def shrink(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """Area average of (H, W) float32 over a smaller grid."""
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
-    return np.array(picture.resize((columns, rows), Image.Resampling.BOX))
+    return resize(values, rows, columns, "box")
 
 
 def enlarge(values: np.ndarray, height: int, width: int, box: tuple[slice, slice] | None = None) -> np.ndarray:
     """(rows, columns) float32 cell values as (H, W) pixels, by Catmull-Rom cubics; or a box (rows, columns) of them."""
-    from PIL import Image
-
     rows, columns = box or (slice(0, height), slice(0, width))
     tall, wide = values.shape[0] / height, values.shape[1] / width
     source = (columns.start * wide, rows.start * tall, columns.stop * wide, rows.stop * tall)
-    picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    return np.array(picture.resize(size, Image.Resampling.BICUBIC, box=source))
+    return resize(values, rows.stop - rows.start, columns.stop - columns.start, "bicubic", source)
 
 
 def bank_normals(grid: Grid) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place, place_channels
+from loopcore.image import luma, resize
 
 _SUBPIXELS = 4  # each way, where polygons are drawn
 _BIG = 5_000_000  # pixels above which half of that has to do
@@ -84,7 +85,7 @@ def feathered(mask: np.ndarray, feather: float) -> np.ndarray:
         padded = np.pad(inside, ((0, rows * shrink - height), (0, cols * shrink - width)), mode="edge")
         small = padded.reshape(rows, shrink, cols, shrink).min(axis=(1, 3))
         depth = shrink * _depth(small, int(np.ceil(feather / shrink)) + 1)
-        depth = _resize(depth, cols * shrink, rows * shrink)[:height, :width]
+        depth = resize(depth, rows * shrink, cols * shrink, "bilinear")[:height, :width]
     ramp = np.clip((depth - 0.5) / np.float32(feather), 0, 1)
     out = np.zeros_like(whole)
     out[window] = mask * (ramp * ramp * (3 - 2 * ramp))
@@ -164,18 +165,8 @@ def fit_windows(values: np.ndarray, source: Windows, target: Windows, *, cubic: 
     (first_x, first_y), (last_x, last_y) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
     cover = (x + int(first_x), y + int(first_y), x + int(last_x) - 1, y + int(last_y) - 1)
     part = (box[0] - first_x, box[1] - first_y, box[2] - first_x, box[3] - first_y)
-    return _resize(place(values, source.data, cover, extend=extend), width, height, part, cubic)
-
-
-def _resize(
-    values: np.ndarray, width: int, height: int, box: tuple[float, float, float, float] | None = None,
-    cubic: bool = False,
-) -> np.ndarray:
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
-    method = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
-    return np.array(picture.resize((width, height), method, box))
+    placed = place(values, source.data, cover, extend=extend)
+    return resize(placed, height, width, "bicubic" if cubic else "bilinear", part)
 
 
 def read_mask(path: str | Path, height: int, width: int, windows: Windows = WHOLE) -> np.ndarray:
@@ -225,7 +216,7 @@ def _read_exr(path: Path) -> tuple[np.ndarray, Windows]:
         if name in channels:
             return channels[name], windows
     if {"R", "G", "B"} <= channels.keys():
-        return _luminance(np.stack([channels[c] for c in "RGB"], axis=-1).astype(np.float32)), windows
+        return luma(np.stack([channels[c] for c in "RGB"], axis=-1).astype(np.float32)), windows
     raise MotionError(
         f"mask {path} has the channels {', '.join(sorted(channels)[:12])}: none of them is mask.V, A, Y or R, G, B. "
         "Write the mask as one channel"
@@ -259,14 +250,10 @@ def _read_picture(path: Path) -> np.ndarray:
             return alpha / np.float32(255)
     if picture.mode == "L":
         return np.asarray(picture) / np.float32(255)
-    return _luminance(np.asarray(picture.convert("RGB")) / np.float32(255))
+    return luma(np.asarray(picture.convert("RGB")) / np.float32(255))
 
 
 def _refuse_lost_depth(picture: Any, path: Path) -> None:
     # pillow reads 16-bit colour PNG as 8 bits and says nothing; the tile's raw mode still tells
     if any("16" in str(tile[-1]) for tile in picture.tile) and picture.mode not in (*_GREY_16, "I", "F"):
         raise MotionError(f"mask {path} has 16 bits a channel in colour: save it as 16-bit grey, or as 8 bits")
-
-
-def _luminance(rgb: np.ndarray) -> np.ndarray:
-    return rgb @ np.array([0.2126, 0.7152, 0.0722], np.float32)

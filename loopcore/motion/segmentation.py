@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loopcore.image import luma
 from loopcore.motion.deterministic import resize_planes, run_parallel
-from loopcore.motion.display import display_copy, luma, resized_picture, white_balanced
+from loopcore.motion.display import display_copy, resized_picture, white_balanced
 from loopcore.motion.edges import smoothstep
 from loopcore.plate import Plate
 

@@ -18,6 +18,7 @@ from loopcore.color import display_exposure, display_image
 from loopcore.errors import SequenceError
 from loopcore.exr.windows import WHOLE
 from loopcore.files.pattern import FramePattern, find_sequence
+from loopcore.image import resize
 from loopcore.plate import read_plate
 from loopcore.preview.film import Progress, write_film
 from loopcore.preview.sheet import PICTURE_SUFFIXES, contact_sheet, write_picture
@@ -149,8 +150,6 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Sharper filters would ring around highlights. What is not finite would spread over its neighbours, and is dropped.
     """
-    from PIL import Image
-
     with np.errstate(over="ignore", invalid="ignore"):
         if not np.isfinite(pixels.sum()):
             pixels = np.nan_to_num(pixels, nan=0.0, posinf=65504.0, neginf=-65504.0)
@@ -161,5 +160,5 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         pixels = (sum(rows[:, column::block] for column in range(1, block)) + rows[:, ::block]) / np.float32(block**2)
     if pixels.shape[:2] == size[::-1]:
         return pixels
-    channels = [Image.fromarray(np.ascontiguousarray(pixels[..., index])) for index in range(pixels.shape[2])]
-    return np.stack([np.asarray(channel.resize(size, Image.Resampling.BILINEAR)) for channel in channels], axis=2)
+    planes = [resize(pixels[..., index], size[1], size[0], "bilinear") for index in range(pixels.shape[2])]
+    return np.stack(planes, axis=2)

@@ -111,5 +111,3 @@ def _rejection(truth: MeanFlow, least: float) -> str:
     if truth.steadiness < least:
         return f"one field explains {truth.steadiness:.0%} of the motion, {least:.0%} is needed"
     return ""
-
-

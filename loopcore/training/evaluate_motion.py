@@ -11,6 +11,7 @@ import numpy as np
 
 from loopcore.color import decode_codes
 from loopcore.errors import LoopcoreError, MotionError
+from loopcore.image import luma
 from loopcore.motion.field import MotionField
 from loopcore.motion.predict import predict_motion
 from loopcore.motion.streaks import axis_angle, streak_axes
@@ -138,7 +139,7 @@ def _constant(clip: Clip, vector: tuple[float, float] | np.ndarray) -> np.ndarra
 
 def _streaks(frame: np.ndarray) -> np.ndarray:
     """Returns the structure tensor's axis (sigma 8 px), oriented downwards."""
-    grey = frame.astype(np.float32) @ np.array([0.2126, 0.7152, 0.0722], np.float32) / 255
+    grey = luma(frame.astype(np.float32)) / 255
     angle = axis_angle(streak_axes(grey, np.ones_like(grey), 8.0))
     way = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     return np.where(way[..., 1:] < 0, -way, way).astype(np.float32)

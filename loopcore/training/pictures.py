@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from loopcore.errors import PlateError
+from loopcore.image import luma
 
 UNKNOWN = 255
 CROP = 256
@@ -149,7 +150,7 @@ def random_crop(
 def _augment_colours(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Exposure and gamma, contrast, saturation and white balance; (H, W, 3) sRGB codes 0..1 to the same."""
     rgb = rgb ** np.float32(np.exp(random.uniform(-0.35, 0.35)))
-    grey = rgb @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    grey = luma(rgb)
     saturation = np.float32(random.uniform(0.5, 1.3) if random.random() > 0.07 else 0.0)
     rgb = grey[..., None] + saturation * (rgb - grey[..., None])
     cast = _CASTS[int(random.random() < _STRONG_CAST_PROBABILITY)]

@@ -292,7 +292,7 @@ class Trainer:
         if not all(abs(value) < float("inf") for value in row.values()):
             raise MotionError(
                 f"the loss is not finite at step {self.step}: resume from the checkpoint with a lower "
-                f"run.learning_rate than {run.learning_rate:g}, or with run.precision = \"float32\""
+                f'run.learning_rate than {run.learning_rate:g}, or with run.precision = "float32"'
             )
         if validation and (self.step % run.validate == 0 or self.step == run.steps):
             row |= self._validate(validation)

@@ -306,7 +306,9 @@ def _splat_rows(values, height, width, channels, displacement, weight, low, high
 
 
 def splat(
-    values: np.ndarray, displacement: np.ndarray, weight: np.ndarray | None = None,
+    values: np.ndarray,
+    displacement: np.ndarray,
+    weight: np.ndarray | None = None,
     into: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted sums (H, W, C) and weights (H, W) of values (H, W, C) deposited where they land.
@@ -323,9 +325,7 @@ def splat(
     parallel_rows(height, lambda a, b: _landing_rows(shift, height, width, low, high, a, b))
     parallel_rows(
         height,
-        lambda a, b: _splat_rows(
-            source, height, width, channels, shift, source_weight, low, high, sums, weights, a, b
-        ),
+        lambda a, b: _splat_rows(source, height, width, channels, shift, source_weight, low, high, sums, weights, a, b),
         min_rows=64,
     )
     return into

@@ -135,8 +135,12 @@ def _between(x: torch.Tensor, sx: torch.Tensor, sy: torch.Tensor) -> torch.Tenso
 
 
 def _deposit(
-    at: torch.Tensor, sample: torch.Tensor, piece_weight: torch.Tensor, size: tuple[int, int],
-    sums: torch.Tensor, weights: torch.Tensor,
+    at: torch.Tensor,
+    sample: torch.Tensor,
+    piece_weight: torch.Tensor,
+    size: tuple[int, int],
+    sums: torch.Tensor,
+    weights: torch.Tensor,
 ) -> None:
     height, width = size
     left, top = at[:, 0].floor(), at[:, 1].floor()

@@ -152,9 +152,7 @@ def check(task: Task) -> dict[str, Any]:
     folder, plate = params.path("folder"), params.path_if_given("plate")
     params.finish()
     task.stage("Checking the loop")
-    return measure(
-        folder, plate=plate, on_progress=task.stepping("Checking the loop")
-    ).to_dict()
+    return measure(folder, plate=plate, on_progress=task.stepping("Checking the loop")).to_dict()
 
 
 def arrows(task: Task) -> dict[str, Any]:

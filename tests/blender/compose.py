@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs inside Blender's Python: composites flow maps and renders a Vector pass, as test_flowmap_blender.py asks.
 
-    python compose.py FOLDER    reads FOLDER/jobs.json, writes an EXR a job
+python compose.py FOLDER    reads FOLDER/jobs.json, writes an EXR a job
 """
 
 import json

@@ -249,7 +249,11 @@ def refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("arguments, words", [case[1:] for case in BAD], ids=[case[0] for case in BAD])
 def test_bad_input_is_2_and_one_line(
-    arguments: list[str], words: str, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+    scene: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(shutil.copytree(scene, tmp_path / "scene"))
@@ -288,9 +292,7 @@ def test_any_finite_speed_ends_well(speed: str, scene: Path, tmp_path: Path) -> 
     assert len(_scenes.frames(tmp_path)) == 3
 
 
-def test_a_frame_that_cannot_be_written_is_1(
-    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_frame_that_cannot_be_written_is_1(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "p_loop.1001.exr").mkdir()
     assert main(animate(scene, tmp_path, "--frames", 60)) == 1
     out, err = capsys.readouterr()

@@ -160,9 +160,7 @@ def test_a_dot_lands_where_the_flow_says(files: Path, blender: str, node: str, d
 
 
 @pytest.mark.parametrize("dot", DOTS)
-def test_a_dot_that_drifts_with_all_around_it_lands_right_in_every_version(
-    files: Path, blender: str, dot: str
-) -> None:
+def test_a_dot_that_drifts_with_all_around_it_lands_right_in_every_version(files: Path, blender: str, dot: str) -> None:
     made = picture(files / f"drifted.{blender}.exr")
     assert off_by(made, dot, np.array([1.05, -0.66]) * STEPS) < 0.1
 

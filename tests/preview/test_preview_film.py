@@ -157,7 +157,6 @@ def test_no_encoder_is_an_engine_error() -> None:
         film._find_encoder(["no such encoder"])
 
 
-
 # From frames on disk
 
 

@@ -41,9 +41,7 @@ def test_known_pixels_stay_and_holes_lie_in_their_range(
 
 @settings(max_examples=40, deadline=None)
 @given(splatted(), st.floats(-1e3, 1e3, width=32))
-def test_a_constant_is_filled_with_itself(
-    scene: tuple[np.ndarray, np.ndarray, np.ndarray], value: float
-) -> None:
+def test_a_constant_is_filled_with_itself(scene: tuple[np.ndarray, np.ndarray, np.ndarray], value: float) -> None:
     _, weights, sums = scene
     constant = np.full_like(sums, value)
     assert np.allclose(fill(constant * weights[..., None], weights), value, rtol=1e-5, atol=1e-5)

@@ -105,8 +105,6 @@ def _polled(child: object) -> None:
 
 @pytest.mark.skipif(os.name != "nt", reason="Windows job objects")
 def test_a_job_object_ends_its_process() -> None:
-    child = process.Child(
-        [sys.executable, "-c", "input()"], env=process.clean_environment(), stderr=subprocess.DEVNULL
-    )
+    child = process.Child([sys.executable, "-c", "input()"], env=process.clean_environment(), stderr=subprocess.DEVNULL)
     child.kill()
     assert child.wait() != 0

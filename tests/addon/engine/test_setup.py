@@ -338,9 +338,7 @@ def index(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> str:
 
 
 @pytest.mark.slow
-def test_from_an_index_to_a_bake(
-    tmp_path: Path, real_wheel: Path, index: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_an_index_to_a_bake(tmp_path: Path, real_wheel: Path, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As from the network: pip asks the index that it is configured for, and nothing else is there."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)

@@ -90,9 +90,7 @@ def test_a_picture_that_has_gone_is_named(told: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("disk", "words"), [("read-only", "Read-only file system"), ("full", "No space left")])
-def test_a_disk_that_takes_nothing_is_told(
-    told: dict[str, Any], disks: dict[str, str], disk: str, words: str
-) -> None:
+def test_a_disk_that_takes_nothing_is_told(told: dict[str, Any], disks: dict[str, str], disk: str, words: str) -> None:
     if not disks[disk]:
         pytest.skip("no such disk can be made here")
     said, failed, torn = told["bad_disks"][disk]
@@ -109,9 +107,7 @@ def test_blender_waits_for_little_at_a_time(told: dict[str, Any]) -> None:
 
 
 @posix
-def test_the_worker_goes_with_a_blender_that_is_killed(
-    blender: Any, extension: Path, tmp_path: Path
-) -> None:
+def test_the_worker_goes_with_a_blender_that_is_killed(blender: Any, extension: Path, tmp_path: Path) -> None:
     process = blender.start(SCRIPT, extension, tmp_path, "--until-killed")
     try:
         lines: list[str] = []

@@ -110,8 +110,11 @@ def restores():
         wire(obj, speed=2)
         out[name] = {
             "played": off(2, frame_of_loop(2)),
-            "wired": [image_sequence.is_wired(obj), find_plane_image(obj).image.name,
-                      image_sequence.restore_still(obj)],
+            "wired": [
+                image_sequence.is_wired(obj),
+                find_plane_image(obj).image.name,
+                image_sequence.restore_still(obj),
+            ],
         }
         after = state(obj)
         out[name]["differs"] = {

@@ -161,9 +161,7 @@ def gains(
 
 
 @triton.jit
-def scales(
-    partial, tiles, floors, scale, first, MIN: tl.constexpr, MAX: tl.constexpr, COUNT: tl.constexpr
-):
+def scales(partial, tiles, floors, scale, first, MIN: tl.constexpr, MAX: tl.constexpr, COUNT: tl.constexpr):
     """For each level the s that solves sum (1 + s (gain - 1))^2 has = sum wanted, within limits."""
     level = first + tl.program_id(0)
     a, b = tl.zeros((COUNT,), tl.float64), tl.zeros((COUNT,), tl.float64)

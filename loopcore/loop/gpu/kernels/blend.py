@@ -172,9 +172,7 @@ def blend(
         past_weight = _between(grid + 4 * size, n0, n1, n2, n3, across, along, per_pixel, moving, 1)
         total, tones = tl.zeros((TILE_X * TILE_Y, 4), tl.float32), tl.zeros((TILE_X * TILE_Y,), tl.float32)
         for k in tl.static_range(2):
-            at_x = x.to(tl.float32) + _between(
-                grid + 2 * k * size, n0, n1, n2, n3, across, along, per_pixel, moving, 1
-            )
+            at_x = x.to(tl.float32) + _between(grid + 2 * k * size, n0, n1, n2, n3, across, along, per_pixel, moving, 1)
             at_y = y.to(tl.float32) + _between(
                 grid + (2 * k + 1) * size, n0, n1, n2, n3, across, along, per_pixel, moving, 1
             )
