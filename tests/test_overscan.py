@@ -71,7 +71,7 @@ def motion(plate: Plate) -> MotionField:
 
 @pytest.fixture(scope="module")
 def loop(plate: Plate, motion: MotionField) -> Loop:
-    return Loop(plate, motion, N, device="cpu")
+    return Loop(plate, motion, frames=N, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_the_motion_beside_them_reads_back_equal(baked: Path, motion: MotionFiel
     np.testing.assert_array_equal(channels["velocity.X"], motion.velocity[..., 0])
     back = read_motion(baked / "motion.exr")
     assert back.digest() == motion.digest() and back.windows == motion.windows
-    again = Loop(read_plate(baked / "plate_loop.1001.exr"), back, N, device="cpu")
+    again = Loop(read_plate(baked / "plate_loop.1001.exr"), back, frames=N, device="cpu")
     assert again.motion is back
 
 
@@ -137,7 +137,7 @@ def test_a_second_run_has_nothing_to_do_and_a_range_joins_in(loop: Loop, baked: 
 
 def test_the_recipe_knows_the_windows(plate: Plate, motion: MotionField, baked: Path, tmp_path: Path) -> None:
     recipe, _ = read_recipe(baked)
-    other = Loop(Plate(plate.pixels, plate.channels, plate.colorspace), motion, N, device="cpu")
+    other = Loop(Plate(plate.pixels, plate.channels, plate.colorspace), motion, frames=N, device="cpu")
     assert not other.motion.windows.overscan and (other.motion.mask == motion.mask).all()
     assert other.plate.digest() != recipe.plate and other.motion.digest() != recipe.motion
     bake(other, tmp_path, "plate_loop", depth="float", numbers=[1001])
@@ -146,7 +146,7 @@ def test_the_recipe_knows_the_windows(plate: Plate, motion: MotionField, baked: 
 
 @pytest.mark.parametrize("format", ["exr", "png"])
 def test_check_passes(still_file: Path, motion: MotionField, tmp_path: Path, format: str) -> None:
-    loop = Loop(read_plate(still_file), motion, N, device="cpu")
+    loop = Loop(read_plate(still_file), motion, frames=N, device="cpu")
     bake(loop, tmp_path, "plate_loop", format=format, depth="half" if format == "exr" else "16")
     if format == "png":
         assert read_plate(_frame(tmp_path)).pixels.shape == (64, 64, 4)
@@ -218,7 +218,7 @@ class TestFlowMaps:
             fetch = np.stack([m["R"] * 64 - x, (1 - m["G"]) * 64 - y], axis=-1).astype(np.float32)
             seen.append(warp(plate.pixels, fetch))
         mixed = [share[c][..., None] * p for c, p in zip("RGB", (*seen, plate.pixels), strict=True)]
-        off = np.abs(sum(mixed) - Loop(plate, motion, N, contrast=0, device="cpu").frame(2))
+        off = np.abs(sum(mixed) - Loop(plate, motion, frames=N, contrast=0, device="cpu").frame(2))
         assert np.quantile(off, 0.95) < 2e-3
 
     @pytest.mark.parametrize("convention", ["rsmb", "game"])

@@ -89,7 +89,7 @@ def test_png_of_other_primaries_passes_and_unconverted_does_not(
     pixels = _scenes.linear(channels)
     pixels[..., :3] /= 4
     source = _scenes.exr(tmp_path / "p.exr", pixels, channels, {"colorInteropID": "lin_ap1_scene"})
-    still = Loop(read_plate(source), motion, N)
+    still = Loop(read_plate(source), motion, frames=N)
     bake(still, tmp_path / "loop", "p_loop", format="png")
     assert failed(check(tmp_path / "loop")) == set()
     with monkeypatch.context() as before:

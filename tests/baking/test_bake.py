@@ -135,7 +135,7 @@ def test_depth_follows_what_contrast_keeping_may_add(
     plate = read_plate(_scenes.exr(tmp_path / "p.exr", _scenes.linear("RGB"), "RGB"))
     inside = np.argwhere(motion.mask > 0)[0]
     plate.pixels[tuple(inside)] = peak
-    assert choose_depth(Loop(plate, motion, N, contrast=contrast), "exr", None) == depth
+    assert choose_depth(Loop(plate, motion, frames=N, contrast=contrast), "exr", None) == depth
 
 
 def test_png_shows_other_primaries_as_srgb(motion: MotionField, still: np.ndarray, tmp_path: Path) -> None:
@@ -292,17 +292,17 @@ def test_a_second_bake_writes_nothing(loop: Loop, tmp_path: Path, format: str) -
 
 def test_a_plate_edited_in_place_is_baked_again(motion: MotionField, tmp_path: Path) -> None:
     plate = read_plate(_scenes.png(tmp_path / "p.png"))
-    before = Loop(plate, motion, N)
+    before = Loop(plate, motion, frames=N)
     bake(before, tmp_path / "out", "p_loop")
     plate.pixels[...] *= np.float32(0.5)
     assert not bake(before, tmp_path / "out", "p_loop").written  # its copy is what it shows
-    after = Loop(plate, motion, N)
+    after = Loop(plate, motion, frames=N)
     assert len(bake(after, tmp_path / "out", "p_loop").written) == N
     velocity = motion.velocity.copy()
     field = MotionField(velocity, motion.mask, motion.confidence)
-    bake(Loop(plate, field, N), tmp_path / "out", "p_loop")
+    bake(Loop(plate, field, frames=N), tmp_path / "out", "p_loop")
     velocity *= np.float32(0.5)
-    assert len(bake(Loop(plate, field, N), tmp_path / "out", "p_loop").written) == N
+    assert len(bake(Loop(plate, field, frames=N), tmp_path / "out", "p_loop").written) == N
 
 
 def test_a_rate_that_is_none_is_named(loop: Loop, tmp_path: Path) -> None:

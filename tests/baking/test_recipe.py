@@ -72,7 +72,7 @@ def test_what_is_written_into_frames_besides_pixels_is_in_it() -> None:
     field = MotionField(np.ones((8, 9, 2), np.float32), ones, ones)
 
     def digest(**changes: Any) -> str:
-        loop = Loop(replace(plate, **changes), field, 6)
+        loop = Loop(replace(plate, **changes), field, frames=6)
         return Recipe.of(loop, first=1, fps=24, format="exr", depth="half").digest()
 
     values: list[dict[str, Any]] = [

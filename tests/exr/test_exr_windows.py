@@ -209,7 +209,7 @@ class TestFitting:
         np.testing.assert_array_equal(wide.mask, np.pad(motion.mask, around, mode="edge"))
         assert wide.displayed().digest() == motion.digest()
         pixels = np.ones((80, 104, 3), np.float32)
-        assert Loop(Plate(pixels, tuple("RGB"), windows=OVERSCAN), motion, 4).motion.digest() == wide.digest()
+        assert Loop(Plate(pixels, tuple("RGB"), windows=OVERSCAN), motion, frames=4).motion.digest() == wide.digest()
 
     def test_a_rescaled_motion_scales_with_the_display_window(self, tmp_path: Path) -> None:
         motion = MotionField(np.full((32, 32, 2), 1.5), np.ones((32, 32)), np.ones((32, 32)))
@@ -233,7 +233,7 @@ class TestFitting:
     def test_a_plate_and_a_motion_of_different_sizes_are_refused(self) -> None:
         plate = Plate(np.ones((80, 104, 3), np.float32), ("R", "G", "B"), windows=OVERSCAN)
         with pytest.raises(MotionError, match="plate is 104x80 with overscan, 64x64 without and the motion 70x64"):
-            Loop(plate, MotionField(np.ones((64, 70, 2)), np.ones((64, 70)), np.ones((64, 70))), 4)
+            Loop(plate, MotionField(np.ones((64, 70, 2)), np.ones((64, 70)), np.ones((64, 70))), frames=4)
 
     def test_hints_are_pixels_of_the_display_window(self) -> None:
         hints = Hints((Stroke([[-10, 3], [30, 70]], 2.0),), (Anchor(0, 0),), size=(64, 64))

@@ -81,7 +81,10 @@ def test_frames_match(method: str, channels: tuple[str, ...], contrast: float, s
 
 def test_contrast_never_touches_alpha() -> None:
     still, field = plate(19, 23, ("R", "A")), motion(19, 23)
-    kept, plain = (Loop(still, field, N, "warp", contrast, "cuda").frame(3) for contrast in (1.0, 0.0))
+    kept, plain = (
+        Loop(still, field, frames=N, method="warp", contrast=contrast, device="cuda").frame(3)
+        for contrast in (1.0, 0.0)
+    )
     assert np.array_equal(kept[..., 1], plain[..., 1]) and not np.array_equal(kept[..., 0], plain[..., 0])
 
 
