@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from loopcore import Anchor, Hints, MotionField, Plate, Stroke
-from loopcore.flowmap.maps import Moment
+from loopcore.flowmap.maps import FrameMaps
 
 
 def motion() -> MotionField:
@@ -31,9 +31,9 @@ def hints() -> Hints:
     return Hints((stroke(),), (Anchor(1, 2),), np.ones((3, 4)), None, (np.eye(3, 2),))
 
 
-def moment() -> Moment:
+def moment() -> FrameMaps:
     zeros = np.zeros((3, 4, 2), np.float32)
-    return Moment(zeros, zeros.copy(), np.zeros((3, 4, 3), np.float32))
+    return FrameMaps(zeros, zeros.copy(), np.zeros((3, 4, 3), np.float32))
 
 
 OTHERS: list[tuple[Any, Any]] = [

@@ -44,7 +44,7 @@ class Place:
         return self.folder / "setup.lock"
 
     @property
-    def seats(self) -> list[Lock]:
+    def leases(self) -> list[Lock]:
         """Locks of which each Blender that uses the environment holds one."""
         return [Lock(self.folder / f"worker-{number}.lock") for number in range(_SEATS)]
 
@@ -83,10 +83,10 @@ def state_of(place: Place) -> State:
     return State("ready", facts)
 
 
-def take_seat(place: Place) -> Lock | None:
+def take_lease(place: Place) -> Lock | None:
     """Take a lock that keeps other Blenders from removing the environment; None where no lock is available."""
     try:
-        return next((seat for seat in place.seats if seat.take()), None)
+        return next((lease for lease in place.leases if lease.take()), None)
     except OSError:
         return None
 

@@ -7,10 +7,10 @@ from ..errors import Refused
 from . import installation, tasks
 from .client import Engine
 from .lock import Lock
-from .place import take_seat
+from .place import take_lease
 
 _engine: Engine | None = None
-_seat: Lock | None = None
+_lease: Lock | None = None
 
 
 def register():
@@ -28,13 +28,13 @@ def unregister():
 
 def stop():
     """End the worker; the next task starts a new one."""
-    global _engine, _seat
+    global _engine, _lease
     engine, _engine = _engine, None
     if engine is not None:
         engine.stop()
-    if _seat is not None:
-        _seat.free()
-        _seat = None
+    if _lease is not None:
+        _lease.free()
+        _lease = None
 
 
 @bpy.app.handlers.persistent
@@ -48,7 +48,7 @@ def engine() -> Engine:
     Raises:
         Refused: there is no such Python yet.
     """
-    global _engine, _seat
+    global _engine, _lease
     reason = installation.missing()
     if reason:
         raise Refused(reason)
@@ -56,6 +56,6 @@ def engine() -> Engine:
     if _engine is None or _engine.python != python:
         stop()
         where = installation.place()
-        _seat = take_seat(where) if python == where.python else None
+        _lease = take_lease(where) if python == where.python else None
         _engine = Engine(python, log, wheel=wheel)
     return _engine

@@ -159,7 +159,7 @@ class Setup:
                 holder = self._lock.holder()
                 raise SetupError(f"{holder} is setting up this very environment: wait for it, then try again")
             yield
-        while taken := [seat for seat in self.place.seats if seat.is_held()]:
+        while taken := [lease for lease in self.place.leases if lease.is_held()]:
             if time.monotonic() > end:
                 raise SetupError(f"{taken[0].holder()} is working with this very environment: close it, then try again")
             yield

@@ -2,8 +2,8 @@
 """The one task at a time that runs for Blender: its steps, its progress, its outcome.
 
 A task is a generator that yields a `Step` for the worker, receives the step's result, and returns a sentence about the
-outcome. Slow work that needs no Blender is yielded as a `Chore`, for a thread: only the code between two yields blocks
-the window. The scene may change meanwhile: generators keep a `Target`, never the object itself.
+outcome. Slow work that needs no Blender is yielded as a `ThreadTask`: only the code between two yields
+blocks the window. The scene may change meanwhile: generators keep a `Target`, never the object itself.
 """
 
 import threading
@@ -17,7 +17,7 @@ import bpy
 from ..errors import AddonError, Cancelled, Failed, Refused
 from .client import Engine, EngineError, Job
 
-Work = Generator["Step | Chore", dict, str]
+Work = Generator["Step | ThreadTask", dict, str]
 PUMP_SECONDS = 0.1
 SHOWN_IN = {"VIEW_3D", "NODE_EDITOR", "PROPERTIES", "PREFERENCES"}
 
@@ -34,7 +34,7 @@ class Step:
     params: dict
 
 
-class Chore:
+class ThreadTask:
     """Work for a thread; has the interface of a worker's `Job`."""
 
     done = total = 0
@@ -43,7 +43,7 @@ class Chore:
         self.title, self._act = title, act
         self.state, self.result, self.error = "running", {}, None
 
-    def start(self) -> "Chore":
+    def start(self) -> "ThreadTask":
         threading.Thread(target=self._run, name="loopcore-chore", daemon=True).start()
         return self
 
@@ -91,8 +91,8 @@ class Task:
         self.code = 0
         self.saved: list[tuple[str, int, int]] = []
         self._work, self._engine = work, engine
-        self._step: Step | Chore | None = None
-        self._job: Job | Chore | None = None
+        self._step: Step | ThreadTask | None = None
+        self._job: Job | ThreadTask | None = None
         self._stopped = False
         self._advance(lambda: next(self._work))
 
@@ -138,7 +138,7 @@ class Task:
             self._throw(Cancelled("Cancelled"))
         elif job.state == "done":
             self._advance(lambda: self._work.send(job.result or {}))
-        elif isinstance(job, Chore):
+        elif isinstance(job, ThreadTask):
             self._throw(job.error)
         else:
             kind = Refused if job.bad_input else Failed
@@ -149,7 +149,7 @@ class Task:
         """Cancel the step; the task ends at a later `pump`."""
         if self.failed is None and not self._stopped:
             self._stopped = True
-            if isinstance(self._job, Chore):
+            if isinstance(self._job, ThreadTask):
                 self._job.cancel()
             elif self._job is not None:
                 self._engine.cancel(self._job)
@@ -167,7 +167,7 @@ class Task:
     def _advance(self, move: Callable[[], Step]) -> None:
         try:
             step = self._step = move()
-            if isinstance(step, Chore):
+            if isinstance(step, ThreadTask):
                 self._job = step.start()
             else:
                 self._job = self._engine.submit(step.method, step.params)

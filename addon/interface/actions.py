@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 
 from ..drawing import hints, mask
-from ..engine.tasks import Chore, Step, Target, Work
+from ..engine.tasks import Step, Target, ThreadTask, Work
 from ..errors import Refused
 from ..files import write_whole
 from ..plane import still
@@ -131,7 +131,7 @@ def _motion(target: Target, folder: Path) -> Work:
     setup = _created(folder / SETUP)
     plate, write = still.still_file(found, setup)
     if found.path is None:
-        yield Chore("Writing the picture", write)
+        yield ThreadTask("Writing the picture", write)
     hints_path, names = yield from _hints(target, setup)
     motion = setup / "motion.exr"
     params = {"plate": str(plate), "motion_out": str(motion), **_colorspace(target)}
@@ -154,10 +154,10 @@ def _hints(target: Target, setup: Path) -> Work:
     if drawn is None:
         return None, []
     path, write, names = drawn
-    yield Chore("Writing the hints", write)
+    yield ThreadTask("Writing the hints", write)
     obj = target.find()
     if mask.source_of(obj) is not None:
-        yield Chore("Writing the mask", mask.mask_writer(find_plane_image(obj), setup))
+        yield ThreadTask("Writing the mask", mask.mask_writer(find_plane_image(obj), setup))
     return path, names
 
 

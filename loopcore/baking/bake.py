@@ -30,7 +30,7 @@ from loopcore.motion.field import MotionField
 from loopcore.parallel import thread_count
 
 FORMATS = {"exr": ("half", "float"), "png": ("8", "16")}
-MOST_WRITERS = 8
+MAX_WRITERS = 8
 _NOT_MADE = "not made, after another frame failed"
 
 
@@ -221,7 +221,7 @@ class _Writers:
         self.loop, self.recipe, self.pattern = loop, recipe, pattern
         self.stop = threading.Event()
         self.pending: dict[Future[Path], int] = {}
-        threads = max(1, min(MOST_WRITERS, thread_count() // 2, frames))
+        threads = max(1, min(MAX_WRITERS, thread_count() // 2, frames))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loopcore-write")
         self._free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
         self._unmade = threads + 1

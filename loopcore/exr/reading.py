@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one guarded door to OpenEXR: every EXR that Loopcore reads or writes goes through here.
+"""The one guarded interface to OpenEXR: every EXR that Loopcore reads or writes goes through here.
 
 The OpenEXR bindings (3.4.14 to 3.5) trust their caller, and this module does not trust them:
 

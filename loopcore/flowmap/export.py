@@ -25,12 +25,12 @@ from loopcore.motion.field import MotionField
 
 if TYPE_CHECKING:
     from loopcore.exr.windows import Windows
-    from loopcore.flowmap.maps import Maps, Moment
+    from loopcore.flowmap.maps import FrameMaps, Maps
 
 STATIC = ("motion", "nuke", "blender", "fusion", "rsmb", "game")
 PER_FRAME = ("stmap", "displace", "idistort")
 EXTRAS = ("displacement", "holes", "weight")
-MOST_WRITERS = 8
+MAX_WRITERS = 8
 
 _UNITS = {
     "stmap": "0_to_1_from_bottom_left_pixel_centres",
@@ -202,7 +202,7 @@ def _jobs(
         yield jobs
 
 
-def _channels(maps: Maps, moment: Moment | None, kind: str, time: int) -> dict[str, np.ndarray]:
+def _channels(maps: Maps, moment: FrameMaps | None, kind: str, time: int) -> dict[str, np.ndarray]:
     from loopcore.flowmap import maps as encode
 
     if kind == "displacement":
@@ -232,7 +232,7 @@ def _write_all(
         write_atomically(path, lambda hidden: write_exr(hidden, channels, attributes=attributes, windows=windows))
         return path
 
-    writers = max(1, min(MOST_WRITERS, thread_count()))
+    writers = max(1, min(MAX_WRITERS, thread_count()))
     pending: set[Future[Path]] = set()
     with ThreadPoolExecutor(writers, thread_name_prefix="loopcore-write") as pool:
         try:

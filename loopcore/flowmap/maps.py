@@ -35,7 +35,7 @@ _SPREAD = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Moment(EqualByContent):
+class FrameMaps(EqualByContent):
     """Frame t: (H, W, 2) displacements to fetch from and (H, W, 3) shares past, future, rest; float32, as planes."""
 
     past: np.ndarray
@@ -59,7 +59,7 @@ class Maps:
         # The loop's own, so that the maps rebuild its frames.
         self._paths = Paths(motion, self.frames)
 
-    def at(self, t: float) -> Moment:
+    def at(self, t: float) -> FrameMaps:
         """The maps of frame t, 0 <= t <= N."""
         from loopcore.flowmap.planes import to_planes
 
@@ -68,7 +68,7 @@ class Maps:
         np.multiply(planes[4], self.mask, out=shares[0])
         np.subtract(self.mask, shares[0], out=shares[1])
         np.subtract(1, self.mask, out=shares[2])
-        return Moment(*(np.moveaxis(a, 0, 2) for a in (planes[:2], planes[2:4], shares)))
+        return FrameMaps(*(np.moveaxis(a, 0, 2) for a in (planes[:2], planes[2:4], shares)))
 
     def carried(self, span: float) -> np.ndarray:
         """(H, W, 2): where each pixel's content is after `span` frames, relative to where it is now."""

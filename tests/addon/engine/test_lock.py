@@ -16,7 +16,7 @@ import pytest
 from _setups import failure, finish, install, setup, wheel
 
 place_module = _package.module("engine.place")
-Place, state_of, take_seat = place_module.Place, place_module.state_of, place_module.take_seat
+Place, state_of, take_lease = place_module.Place, place_module.state_of, place_module.take_lease
 Setup = setup.Setup
 Lock = _package.module("engine.lock").Lock
 LOCK_HOLDER = """
@@ -72,21 +72,21 @@ def test_what_another_blender_works_with_stays(
 ) -> None:
     lock, process = another_blender[0].lock, another_blender[1]
     monkeypatch.setattr(setup, "_LOCK_TIMEOUT_S", 0.2)
-    # The file that the other one holds is a seat of this place.
+    # The file that the other one holds is a lease of this place.
     place = Place(tmp_path / "used", tmp_path / "loopcore.whl")
     place.python.parent.mkdir(parents=True)
     place.python.write_text("", "utf-8")
     place.marker.write_text("{}", "utf-8")
-    os.link(lock, place.seats[0].path)
+    os.link(lock, place.leases[0].path)
     wheel(tmp_path / "wheels", "something", {})
     place.wheel.write_bytes(b"a wheel")
     for work in (install(place, tmp_path / "wheels"), Setup.remove(place)):
         error = failure(work)
         assert f"process {process.pid}, since" in error and "working with" in error and "close it" in error
     assert place.python.exists() and place.marker.exists() and not Lock(place.lock).is_held()
-    seat = take_seat(place)
-    assert seat.path == place.seats[1].path
-    seat.free()
+    lease = take_lease(place)
+    assert lease.path == place.leases[1].path
+    lease.free()
     process.kill()
     process.wait()
     removal = Setup.remove(place)
@@ -94,8 +94,8 @@ def test_what_another_blender_works_with_stays(
     assert removal.state == "done" and not place.environment.exists()
 
 
-def test_no_seat_is_needed_where_none_can_be(tmp_path: Path) -> None:
-    assert take_seat(Place(tmp_path / "nowhere", tmp_path / "loopcore.whl")) is None
+def test_no_lease_is_needed_where_none_can_be(tmp_path: Path) -> None:
+    assert take_lease(Place(tmp_path / "nowhere", tmp_path / "loopcore.whl")) is None
 
 
 def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def main(zip_path, wheels):
     found["empty folder"] = tried(bpy.ops.loopcore.set_up, wheels=wheels)
     found["still not set up"] = module.missing()
     found["place"] = [str(module.place().folder), str(module.place().wheel), module.place().wheel.is_file()]
-    found["seats"] = seats(module, found["package"])
+    found["leases"] = leases(module, found["package"])
     # The middle of something, when the add-on is disabled.
     work = module.Setup.check(module.place(create=True), Path(sys.executable))
     module.begin(work)
@@ -46,7 +46,7 @@ def names(package):
             sys.modules[package + ".engine.installation"].preferences() == mine]  # fmt: skip
 
 
-def seats(module, package):
+def leases(module, package):
     """Whether the environment is held: before there is an engine, with one, and after it was stopped."""
     place = module.place(create=True)
     place.python.parent.mkdir(parents=True)
@@ -54,10 +54,10 @@ def seats(module, package):
     digest = hashlib.sha256(place.wheel.read_bytes()).hexdigest()
     place.marker.write_text(json.dumps({"version": "1", "python": "3.11.9", "torch": None, "wheel": digest}), "utf-8")
     runtime = sys.modules[package + ".engine.runtime"]
-    held = [place.seats[0].is_held()]
+    held = [place.leases[0].is_held()]
     for step in (runtime.engine, runtime.engine, runtime.stop):
         step()
-        held.append(place.seats[0].is_held())
+        held.append(place.leases[0].is_held())
     return held
 
 

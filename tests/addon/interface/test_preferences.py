@@ -46,7 +46,7 @@ def test_it_is_set_up_in_the_users_folder_from_the_addons_wheel(found: dict[str,
 
 
 def test_other_blenders_see_that_the_environment_is_in_use(found: dict[str, Any]) -> None:
-    assert found["seats"] == [False, True, True, False]
+    assert found["leases"] == [False, True, True, False]
 
 
 def test_disabling_the_addon_ends_what_is_being_set_up(found: dict[str, Any]) -> None:
