@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TEST = Path(__file__).with_name("test_plate_corpus.py")
+TEST = Path(__file__).with_name("plate") / "test_plate_corpus.py"
 
 
 @pytest.mark.parametrize(("ci", "code", "said"), [("true", 1, "error"), ("", 0, "skipped")])

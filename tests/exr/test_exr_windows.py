@@ -131,13 +131,13 @@ class TestCropped:
     @pytest.mark.parametrize("more", [(), ("mask.V",), ("mask.V", "confidence.V")])
     def test_a_motion_moves_inside_its_data_window_only(self, tmp_path: Path, more: tuple[str, ...]) -> None:
         path = motion_file(tmp_path / "v.exr", CROP.size, CROP, *more)
-        for motion in (read_motion(path), read_motion(path), read_motion(path, size=(54, 96))):
+        for motion in (MotionField.load(path), read_motion(path), read_motion(path, size=(54, 96))):
             assert (motion.height, motion.width) == (54, 96) and not motion.windows.overscan
             assert (motion.effective[13:40, 24:72] == (2, -1)).all()
             assert np.abs(motion.effective).sum() == 3 * 27 * 48
             if motion.mask.min() == 0:
                 assert motion.mask.sum() == 27 * 48
-        assert read_motion(path).mask.sum() == 27 * 48
+        assert MotionField.load(path).mask.sum() == 27 * 48
 
     def test_an_stmap_is_the_identity_outside(self, tmp_path: Path) -> None:
         x = (np.arange(24, 72, dtype=np.float32) + 0.5 - 2) / 96

@@ -65,12 +65,12 @@ def test_middlebury_files(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_kitti(tmp_path: Path) -> None:
-    from loopcore.flowmap.pictures import encode_png
+    from loopcore.image import encode_png
 
     codes = np.zeros((3, 4, 3), np.uint16)
     codes[1, 2] = (32768 + 64 * 5, 32768 - 32, 1)
     path = tmp_path / "000000_10.png"
-    path.write_bytes(encode_png(codes, {}))
+    path.write_bytes(encode_png(codes, texts={}))
     assert detect(path) == "kitti"
     back = read_motion(path)
     assert back.velocity[1, 2].tolist() == [5, -0.5]
@@ -120,10 +120,10 @@ def test_another_size_is_rescaled_only_when_asked(tmp_path: Path) -> None:
 
 
 def test_foreign_pictures_need_their_numbers(tmp_path: Path) -> None:
-    from loopcore.flowmap.pictures import encode_png
+    from loopcore.image import encode_png
 
     codes = np.full((3, 4, 3), 65534, np.uint16)
-    (tmp_path / "r.png").write_bytes(encode_png(codes, {}))
+    (tmp_path / "r.png").write_bytes(encode_png(codes, texts={}))
     with pytest.raises(MotionError, match="does not say its max displace"):
         read_motion(tmp_path / "r.png", "rsmb")
     back = read_motion(tmp_path / "r.png", "rsmb", numbers=FlowNumbers(max_displace=16))
