@@ -177,7 +177,7 @@ def test_a_python_without_loopcore_is_given_the_addons(tmp_path: Path, real_whee
     has_torch = "torch" not in without
     assert (work.facts["torch"] is not None) == has_torch
     assert ("no torch: draw strokes" in work.message) == (not has_torch)
-    assert [path.name for path in place.folder.glob("loopcore-*/loopcore/cli.py")] == ["cli.py"]
+    assert [path.name for path in place.folder.glob("loopcore-*/loopcore/__main__.py")] == ["__main__.py"]
     # Its own goes before ours, which says so by failing.
     own = tmp_path / "studio" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     (own / "loopcore").mkdir()
