@@ -268,7 +268,7 @@ def light_kept():
     strength.default_value = 1.0
     bpy.context.view_layer.update()
     drawn = find_plane_image(obj)
-    out["map"] = [round(x) for x in PlaneMap.of(drawn).pixel_of((0, 0, 0))]
+    out["map"] = list(PlaneMap.of(drawn).pixel_of((0, 0, 0)))
     wire(obj, proxy_pattern=LIGHT)
     out["again"] = [shown_in_viewport(obj)[1], len(obj.modifiers), len(bpy.data.materials)]
     image_sequence.restore_still(obj)
