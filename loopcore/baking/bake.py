@@ -92,7 +92,6 @@ def bake(
 ) -> BakeResult:
     """Write a loop's frames as `folder/name.1001.exr` and so on, with `motion.exr` and `recipe.json` beside them.
 
-    fps: a rate as `frame_rate` takes it: 24, 23.976 (24000/1001), "30000/1001".
     numbers: which frame numbers to write, within first .. first + N - 1; all when not given. A frame whose stored
     recipe hash is this bake's is left alone, unless `overwrite`. notes go into recipe.json: "layer" and "colorspace"
     tell `check` how the plate was read, others are for people.
