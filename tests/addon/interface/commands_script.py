@@ -96,7 +96,10 @@ def said(commands, *arguments):
 
 
 def during(runtime, act, commands=None):
-    """Bake, by the operator or the command, and `act` on the worker from beside after the first frames."""
+    """Bake, by the operator or the command, and `act` on the worker from beside after the first frames.
+
+    The bake is long enough not to end before a slow machine has come to `act`.
+    """
     pids = []
 
     def wait():
@@ -111,11 +114,11 @@ def during(runtime, act, commands=None):
     thread.start()
     answer = ""
     if commands is not None:
-        answer = said(commands, "bake", "--frames", "200", "--overwrite")
+        answer = said(commands, "bake", "--frames", "2000", "--overwrite")
         thread.join()
         return answer
     try:
-        bpy.ops.loopcore.bake(object_name="Plate", frames=200, overwrite=True)
+        bpy.ops.loopcore.bake(object_name="Plate", frames=2000, overwrite=True)
     except RuntimeError as error:
         answer = str(error)
     thread.join()
