@@ -69,7 +69,7 @@ def to_grid(field: np.ndarray, step: int) -> np.ndarray:
 
 
 @kernel
-def _jacobian(displacement, rows, columns, i, j):
+def jacobian(displacement, rows, columns, i, j):
     """I + dB/dy by central differences: xx, xy, yx, yy, where xy is how x changes along y."""
     left, right = max(j - 1, 0), min(j + 1, columns - 1)
     above, below = max(i - 1, 0), min(i + 1, rows - 1)
@@ -82,7 +82,7 @@ def _jacobian(displacement, rows, columns, i, j):
 
 
 @kernel
-def _long_axis(xx, xy, yx, yy):
+def long_axis(xx, xy, yx, yy):
     """The longest vector that the Jacobian makes of a unit one (its first singular vector, scaled); 0 if hardly over 1.
 
     The eigenvector of J J^T = [[a, b], [b, d]] for its larger eigenvalue lies at half the angle of (a - d, 2 b).
@@ -98,7 +98,7 @@ def _long_axis(xx, xy, yx, yy):
 
 
 @kernel
-def _beyond(x, y, height, width):
+def beyond(x, y, height, width):
     """How far (x, y) lies outside the frame, in pixels."""
     dx = max(max(-x, x - _F(width - 1)), _F(0))
     dy = max(max(-y, y - _F(height - 1)), _F(0))
@@ -116,14 +116,14 @@ def _node_rows(past, future, rows, columns, step, alpha, nodes, first, last):
             for k in range(2):
                 shift = past if k == 0 else future
                 dx, dy = shift[2 * p] * scale, shift[2 * p + 1] * scale
-                xx, xy, yx, yy = _jacobian(shift, rows, columns, i, j)
+                xx, xy, yx, yy = jacobian(shift, rows, columns, i, j)
                 # The weight that a splat would gather here, at most 1; less where the plate is squeezed, so that the
                 # copy that is less distorted shows.
                 area = abs(xx * yy - xy * yx)
                 w = max(min(area, _F(1) / max(area, _F(1))), _F(MIN_WEIGHT))
                 weights = (alpha * w, weights[1]) if k == 0 else (weights[0], (_F(1) - alpha) * w)
                 nodes[n + 2 * k], nodes[n + 2 * k + 1] = dx, dy
-                nodes[n + 5 + 2 * k], nodes[n + 6 + 2 * k] = _long_axis(xx, xy, yx, yy)
+                nodes[n + 5 + 2 * k], nodes[n + 6 + 2 * k] = long_axis(xx, xy, yx, yy)
             nodes[n + 4] = weights[0] / (weights[0] + weights[1])
 
 
@@ -133,8 +133,8 @@ def _blend_weight_rows(smooth, columns, step, height, width, ramp, nodes, first,
     for p in range(first * columns, last * columns):
         n = NODE * p
         x, y = _F(step * (p % columns)), _F(step * (p // columns))
-        a = _beyond(x + nodes[n], y + nodes[n + 1], height, width) / ramp
-        b = _beyond(x + nodes[n + 2], y + nodes[n + 3], height, width) / ramp
+        a = beyond(x + nodes[n], y + nodes[n + 1], height, width) / ramp
+        b = beyond(x + nodes[n + 2], y + nodes[n + 3], height, width) / ramp
         past_weight = min(max(smooth[p], _F(0)), _F(1))
         a = past_weight * max(_F(1) - a, _F(MIN_WEIGHT))
         b = (_F(1) - past_weight) * max(_F(1) - b, _F(MIN_WEIGHT))
@@ -161,7 +161,7 @@ def smoothing(step: int, height: int, width: int) -> int:
 
 
 @kernel
-def _line_between(grid, rows, columns, channels, step, y, first, last, line):
+def line_between(grid, rows, columns, channels, step, y, first, last, line):
     """Columns first..last-1 of the grid, interpolated to pixel row y, into the same place of `line`."""
     i = min(y // step, rows - 1)
     below = min(i + 1, rows - 1)
@@ -172,7 +172,7 @@ def _line_between(grid, rows, columns, channels, step, y, first, last, line):
 
 
 @kernel
-def _fetch_along(plate, height, width, x, y, ax, ay, out, position):
+def fetch_along(plate, height, width, x, y, ax, ay, out, position):
     """The mean of fetches along the axis (ax, ay) through (x, y): what one pixel sees of a squeezed plate."""
     sample = np.empty(4, np.float32)
     count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MAX_FETCHES))
@@ -204,7 +204,7 @@ def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, lu
 def _blend_span(plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line, pair):
     size, per_pixel = height * width, _F(1) / _F(step)
     first, last = start // step, (stop - 1) // step + 1
-    _line_between(grid, rows, columns, NODE, step, y, first, min(last + 1, columns), line)
+    line_between(grid, rows, columns, NODE, step, y, first, min(last + 1, columns), line)
     if last == columns:
         for c in range(NODE):
             line[columns * NODE + c] = line[(columns - 1) * NODE + c]
@@ -235,8 +235,8 @@ def _blend_span(plate, height, width, grid, rows, columns, step, mask, luma, cop
                     fetch4_at_border(plate, height, width, x1, y1, pair, 4)
             else:
                 axis = left if 2 * k < step else right
-                _fetch_along(plate, height, width, x0, y0, grid[axis], grid[axis + 1], pair, 0)
-                _fetch_along(plate, height, width, x1, y1, grid[axis + 2], grid[axis + 3], pair, 4)
+                fetch_along(plate, height, width, x0, y0, grid[axis], grid[axis + 1], pair, 0)
+                fetch_along(plate, height, width, x1, y1, grid[axis + 2], grid[axis + 3], pair, 4)
             mix4(pair, past_weight + t * weight_step, luma, copy, 4 * p, tones, p, size)
 
 
@@ -288,7 +288,7 @@ def sqrt_luminance(picture: np.ndarray, luma: np.ndarray) -> np.ndarray:
 def _expand_rows(grid, rows, columns, channels, step, width, out, first, last):
     line = np.empty(columns * channels, np.float32)
     for y in range(first, last):
-        _line_between(grid, rows, columns, channels, step, y, 0, columns, line)
+        line_between(grid, rows, columns, channels, step, y, 0, columns, line)
         for x in range(width):
             j = min(x // step, columns - 1)
             t = _F(x - j * step) / _F(step)

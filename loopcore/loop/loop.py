@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop: a plate transported forward and backward along its motion, blended so that frame N is frame 0."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from loopcore.loop.device import DEVICES, gpu_unavailable_reason, uses_triton_in
 from loopcore.loop.paths import MARGIN, Paths
 from loopcore.motion.field import MotionField
 from loopcore.plate import Plate
+
+if TYPE_CHECKING:
+    from loopcore.loop.mixture import Mixture
 
 METHODS = ("warp", "splat")
 # What the kernels work with.
@@ -59,10 +64,12 @@ class Loop:
         frames: int = 60,
         method: str = "warp",
         contrast: float = 1.0,
+        cycles: int | str = "auto",
+        steady: float | str = "auto",
         device: str = "auto",
     ) -> None:
         motion = _fitted(plate, motion)
-        _check(plate, frames, method, contrast, device)
+        _check(plate, frames, method, contrast, cycles, steady, device)
         from loopcore.loop import blend
         from loopcore.loop.contrast import Contrast
         from loopcore.transport.fill import repair
@@ -78,6 +85,8 @@ class Loop:
         self._luma, self._colour = contrast_weights(plate.channels)
         self._tone = blend.sqrt_luminance(self._source, self._luma)
         self._detail = Contrast(self._mask, contrast)
+        self.cycles, self.steady = cycles, steady
+        self._mixture = self._prepare_mixture()
         self._scratch = threading.local()
         self._gpu = cast(Any, None)
         if self.device == "cuda":
@@ -133,6 +142,18 @@ class Loop:
         self._render(time, out)
         return lambda: None
 
+    def _prepare_mixture(self) -> Mixture | None:
+        """What a loop of several cycles or with steady looks is mixed by; None for the two copies of the plain one."""
+        if (self.cycles, self.steady) == (1, 0) or not (self._mask > 0).any():
+            return None
+        from loopcore.loop.mixture import Mixture
+
+        mixture = Mixture(self._paths, self.cycles, self.steady, self._source, self._luma)
+        if mixture.plain:
+            return None
+        self._detail.measure_plate(self._tone)
+        return mixture
+
     def _use_gpu(self) -> None:
         """Move to the GPU; EngineError where that does not work."""
         reason = ("" if uses_triton_interpreter() else gpu_unavailable_reason()) or self._move()
@@ -163,24 +184,40 @@ class Loop:
     def _render(self, time: float, out: np.ndarray) -> None:
         from loopcore.loop import blend
 
-        nodes = self._paths.nodes(time)
         copy, tones = self._buffers()
+        if self._mixture is None:
+            change = self._blend(time, copy, tones)
+        else:
+            change = self._mix(self._mixture, time, copy, tones)
+        blend.composite(
+            self._source, copy, tones[0], change, self._mask, self._spans, self._colour, out,
+            (self.window[0].start, self.window[1].start),
+        )  # fmt: skip
+
+    def _mix(self, mixture: Mixture, time: float, copy: np.ndarray, tones: np.ndarray) -> np.ndarray | None:
+        """Mix the copies of a frame; returns the change that contrast keeping makes of their tone."""
+        from loopcore.loop import mixing
+
+        nodes = mixture.nodes(time)
+        mixing.mix(
+            self._source, nodes, self._step, self._mask, self._spans, self._luma, self._colour, mixture.white, copy,
+            tones[0],
+        )  # fmt: skip
+        if time % self.frames == 0:  # the plate itself
+            return None
+        wanted = self._detail.of_plate(nodes, self._step, mixture.strength)
+        return self._detail.change(tones[0], wanted, mixture.min_gain)
+
+    def _blend(self, time: float, copy: np.ndarray, tones: np.ndarray) -> np.ndarray | None:
+        """Blend the two copies of a frame; returns the change that contrast keeping makes of their tone."""
+        from loopcore.loop import blend
+
+        nodes = self._paths.nodes(time)
         blend.blend(self._source, nodes, self._step, self._mask, self._spans, self._luma, copy, tones)
         if self.method == "splat":
             copy[...] = self._splatted(time)[0]
             np.copyto(tones[0], blend.sqrt_luminance(copy, self._luma), where=self._mask > 0)
-        change = self._detail.change(tones[0], tones[1], tones[2], nodes[..., 4])
-        blend.composite(
-            self._source,
-            copy,
-            tones[0],
-            change,
-            self._mask,
-            self._spans,
-            self._colour,
-            out,
-            (self.window[0].start, self.window[1].start),
-        )
+        return self._detail.change(tones[0], self._detail.of_copies(tones[1], tones[2], nodes[..., 4]))
 
     def holes(self, t: float) -> float:
         """Fraction of the moving pixels that no sample reaches in frame t, before they are filled."""
@@ -254,7 +291,9 @@ def _fitted(plate: Plate, motion: MotionField) -> MotionField:
     return motion.over(plate.windows)
 
 
-def _check(plate: Plate, frames: int, method: str, contrast: float, device: str) -> None:
+def _check(
+    plate: Plate, frames: int, method: str, contrast: float, cycles: int | str, steady: float | str, device: str
+) -> None:
     if len(plate.channels) > MAX_CHANNELS:
         raise PlateError(
             f"the plate has the channels {', '.join(plate.channels)}: a loop takes at most {MAX_CHANNELS},"
@@ -266,6 +305,10 @@ def _check(plate: Plate, frames: int, method: str, contrast: float, device: str)
         raise MotionError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
     if not 0 <= contrast <= 1:
         raise MotionError(f"contrast {contrast} is out of range: give a number from 0 (off) to 1 (full)")
+    if cycles != "auto" and not (isinstance(cycles, int | np.integer) and 1 <= cycles <= frames // 2):
+        raise MotionError(f"cycles {cycles!r} is out of range: give 'auto' or a whole number from 1 to {frames // 2}")
+    if steady != "auto" and not (isinstance(steady, int | float | np.number) and 0 <= steady <= 1):
+        raise MotionError(f"steady {steady!r} is out of range: give 'auto' or a number from 0 (off) to 1 (full)")
     if device not in DEVICES:
         raise EngineError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
 

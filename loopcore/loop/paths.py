@@ -38,18 +38,22 @@ class Paths:
     def nodes(self, t: float) -> np.ndarray:
         """Of frame t: the grid's nodes (rows, columns, NODE), as `blend` has them."""
         from loopcore.loop import blend
-        from loopcore.transport import cpu
 
-        past, future = (cpu.integrate(self.velocity, span) for span in (-t, self.frames - t))
+        past, future = self.trace(-t), self.trace(self.frames - t)
         height, width = self.mask.shape
         return blend.nodes(past, future, self.step, height, width, 1.0 - t / self.frames)
+
+    def trace(self, span: float) -> np.ndarray:
+        """(rows, columns, 2) at the nodes, in cells: where content is after `span` frames, relative to where it is."""
+        from loopcore.transport import cpu
+
+        return cpu.integrate(self.velocity, span)
 
     def displacement(self, span: float) -> np.ndarray:
         """(H, W, 2) of the window: where each pixel's content is after `span` frames, relative to where it is now."""
         from loopcore.loop import blend
-        from loopcore.transport import cpu
 
-        grid = cpu.integrate(self.velocity, span) * np.float32(self.step)
+        grid = self.trace(span) * np.float32(self.step)
         height, width = self.mask.shape
         return blend.expand(grid, self.step, height, width)
 

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steady looks: the local mean of the plate stays where it is, and its texture moves.
+
+In a steady flow the brightness and colour of the water at a place do not change with time: a fall stays white and its
+pool dark. With A the local mean of the plate's tone and a copy fetched from x + d, the copy's tone is shifted by
+A(x) - A(x + d). The shift is 0, and frame 0 the plate, wherever nothing is displaced.
+
+The tone is the square root of a channel up to the plate's white, and grows with the logarithm above it (the shape of
+HLG, ARIB STD-B67), so that a highlight does not darken what is near it.
+
+The mean follows edges of the mean itself, such as the foot of a fall: a guided filter with the tone's luminance as its
+guide (He, Sun and Tang, "Guided Image Filtering", ECCV 2010), apart for what moves and what does not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from loopcore.loop import blend
+
+_F = np.float32
+
+# Local means are taken over squares of this fraction of the frame's longer side.
+SCALE = 0.015
+# Edges of the tone of more than about this much stay edges of the mean.
+EDGE = 0.2
+# The plate's white: this quantile of the greatest channel where it moves.
+WHITE = 0.95
+_MIN_COUNT = 1e-3
+
+
+def local_mean(
+    source: np.ndarray, luma: np.ndarray, mask: np.ndarray, step: int, strength: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The local mean of the tone at the nodes of the grid (rows, columns, 4), and the plate's white.
+
+    Args:
+        source: (H, W, 4) the plate in the window. luma: (4,) weights of luminance. mask: (H, W), above 0 where it
+            moves. step: pixels between nodes. strength: (rows, columns), 0 where no mean is needed.
+    """
+    moving = mask > 0
+    values = source[moving][:, luma > 0]
+    white = float(np.quantile(values.max(axis=1), WHITE)) if values.size else 1.0
+    white = max(white, 1e-6)
+    tone = blend.to_grid(to_tone(source, _F(white)), step)
+    weight = blend.to_grid(mask[..., None], step)[..., 0]
+    radius = max(round(SCALE * max(mask.shape) / step), 1)
+    inside, outside = (_guided(tone, luma, part, 2 * radius + 1) for part in (weight, 1 - weight))
+    mean = weight[..., None] * inside + (1 - weight[..., None]) * outside
+    return np.ascontiguousarray(mean, np.float32), white
+
+
+def to_tone(values: np.ndarray, white: np.float32) -> np.ndarray:
+    """Tone of linear values: the square root up to `white`, the logarithm above it; 0 below 0."""
+    part = np.maximum(values, 0) / white
+    return np.where(part <= 1, np.sqrt(part), 1 + _F(0.5) * np.log(np.maximum(part, 1))).astype(np.float32)
+
+
+def _guided(tone: np.ndarray, luma: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
+    """The tone (h, w, 4), smoothed by a guided filter over boxes of `size` nodes, each counting with `weight`."""
+    weight = weight + _F(_MIN_COUNT)
+    count = _box(weight, size)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return _box(values * weight, size) / count
+
+    guide = (tone * luma).sum(axis=-1) / max(float(luma.sum()), 1e-6)
+    guide_mean = mean(guide)
+    variance = np.maximum(mean(guide * guide) - guide_mean**2, 0)
+    out = np.empty_like(tone)
+    for c in range(4):
+        middle = mean(tone[..., c])
+        slope = (mean(guide * tone[..., c]) - guide_mean * middle) / (variance + _F(EDGE**2))
+        out[..., c] = mean(slope) * guide + mean(middle - slope * guide_mean)
+    return out
+
+
+def _box(values: np.ndarray, size: int) -> np.ndarray:
+    return uniform_filter(values, size, mode="nearest")
