@@ -32,10 +32,12 @@ MAX_OFFSET = 0.35
 MAX_SHIFT = 0.3
 # Births vary over the picture with cells of this fraction of its longer side.
 NOISE_CELL = 1 / 8
-# A copy is too far from home where less than this is left of its weight.
-MIN_QUALITY = 0.5
-# A copy is too far from home where it is displaced by more than this fraction of the frame's longer side.
-MAX_DISPLACEMENT = 0.06
+# Halfway through its life a copy is too far from home where it is displaced by more than this fraction of the frame's
+# longer side, or where less than this is left of its weight.
+MAX_DISPLACEMENT = 0.045
+MIN_QUALITY = 0.3
+# A need of less than about this many halvings is none: the plain loop is best there.
+ENOUGH = 0.25
 # The layers that places need are smoothed by a Gaussian of this fraction of the longer side.
 SMOOTHING = 0.02
 
@@ -107,12 +109,17 @@ def needed_layers(paths: Paths) -> np.ndarray:
             shift = paths.trace(span)
             quality = mixing.quality(shift, mask)
             length = np.hypot(shift[..., 0], shift[..., 1]) * _F(paths.step)
-            far = np.clip((length / _F(limit) - _F(0.75)) / _F(0.5), 0, 1)
-            misfit += _F(0.5) * np.maximum(np.clip((_F(MIN_QUALITY + 0.15) - quality) / _F(0.3), 0, 1), far)
+            misfit += _F(0.5) * np.maximum(_beyond(length / _F(limit)), 1 - _beyond(quality / _F(MIN_QUALITY)))
         need += misfit
     sigma = SMOOTHING * max(paths.mask.shape) / paths.step
     weight = mask + _F(1e-4)
-    return gaussian_filter(need * weight, sigma, mode="nearest") / gaussian_filter(weight, sigma, mode="nearest")
+    need = gaussian_filter(need * weight, sigma, mode="nearest") / gaussian_filter(weight, sigma, mode="nearest")
+    return np.clip(_F(1 + ENOUGH) * need - _F(ENOUGH), 0, most)
+
+
+def _beyond(ratio: np.ndarray) -> np.ndarray:
+    """0 well below 1, 1 well above it."""
+    return np.clip(_F(1.5) * (ratio - _F(1)) + _F(0.5), 0, 1)
 
 
 def _spread(j: int) -> float:

@@ -13,7 +13,7 @@ from loopcore.loop.steady import local_mean
 _F = np.float32
 
 # How steady "auto" makes what moves fast.
-STEADY = 0.5
+STEADY = 0.3
 # Where looks are steady, detail is taken off, too, down to this.
 MIN_GAIN = 0.6
 
@@ -35,7 +35,7 @@ class Mixture:
         self._paths, self.cycles = paths, Cycles(paths, cycles)
         if steady == "auto":
             need = self.cycles.need if cycles == "auto" else Cycles(paths, "auto").need
-            self.strength = _F(STEADY) * np.clip(need, 0, 1)
+            self.strength = _F(STEADY) * np.clip(need - _F(0.5), 0, 1)
         else:
             self.strength = np.full(paths.velocity.shape[:2], steady, np.float32)
         is_steady = bool(self.strength.max() > 0)
