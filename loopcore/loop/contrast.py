@@ -27,9 +27,6 @@ from loopcore.transport.jit import kernel
 
 _F = np.float32
 
-# Numbers of a node of `mixing`.
-COPY, SHIFT = 5, 4
-
 BLOCK = 8
 # Brightness is kept over squares of so many pixels.
 PATCH = 128
@@ -201,50 +198,15 @@ def _keep_brightness(tone: np.ndarray, change: np.ndarray, weight: np.ndarray) -
     parallel_rows(height, lambda a, b: _lower_rows(delta, width, lower, a, b))
 
 
-@kernel
-def _advected_rows(variance, count, nodes, strength, size, step, out, first, last):
-    """Energy of a band by blocks of `size` pixels: the plate's variance where the copies come from, times the count."""
-    rows, blocks = variance.shape
-    for i in range(first, last):
-        for j in range(blocks):
-            # The node nearest to the middle of the block.
-            y, x = size * (_F(i) + _F(0.5)), size * (_F(j) + _F(0.5))
-            row = min(int(y / step + _F(0.5)), nodes.shape[0] - 1)
-            column = min(int(x / step + _F(0.5)), nodes.shape[1] - 1)
-            total = _F(0)
-            for k in range((nodes.shape[2] - SHIFT) // COPY):
-                w = nodes[row, column, COPY * k + 2]
-                if w > 0:
-                    v = (y + nodes[row, column, COPY * k + 1]) / size - _F(0.5)
-                    u = (x + nodes[row, column, COPY * k]) / size - _F(0.5)
-                    total += w * _variance_at(variance, count, v, u, variance[i, j])
-            place = strength[row, column]
-            out[i, j] = count[i, j] * (total + place * (variance[i, j] - total))
-
-
-@kernel
-def _variance_at(variance, count, y, x, default):
-    """The variance at block position (x, y), bilinear over blocks that have moving pixels."""
-    rows, blocks = variance.shape
-    y, x = min(max(y, _F(0)), _F(rows - 1)), min(max(x, _F(0)), _F(blocks - 1))
-    i, j = int(y), int(x)
-    v, u = y - _F(i), x - _F(j)
-    total, weights = _F(0), _F(0)
-    for a in range(2):
-        for b in range(2):
-            p, q = min(i + a, rows - 1), min(j + b, blocks - 1)
-            w = (v if a else _F(1) - v) * (u if b else _F(1) - u) * count[p, q]
-            total += w * variance[p, q]
-            weights += w
-    return total / weights if weights > _F(0.1) else default
-
-
 class Contrast:
     """Restores in a blend the detail of the copies it was made of, band by band and place by place.
 
     weight: (H, W) float32, how much each pixel counts: the mask, so that still pixels count nothing.
     strength: 0 leaves blends as they are, 1 restores all of the detail.
     """
+
+    # What mixing copies takes of detail is given back; none is taken off.
+    min_gain, min_scale = 1.0, BAND_SCALE_LIMITS[0]
 
     def __init__(self, weight: np.ndarray, strength: float = 1.0) -> None:
         self.strength = strength
@@ -263,30 +225,16 @@ class Contrast:
         copies = [bands(copy) for copy in (past, future)]
         return [self._wanted(k, copies[0][k], copies[1][k], past_weight) for k in range(len(self.weights))]
 
-    def of_plate(self, nodes: np.ndarray, step: int, strength: np.ndarray) -> list[np.ndarray]:
-        """Energy of each band, by blocks, that the copies of `mixing.nodes` carry, from where the plate has it.
-
-        strength: (rows, columns) on the nodes, 0 to 1: which part of it is the plate's own at the place shown.
-        """
-        if self.strength == 0:
-            return []
-        return [self._advected(k, nodes, step, strength) for k in range(len(self.weights))]
-
-    def measure_plate(self, tone: np.ndarray) -> None:
-        """Measure the plate's own detail, for `of_plate`: the variance of each band by blocks."""
-        energies = self._energies(bands(tone), 0) if self.strength > 0 else []
-        self.variances = [values / count for values, count in zip(energies, self.counts, strict=False)]
-
-    def change(self, blend: np.ndarray, wanted: list[np.ndarray], min_gain: float = 1.0) -> np.ndarray | None:
+    def change(self, blend: np.ndarray, wanted: list[np.ndarray]) -> np.ndarray | None:
         """What to add to the tone (H, W) of a blend; None where nothing is to do.
 
-        wanted: `of_copies` or `of_plate`. min_gain: below 1 where detail may also be taken off.
+        wanted: energy of each band, by blocks, that it is to have; none to leave it as it is.
         """
         if not wanted:
             return None
         levels = bands(blend)
         has = self._energies(levels, 0)
-        gains = [np.clip(self._ratio(k, wanted[k], has[k]), min_gain, MAX_GAIN) for k in range(len(levels))]
+        gains = [np.clip(self._ratio(k, wanted[k], has[k]), self.min_gain, MAX_GAIN) for k in range(len(levels))]
         gains = [self._rescaled(k, gain, wanted[k], has[k]) for k, gain in enumerate(gains)]
         start = min(REFINED_FROM_LEVEL, len(levels) - 1)
         for _ in range(REFINEMENT_ROUNDS):
@@ -296,7 +244,7 @@ class Contrast:
             shown = fine + self.weights[start] * self._changed(levels, gains, start)
             for k, energies in enumerate(self._energies(bands(shown)[: len(levels) - start], start), start):
                 more = np.clip(self._ratio(k, wanted[k], energies), 0.8, MAX_GAIN)
-                more = np.clip(gains[k] * more, min_gain, MAX_GAIN)
+                more = np.clip(gains[k] * more, self.min_gain, MAX_GAIN)
                 gains[k] = self._rescaled(k, more, wanted[k], energies / gains[k] ** 2)
         change = self._changed(levels, gains, 0)
         _keep_brightness(blend, change, self.weights[0])
@@ -317,17 +265,6 @@ class Contrast:
         part = weight * _resampled(past_weight, *weight.shape)
         return _smoothed(energy(*past, part)) + _smoothed(energy(*future, weight - part))
 
-    def _advected(self, k: int, nodes: np.ndarray, step: int, strength: np.ndarray) -> np.ndarray:
-        variance, count = self.variances[k], self.counts[k]
-        rows, blocks = count.shape
-        flat = np.ascontiguousarray(variance, np.float32), np.ascontiguousarray(count, np.float32)
-        out = np.empty((rows, blocks), np.float32)
-        size = BLOCK * 2**k
-        parallel_rows(
-            rows, lambda a, b: _advected_rows(*flat, nodes, strength, _F(size), _F(step), out, a, b), min_rows=2
-        )
-        return out
-
     def _ratio(self, k: int, wanted: np.ndarray, has: np.ndarray) -> np.ndarray:
         floor = _F(MIN_VARIANCE) * self.counts[k]
         return np.sqrt((wanted + floor) / (has + floor)).astype(np.float32)
@@ -344,7 +281,7 @@ class Contrast:
         if a <= floor:
             return gain
         root = math.sqrt(max(b * b - a * c, 0.0))
-        scale = np.clip((root - b) / a, *BAND_SCALE_LIMITS)
+        scale = np.clip((root - b) / a, self.min_scale, BAND_SCALE_LIMITS[1])
         return (1 + scale * change).astype(np.float32)
 
     def _changed(self, levels: list[tuple[np.ndarray, np.ndarray]], gains: list[np.ndarray], start: int) -> np.ndarray:

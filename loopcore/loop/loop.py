@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -84,9 +84,9 @@ class Loop:
         self._source = repair(np.ascontiguousarray(self._still[self.window]))
         self._luma, self._colour = contrast_weights(plate.channels)
         self._tone = blend.sqrt_luminance(self._source, self._luma)
-        self._detail = Contrast(self._mask, contrast)
         self.cycles, self.steady = cycles, steady
         self._mixture = self._prepare_mixture()
+        self._detail = Contrast(self._mask, contrast) if self._mixture is None else self._mixture.contrast
         self._scratch = threading.local()
         self._gpu = cast(Any, None)
         if self.device == "cuda":
@@ -113,12 +113,14 @@ class Loop:
         return pixels if self._gpu is None else self._gpu.canvas(pixels)
 
     def bound(self) -> float:
-        """No value of any frame is greater in magnitude: the plate's greatest, times what contrast keeping may add."""
+        """No value of any frame is greater in magnitude: the plate's peak, and what steady looks and contrast add."""
         from loopcore.loop import blend
 
         gain = blend.MAX_RATIO**2 if self.contrast > 0 and (self._mask > 0).any() else 1.0
-        moving = gain * _greatest(self._source[..., self._colour > 0])
-        return max(_greatest(self._still), moving)
+        moving = _greatest(self._source[..., self._colour > 0])
+        if self._mixture is not None:
+            moving = self._mixture.bound(moving)
+        return max(_greatest(self._still), gain * moving)
 
     def render(self, t: float, out: np.ndarray) -> None:
         """Write the moving pixels of frame t into `out`, a `canvas` used any number of times.
@@ -148,11 +150,8 @@ class Loop:
             return None
         from loopcore.loop.mixture import Mixture
 
-        mixture = Mixture(self._paths, self.cycles, self.steady, self._source, self._luma)
-        if mixture.plain:
-            return None
-        self._detail.measure_plate(self._tone)
-        return mixture
+        mixture = Mixture(self._paths, self.cycles, self.steady, self._source, self._luma, self._tone, self.contrast)
+        return None if mixture.plain else mixture
 
     def _use_gpu(self) -> None:
         """Move to the GPU; EngineError where that does not work."""
@@ -201,12 +200,11 @@ class Loop:
         nodes = mixture.nodes(time)
         mixing.mix(
             self._source, nodes, self._step, self._mask, self._spans, self._luma, self._colour, mixture.white, copy,
-            tones[0],
+            tones[0], None if self.method == "warp" else self._splatted(time)[0],
         )  # fmt: skip
         if time % self.frames == 0:  # the plate itself
             return None
-        wanted = self._detail.of_plate(nodes, self._step, mixture.strength)
-        return self._detail.change(tones[0], wanted, mixture.min_gain)
+        return mixture.contrast.change(tones[0], mixture.wanted(nodes))
 
     def _blend(self, time: float, copy: np.ndarray, tones: np.ndarray) -> np.ndarray | None:
         """Blend the two copies of a frame; returns the change that contrast keeping makes of their tone."""
@@ -255,12 +253,19 @@ class Loop:
 
         height, width = self._mask.shape
         sums, weights = np.zeros((height, width, 4), np.float32), np.zeros((height, width), np.float32)
+        for steps, weight in self._splats(time):
+            cpu.splat(self._source, self._paths.displacement(steps), weight, (sums, weights))
+        return fill(sums, weights, self._mask > 0), weights
+
+    def _splats(self, time: float) -> Iterator[tuple[float, np.ndarray]]:
+        """Frames from home of each copy, and the weight (H, W) of its pixels."""
+        if self._mixture is not None:
+            yield from self._mixture.splats(time)
+            return
         alpha = 1.0 - time / self.frames
         for steps, weight in ((time, alpha), (time - self.frames, 1.0 - alpha)):
             if weight > 0:
-                moved = self._paths.displacement(steps)
-                cpu.splat(self._source, moved, np.full((height, width), weight, np.float32), (sums, weights))
-        return fill(sums, weights, self._mask > 0), weights
+                yield steps, np.full(self._mask.shape, weight, np.float32)
 
     def _buffers(self) -> tuple[np.ndarray, np.ndarray]:
         """A thread's own blend and three tones; the tones' still pixels are the plate's, and stay so."""

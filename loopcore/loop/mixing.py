@@ -24,8 +24,8 @@ from loopcore.loop.blend import (
     line_between,
     long_axis,
 )
-from loopcore.loop.contrast import COPY, SHIFT
 from loopcore.loop.paths import Paths
+from loopcore.loop.plate_contrast import COPY, SHIFT
 from loopcore.parallel import parallel_rows
 from loopcore.transport.cpu import fetch4_at_border
 from loopcore.transport.jit import kernel
@@ -191,7 +191,7 @@ def _shifted(value, shift, white):
 
 @kernel
 def _mix_rows(plate, height, width, grid, rows, columns, channels, step, mask, spans, luma, colour, white, copy, tone,
-              first, last):  # fmt: skip
+              fetched, first, last):  # fmt: skip
     line = np.empty((columns + 1) * channels, np.float32)
     sample = np.empty(4, np.float32)
     # Rows of a large plate are longer than the cache: tile by tile, the rows that several fetches read stay in it.
@@ -199,32 +199,49 @@ def _mix_rows(plate, height, width, grid, rows, columns, channels, step, mask, s
         for y in range(first, last):
             start = max(spans[2 * y], left * step)
             stop = min(spans[2 * y + 1], (left + blend.TILE_CELLS) * step)
-            if start < stop:
-                _mix_span(plate, height, width, grid, rows, columns, channels, step, mask, luma, colour, white, copy,
-                          tone, y, start, stop, line, sample)  # fmt: skip
+            if start >= stop:
+                continue
+            line_between(grid, rows, columns, channels, step, y, start // step, min(stop // step + 2, columns), line)
+            for c in range(channels):  # one more, where the last node is the last pixel
+                line[columns * channels + c] = line[(columns - 1) * channels + c]
+            if not fetched:
+                _fetch_span(plate, height, width, grid, rows, columns, channels, step, mask, copy, y, start, stop,
+                            line, sample)  # fmt: skip
+            _finish_span(mask, width, channels, step, luma, colour, white, copy, tone, y, start, stop, line)
 
 
 @kernel
-def _mix_span(plate, height, width, grid, rows, columns, channels, step, mask, luma, colour, white, copy, tone,
-              y, start, stop, line, sample):  # fmt: skip
-    first, last = start // step, (stop - 1) // step + 1
-    line_between(grid, rows, columns, channels, step, y, first, min(last + 1, columns), line)
-    if last == columns:
-        for c in range(channels):
-            line[columns * channels + c] = line[(columns - 1) * channels + c]
-    row = min((y + step // 2) // step, rows - 1) * columns
+def _fetch_span(plate, height, width, grid, rows, columns, channels, step, mask, copy, y, start, stop, line, sample):
     for p in range(4 * (y * width + start), 4 * (y * width + stop)):
         copy[p] = _F(0)
-    for j in range(first, last):
-        n, m = j * channels, (j + 1) * channels
+    row = min((y + step // 2) // step, rows - 1) * columns
+    for j in range(start // step, (stop - 1) // step + 1):
         a, b = max(start, j * step), min(stop, (j + 1) * step)
-        for k in range((channels - SHIFT) // COPY):
-            left, right = (row + j) * channels + COPY * k, (row + min(j + 1, columns - 1)) * channels + COPY * k
+        left, right = (row + j) * channels, (row + min(j + 1, columns - 1)) * channels
+        for k in range(0, channels - SHIFT, COPY):
+            n, m = j * channels + k, (j + 1) * channels + k
             if line[n + 2] > 0 or line[m + 2] > 0:
-                _add_copy(plate, height, width, grid, left, right, step, mask, copy, y, a, b, j * step, line, n, m,
-                          sample)  # fmt: skip
-            n, m = n + COPY, m + COPY
-        _finish(mask, width, luma, colour, white, copy, tone, y, a, b, j * step, step, line, n, m)
+                _add_copy(plate, height, width, grid, left + k, right + k, step, mask, copy, y, a, b, j * step, line,
+                          n, m, sample)  # fmt: skip
+
+
+@kernel
+def _finish_span(mask, width, channels, step, luma, colour, white, copy, tone, y, start, stop, line):
+    """Shift the tone of the pixels start..stop-1 of a row, and take the square root of their luminance."""
+    per_pixel = _F(1) / _F(step)
+    for x in range(start, stop):
+        p = y * width + x
+        if mask[p] <= 0:
+            continue
+        j = x // step
+        n = (j + 1) * channels - SHIFT
+        light = _F(0)
+        for c in range(4):
+            shift = line[n + c] + _F(x - j * step) * per_pixel * (line[n + channels + c] - line[n + c])
+            if colour[c] > 0:
+                copy[4 * p + c] = _shifted(copy[4 * p + c], shift, white)
+            light += luma[c] * copy[4 * p + c]
+        tone[p] = math.sqrt(max(light, _F(0)))
 
 
 @kernel
@@ -252,41 +269,24 @@ def _add_copy(plate, height, width, grid, left, right, step, mask, copy, y, star
             copy[4 * p + c] += w * sample[c]
 
 
-@kernel
-def _finish(mask, width, luma, colour, white, copy, tone, y, start, stop, origin, step, line, n, m):
-    """Shift the tone of the pixels start..stop-1 of a cell, and take the square root of their luminance."""
-    per_pixel = _F(1) / _F(step)
-    steady = False
-    for c in range(SHIFT):
-        steady = steady or (colour[c] > 0 and (line[n + c] != 0 or line[m + c] != 0))
-    for x in range(start, stop):
-        p = y * width + x
-        if mask[p] <= 0:
-            continue
-        light = _F(0)
-        for c in range(4):
-            if steady and colour[c] > 0:
-                shift = line[n + c] + _F(x - origin) * per_pixel * (line[m + c] - line[n + c])
-                copy[4 * p + c] = _shifted(copy[4 * p + c], shift, white)
-            light += luma[c] * copy[4 * p + c]
-        tone[p] = math.sqrt(max(light, _F(0)))
-
-
 def mix(
     plate: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray, luma: np.ndarray,
-    colour: np.ndarray, white: float, copy: np.ndarray, tone: np.ndarray,
+    colour: np.ndarray, white: float, copy: np.ndarray, tone: np.ndarray, fetched: np.ndarray | None = None,
 ) -> None:  # fmt: skip
-    """Into `copy` (H, W, 4) and `tone` (H, W): the copies mixed where the mask is above 0.
+    """Into `copy` (H, W, 4) and `tone` (H, W): the copies mixed where the mask is above 0, their tone shifted.
 
     The tone is the square root of the luminance; `spans` (H, 2) holds the first moving pixel of each row and one past
-    the last; `white` is the plate's, as `steady` has it.
+    the last; `white` is the plate's, as `steady` has it. `fetched` (H, W, 4) is what to use for the mixed copies
+    instead of fetching them.
     """
+    if fetched is not None:
+        copy[...] = fetched
     (height, width), (rows, columns, channels) = mask.shape, grid.shape
     flat = [a.reshape(-1) for a in (plate, grid, mask, spans, copy, tone)]
     parallel_rows(
         height,
         lambda a, b: _mix_rows(
             flat[0], height, width, flat[1], rows, columns, channels, step, flat[2], flat[3], luma, colour, _F(white),
-            flat[4], flat[5], a, b,
+            flat[4], flat[5], fetched is not None, a, b,
         ),
     )  # fmt: skip

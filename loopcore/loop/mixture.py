@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 
-from loopcore.loop import mixing
+from loopcore.loop import blend, mixing
 from loopcore.loop.cycles import Cycles
 from loopcore.loop.paths import Paths
-from loopcore.loop.steady import local_mean
+from loopcore.loop.plate_contrast import PlateContrast
+from loopcore.loop.steady import local_mean, to_tone
 
 _F = np.float32
 
 # How steady "auto" makes what moves fast.
 STEADY = 0.3
-# Where looks are steady, detail is taken off, too, down to this.
-MIN_GAIN = 0.6
 
 
 class Mixture:
@@ -25,31 +27,57 @@ class Mixture:
         cycles: the copies and their lives.
         strength: (rows, columns) float32, 0 to 1: how steady the looks are at each node.
         white: the plate's white, for the tone.
-        min_gain: how much detail contrast keeping may take off.
-        plain: whether this is the loop of one cycle without steady looks.
+        contrast: gives a frame its detail.
     """
 
     def __init__(
-        self, paths: Paths, cycles: int | str, steady: float | str, source: np.ndarray, luma: np.ndarray
-    ) -> None:
+        self, paths: Paths, cycles: int | str, steady: float | str, source: np.ndarray, luma: np.ndarray,
+        tone: np.ndarray, contrast: float,
+    ) -> None:  # fmt: skip
         self._paths, self.cycles = paths, Cycles(paths, cycles)
         if steady == "auto":
             need = self.cycles.need if cycles == "auto" else Cycles(paths, "auto").need
             self.strength = _F(STEADY) * np.clip(need - _F(0.5), 0, 1)
         else:
             self.strength = np.full(paths.velocity.shape[:2], steady, np.float32)
-        is_steady = bool(self.strength.max() > 0)
-        self.plain = self.cycles.count == 1 and not is_steady
-        self.min_gain = MIN_GAIN if is_steady else 1.0
         self._mask, self._mean, self.white = mixing.mask_grid(paths), None, 1.0
+        is_steady = bool(self.strength.max() > 0)
         if is_steady:
-            self._mean, self.white = local_mean(source, luma, paths.mask, paths.step, self.strength)
+            self._mean, self.white = local_mean(source, luma, paths.mask, paths.step)
+        self.contrast = PlateContrast(tone, paths.mask, contrast, is_steady)
+
+    def wanted(self, nodes: np.ndarray) -> list[np.ndarray]:
+        """The detail that the frame of these nodes is to have, as `PlateContrast.change` takes it."""
+        return self.contrast.wanted(nodes, self._paths.step, self.strength)
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is the loop of one cycle without steady looks."""
+        return self.cycles.count == 1 and self._mean is None
 
     def nodes(self, t: float) -> np.ndarray:
         """The grid's nodes of frame t: (rows, columns, COPY * copies + SHIFT)."""
+        spans, weights = self._alive(t)
+        shifts = [self._paths.trace(-span) for span in spans]
+        size = self._paths.mask.shape
+        return mixing.nodes(shifts, weights, self._mask, self._paths.step, size, self._mean, self.strength)
+
+    def splats(self, t: float) -> Iterator[tuple[float, np.ndarray]]:
+        """Frames from home of each copy that shows in frame t, and the weight (H, W) of its pixels."""
+        for span, weight in zip(*self._alive(t), strict=True):
+            yield span, blend.expand(weight[..., None], self._paths.step, *self._paths.mask.shape)[..., 0]
+
+    def bound(self, peak: float) -> float:
+        """No value greater than this is made of values up to `peak` by shifting their tone."""
+        if self._mean is None:
+            return peak
+        shift = float(self.strength.max()) * float(np.ptp(self._mean, axis=(0, 1)).max())
+        tone = float(to_tone(np.array(peak), _F(self.white))) + shift
+        return max(peak, self.white * (tone**2 if tone <= 1 else math.exp(2 * (tone - 1))))
+
+    def _alive(self, t: float) -> tuple[list[float], np.ndarray]:
+        """Frames from home of each copy that shows in frame t, and their weights in time (copies, rows, columns)."""
         copies = self.cycles.copies(t)
         weights = self.cycles.weights(t, [number for number, _ in copies])
         kept = [k for k in range(len(copies)) if weights[k].any()]
-        shifts = [self._paths.trace(-copies[k][1]) for k in kept]
-        size = self._paths.mask.shape
-        return mixing.nodes(shifts, weights[kept], self._mask, self._paths.step, size, self._mean, self.strength)
+        return [copies[k][1] for k in kept], weights[kept]

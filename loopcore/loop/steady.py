@@ -30,14 +30,12 @@ WHITE = 0.95
 _MIN_COUNT = 1e-3
 
 
-def local_mean(
-    source: np.ndarray, luma: np.ndarray, mask: np.ndarray, step: int, strength: np.ndarray
-) -> tuple[np.ndarray, float]:
+def local_mean(source: np.ndarray, luma: np.ndarray, mask: np.ndarray, step: int) -> tuple[np.ndarray, float]:
     """The local mean of the tone at the nodes of the grid (rows, columns, 4), and the plate's white.
 
     Args:
         source: (H, W, 4) the plate in the window. luma: (4,) weights of luminance. mask: (H, W), above 0 where it
-            moves. step: pixels between nodes. strength: (rows, columns), 0 where no mean is needed.
+            moves. step: pixels between nodes.
     """
     moving = mask > 0
     values = source[moving][:, luma > 0]

@@ -23,7 +23,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 
 # Everything that machine code is made of: the kernels, what they inline, and the options below.
 SOURCES = (
-    "flowmap/planes.py", "loop/blend.py", "loop/contrast.py", "loop/cycles.py", "loop/mixing.py", "transport/cpu.py", "transport/jit.py",
+    "flowmap/planes.py", "loop/blend.py", "loop/contrast.py", "loop/cycles.py", "loop/mixing.py", "loop/plate_contrast.py", "transport/cpu.py", "transport/jit.py",
     "transport/simd.py",
 )  # fmt: skip
 _PREFIX = "loopcore-"
