@@ -18,7 +18,7 @@ import numpy as np
 from loopcore import __version__
 from loopcore.baking.frame_rate import frame_rate
 from loopcore.errors import SequenceError
-from loopcore.files.atomic import write_atomically
+from loopcore.files.atomic import write_text_atomically
 from loopcore.files.ranges import MAX_FRAMES
 from loopcore.loop import Loop
 from loopcore.plate import Plate
@@ -125,7 +125,7 @@ def write_recipe(folder: Path, recipe: Recipe, name: str, plate: Path | None, no
     }
     text = json.dumps(document, indent=2) + "\n"
     if not _says(folder / FILE_NAME, text):
-        write_atomically(folder / FILE_NAME, lambda path: _write_text(path, text))
+        write_text_atomically(folder / FILE_NAME, text)
 
 
 def _says(path: Path, text: str) -> bool:
@@ -133,10 +133,6 @@ def _says(path: Path, text: str) -> bool:
         return path.read_bytes() == text.encode()
     except OSError:
         return False
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def read_recipe(folder: Path) -> tuple[Recipe, Mapping[str, Any]]:

@@ -69,6 +69,20 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
             raise type(error)(str(error).replace(str(temporary), str(path))) from error
 
 
+def write_text_atomically(path: str | Path, text: str) -> None:
+    """Write ``text`` as UTF-8, its line ends as they are, by `write_atomically`, and raise what that raises."""
+    write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def write_bytes_atomically(path: str | Path, data: bytes) -> None:
+    """Write ``data`` by `write_atomically`, and raise what that raises."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_atomically(path, write)
+
+
 @contextmanager
 def _temporary_beside(path: Path) -> Iterator[Path]:
     # Names are limited to 255 bytes; a long one is cut so that the additions still fit.

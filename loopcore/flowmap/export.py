@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loopcore.errors import MotionError, SequenceError
-from loopcore.files.atomic import remove_leftovers, write_atomically
+from loopcore.files.atomic import remove_leftovers, write_atomically, write_bytes_atomically
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import format_range
 from loopcore.flowmap import layouts, pictures
@@ -174,12 +174,8 @@ def _write_static(motion: MotionField, folder: Path, convention: str, name: str,
         codes, limit = pictures.game_codes(motion, settings.bits, settings.green, settings.strength)
         text.update(strength=repr(limit), green=settings.green)
     png = encode_png(codes, texts={pictures.TEXT_PREFIX + key: value for key, value in text.items()})
-    write_atomically(path, lambda hidden: _write_bytes(hidden, png))
+    write_bytes_atomically(path, png)
     return path
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 def _jobs(

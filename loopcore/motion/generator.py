@@ -112,16 +112,11 @@ def save_generator(
     """Writes a generator's state as safetensors in half precision, atomically; ``notes`` go into its metadata."""
     from safetensors.torch import save
 
-    from loopcore.files.atomic import write_atomically
+    from loopcore.files.atomic import write_bytes_atomically
 
     tensors = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in state.items()}
     shape = {name: str(value) for name, value in asdict(settings).items()}
-    data = save(tensors, metadata={**notes, **shape, "kind": KIND})
-    write_atomically(Path(path), lambda hidden: _write_bytes(data, hidden))
-
-
-def _write_bytes(data: bytes, path: Path) -> None:
-    path.write_bytes(data)
+    write_bytes_atomically(path, save(tensors, metadata={**notes, **shape, "kind": KIND}))
 
 
 def weights_kind(path: str | Path) -> str:

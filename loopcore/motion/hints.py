@@ -67,7 +67,7 @@ def write_hints(hints: Hints, path: str | Path) -> None:
         MotionError: neither the hints nor their mask know the size of the picture.
         SequenceError: the file cannot be written.
     """
-    from loopcore.files.atomic import write_atomically
+    from loopcore.files.atomic import write_atomically, write_text_atomically
 
     path = Path(path)
     size = hints.size
@@ -93,12 +93,7 @@ def write_hints(hints: Hints, path: str | Path) -> None:
         grey = np.rint(hints.mask * 65535).astype(np.uint16)
         write_atomically(beside, lambda hidden: _write_grey(grey, hidden))
         document["mask"] = beside.name
-    text = json.dumps(document, indent=1) + "\n"
-    write_atomically(path, lambda hidden: _write_text(text, hidden))
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_text_atomically(path, json.dumps(document, indent=1) + "\n")
 
 
 def _write_grey(grey: np.ndarray, path: Path) -> None:

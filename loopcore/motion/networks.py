@@ -190,17 +190,12 @@ def save_weights(network: FluidNet, path: str | Path, notes: Mapping[str, str]) 
     """Writes the network as safetensors in half precision, atomically; ``notes`` go into the file's metadata."""
     from safetensors.torch import save
 
-    from loopcore.files.atomic import write_atomically
+    from loopcore.files.atomic import write_bytes_atomically
 
     tensors = {name: value.detach().to(torch.float16).contiguous() for name, value in network.state_dict().items()}
     shape = {name: str(value) for name, value in asdict(network.decoder.settings).items()}
     shape["lite"] = str(network.encoder.lite)
-    data = save(tensors, metadata={**notes, **shape})
-    write_atomically(Path(path), lambda hidden: _write_bytes(data, hidden))
-
-
-def _write_bytes(data: bytes, path: Path) -> None:
-    path.write_bytes(data)
+    write_bytes_atomically(path, save(tensors, metadata={**notes, **shape}))
 
 
 def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from loopcore.errors import MotionError
-from loopcore.files.atomic import write_atomically
+from loopcore.files.atomic import write_atomically, write_text_atomically
 
 STATE = "state.json"
 
@@ -37,15 +37,10 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
         hidden.chmod(0o644)  # safetensors makes it readable by its owner only
 
     write_atomically(folder / name, write)
-    text = json.dumps({**state, "step": step, "tensors": name}, indent=1)
-    write_atomically(folder / STATE, lambda hidden: _write_text(text, hidden))
+    write_text_atomically(folder / STATE, json.dumps({**state, "step": step, "tensors": name}, indent=1))
     for old in folder.glob("checkpoint_*.safetensors"):
         if old.name != name:
             old.unlink(missing_ok=True)
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
-from loopcore.files.atomic import write_atomically
+from loopcore.files.atomic import write_bytes_atomically, write_text_atomically
 from loopcore.motion.field import MotionField
 from loopcore.training.clips import Clip, ClipSettings, read_windows
 from loopcore.training.config import DataSettings
@@ -112,8 +112,7 @@ def _prepare_clip(path: Path, settings: DataSettings, cache: Path, on_pair: Call
         if "loopcore[training]" in str(error):
             raise
         record["refused"].append([clip_name(path), str(error)])
-    text = json.dumps(record, indent=1)
-    write_atomically(record_file, lambda hidden: _write_text(text, hidden))
+    write_text_atomically(record_file, json.dumps(record, indent=1))
     return record
 
 
@@ -176,16 +175,7 @@ def _write_example(file: Path, frames: np.ndarray, velocity: np.ndarray, mask: n
     from safetensors.numpy import save
 
     tensors = {"frames": frames, "velocity": velocity.astype(np.float16), "mask": mask.astype(np.uint8)}
-    data = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
-    write_atomically(file, lambda hidden: _write_bytes(data, hidden))
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def _write_bytes(data: bytes, path: Path) -> None:
-    path.write_bytes(data)
+    write_bytes_atomically(file, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
 
 
 def read_example(example: Example, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

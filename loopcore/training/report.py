@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import SequenceError
-from loopcore.files.atomic import write_atomically
+from loopcore.files.atomic import write_text_atomically
 from loopcore.training.evaluate_motion import ClipEvaluation, MethodScore
 from loopcore.training.run_log import flow_colours, write_grid
 
@@ -101,11 +101,7 @@ def write_report(found: Sequence[ClipEvaluation], folder: Path) -> None:
     _make(folder)
     texts = {"report.txt": "\n".join(table(found)) + "\n", "report.json": json.dumps(as_json(found), indent=2) + "\n"}
     for name, text in texts.items():
-        write_atomically(folder / name, lambda hidden, text=text: _write_text(text, hidden))  # type: ignore[misc]
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
+        write_text_atomically(folder / name, text)
 
 
 def write_comparison(measured: ClipEvaluation, path: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from loopcore.errors import EngineError, MotionError, SequenceError
+from loopcore.files.atomic import write_text_atomically
 from loopcore.motion.generator import FieldGenerator, save_generator
 from loopcore.training.checkpoint import load_checkpoint, optimiser_tensors, restore_optimiser, save_checkpoint
 from loopcore.training.config import FieldConfig
@@ -98,7 +99,7 @@ def train_generator(
 
 def _report(dataset: Dataset, folder: Path, callbacks: Callbacks) -> None:
     lines = [f"{name}: {reason}\n" for name, reason in dataset.refused]
-    (folder / "refused.txt").write_text("".join(lines), encoding="utf-8")
+    write_text_atomically(folder / "refused.txt", "".join(lines))
     counts = {split: sum(pair.split == split for pair in dataset.clips) for split in ("train", "val", "test")}
     callbacks.message(
         f"{len(dataset.clips)} clips ({', '.join(f'{n} {split}' for split, n in counts.items())}), "

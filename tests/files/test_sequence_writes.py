@@ -13,7 +13,12 @@ import pytest
 
 from loopcore.errors import SequenceError
 from loopcore.files import atomic
-from loopcore.files.atomic import remove_leftovers, write_atomically
+from loopcore.files.atomic import (
+    remove_leftovers,
+    write_atomically,
+    write_bytes_atomically,
+    write_text_atomically,
+)
 from loopcore.files.pattern import FramePattern
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="relies on a POSIX limit or signal")
@@ -45,6 +50,18 @@ def test_write_is_hidden_until_whole(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["a.1001.exr"]
     write_atomically(str(target), write)
     assert seen[0] != seen[1]
+
+
+def test_text_and_bytes_replace_the_old_file_and_keep_their_line_ends(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    target.write_bytes(b"old")
+    write_text_atomically(target, "\u00e9\nb\r\n")
+    assert target.read_bytes() == b"\xc3\xa9\nb\r\n"
+    write_bytes_atomically(str(target), b"\0\n")
+    assert target.read_bytes() == b"\0\n"
+    assert names_in(tmp_path) == ["a.json"]
+    with pytest.raises(SequenceError, match="cannot write '.*missing.a.json'"):
+        write_text_atomically(tmp_path / "missing" / "a.json", "text")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("codec"), KeyboardInterrupt(), SequenceError("inner")])
