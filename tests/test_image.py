@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds arrays compares by content, and says that it cannot be hashed."""
+"""Objects with arrays compare by content, and are unhashable."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ OTHERS: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize("make", [motion, plate, stroke, hints, moment])
-def test_equal_content_is_equal_and_cannot_be_hashed(make: Any) -> None:
+def test_equal_content_is_equal_and_unhashable(make: Any) -> None:
     one, other = make(), make()
     assert one == other and not one != other and one in [other]
     with pytest.raises(TypeError, match=f"unhashable type: '{type(one).__name__}'"):
@@ -60,5 +60,5 @@ def test_equal_content_is_equal_and_cannot_be_hashed(make: Any) -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), OTHERS)
-def test_other_content_is_not_equal(one: Any, other: Any) -> None:
+def test_different_content_is_not_equal(one: Any, other: Any) -> None:
     assert one != other and not one == other and other != one
