@@ -246,7 +246,7 @@ _guard = _WithoutPrints()
 _guard_lock = threading.Lock()
 
 
-def _mute_nobody() -> None:
+def _reset_guard() -> None:
     """Reset in a forked child, where the threads that were muted, or held the lock, do not exist."""
     global _guard_lock
     _guard_lock = threading.Lock()
@@ -256,7 +256,7 @@ def _mute_nobody() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_mute_nobody)
+    os.register_at_fork(after_in_child=_reset_guard)
 
 
 @contextlib.contextmanager
