@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The motion generator learns two films by heart, and a run that is cut short goes on as if it had not been."""
+"""Training of the motion generator: it overfits two films, and interrupted runs resume exactly."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def turned(true: np.ndarray, guess: np.ndarray) -> float:
-    """Median angle between vectors, degrees."""
+    """Returns the median angle between vectors, degrees."""
     return float(np.median(np.degrees(np.abs(np.angle((true @ [1, 1j]) * (guess @ [1, -1j]))))))
 
 
@@ -102,7 +102,7 @@ def curve(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_two_films_are_learnt_by_heart(
+def test_two_films_are_overfitted(
     films: tuple[Path, dict[str, Scene]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home, scenes = films
@@ -130,7 +130,7 @@ def test_two_films_are_learnt_by_heart(
 
 
 @pytest.mark.slow
-def test_two_real_films_are_learnt_by_heart(corpus: Path, tmp_path: Path) -> None:
+def test_two_real_films_are_overfitted(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     home = tmp_path / "films"
     home.mkdir()
@@ -161,10 +161,10 @@ def small(folder: Path, **changes: object) -> FieldConfig:
 
 
 class Killed(Exception):
-    """Stands for the power going: nothing of the run's own gets to act on it."""
+    """Simulates a power failure: no handler of the run catches it."""
 
 
-def test_a_killed_run_goes_on_to_the_same_end(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+def test_killed_run_resumes_to_the_same_result(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     config, cache = small(films[0]), tmp_path / "cache"
     whole = train_generator(config, tmp_path / "whole", cache)
     assert whole.step == 11 and not whole.stopped
@@ -188,7 +188,7 @@ def test_a_killed_run_goes_on_to_the_same_end(films: tuple[Path, dict[str, Scene
     assert len(list((tmp_path / "cut").glob("checkpoint_*"))) == 1
 
 
-def test_a_killed_process_leaves_a_whole_checkpoint(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+def test_killed_process_leaves_a_valid_checkpoint(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     text = SETTINGS.replace('"films"', f"'{films[0].as_posix()}'").replace("save = 100", "save = 2")
     (tmp_path / "run.toml").write_text(text.replace("steps = 300", "steps = 100000"), "utf-8")
     command = [sys.executable, "-m", "loopcore", "train", str(tmp_path / "run.toml"), "-o", str(tmp_path / "run")]
@@ -227,7 +227,7 @@ def test_another_run_in_the_same_folder_is_refused(films: tuple[Path, dict[str, 
         train_generator(small(films[0], steps=6), tmp_path / "run", cache)
 
 
-def test_prepared_clips_are_used_again_until_they_change(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+def test_prepared_clips_are_reused_until_they_change(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     home = tmp_path / "films"
     shutil.copytree(films[0], home)
     (home / "torn.mp4").write_bytes(b"torn" * 99)
@@ -250,10 +250,10 @@ def test_prepared_clips_are_used_again_until_they_change(films: tuple[Path, dict
         read_example(again.clips[0], 1)
 
 
-def test_made_up_scenes_in_photographs(tmp_path: Path) -> None:
+def test_synthetic_scenes_over_photographs(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     settings = DataSettings(long_side=64, side=32, synthetic=2, kept=1, backgrounds=photos)
-    with pytest.raises(MotionError, match="photos holds no pictures"):
+    with pytest.raises(MotionError, match="photos contains no pictures"):
         prepare_dataset(settings, tmp_path / "cache")
     photos.mkdir()
     Image.new("RGB", (90, 50), (10, 200, 30)).save(photos / "lawn.png")
@@ -267,7 +267,7 @@ def test_made_up_scenes_in_photographs(tmp_path: Path) -> None:
         prepare_dataset(settings, tmp_path / "other")
 
 
-def test_crops_depend_on_seed_and_step_alone(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+def test_crops_depend_only_on_seed_and_step(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     settings = small(films[0]).data
     pairs = prepare_dataset(settings, tmp_path)
     one, same, other = (Sampler(pairs, settings, seed) for seed in (1, 1, 2))
@@ -310,7 +310,7 @@ def test_losses() -> None:
     assert least_squares_loss(one, True) == 0 and least_squares_loss(one, False) == 1
 
 
-def test_a_discriminator_learns_to_tell(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+def test_discriminator_learns(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     train_generator(small(films[0], steps=60, accumulate=1, learning_rate=1e-3), tmp_path / "run", tmp_path / "cache")
     rows = curve(tmp_path / "run")
     assert all(0 < float(row["discriminator"]) < 1 for row in rows[3:])
@@ -318,7 +318,7 @@ def test_a_discriminator_learns_to_tell(films: tuple[Path, dict[str, Scene]], tm
     assert [row["val_error"] != "" for row in rows[:4]] == [False, False, False, False]  # no scene is held back
 
 
-def test_devices_and_precisions_that_are_not_there(tmp_path: Path) -> None:
+def test_unavailable_devices_and_precisions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="device 'warp' is not available"):
         Trainer(small(tmp_path, device="warp"), tmp_path)
     with pytest.raises(EngineError, match="needs an NVIDIA GPU"):
