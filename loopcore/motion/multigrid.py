@@ -259,7 +259,7 @@ def _pair_sum(values: np.ndarray, axis: int, length: int) -> np.ndarray:
 
 
 def _restrict(x: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Sums over aggregates of 2 x 2 cells; an odd last row or column stands alone."""
+    """Sums over aggregates of 2 x 2 cells, smaller ones in an odd last row or column."""
     height, width = shape
     rows = x[..., 0::2, :].copy()
     rows[..., : height // 2, :] += x[..., 1::2, :]

@@ -392,7 +392,7 @@ def test_example_hints_and_plate_are_consistent() -> None:
         assert hints.size == plate.size
     mask = hints.fitted(1080, 1920).mask
     assert mask is not None and 0.05 < (mask > 0).mean() < 0.25
-    for stroke in hints.strokes:  # drawn over water, but for its ends
+    for stroke in hints.strokes:  # over water, except for the ends
         share = np.linspace(0, len(stroke.points) - 1, 50)
         path = np.stack([np.interp(share, np.arange(len(stroke.points)), axis) for axis in stroke.points.T], 1)
         x, y = np.rint(path).astype(int).T

@@ -25,7 +25,7 @@ PHOTOGRAPH = Path(__file__).resolve().parents[2] / "examples" / "waterfall" / "p
 
 
 def photograph(width: int, height: int) -> np.ndarray:
-    """(height, width, 3) uint8: the example photograph, a fall between rocks and trees."""
+    """Returns the example photograph, a fall between rocks and trees, (height, width, 3) uint8."""
     from PIL import Image
 
     with Image.open(PHOTOGRAPH) as picture:
@@ -62,14 +62,14 @@ def test_the_same_plate_gives_the_same_field(fall: Plate, motion: MotionField) -
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_any_number_of_threads_gives_the_same_field(threads: int) -> None:
-    larger = plate(photograph(1000, 667))  # small pictures are one piece of work
+    larger = plate(photograph(1000, 667))  # small pictures are a single task
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
         one = predict_motion(larger).digest()
         torch.set_num_threads(5)
         assert predict_motion(larger).digest() == one
-        assert torch.get_num_threads() == 5  # and is left as it was
+        assert torch.get_num_threads() == 5  # restored
     finally:
         torch.set_num_threads(before)
 
@@ -118,7 +118,7 @@ def test_any_size_and_shape(size: tuple[int, int]) -> None:
     try:
         field = predict_motion(plate(photograph(width, height)))
     except MotionError as error:
-        assert "nothing here seems to flow" in str(error)  # too little left of it to tell
+        assert "nothing here seems to flow" in str(error)  # too small
     else:
         assert field.velocity.shape == (height, width, 2)
 
@@ -188,7 +188,7 @@ def test_warm_water_within_fire_is_flame(light: tuple[float, ...], burns: bool) 
     shown[::2] *= 0.5
     probabilities = np.zeros((5, 16, 24), np.float32)
     probabilities[0], probabilities[:, :, 8:16] = 1, 0
-    # what looks like a fall stands on what looks like fire
+    # water above fire
     probabilities[1, :8, 8:16], probabilities[4, 8:, 8:16] = 1, 1
     seen = segment(shown, probabilities)
     assert (seen.fire[8:24, 44:52] > 0.9).all() == burns
@@ -242,7 +242,7 @@ def full_of(kind: str, shown: np.ndarray) -> Segmentation:
     return Segmentation(**probabilities, moving=probabilities[kind], picture=np.repeat(shown[..., None], 3, axis=2))
 
 
-def drawn_out(horizontal: float, vertical: float) -> np.ndarray:
+def streaky(horizontal: float, vertical: float) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
     noise = gaussian_filter(np.random.default_rng(2).random((120, 160)), (vertical, horizontal))
@@ -252,12 +252,12 @@ def drawn_out(horizontal: float, vertical: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("kind", "shown", "way"),
     [
-        ("water", drawn_out(1, 9), (0, 1)),  # a fall
-        ("water", drawn_out(9, 1), (1, 0)),  # ripples
+        ("water", streaky(1, 9), (0, 1)),  # a fall
+        ("water", streaky(9, 1), (1, 0)),  # ripples
         ("water", np.full((120, 160), 0.5, np.float32), (1, 0)),  # a calm lake
-        ("sky", drawn_out(6, 6), (1, 0)),
-        ("smoke", drawn_out(6, 6), (0, -1)),
-        ("fire", drawn_out(6, 6), (0, -1)),
+        ("sky", streaky(6, 6), (1, 0)),
+        ("smoke", streaky(6, 6), (0, -1)),
+        ("fire", streaky(6, 6), (0, -1)),
     ],
 )
 def test_each_class_moves_in_its_direction(kind: str, shown: np.ndarray, way: tuple[float, float]) -> None:
@@ -270,7 +270,7 @@ def test_each_class_moves_in_its_direction(kind: str, shown: np.ndarray, way: tu
 
 
 def test_lines_along_the_frame_are_not_falls() -> None:
-    shown = drawn_out(9, 1)
+    shown = streaky(9, 1)
     shown[:, [0, -1]] = 0
     segmentation = full_of("water", shown)
     velocity, _ = direction_and_speed(segmentation, segmentation.moving)
@@ -279,7 +279,7 @@ def test_lines_along_the_frame_are_not_falls() -> None:
 
 
 def test_near_water_moves_faster_than_far_water() -> None:
-    segmentation = full_of("water", drawn_out(9, 1))
+    segmentation = full_of("water", streaky(9, 1))
     segmentation.sky[:30], segmentation.water[:30] = 1, 0
     speed = np.hypot(*np.moveaxis(direction_and_speed(segmentation, segmentation.moving)[0], -1, 0))
     assert np.median(speed[-15:]) > 1.5 * np.median(speed[35:50]) > 0
@@ -300,7 +300,7 @@ def test_flat_colour_has_no_streaks_and_borders_have_an_axis() -> None:
     flat = np.full((80, 80), 0.4, np.float32)
     assert np.abs(streak_axes(flat, np.ones_like(flat), 8.0)).max() < 1e-6
     inside = np.zeros((80, 80), np.float32)
-    inside[:, 30:50] = 1  # an upright channel
+    inside[:, 30:50] = 1  # a vertical channel
     axes = bank_axes(inside, 6.0)
     assert axes[0, 40, 40] < -0.3 and abs(axes[1, 40, 40]) < 0.05
 
@@ -314,7 +314,7 @@ def test_only_blue_light_is_white_balanced(fall: Plate) -> None:
     assert plain is not None
     assert np.ptp(plain.mean(axis=(0, 1))) < 0.02
     assert plain.dtype == np.float32 and 0 <= plain.min() <= plain.max() <= 1
-    strong = white_balanced(grey * np.float32([0.1, 0.5, 1]))  # a sea, more likely
+    strong = white_balanced(grey * np.float32([0.1, 0.5, 1]))  # more likely a sea
     assert strong is not None
     assert strong[..., 2].mean() > 3 * strong[..., 0].mean()
 
@@ -330,8 +330,8 @@ def test_weak_motion_counts_only_where_connected_to_strong_motion() -> None:
     grey = plate(np.full((120, 160, 3), 128, np.uint8))
     moving = np.zeros((120, 160), np.float32)
     moving[20:60, 10:40] = 0.9
-    moving[20:60, 40:70] = 0.47  # beside it
-    moving[20:60, 100:140] = 0.47  # on its own
+    moving[20:60, 40:70] = 0.47  # connected
+    moving[20:60, 100:140] = 0.47  # separate
     mask = plate_mask(grey, display_copy(grey), moving)
     assert mask[30:50, 15:35].min() == 1
     assert mask[30:50, 50:62].min() > 0.5

@@ -55,7 +55,7 @@ def test_shapes_and_size() -> None:
 def test_velocity_scales_with_the_plate(tmp_path: Path, plate: Plate) -> None:
     weights = constant(tmp_path / "w.safetensors", (2.0, -1.0), 6.0)
     motion = predict_motion(plate, weights=weights)
-    # 160 pixels are shown as 64: a pixel there is two and a half here
+    # 160 pixels are resized to 64, so velocities grow by 2.5
     assert np.median(motion.velocity, axis=(0, 1)) == pytest.approx([5.0, -2.5], rel=0.02)
     assert motion.mask.min() > 0.9 and motion.confidence.mean() > 0.8
     seen = regress_motion(weights, np.zeros((300, 100, 3), np.float32), 60, 20)
@@ -83,7 +83,7 @@ def test_segmentation_weights_and_invalid_files(tmp_path: Path, plate: Plate) ->
     pictures = tmp_path / "p.safetensors"
     save_weights(FluidNet(DecoderSettings(width=16, fine_width=8)), pictures, {})
     assert weights_kind(pictures) == ""
-    try:  # an untrained one sees anything, or nothing
+    try:  # the output of untrained weights is arbitrary
         assert predict_motion(plate, weights=pictures).height == 120
     except MotionError as error:
         assert "seems to flow" in str(error)

@@ -62,7 +62,7 @@ def leak(field: MotionField, where: np.ndarray | None = None) -> float:
     gy, gx = np.gradient(smooth)
     length = np.hypot(gx, gy)
     inner = np.zeros(smooth.shape, bool)
-    inner[4:-4, 4:-4] = True  # at the frame, the normal cannot be told
+    inner[4:-4, 4:-4] = True  # the normal is undefined at the frame
     bank = (field.mask > 0.5) & (depth(field.mask) <= 2) & (length > 1e-3) & inner & (speed(field) > 1e-3)
     if where is not None:
         bank &= where
@@ -98,7 +98,7 @@ def test_bent_channels_flow_along_their_banks(name: str) -> None:
     assert np.percentile(speed(field)[inside], 95) < 1.2 * 2.5
     dv = np.gradient(field.velocity[..., 1], axis=0) + np.gradient(field.velocity[..., 0], axis=1)
     turn = np.gradient(field.velocity[..., 1], axis=1) - np.gradient(field.velocity[..., 0], axis=0)
-    # such a bend has to turn the flow, not to stretch it
+    # the bend turns the flow without stretching it
     assert np.abs(dv[inside]).mean() < 0.5 * np.abs(turn[inside]).mean()
 
 
@@ -137,7 +137,7 @@ def test_a_stroke_opens_the_bank_it_crosses() -> None:
     beside = np.zeros((H, W), bool)
     beside[60:120] = True
     assert leak(through, beside) < 0.05
-    # a closed bank turns the flow away
+    # a closed bank deflects the flow
     along = solve(mask, [Stroke([(140, 90), (180, 90)], 3.0)], Anchor(126, 90), Anchor(194, 90))
     assert speed(along)[90, 122] < 0.5
 
@@ -170,7 +170,7 @@ def test_opposite_strokes_are_both_followed() -> None:
     np.testing.assert_allclose(field.velocity[50, 80:240, 0], 3.0, rtol=0.05)
     np.testing.assert_allclose(field.velocity[130, 80:240, 0], -2.0, rtol=0.05)
     between = field.velocity[50:131, 160, 0]
-    assert (np.diff(between) < 0.01).all() and np.abs(np.diff(between)).max() < 0.25  # smoothly from one to the other
+    assert (np.diff(between) < 0.01).all() and np.abs(np.diff(between)).max() < 0.25  # a smooth transition
 
 
 def test_speeds_vary_along_a_stroke() -> None:
@@ -197,7 +197,7 @@ def test_mirrored_hints_give_the_mirrored_field() -> None:
     other = solve(mask[:, ::-1], [Stroke(mirrored, 2.0)], Anchor(W - 1 - 150, 120))
     expected = one.velocity[:, ::-1] * np.float32([-1, 1])
     inside = other.mask > 0
-    np.testing.assert_allclose(other.velocity[inside], expected[inside], atol=0.04)  # the solve is good to 1 %
+    np.testing.assert_allclose(other.velocity[inside], expected[inside], atol=0.04)  # the solver's tolerance is 1 %
 
 
 def test_twice_the_resolution_gives_twice_the_field() -> None:
@@ -337,7 +337,7 @@ def test_published_hints_are_solved(corpus: Path) -> None:
     hints = read_hints(corpus / "stills" / "painting" / "cinemagraphy3d_1_hints.json")
     started = time.perf_counter()
     field = solve_motion(720, 1280, hints)
-    assert time.perf_counter() - started < 5  # some 0.3 s alone
+    assert time.perf_counter() - started < 5  # about 0.3 s on an idle machine
     for stroke in hints.strokes:
         x, y = stroke.points.mean(axis=0)
         along = stroke.points[-1] - stroke.points[0]
@@ -346,7 +346,7 @@ def test_published_hints_are_solved(corpus: Path) -> None:
     assert not field.effective[outside].any() and outside.mean() > 0.8
 
 
-# the parts
+# grid and multigrid
 
 
 @given(seed=st.integers(0, 999), height=st.integers(1, 24), width=st.integers(1, 24), share=st.floats(0, 1))

@@ -66,7 +66,7 @@ def test_split_of_a_scene_is_stable(tmp_path: Path) -> None:
     count = {split: list(splits.values()).count(split) // 3 for split in ("train", "val", "test")}
     assert 45 <= count["train"] <= 75 and min(count.values()) >= 10
     assert {split_of(path, tmp_path, 0.0) for path in paths} == {"train"}
-    # written down: a change here would mix up the splits of those who train
+    # expected values are literal, since a change would mix the splits of existing data
     assert [split_of(tmp_path / f"{name}.mp4", tmp_path, 0.4) for name in ("brook", "river", "sky")] == [
         "train",
         "test",
@@ -81,7 +81,7 @@ def test_repeats_are_dropped_and_cuts_found(brook: tuple[Path, Scene], tmp_path:
     path = write_film(tmp_path / "mixed.mp4", [*frames, *(other.frame(t) for t in range(6))])
     shots = read_shots(path, 160, 60)
     assert [len(shot.frames) for shot in shots] == [8, 6]
-    assert shots[0].numbers == (0, 1, 3, 4, 5, 7, 8, 9)  # 2, 6 and 10 repeat those before
+    assert shots[0].numbers == (0, 1, 3, 4, 5, 7, 8, 9)  # 2, 6 and 10 are repeats
     assert np.abs(shots[1].frames[0].astype(int) - other.frame(0)).mean() < 6
 
 
@@ -142,7 +142,7 @@ def test_outliers_are_excluded() -> None:
         flow[t, 10:20, 3 * t : 3 * t + 6] = (-6, 2)
     known = np.ones(flow.shape[:3], bool)
     known[3:9] = False
-    flow[3:9] += 0.3  # doubtful ones are left out, unless most of them are
+    flow[3:9] += 0.3  # excluded as unknown, unless most are
     truth = average(flow, known)
     assert np.abs(truth.velocity - (1, 0)).max() < 0.01
     assert truth.mask.all() and truth.steadiness > 0.95
@@ -188,7 +188,7 @@ def test_released_layout(brook: tuple[Path, Scene], tmp_path: Path) -> None:
 
 def test_windows_of_a_long_clip(brook: tuple[Path, Scene]) -> None:
     windows = list(read_windows(brook[0], ClipSettings(long_side=96, frames=5, windows=3, least=3)))
-    assert [(w.name, len(w.frames)) for w in windows] == [("brook_01", 5), ("brook_01.1", 5)]  # two are left over
+    assert [(w.name, len(w.frames)) for w in windows] == [("brook_01", 5), ("brook_01.1", 5)]  # two frames remain
     assert all(isinstance(w, Clip) and w.frames.shape[1:] == (72, 96, 3) for w in windows)
     with pytest.raises(PlateError, match="has 12 frame"):
         next(read_windows(brook[0], ClipSettings(least=30)))

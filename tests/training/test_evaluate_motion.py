@@ -36,7 +36,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if name == "drift":
                 picture[120:] = np.roll(water, 2 * t, axis=1)[120:]
             else:
-                picture = (picture * (1 - 0.01 * t)).astype(np.uint8)  # light fails, nothing moves
+                picture = (picture * (1 - 0.01 * t)).astype(np.uint8)  # darkens without motion
             Image.fromarray(picture).save(home / name / f"{t:03}.png")
     (home / "torn.mp4").write_bytes(b"torn" * 99)
     return home

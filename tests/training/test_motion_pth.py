@@ -55,7 +55,7 @@ def test_no_code_in_a_file_is_run(tmp_path: Path) -> None:
     path = tmp_path / "a_motion.pth"
     evil = Evil(proof)
     pickle.loads(pickle.dumps(evil))
-    assert proof.is_dir()  # run by any other reader
+    assert proof.is_dir()  # an ordinary unpickler runs it
     proof.rmdir()
     contents = [pickle.dumps(value, protocol) for value in (evil, [evil], (FIELD, evil)) for protocol in (0, 2, 4)]
     for zipped in (True, False):

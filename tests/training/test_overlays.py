@@ -45,7 +45,7 @@ def test_labels_follow_coverage(size: int, ground: tuple[np.ndarray, np.ndarray]
         assert picture.shape == before.shape
         assert picture.dtype == np.float32
         assert known.dtype == np.uint8
-        # what is still called ground shows it, but for the tenth that begins to cover
+        # pixels still labelled ground have at most a tenth of coverage
         assert np.abs(picture - before)[known == 0].max(initial=0) < 0.11
         seen |= set(np.unique(known).tolist())
     assert seen == {0, 7, UNKNOWN}

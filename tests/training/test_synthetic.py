@@ -25,7 +25,7 @@ def error(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
 def test_field_warps_one_frame_to_the_next(kind: str, seed: int) -> None:
     scene = make_scene(kind, seed, *SIZE, speed=1.5)
     before, after = scene.frame(0), scene.frame(1)
-    # deep inside, where nothing comes in from beyond the mask or the picture
+    # far from the edges of mask and picture, without inflow
     reach = 2 + int(np.ceil(np.abs(scene.velocity[scene.mask > 0.5]).max()))
     inner = binary_erosion(scene.mask > 0.999, iterations=reach)
     assert inner.sum() > 200

@@ -49,7 +49,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Sce
     home = tmp_path_factory.mktemp("films")
     kinds = {"fall": ("falls", 1), "brook": ("channel", 2)}
     scenes = {name: film_of(home / f"{name}.mp4", *kind, SIZE, 13) for name, kind in kinds.items()}
-    # the brook's motion is measured; streaks as long as the fall's are too much for that at so few pixels
+    # flow is measured for the brook only, since the fall's streaks are too long for that at this size
     shown = scenes["fall"].velocity * (scenes["fall"].mask > 0.5)[..., None]
     (home / "fall_motion.flo").write_bytes(b"PIEH" + np.array(SIZE[::-1], "<i4").tobytes() + shown.tobytes())
     return home, scenes
@@ -59,9 +59,9 @@ SETTINGS = """
 [data]
 clips = "films"
 long_side = 96
-flow_side = 96    # of films as small as these
+flow_side = 96    # the films' size
 side = 64
-held_out = 0      # two films are too few to hold some back
+held_out = 0      # both films are for training
 synthetic = 0
 
 [model]
@@ -170,13 +170,13 @@ def test_killed_run_resumes_to_the_same_result(films: tuple[Path, dict[str, Scen
     assert whole.step == 11 and not whole.stopped
 
     def die(what: str, done: int, total: int) -> None:
-        if what == "train" and done == 7:  # after the checkpoint of step 4, and the curve's row of step 6
+        if what == "train" and done == 7:  # after the checkpoint of step 4 and the row of metrics of step 6
             raise Killed
 
     with pytest.raises(Killed):
         train_generator(config, tmp_path / "cut", cache, Callbacks(progress=die))
     assert [row["step"] for row in curve(tmp_path / "cut")] == ["3", "6"]
-    asked = iter([False, False, True])  # then Ctrl-C, in the midst of what the log adds up
+    asked = iter([False, False, True])  # then Ctrl-C, between two rows of metrics
     stopped = train_generator(config, tmp_path / "cut", cache, Callbacks(stop_requested=lambda: next(asked)))
     assert stopped.stopped and stopped.step == 6 and stopped.weights.is_file()
     resumed = train_generator(config, tmp_path / "cut", cache)
@@ -220,7 +220,7 @@ def test_another_run_in_the_same_folder_is_refused(films: tuple[Path, dict[str, 
     train_generator(config, tmp_path / "run", cache)
     with pytest.raises(MotionError, match=r"run.learning_rate = 0.0002, not 0.01"):
         train_generator(small(films[0], steps=4, learning_rate=0.01), tmp_path / "run", cache)
-    assert train_generator(small(films[0], steps=6), tmp_path / "run", cache).step == 6  # a longer one is the same run
+    assert train_generator(small(films[0], steps=6), tmp_path / "run", cache).step == 6  # more steps continue the run
     state = tmp_path / "run" / "state.json"
     state.write_text(state.read_text("utf-8")[:50], "utf-8")
     with pytest.raises(MotionError, match="cannot be read"):
@@ -283,7 +283,7 @@ def test_crops_depend_only_on_seed_and_step(films: tuple[Path, dict[str, Scene]]
     assert torch.equal(flipped[1][:, 0], -batches[0][1][:, 0].flip(-1))
     with pytest.raises(MotionError, match=r"nothing to train on: 0 clips.*1 refused \(a: why\)"):
         Sampler(Dataset((), (), (("a", "why"),)), settings, 1)
-    # a crop shown at half the size moves half as far
+    # at half the size motion is half as fast
     whole = centre_crops(pairs.clips[:1], replace(settings, side=48), 1)[0]
     half = centre_crops(pairs.clips[:1], replace(settings, side=24), 1)[0]
     assert half[1].shape[-1] == 24 and whole[1].shape[-1] == 48
@@ -294,7 +294,7 @@ def test_losses() -> None:
     truth[:, 0] = 3
     assert end_point_error(torch.zeros_like(truth), truth) == 3
     assert end_point_error(truth + torch.tensor([3.0, 4.0])[:, None, None], truth) == 5
-    # half as fast, half as wrong; and a still crop is no division by zero
+    # relative to speed, and without division by zero in a still crop
     mask = torch.ones(1, 1, 64, 64)
     assert relative_error(0.5 * truth, truth, mask) == relative_error(0.25 * truth, 0.5 * truth, mask) == 0.5
     assert relative_error(0 * truth, 0 * truth, 0 * mask) == 0
@@ -315,7 +315,7 @@ def test_discriminator_learns(films: tuple[Path, dict[str, Scene]], tmp_path: Pa
     rows = curve(tmp_path / "run")
     assert all(0 < float(row["discriminator"]) < 1 for row in rows[3:])
     assert np.mean([float(row["discriminator"]) for row in rows[-5:]]) < float(rows[0]["discriminator"])
-    assert [row["val_error"] != "" for row in rows[:4]] == [False, False, False, False]  # no scene is held back
+    assert [row["val_error"] != "" for row in rows[:4]] == [False, False, False, False]  # no scene is held out
 
 
 def test_unavailable_devices_and_precisions_are_refused(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def plan(folder: Path) -> list[Sample]:
 def test_rare_classes_and_small_sets_are_cropped_more_often(folder: Path) -> None:
     samples = read_manifest(folder)
     assert len(samples) == 6 and samples[5].split == "test"
-    assert len(crop_plan(samples[:1])) == 24  # alone in its set: 8 times, and water: 3 times
+    assert len(crop_plan(samples[:1])) == 24  # factor 8 for the small set, 3 for water
 
 
 def test_a_crop_keeps_labels_on_their_pixels(folder: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_crop_keeps_labels_on_their_pixels(folder: Path) -> None:
         again = random_crop(picture, labels, np.random.default_rng(seed), 64)
         assert np.array_equal(crop, again[0]) and np.array_equal(known, again[1])
         if (known == 0).sum() > 50 and (known == 1).sum() > 50:
-            assert crop[:, known == 1].mean() > 1.5 * crop[:, known == 0].mean()  # some are made night
+            assert crop[:, known == 1].mean() > 1.5 * crop[:, known == 0].mean()  # some are darkened
 
 
 def test_crops_differ_between_epochs_and_are_deterministic(plan: list[Sample]) -> None:
@@ -159,7 +159,7 @@ def test_training_continues_from_weights(folder: Path, tmp_path: Path, capsys: p
     early = "encoder.stages.0.0.depthwise.conv.weight"
     assert torch.equal(before.state_dict()[early], after.state_dict()[early])
     assert not torch.equal(before.decoder.scores.weight, after.decoder.scores.weight)
-    # one or the other, and weights that are some
+    # both options together, and invalid weights
     assert main(["train", str(folder), "-o", str(second), "--weights", str(first), "--encoder", str(first)]) == 2
     assert "not both" in capsys.readouterr().err
     assert main(["train", str(folder), "-o", str(second), "--weights", str(folder / "manifest.csv")]) == 2
