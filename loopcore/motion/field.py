@@ -95,7 +95,10 @@ class MotionField(EqualByContent):
         return self.velocity * self.mask[..., None]
 
     def scaled(self, speed: float) -> MotionField:
-        """Returns the field with its velocity multiplied by ``speed``; a negative one reverses it.
+        """Returns the field with its velocity multiplied by a factor.
+
+        Args:
+            speed: the factor; a negative one reverses the motion.
 
         Raises:
             MotionError: ``speed`` is not finite.
@@ -122,6 +125,9 @@ class MotionField(EqualByContent):
         """Returns the field for a plate of these windows; vectors are scaled with the display window.
 
         A field without overscan is extended by its edges into the plate's overscan; one with overscan is 0 outside it.
+
+        Args:
+            windows: of the plate.
         """
         if windows == self.windows:
             return self
@@ -150,6 +156,9 @@ class MotionField(EqualByContent):
 
     def save(self, path: str | Path) -> None:
         """Writes the field as EXR, atomically and without loss.
+
+        Args:
+            path: of the file, ending in .exr.
 
         Raises:
             MotionError: the name does not end in .exr.
@@ -188,6 +197,9 @@ class MotionField(EqualByContent):
         """Reads a field from any EXR with ``forward.u`` and ``forward.v`` (pixels per frame, y up).
 
         Without ``mask.V`` or ``confidence.V`` these are 1. Everything is 0 outside the data window.
+
+        Args:
+            path: of the file.
 
         Raises:
             MotionError: not an EXR, missing channels, or values that are not finite.

@@ -74,7 +74,7 @@ def wavy(random: np.random.Generator, size: float, roughness: float, count: int 
 
 
 def channel(random: np.random.Generator, height: int, width: int) -> Layout:
-    """Water in a winding bed seen from above, slower at its banks, half the time around a rock."""
+    """Returns water in a winding bed seen from above, slower at its banks, half the time around a rock."""
     side = max(height, width)
     turn = random.uniform(-np.pi, np.pi)
     axis = np.array([np.cos(turn), np.sin(turn)])
@@ -112,7 +112,7 @@ def channel(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def river(random: np.random.Generator, height: int, width: int) -> Layout:
-    """A winding river on level ground to the horizon, whose motion is projected from the ground plane."""
+    """Returns a winding river on level ground to the horizon, whose motion is projected from the ground plane."""
     horizon = random.uniform(0.15, 0.4) * height
     centre, focal = width * random.uniform(0.35, 0.65), 1.2 * width
     way = random.choice([-1.0, 1.0])
@@ -139,7 +139,7 @@ def river(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def sea(random: np.random.Generator, height: int, width: int) -> Layout:
-    """Level water to the horizon that flows one way, mostly sideways."""
+    """Returns level water to the horizon that flows in one direction, mostly sideways."""
     horizon = random.uniform(0.25, 0.55) * height
     centre, focal = width * random.uniform(0.3, 0.7), 1.2 * width
     turn = random.normal(0, 0.5) + random.choice([0, np.pi])
@@ -158,7 +158,7 @@ def sea(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def falls(random: np.random.Generator, height: int, width: int) -> Layout:
-    """Water that falls from a ledge with acceleration, and spreads in a pool below."""
+    """Returns water that falls from a ledge with acceleration, and spreads in a pool below."""
     top, bottom = random.uniform(0.1, 0.3) * height, random.uniform(0.65, 0.85) * height
     centre, half = width * random.uniform(0.35, 0.65), random.uniform(0.12, 0.35) * width
     ledge, left, right = (wavy(random, side, 0.03 * side) for side in (width, height, height))
@@ -188,7 +188,7 @@ def falls(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def clouds(random: np.random.Generator, height: int, width: int) -> Layout:
-    """A level deck of clouds over a skyline that moves one way, faster overhead."""
+    """Returns a level deck of clouds over a skyline that moves in one direction, faster overhead."""
     skyline = random.uniform(0.45, 0.85) * height
     edge = wavy(random, width, 0.06 * height, 6)
     turn = random.normal(0, 0.4) + random.choice([0, np.pi])
@@ -205,7 +205,7 @@ def clouds(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def smoke(random: np.random.Generator, height: int, width: int) -> Layout:
-    """A plume with eddies that rises from a source, widens and leans."""
+    """Returns a plume with eddies that rises from a source, widens and leans."""
     foot = np.array([width * random.uniform(0.3, 0.7), height * random.uniform(0.8, 1.05)])
     lean, spread = random.uniform(-0.5, 0.5), random.uniform(0.18, 0.32)
     width0 = 0.05 * max(height, width)
@@ -233,7 +233,7 @@ def smoke(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def whirl(random: np.random.Generator, height: int, width: int) -> Layout:
-    """Eddies in a pool."""
+    """Returns eddies in a pool."""
     swirl = eddies(random, max(height, width))
     drift = random.normal(0, 0.5, 2)
     centre = np.array([width, height]) * random.uniform(0.4, 0.6, 2)
