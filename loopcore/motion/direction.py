@@ -14,7 +14,7 @@ from loopcore.image import luma
 from loopcore.motion.segmentation import Segmentation
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 
-# Longer sides of the picture per frame: about a pixel per frame at 2K. Much more gives double images in mid-loop.
+# Longer sides of the picture per frame: about a pixel per frame at 2K. Much faster shows double images in mid-loop.
 _SPEED = {"water": 0.6e-3, "sky": 0.3e-3, "smoke": 0.6e-3, "fire": 1.0e-3}
 _CONFIDENCE = {"water": 0.9, "sky": 0.5, "smoke": 0.7, "fire": 0.7}
 _FALL_SPEEDUP = 0.6  # extra speed of upright water
