@@ -43,7 +43,7 @@ class RegressedMotion:
         return float(np.quantile(self.moving, 1 - _SCORE_AREA))
 
     def confidence(self, moving: np.ndarray) -> np.ndarray:
-        """Returns the velocity's confidence, (h, w) float32, by the lower of ``moving`` and the network's probability."""
+        """Returns the velocity's confidence, (h, w) float32, by the lower of ``moving`` and the network's own."""
         return (_CONFIDENCE * np.minimum(moving, self.moving)).astype(np.float32)
 
 
