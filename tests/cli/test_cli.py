@@ -214,7 +214,7 @@ BAD: list[tuple[str, list[str], str]] = [
     ("picture as motion", ["animate", "p.png", "--motion", "picture.exr", "-o", "OUT"], "picture.exr"),
     ("missing motion", ["animate", "p.png", "--motion", "none.exr", "-o", "OUT"], "none.exr"),
     ("missing hints", ["animate", "p.png", "--hints", "none.json", "-o", "OUT"], "none.json"),
-    ("torn hints", ["animate", "p.png", "--hints", "torn.json", "-o", "OUT"], "no JSON"),
+    ("torn hints", ["animate", "p.png", "--hints", "torn.json", "-o", "OUT"], "not valid JSON"),
     ("wrong hints", ["animate", "p.png", "--hints", "wrong.json", "-o", "OUT"], "strokes[0].speed"),
     ("hints of another shape", ["animate", "square.png", "--hints", "h.json", "-o", "OUT"], "160"),
     ("mask of another shape", ["animate", "p.png", "--hints", "h.json", "--mask", "square.png", "-o", "OUT"], "aspect"),
