@@ -257,7 +257,7 @@ def test_numbers_outside_the_loop_are_named(loop: Loop, tmp_path: Path, numbers:
 
 @pytest.mark.parametrize("first", [10**9, -(10**9), 10**30])
 def test_absurd_first_frames_are_refused(loop: Loop, tmp_path: Path, first: int) -> None:
-    with pytest.raises(SequenceError, match="too many or too far"):
+    with pytest.raises(SequenceError, match="numbers up to"):
         bake(loop, tmp_path / "out", "p_loop", first=first)
 
 

@@ -173,7 +173,7 @@ def test_the_command_writes_converts_and_refuses(tmp_path: Path, capsys: pytest.
     assert flow(tmp_path / "m.exr", "-o", tmp_path, "--convention", "maya") == 2
     assert "unknown convention 'maya'" in capsys.readouterr().err
     assert flow(tmp_path / "m.exr", "-o", tmp_path, "--from", "rsmb") == 2
-    assert "is an EXR, and rsmb is not kept in one" in capsys.readouterr().err
+    assert "is an EXR, which rsmb does not use" in capsys.readouterr().err
 
 
 def test_animate_takes_any_flow_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,9 +126,9 @@ def test_the_group_rebuilds_the_loop(files: Path, blender: str, t: int) -> None:
     assert psnr(made, loop.frame(t % FRAMES)) > 45
     if not blender.startswith("4") or t == 0:
         # 4.2 knows no bilinear filter. From 5.0 all that differs is ours being bicubic.
-        moment = Maps(motion(), FRAMES).at(t % FRAMES)
-        seen = [bilinear(texture(), m) for m in (moment.past, moment.future)] + [texture()]
-        assert psnr(made, sum(moment.shares[..., k : k + 1] * seen[k] for k in range(3))) > 75
+        frame_maps = Maps(motion(), FRAMES).at(t % FRAMES)
+        seen = [bilinear(texture(), m) for m in (frame_maps.past, frame_maps.future)] + [texture()]
+        assert psnr(made, sum(frame_maps.weights[..., k : k + 1] * seen[k] for k in range(3))) > 75
     still = motion().mask == 0
     assert np.abs(made - texture())[still].max() < 1e-5
 
@@ -153,7 +153,7 @@ def off_by(made: np.ndarray, dot: str, shift: np.ndarray) -> float:
 @pytest.mark.parametrize("dot", DOTS)
 def test_a_dot_lands_where_the_flow_says(files: Path, blender: str, node: str, dot: str) -> None:
     x, y = DOTS[dot]
-    shift = Maps(motion(), FRAMES).carried(STEPS)[int(y), int(x)]
+    shift = Maps(motion(), FRAMES).displacement(STEPS)[int(y), int(x)]
     # The Displace of 4.2 is half a pixel off each way wherever neighbours are displaced differently.
     limit = 0.9 if node == "displaced" and blender.startswith("4") else 0.1
     assert off_by(picture(files / f"{node}.{blender}.exr"), dot, shift) < limit

@@ -88,7 +88,7 @@ def test_displace_pushes_and_idistort_pulls(tmp_path: Path) -> None:
     assert np.abs(pushed["past.X"] + pulled["past.u"]).max() == 0
     assert np.abs(pushed["past.Y"] + pulled["past.v"]).max() == 0
     assert not pushed["past.Z"].any()
-    assert np.abs(pushed["weight.X"] - maps.shares[..., 0]).max() == 0
+    assert np.abs(pushed["weight.X"] - maps.weights[..., 0]).max() == 0
 
 
 @pytest.mark.parametrize("convention", PER_FRAME)
@@ -131,10 +131,10 @@ def test_extras_are_written_on_request(tmp_path: Path) -> None:
     assert names == {"a_nuke.exr", "a_displacement.1003.exr", "a_holes.1003.exr", "a_weight.1003.exr"}
     moved = raw_channels(tmp_path / "a_displacement.1003.exr")
     maps = Maps(motion, 6)
-    assert np.abs(moved["carried.u"] - maps.carried(2)[..., 0]).max() == 0
-    assert np.abs(moved["fetched.v"] + maps.carried(-2)[..., 1]).max() == 0
+    assert np.abs(moved["carried.u"] - maps.displacement(2)[..., 0]).max() == 0
+    assert np.abs(moved["fetched.v"] + maps.displacement(-2)[..., 1]).max() == 0
     # What is carried from p to q is fetched at q from p: the two undo each other.
-    forward, backward = maps.carried(2), maps.carried(-2)
+    forward, backward = maps.displacement(2), maps.displacement(-2)
     inside = np.s_[14:-14, 14:-14]
     assert np.abs(forward + warp(backward, forward))[inside].max() < 0.02
     holes = raw_channels(tmp_path / "a_holes.1003.exr")
