@@ -30,7 +30,11 @@ class Observer:
     """Receives the progress of a job and may stop it. This base class shows nothing and never stops."""
 
     def stage(self, title: str) -> None:
-        """Called when a stage without countable steps begins."""
+        """Called when a stage without countable steps begins.
+
+        Args:
+            title: of the stage.
+        """
 
     def step(self, title: str, done: int, total: int, path: Path | None = None) -> None:
         """Called after each step of a stage.
@@ -43,7 +47,11 @@ class Observer:
         """
 
     def note(self, text: str) -> None:
-        """Called with a line of information for the user."""
+        """Called with a line of information for the user.
+
+        Args:
+            text: the line.
+        """
 
     def cancelled(self) -> bool:
         """Returns whether to stop."""
@@ -59,7 +67,11 @@ class Observer:
             raise Cancelled
 
     def step_callback(self, title: str) -> Callable[[int, int], None]:
-        """Returns a progress callback `(done, total)` for a stage, which raises Cancelled if the job is to stop."""
+        """Returns a progress callback `(done, total)` for a stage, which raises Cancelled if the job is to stop.
+
+        Args:
+            title: of the stage.
+        """
 
         def step(done: int, total: int) -> None:
             self.raise_if_cancelled()
@@ -111,7 +123,14 @@ class Source:
             raise SequenceError(f"resolution {self.resolution} is out of range: give 1 to 100 percent")
 
     def read_plate(self, observer: Observer) -> Plate:
-        """Returns the plate at its full size; see `loopcore.read_plate`."""
+        """Returns the plate at its full size.
+
+        Args:
+            observer: receives the stage.
+
+        Raises:
+            PlateError: the plate cannot be read; see `loopcore.read_plate`.
+        """
         from loopcore.plate import read_plate
 
         observer.stage("Reading the plate")

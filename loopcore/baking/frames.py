@@ -16,7 +16,7 @@ from loopcore.plate import Plate
 _HASH_KEY, _TIME_KEY = "loopcore/recipe_hash", "loopcore/loop_time"
 
 
-def exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object]:
+def _exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object]:
     """Returns the header attributes of an EXR frame."""
     attributes = plate_attributes(plate)
     attributes["framesPerSecond"] = Fraction(recipe.fps)
@@ -51,7 +51,7 @@ def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, ti
     exr.write_exr(
         path,
         arrays,
-        attributes=exr_attributes(plate, recipe, time),
+        attributes=_exr_attributes(plate, recipe, time),
         compression=recipe.compression,
         pixel_aspect=plate.pixel_aspect,
         windows=plate.windows,
@@ -89,7 +89,13 @@ def srgb_codes(straight: np.ndarray, plate: Plate, depth: str) -> np.ndarray:
 
 
 def is_current(path: Path, recipe: Recipe, number: int) -> bool:
-    """Returns whether `path` is a complete file of this recipe and frame number."""
+    """Returns whether a frame is up to date: a complete file with the recipe's hash and the right loop time.
+
+    Args:
+        path: the file; it may be missing.
+        recipe: the bake's recipe.
+        number: frame number.
+    """
     try:
         if path.suffix.lower() == ".png":
             png = path.read_bytes()

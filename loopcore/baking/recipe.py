@@ -75,6 +75,14 @@ class Recipe:
     ) -> "Recipe":
         """Returns the recipe of a loop's frames.
 
+        Args:
+            loop: the loop.
+            first: number of frame 0.
+            fps: see `frame_rate`.
+            format: "exr" or "png".
+            depth: "half", "float", "8" or "16".
+            compression: of EXR frames.
+
         Raises:
             SequenceError: `fps` is not a frame rate.
         """
@@ -93,12 +101,20 @@ class Recipe:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def time(self, number: int) -> int:
-        """Returns the loop time, 0 to N - 1, of a frame number."""
+        """Returns the loop time, 0 to N - 1.
+
+        Args:
+            number: frame number.
+        """
         return (number - self.first) % self.frames
 
 
 def plate_attributes(plate: Plate) -> dict[str, object]:
-    """Returns the plate's metadata that is copied into the frames' headers."""
+    """Returns the metadata that is copied into the frames' headers.
+
+    Args:
+        plate: the plate.
+    """
     attributes: dict[str, object] = {
         key: value
         for key, value in plate.metadata.items()
@@ -155,7 +171,10 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def read_recipe(folder: Path) -> tuple[Recipe, Mapping[str, Any]]:
-    """Reads recipe.json of a folder of frames.
+    """Reads recipe.json.
+
+    Args:
+        folder: the folder of the frames.
 
     Returns:
         The recipe, and the whole document with the entries that `write_recipe` adds.

@@ -118,7 +118,13 @@ class Console:
             self._bar.stop()
 
     def step(self, done: int, total: int, path: Path | None = None) -> None:
-        """Reports that `done` of `total` steps are done, and the file just saved, if any."""
+        """Shows progress.
+
+        Args:
+            done: steps done.
+            total: steps in all.
+            path: the file just saved, if any.
+        """
         if self._quiet:
             return
         if self._bar is not None:
@@ -133,7 +139,11 @@ class Console:
             print(f"Progress: {percent}%", flush=True)
 
     def callback(self, stop: Stop) -> Callable[[int, int], None]:
-        """Returns a progress callback `(done, total)`, which raises Cancelled once a stop was requested."""
+        """Returns a progress callback `(done, total)`, which raises Cancelled once a stop was requested.
+
+        Args:
+            stop: records the request.
+        """
 
         def step(done: int, total: int) -> None:
             stop.raise_if_requested()

@@ -60,7 +60,12 @@ LAYOUTS = {
 
 
 def to_channels(motion: MotionField, convention: str) -> Channels:
-    """Returns the float32 channels, (H, W) each, of one of `LAYOUTS`."""
+    """Returns the float32 channels, (H, W) each, of a convention.
+
+    Args:
+        motion: the motion field.
+        convention: one of `LAYOUTS`.
+    """
     layout = LAYOUTS[convention]
     shown = motion.effective
     channels = {layout.mask: motion.mask}
@@ -117,6 +122,9 @@ def finder(channels: Mapping[str, np.ndarray]) -> Callable[[str], np.ndarray | N
     """Returns a function that finds a channel by its name or the end of it: `Vector.X` finds `ViewLayer.Vector.X`.
 
     It returns None for a channel that does not exist, and raises MotionError where several end with the name.
+
+    Args:
+        channels: the channels by their full names.
     """
 
     def find(name: str) -> np.ndarray | None:

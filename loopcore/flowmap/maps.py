@@ -68,7 +68,11 @@ class Maps:
         self._paths = Paths(motion, self.frames)
 
     def at(self, t: float) -> FrameMaps:
-        """Returns the maps of frame t, 0 <= t <= N."""
+        """Returns the maps of a frame.
+
+        Args:
+            t: loop time, 0 to N.
+        """
         from loopcore.flowmap.planes import to_planes
 
         planes = to_planes(self._paths.nodes(t), 5, self._paths.step, self._paths.window, self.mask)
@@ -79,13 +83,20 @@ class Maps:
         return FrameMaps(*(np.moveaxis(a, 0, 2) for a in (planes[:2], planes[2:4], weights)))
 
     def displacement(self, span: float) -> np.ndarray:
-        """Returns the (H, W, 2) displacement of each pixel's content after `span` frames; negative is backward."""
+        """Returns the displacement of each pixel's content, (H, W, 2) in pixels.
+
+        Args:
+            span: number of frames; negative is backward.
+        """
         moved = np.zeros((self.height, self.width, 2), np.float32)
         moved[self._paths.window] = self._paths.displacement(span) * (self._paths.mask > 0)[..., None]
         return moved
 
     def holes(self, t: float) -> np.ndarray:
-        """Returns which pixels of frame t no pixel of the still reaches.
+        """Returns which pixels of a frame no pixel of the still reaches.
+
+        Args:
+            t: loop time, 0 to N.
 
         Returns:
             (H, W, 3) float32, 1 for holes: of the still moved forward, moved backward, and of both. 0 outside the
@@ -103,9 +114,13 @@ class Maps:
 
 
 def sources(displacement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the coordinates x and y (H, W) of the pixels to fetch, mirrored about the border pixels as in the loop.
+    """Returns the coordinates of the pixels to fetch, mirrored about the border pixels as in the loop.
 
-    All lie within the picture, so they do not depend on how a program extends it. y DOWN.
+    Args:
+        displacement: (H, W, 2).
+
+    Returns:
+        x and y, (H, W) each, y DOWN. All lie within the picture, so they do not depend on how a program extends it.
     """
     height, width = displacement.shape[:2]
     x = displacement[..., 0] + np.arange(width, dtype=np.float32)
@@ -128,6 +143,10 @@ def _mirrored(coordinate: np.ndarray, size: int) -> np.ndarray:
 
 def stmap_channels(displacement: np.ndarray, windows: Windows) -> dict[str, np.ndarray]:
     """Returns an STMap: R and G are the coordinates to fetch, B is 1.
+
+    Args:
+        displacement: (H, W, 2) in pixels, y down.
+        windows: of the picture.
 
     Convention: 0 to 1 from the bottom left of the display window, pixel centres at +0.5; below 0 or above 1 in the
     overscan. Blender's Map UV uses B as coverage, so that other values darken the picture.
@@ -159,7 +178,16 @@ def offset_channels(displacement: np.ndarray, layer: str, push: bool) -> dict[st
 
 
 def displacement_of_stmap(u: np.ndarray, v: np.ndarray, windows: Windows) -> np.ndarray:
-    """Returns the (H, W, 2) displacement of an STMap; the inverse of `stmap_channels`, except for the mirroring."""
+    """Returns the displacement of an STMap; the inverse of `stmap_channels`, except for the mirroring.
+
+    Args:
+        u: (H, W) red.
+        v: (H, W) green.
+        windows: of the picture.
+
+    Returns:
+        (H, W, 2) in pixels, y down.
+    """
     (height, width), (left, top) = windows.display_size, windows.offset
     out = np.empty((*u.shape, 2), np.float32)
     out[..., 0] = u.astype(np.float64) * width - 0.5 + left - np.arange(u.shape[1])

@@ -60,7 +60,13 @@ def rsmb_codes(motion: MotionField, max_displace: float | None) -> tuple[np.ndar
 
 
 def motion_of_rsmb(codes: np.ndarray, max_displace: float, from_loopcore: bool) -> MotionField:
-    """Decodes RSMB's codes; the inverse of `rsmb_codes`. Blue is ignored unless the file is `from_loopcore`."""
+    """Decodes RSMB's codes; the inverse of `rsmb_codes`.
+
+    Args:
+        codes: (H, W, 3) uint16.
+        max_displace: in pixels.
+        from_loopcore: whether blue is the mask; otherwise it is ignored.
+    """
     shown = (codes[..., :2].astype(np.float64) / _RSMB_TOP * 2 - 1) * max_displace * (1, -1)
     return _with_blue(shown, codes, from_loopcore)
 
@@ -102,7 +108,17 @@ def game_codes(
 
 
 def motion_of_game(codes: np.ndarray, strength: float, green: str, from_loopcore: bool) -> MotionField:
-    """Decodes a game map; the inverse of `game_codes`. Blue is ignored unless the file is `from_loopcore`."""
+    """Decodes a game map; the inverse of `game_codes`.
+
+    Args:
+        codes: (H, W, 3) uint8 or uint16.
+        strength: texture units per frame at full colour.
+        green: "up" or "down".
+        from_loopcore: whether blue is the mask; otherwise it is ignored.
+
+    Raises:
+        MotionError: an unknown `green`.
+    """
     top = np.iinfo(codes.dtype).max
     pull = (codes[..., :2].astype(np.float64) / top * 2 - 1) * strength
     return _with_blue(pull / _game_scale(codes.shape[0], codes.shape[1], green), codes, from_loopcore)
@@ -120,7 +136,10 @@ def _with_blue(shown: np.ndarray, codes: np.ndarray, from_loopcore: bool) -> Mot
 
 
 def motion_of_kitti(codes: np.ndarray) -> MotionField:
-    """Decodes KITTI's codes, (H, W, 3) uint16. Unknown vectors become 0 with mask and confidence 0.
+    """Decodes a KITTI flow map. Unknown vectors become 0 with mask and confidence 0.
+
+    Args:
+        codes: (H, W, 3) uint16.
 
     Raises:
         MotionError: 8-bit codes.
@@ -133,6 +152,9 @@ def motion_of_kitti(codes: np.ndarray) -> MotionField:
 
 def read_flo(path: Path) -> MotionField:
     """Reads a Middlebury .flo. Unknown vectors become 0 with mask and confidence 0.
+
+    Args:
+        path: the file.
 
     Raises:
         MotionError: not a .flo, damaged, or with NaN.
@@ -158,6 +180,9 @@ def _partly_known(flow: np.ndarray, known: np.ndarray) -> MotionField:
 
 def read_png(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     """Reads the codes of an RGB or RGBA PNG.
+
+    Args:
+        path: the file.
 
     Returns:
         (H, W, 3) uint8 or uint16, and Loopcore's text chunks without their prefix.

@@ -86,6 +86,9 @@ def read_motion(
 def detect(path: str | Path) -> str:
     """Returns the convention of a file, one of `CONVENTIONS`.
 
+    Args:
+        path: the file.
+
     Raises:
         MotionError: the file does not determine it.
     """

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker's methods. Each takes its task, reads the parameters and returns the result as a JSON object."""
+"""The worker's methods. Each takes its task, reads the parameters and returns the result as a JSON object.
+
+The summary lines give parameters ("?": optional) -> result. All raise `Invalid` for wrong parameters, and the errors of
+the functions that they call.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +128,11 @@ def _reasons(failed: dict[int, str]) -> str:
 
 
 def flow(task: Task) -> dict[str, Any]:
-    """{motion, folder, convention, name?, speed?, settings of `FlowSettings`} -> {files}: exports flow maps."""
+    """{motion, folder, convention, name?, speed?, settings of `FlowSettings`} -> {files}: exports flow maps.
+
+    Raises:
+        Cancelled: the request was cancelled.
+    """
     from loopcore.flowmap import FlowSettings, export_flow, read_motion
 
     params = Params(task)

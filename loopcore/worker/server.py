@@ -63,7 +63,11 @@ class Worker:
         reader.join()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Writes one message as a line; may be called from any thread."""
+        """Writes one message as a line; may be called from any thread.
+
+        Args:
+            message: without its "jsonrpc" member.
+        """
         line = json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False, allow_nan=False) + "\n"
         data = memoryview(line.encode("utf-8", "backslashreplace"))
         with self._lock:

@@ -53,6 +53,9 @@ class Task(Observer):
     def stage(self, title: str) -> None:
         """Reports a stage without countable steps.
 
+        Args:
+            title: of the stage.
+
         Raises:
             Cancelled: the request was cancelled.
         """
@@ -60,7 +63,7 @@ class Task(Observer):
         self.step(title, 0, 0)
 
     def step(self, title: str, done: int, total: int, path: Path | None = None) -> None:
-        """Reports that `done` of `total` steps are done, and the file just written, if any."""
+        """Reports progress to the client; see `Observer.step`."""
         params: dict[str, object] = {"id": self.id, "done": done, "total": total, "message": title}
         if path is not None:
             params["path"] = str(path)
@@ -97,6 +100,9 @@ class Params:
 
     def path(self, name: str) -> Path:
         """Returns a required path.
+
+        Args:
+            name: of the parameter.
 
         Raises:
             Invalid: missing, empty or not a path.

@@ -45,15 +45,15 @@ def loop(motion: MotionField, tmp_path_factory: pytest.TempPathFactory) -> Loop:
 
 
 def test_writes_exactly_the_requested_frames(loop: Loop, tmp_path: Path) -> None:
-    told: list[Progress] = []
-    report = bake(loop, tmp_path / "new" / "folder", "plate_loop", first=997, on_progress=told.append)
+    reports: list[Progress] = []
+    report = bake(loop, tmp_path / "new" / "folder", "plate_loop", first=997, on_progress=reports.append)
     folder = tmp_path / "new" / "folder"
     assert sorted(p.name for p in folder.iterdir()) == [
         "motion.exr", *(f"plate_loop.{n}.exr" for n in ("0997", "0998", "0999", "1000", "1001", "1002")), "recipe.json"
     ]  # fmt: skip
     assert sorted(report.written) == list(range(997, 1003)) and not report.skipped and not report.failed
-    assert [p.done for p in told] == [1, 2, 3, 4, 5, 6] and {p.total for p in told} == {6}
-    assert sorted(p.path for p in told if p.path) == _scenes.frames(folder)
+    assert [p.done for p in reports] == [1, 2, 3, 4, 5, 6] and {p.total for p in reports} == {6}
+    assert sorted(p.path for p in reports if p.path) == _scenes.frames(folder)
 
 
 def test_frames_equal_those_of_the_loop(loop: Loop, tmp_path: Path) -> None:
@@ -283,11 +283,11 @@ def times(folder: Path) -> dict[str, int]:
 def test_a_second_bake_writes_nothing(loop: Loop, tmp_path: Path, format: str) -> None:
     bake(loop, tmp_path, "p_loop", format=format)
     before = times(tmp_path)
-    told: list[Progress] = []
-    report = bake(loop, tmp_path, "p_loop", format=format, on_progress=told.append)
+    reports: list[Progress] = []
+    report = bake(loop, tmp_path, "p_loop", format=format, on_progress=reports.append)
     assert times(tmp_path) == before
     assert (report.written, len(report.skipped), report.failed) == ([], N, {})
-    assert [(p.done, p.path) for p in told] == [(k + 1, None) for k in range(N)]
+    assert [(p.done, p.path) for p in reports] == [(k + 1, None) for k in range(N)]
 
 
 def test_a_plate_edited_in_place_is_baked_again(motion: MotionField, tmp_path: Path) -> None:

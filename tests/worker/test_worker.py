@@ -48,9 +48,9 @@ def test_animate_check_and_flow(client: Client, scene: Path, tmp_path: Path) -> 
         "folder": str(out), "pattern": "falls.####.exr", "first": 1001, "frames": 6, "written": 6, "skipped": 0,
         "motion": str(out / "motion.exr"), "width": 160, "height": 90,
     }  # fmt: skip
-    told = [step for step in client.progress if step["message"] == "Frames"]
-    assert [step["done"] for step in told] == [1, 2, 3, 4, 5, 6] and {step["total"] for step in told} == {6}
-    assert {step["path"] for step in told} == {str(out / f"falls.{n}.exr") for n in range(1001, 1007)}
+    steps = [step for step in client.progress if step["message"] == "Frames"]
+    assert [step["done"] for step in steps] == [1, 2, 3, 4, 5, 6] and {step["total"] for step in steps} == {6}
+    assert {step["path"] for step in steps} == {str(out / f"falls.{n}.exr") for n in range(1001, 1007)}
     rows = {row["name"]: row for row in client.call("check", folder=str(out))["rows"]}
     assert rows["missing frames"]["passed"] and rows["static: largest difference outside the mask"]["value"] == 0
     flow = {"motion": str(motion), "folder": str(tmp_path / "flow"), "convention": "stmap", "frames": 3}

@@ -22,7 +22,7 @@ from loopcore import __version__
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 GONE_WITHIN = 1.0
 # A worker with additional, misbehaving methods.
-NAUGHTY = """
+FAULTY = """
 import ctypes, os, sys
 from loopcore.worker import methods, server
 def noise(task):
@@ -57,8 +57,8 @@ def client() -> Iterator[Client]:
 
 
 @pytest.fixture
-def naughty() -> Iterator[Client]:
-    client = Client([sys.executable, "-c", NAUGHTY])
+def faulty() -> Iterator[Client]:
+    client = Client([sys.executable, "-c", FAULTY])
     yield client
     client.end()
 
@@ -78,20 +78,20 @@ def long_bake(client: Client, scene: Path, folder: Path) -> int:
 # Errors
 
 
-def test_only_the_protocol_reaches_stdout(naughty: Client) -> None:
-    assert naughty.call("noise") == {"stdin": ""}
-    assert naughty.call("hello")["version"] == __version__
-    naughty.close()
-    naughty.end()
-    assert {b"from python", b"from c", b"from a child"} <= set(naughty.errors.split(b"\n"))
+def test_only_the_protocol_reaches_stdout(faulty: Client) -> None:
+    assert faulty.call("noise") == {"stdin": ""}
+    assert faulty.call("hello")["version"] == __version__
+    faulty.close()
+    faulty.end()
+    assert {b"from python", b"from c", b"from a child"} <= set(faulty.errors.split(b"\n"))
 
 
-def test_an_unexpected_error_is_reported_and_the_worker_continues(naughty: Client) -> None:
-    assert naughty.error("crash") == (-32603, "crash failed: RuntimeError: unexpected")
-    assert naughty.call("hello")["version"] == __version__
-    naughty.close()
-    naughty.end()
-    assert b"Traceback" in naughty.errors
+def test_an_unexpected_error_is_reported_and_the_worker_continues(faulty: Client) -> None:
+    assert faulty.error("crash") == (-32603, "crash failed: RuntimeError: unexpected")
+    assert faulty.call("hello")["version"] == __version__
+    faulty.close()
+    faulty.end()
+    assert b"Traceback" in faulty.errors
 
 
 @pytest.mark.parametrize(
@@ -218,11 +218,11 @@ def test_shutdown_ends_the_worker(client: Client) -> None:
 
 
 @posix
-def test_closing_stdin_ends_a_worker_that_holds_the_interpreter_lock(naughty: Client) -> None:
-    naughty.request("hang")
-    assert naughty.hear()["params"]["message"] == "hanging"
-    pids = group(naughty.process.pid)
-    assert naughty.close() < 1.5 and seconds_until_gone(pids) < 1
+def test_closing_stdin_ends_a_worker_that_holds_the_interpreter_lock(faulty: Client) -> None:
+    faulty.request("hang")
+    assert faulty.hear()["params"]["message"] == "hanging"
+    pids = group(faulty.process.pid)
+    assert faulty.close() < 1.5 and seconds_until_gone(pids) < 1
 
 
 @posix
