@@ -83,7 +83,7 @@ class Client:
         self.send(json.dumps({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}))
         return self._id
 
-    def hear(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         """The next message; asserts that it is JSON-RPC."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -95,7 +95,7 @@ class Client:
     def answer(self, id: int | None) -> dict[str, Any]:
         """The answer to a request; collects its progress messages."""
         while True:
-            message = self.hear()
+            message = self.receive()
             if message.get("method") == "progress":
                 self.progress.append(message["params"])
                 continue
@@ -113,7 +113,7 @@ class Client:
 
     def wait_for_frames(self, count: int) -> None:
         while True:
-            message = self.hear()
+            message = self.receive()
             if message.get("params", {}).get("done", 0) >= count:
                 return
 

@@ -108,7 +108,7 @@ def test_an_unexpected_error_is_reported_and_the_worker_continues(faulty: Client
 )
 def test_invalid_requests(client: Client, line: str | bytes, code: int) -> None:
     client.send(line)
-    message = client.hear()
+    message = client.receive()
     assert message["error"]["code"] == code
     assert client.call("hello")["version"] == __version__
 
@@ -220,7 +220,7 @@ def test_shutdown_ends_the_worker(client: Client) -> None:
 @posix
 def test_closing_stdin_ends_a_worker_that_holds_the_interpreter_lock(faulty: Client) -> None:
     faulty.request("hang")
-    assert faulty.hear()["params"]["message"] == "hanging"
+    assert faulty.receive()["params"]["message"] == "hanging"
     pids = group(faulty.process.pid)
     assert faulty.close() < 1.5 and seconds_until_gone(pids) < 1
 
