@@ -34,8 +34,11 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except OSError:
         return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return not Path("/proc/self").exists()  # It ended just now, or this system has no /proc.
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def group(pid: int) -> list[int]:
