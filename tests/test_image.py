@@ -31,7 +31,7 @@ def hints() -> Hints:
     return Hints((stroke(),), (Anchor(1, 2),), np.ones((3, 4)), None, (np.eye(3, 2),))
 
 
-def moment() -> FrameMaps:
+def frame_maps() -> FrameMaps:
     zeros = np.zeros((3, 4, 2), np.float32)
     return FrameMaps(zeros, zeros.copy(), np.zeros((3, 4, 3), np.float32))
 
@@ -46,13 +46,13 @@ OTHERS: list[tuple[Any, Any]] = [
     (stroke(), replace(stroke(), points=np.array([[0, 0], [5, 6]]))),
     (hints(), replace(hints(), mask=None)),
     (hints(), replace(hints(), strokes=(stroke(), stroke()))),
-    (moment(), replace(moment(), future=np.ones((3, 4, 2), np.float32))),
+    (frame_maps(), replace(frame_maps(), future=np.ones((3, 4, 2), np.float32))),
     (stroke(), Anchor(1, 2)),
 ]
 
 
-@pytest.mark.parametrize("make", [motion, plate, stroke, hints, moment])
-def test_equal_content_is_equal_and_unhashable(make: Any) -> None:
+@pytest.mark.parametrize("make", [motion, plate, stroke, hints, frame_maps])
+def test_equal_content_is_equal_and_cannot_be_hashed(make: Any) -> None:
     one, other = make(), make()
     assert one == other and not one != other and one in [other]
     with pytest.raises(TypeError, match=f"unhashable type: '{type(one).__name__}'"):

@@ -202,7 +202,7 @@ def test_killed_process_leaves_a_valid_checkpoint(films: tuple[Path, dict[str, S
             said = process.stdout.read()
             process.wait(60)
         if end == signal.SIGTERM and os.name != "nt":
-            assert process.returncode == 143 and "the same command goes on from there" in said
+            assert process.returncode == 143 and "the same command continues from there" in said
             assert (tmp_path / "run" / "generator.safetensors").is_file()
     trainer = Trainer(small_of(tmp_path / "run.toml"), tmp_path / "run")
     assert trainer.step > 20
