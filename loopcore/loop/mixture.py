@@ -41,10 +41,9 @@ class Mixture:
         else:
             self.strength = np.full(paths.velocity.shape[:2], steady, np.float32)
         self._mask, self._mean, self.white = mixing.mask_grid(paths), None, 1.0
-        is_steady = bool(self.strength.max() > 0)
-        if is_steady:
+        if self.strength.max() > 0:
             self._mean, self.white = local_mean(source, luma, paths.mask, paths.step)
-        self.contrast = PlateContrast(tone, paths.mask, contrast, is_steady)
+        self.contrast = PlateContrast(tone, paths.mask, contrast)
 
     def wanted(self, nodes: np.ndarray) -> list[np.ndarray]:
         """The detail that the frame of these nodes is to have, as `PlateContrast.change` takes it."""

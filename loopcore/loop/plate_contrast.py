@@ -21,7 +21,7 @@ _F = np.float32
 COPY, SHIFT = 5, 4
 # Energies are compared over so many blocks: those of a moving texture vary from block to block.
 POOL = 5
-# Where looks are steady, detail is taken off, too, down to this.
+# Detail is taken off, too, down to this.
 MIN_GAIN = 0.6
 
 
@@ -66,14 +66,13 @@ def _variance_at(variance, count, y, x, default):
 class PlateContrast(Contrast):
     """Gives a mix of copies the detail that the plate has where they come from, or where they are shown.
 
-    tone: (H, W) the plate's. steady: whether detail may be taken off, too. weight, strength: as `Contrast`.
+    tone: (H, W) the plate's. weight, strength: as `Contrast`.
     """
 
-    min_scale = 0.0
+    min_gain, min_scale = MIN_GAIN, 0.0
 
-    def __init__(self, tone: np.ndarray, weight: np.ndarray, strength: float, steady: bool) -> None:
+    def __init__(self, tone: np.ndarray, weight: np.ndarray, strength: float) -> None:
         super().__init__(weight, strength)
-        self.min_gain = MIN_GAIN if steady else 1.0
         self.counts = [_pooled(count) for count in self.counts]
         energies = self._energies(bands(tone), 0)
         self._variances = [values / count for values, count in zip(energies, self.counts, strict=False)]

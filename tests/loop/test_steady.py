@@ -28,8 +28,8 @@ def texture(seed: int = 3) -> np.ndarray:
 
 
 def fall() -> tuple[Plate, np.ndarray, np.ndarray]:
-    """A fall that grows brighter and bluer downward; its mean and its deviation over time are known in each place."""
-    y = np.linspace(0, 1, H)[:, None] * np.ones(W)
+    """A fall that is brightest half way down; its mean and its deviation over time are known in each place."""
+    y = np.sin(np.linspace(0, np.pi, H))[:, None] ** 2 * np.ones(W)
     mean = np.stack([0.35 + 0.3 * y, 0.4 + 0.3 * y, 0.45 + 0.35 * y], -1)
     deviation = 0.05
     codes = mean + deviation * texture()[..., None]
@@ -54,7 +54,7 @@ class TestAFall:
             return float(np.abs(gaussian_filter(found - mean, (6, 6, 0))[inner]).mean())
 
         assert error(steady_mean) < 0.012
-        assert error(steady_mean) < 0.8 * error(wandering_mean)
+        assert error(steady_mean) < 0.5 * error(wandering_mean)
         assert np.median(steady_deviation[inner] / deviation[inner][..., None]) == pytest.approx(1, abs=0.3)
 
     def test_its_looks_do_not_wander(self) -> None:
@@ -74,7 +74,7 @@ class TestAFall:
         first = np.sqrt(still.pixels)[..., 1] - mean[..., 1]
         inner = (slice(40, 120), slice(40, 160))
         moved = np.corrcoef(frame[inner].ravel(), first[35:115, 40:160].ravel())[0, 1]
-        assert moved > 0.9 > np.corrcoef(frame[inner].ravel(), first[inner].ravel())[0, 1]
+        assert moved > 0.8 > 0.4 > np.corrcoef(frame[inner].ravel(), first[inner].ravel())[0, 1]
 
 
 class TestHdr:
