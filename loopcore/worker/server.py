@@ -3,10 +3,12 @@
 
 One JSON object a line, UTF-8. Requests are carried out one after another, in order; `methods.METHODS` lists them.
 
+    <- {"jsonrpc": "2.0", "method": "started", "params": {"temporaries": "4711-0123456789abcdef"}}
     -> {"jsonrpc": "2.0", "id": 1, "method": "animate", "params": {"plate": "still.exr", "folder": "out", ...}}
     <- {"jsonrpc": "2.0", "method": "progress", "params": {"id": 1, "done": 3, "total": 60, "message": ...}}
     <- {"jsonrpc": "2.0", "id": 1, "result": {...}}
 
+``temporaries`` follows ``.tmp-`` in the names of its temporary files, for a parent that kills it and removes them.
 Notifications to it: ``cancel`` {"id": 1} and ``shutdown``. Errors have JSON-RPC's codes, -32000 for what the user can
 mend (the message says how), -32001 for a request that was cancelled and -32002 for one that was right and could not be
 carried out whole: some frames failed, or there is too little memory. Logs go to stderr. The worker ends when its
@@ -192,5 +194,7 @@ def serve() -> int:
     requests, answers = take_pipes()
     leave_control_keys_to_the_parent()
     start_guard(requests)
-    Worker(requests, answers).run()
+    worker = Worker(requests, answers)
+    worker.send({"method": "started", "params": {"temporaries": temporary_mark()}})
+    worker.run()
     return 0

@@ -18,6 +18,8 @@ import _scenes
 import pytest
 from _workers import animation, group, make_scene, seconds_until_gone
 
+from loopcore.files.atomic import temporary_mark
+
 Engine = _package.module("engine.client").Engine
 KILL_AFTER_S = _package.module("engine.worker").KILL_AFTER_S
 ROOT = Path(__file__).resolve().parents[3]
@@ -165,6 +167,21 @@ def test_killed_in_the_middle_it_says_so_and_is_revived(timed: Timed, scene: Pat
     timed.until(lambda: later.state != "running")
     assert later.state == "done" and timed.engine.pid != first and later.result["skipped"] >= 2
     assert not _scenes.hidden(tmp_path)
+
+
+@posix
+def test_only_temporary_files_of_the_killed_worker_are_removed(timed: Timed, scene: Path, tmp_path: Path) -> None:
+    """A file server's folder may hold those of a worker with the same process id on another machine."""
+    job = timed.engine.submit("animate", animation(scene, tmp_path, frames=5000))
+    timed.until(lambda: job.done > 2)
+    pid, host = timed.engine.pid, temporary_mark().partition("-")[2]
+    own, longer = (tmp_path / f".a.1001.exr.tmp-{number}-{host}00c0ffee" for number in (pid, f"{pid}0"))
+    foreign = tmp_path / f".a.1001.exr.tmp-{pid}-{'0' * 16}00c0ffee"
+    for path in (own, longer, foreign):
+        path.touch()
+    os.kill(pid, signal.SIGKILL)
+    timed.until(lambda: job.state != "running")
+    assert sorted(_scenes.hidden(tmp_path)) == sorted([longer.name, foreign.name])
 
 
 @posix
