@@ -197,7 +197,7 @@ class Setup:
 
     def _check(self, python: Path, begin: float, wheel: Path | None = None) -> Iterator[None]:
         """Bake a small loop with a worker in `python`, and check its frames."""
-        self.message, self.fraction = "Checking with a small bake", begin
+        self.message, self.fraction = "Baking a small loop", begin
         self.place.folder.mkdir(parents=True, exist_ok=True)
         self._engine = engine = Engine(python, self.place.folder / "check.log", wheel=wheel)
         folder = Path(tempfile.mkdtemp(prefix="check-", dir=self.place.folder))

@@ -112,7 +112,7 @@ def measure():
     measured(modules["overlay"], "stroke_shapes", "overlay, all strokes")
     measured(modules["overlay"], "_draw_shapes", "overlay, drawing all strokes", compiles=True)
     panels = modules["panels"]
-    for owner, name in ((panels, "draw_plate"), (panels.Motion, "draw_part"), (panels.Loop, "draw_part")):
+    for owner, name in ((panels, "draw_image"), (panels.Motion, "draw_part"), (panels.Loop, "draw_part")):
         measured(owner, name, "panel")
 
 

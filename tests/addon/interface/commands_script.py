@@ -25,7 +25,7 @@ def main(zip_path, folder):
     commands = import_module(f"{package}.interface.commands")
     tasks, runtime = (import_module(f"{package}.engine.{name}") for name in ("tasks", "runtime"))
     inside.image_plane(inside.photograph(folder))
-    found = {"unsaved": said(commands, "bake")}
+    results = {"unsaved": run(commands, "bake")}
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "shot.blend"))
     bpy.ops.loopcore.add_stroke(object_name="Plate", points="[[40, 90], [160, 90], [280, 90]]", speed=2.0)
     bpy.ops.loopcore.paint_mask(object_name="Plate")
@@ -33,43 +33,43 @@ def main(zip_path, folder):
     painted.pixels.foreach_set([1.0] * len(painted.pixels))
     painted.update()
 
-    found["usage"] = said(commands, "bake", "--frames", "many")
-    found["nobody"] = said(commands, "bake", "--object", "Nobody")
-    found["help"] = said(commands, "--help")
-    found["bake"] = said(commands, "bake", "--object", "Plate", "--frames", "6", "--format", "png_8", "--save")
-    found["part"] = said(commands, "bake", "--frames", "6", "--range", "1001-1002", "--folder", str(folder / "part"))
-    found["flow"] = said(commands, "flow", "--convention", "nuke", "--frames", "6")
-    found["predict"] = said(commands, "predict")
-    found["motion"] = bpy.data.objects["Plate"].loopcore.motion
-    found["bad range"] = said(commands, "bake", "--frames", "6", "--range", "1-3")
-    found["no speed"] = said(commands, "bake", "--frames", "6", "--speed", "0")
+    results["usage"] = run(commands, "bake", "--frames", "many")
+    results["unknown object"] = run(commands, "bake", "--object", "Nobody")
+    results["help"] = run(commands, "--help")
+    results["bake"] = run(commands, "bake", "--object", "Plate", "--frames", "6", "--format", "png_8", "--save")
+    results["part"] = run(commands, "bake", "--frames", "6", "--range", "1001-1002", "--folder", str(folder / "part"))
+    results["flow"] = run(commands, "flow", "--convention", "nuke", "--frames", "6")
+    results["predict"] = run(commands, "predict")
+    results["motion"] = bpy.data.objects["Plate"].loopcore.motion
+    results["bad range"] = run(commands, "bake", "--frames", "6", "--range", "1-3")
+    results["no speed"] = run(commands, "bake", "--frames", "6", "--speed", "0")
     in_the_way = folder / "in the way" / "Plate_loop.1003.png" / "something"
     in_the_way.mkdir(parents=True)
-    found["frame fails"] = said(
+    results["frame fails"] = run(
         commands, "bake", "--frames", "6", "--format", "png_8", "--folder", str(folder / "in the way")
     )
-    found["interrupted"] = [
+    results["interrupted"] = [
         during(runtime, lambda pid, number=number: os.kill(os.getpid(), number), commands)
         for number in (signal.SIGINT, signal.SIGTERM)
     ]
-    found["restore"] = said(commands, "restore")
-    found["again"] = said(commands, "restore")
+    results["restore"] = run(commands, "restore")
+    results["again"] = run(commands, "restore")
 
     # As after `blender -b shot.blend`: the mask that was painted is there, packed when the file was saved.
     bpy.ops.wm.open_mainfile(filepath=str(folder / "shot.blend"))
     nodes = bpy.data.objects["Plate"].active_material.node_tree.nodes
-    found["saved"] = next(n.image.source for n in nodes if n.type == "TEX_IMAGE")
-    found["mask kept"] = max(bpy.data.images["Plate mask"].pixels[:3])
+    results["saved"] = next(n.image.source for n in nodes if n.type == "TEX_IMAGE")
+    results["mask kept"] = max(bpy.data.images["Plate mask"].pixels[:3])
 
     blocked = folder / "a file"
     blocked.write_text("no folder")
-    found["no folder"] = said(commands, "bake", "--frames", "6", "--folder", str(blocked / "below"))
-    found["killed"] = during(runtime, lambda pid: os.kill(pid, signal.SIGKILL))
-    found["cancelled"] = during(runtime, lambda pid: tasks.current().cancel())
-    found["panel's words"] = nothing_flows(folder)
-    found["after"] = said(commands, "bake", "--frames", "6")
-    found["torn"] = [p.name for p in (folder / "loops" / "Plate").iterdir() if p.name.startswith(".")]
-    inside.emit(found)
+    results["no folder"] = run(commands, "bake", "--frames", "6", "--folder", str(blocked / "below"))
+    results["killed"] = during(runtime, lambda pid: os.kill(pid, signal.SIGKILL))
+    results["cancelled"] = during(runtime, lambda pid: tasks.current().cancel())
+    results["adapted message"] = nothing_flows(folder)
+    results["after"] = run(commands, "bake", "--frames", "6")
+    results["temporaries"] = [p.name for p in (folder / "loops" / "Plate").iterdir() if p.name.startswith(".")]
+    inside.emit(results)
 
 
 def nothing_flows(folder):
@@ -88,7 +88,7 @@ def nothing_flows(folder):
         node.image, plane["loopcore_mask"], stroke.hide_viewport = before, kept, False
 
 
-def said(commands, *arguments):
+def run(commands, *arguments):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = commands.main(list(arguments))
@@ -114,7 +114,7 @@ def during(runtime, act, commands=None):
     thread.start()
     answer = ""
     if commands is not None:
-        answer = said(commands, "bake", "--frames", "2000", "--overwrite")
+        answer = run(commands, "bake", "--frames", "2000", "--overwrite")
         thread.join()
         return answer
     try:

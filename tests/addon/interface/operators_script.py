@@ -24,7 +24,7 @@ def main(zip_path, folder):
     node = next(n for n in plane.active_material.node_tree.nodes if n.type == "TEX_IMAGE")
     before = node_state(node)
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "shot.blend"))
-    found = {"package": package, "before": before, "refused": refused(plane)}
+    results = {"package": package, "before": before, "refused": refused(plane)}
 
     hints = json.loads(HINTS.read_text("utf-8"))
     for stroke in hints["strokes"]:
@@ -35,15 +35,17 @@ def main(zip_path, folder):
     painted = bpy.data.images["Plate mask"]
     painted.pixels.foreach_set([1.0] * len(painted.pixels))
     painted.update()
-    found["result"] = sorted(bpy.ops.loopcore.bake("EXEC_DEFAULT", object_name=plane.name, frames=FRAMES, first=FIRST))
-    found["message"] = plane.loopcore.message
-    found["files"] = names(folder / "loops" / plane.name)
-    found["again"] = sorted(bpy.ops.loopcore.bake(object_name=plane.name, frames=FRAMES, first=FIRST))
-    found["message again"] = plane.loopcore.message
-    found["playing"] = node_state(node_of(plane))
+    results["result"] = sorted(
+        bpy.ops.loopcore.bake("EXEC_DEFAULT", object_name=plane.name, frames=FRAMES, first=FIRST)
+    )
+    results["message"] = plane.loopcore.message
+    results["files"] = names(folder / "loops" / plane.name)
+    results["again"] = sorted(bpy.ops.loopcore.bake(object_name=plane.name, frames=FRAMES, first=FIRST))
+    results["message again"] = plane.loopcore.message
+    results["playing"] = node_state(node_of(plane))
     evaluated = plane.evaluated_get(bpy.context.evaluated_depsgraph_get())
     shown = next(n for n in evaluated.data.materials[0].original.node_tree.nodes if n.type == "TEX_IMAGE")
-    found["viewport"] = [shown.image.filepath, names(folder / "loops" / plane.name / "proxy")]
+    results["viewport"] = [shown.image.filepath, names(folder / "loops" / plane.name / "proxy")]
     for frame in (-3, 1, 5, 8, 9, 15):
         bpy.context.scene.frame_set(frame)
         inside.render(folder / f"render.{frame}.exr")
@@ -52,7 +54,7 @@ def main(zip_path, folder):
 
     flow = folder / "flow maps"
     bpy.ops.loopcore.export_flow(object_name=plane.name, convention="blender", flow_folder=str(flow), frames=FRAMES)
-    found["flow"] = names(flow)
+    results["flow"] = names(flow)
 
     bpy.ops.wm.save_mainfile()
     bpy.ops.wm.open_mainfile(filepath=str(folder / "shot.blend"))
@@ -61,18 +63,18 @@ def main(zip_path, folder):
     inside.render(folder / "reloaded.5.exr")
 
     bpy.ops.loopcore.restore_still(object_name=plane.name)
-    found["after"] = node_state(node_of(plane))
-    found["modifiers after"] = len(plane.modifiers)
+    results["after"] = node_state(node_of(plane))
+    results["modifiers after"] = len(plane.modifiers)
     inside.render(folder / "restored.exr")
 
-    found["preview"] = sorted(bpy.ops.loopcore.preview(object_name=plane.name, frames=FRAMES))
-    found["preview playing"] = node_state(node_of(plane))["image"]
+    results["preview"] = sorted(bpy.ops.loopcore.preview(object_name=plane.name, frames=FRAMES))
+    results["preview playing"] = node_state(node_of(plane))["image"]
     bpy.ops.loopcore.restore_still(object_name=plane.name)
-    found["live"] = sorted(bpy.ops.loopcore.live_preview(object_name=plane.name, frames=FRAMES))
+    results["live"] = sorted(bpy.ops.loopcore.live_preview(object_name=plane.name, frames=FRAMES))
     bpy.context.scene.frame_set(3)
     inside.render(folder / "live.3.exr")
     bpy.ops.loopcore.restore_still(object_name=plane.name)
-    found["after all"] = node_state(node_of(plane))
+    results["after all"] = node_state(node_of(plane))
 
     for _ in range(2):
         bpy.ops.preferences.addon_disable(module=package)
@@ -82,8 +84,8 @@ def main(zip_path, folder):
     bpy.ops.extensions.package_uninstall(repo_index=0, pkg_id="loopcore")
     for index, _repo in enumerate(bpy.context.preferences.extensions.repos):
         bpy.ops.extensions.package_uninstall(repo_index=index, pkg_id="loopcore")
-    found["uninstalled"] = package not in bpy.context.preferences.addons
-    inside.emit(found)
+    results["uninstalled"] = package not in bpy.context.preferences.addons
+    inside.emit(results)
 
 
 def refused(plane):

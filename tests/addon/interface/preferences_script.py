@@ -14,28 +14,28 @@ import inside
 
 
 def main(zip_path, wheels):
-    found = {"package": inside.install(zip_path)}
-    mine = bpy.context.preferences.addons[found["package"]].preferences
-    module = sys.modules[found["package"] + ".engine.installation"]
-    found["names"] = names(found["package"])
-    found["check"], found["missing"] = tried(bpy.ops.loopcore.check_python), module.missing()
+    results = {"package": inside.install(zip_path)}
+    mine = bpy.context.preferences.addons[results["package"]].preferences
+    module = sys.modules[results["package"] + ".engine.installation"]
+    results["names"] = names(results["package"])
+    results["check"], results["missing"] = call(bpy.ops.loopcore.check_python), module.missing()
     mine.python = "/nowhere/python"
-    found["gone"] = [module.missing(), tried(bpy.ops.loopcore.check_python)]
+    results["gone"] = [module.missing(), call(bpy.ops.loopcore.check_python)]
     mine.python = ""
-    found["not set up"] = module.missing()
+    results["not set up"] = module.missing()
     bpy.context.preferences.system.use_online_access = False
-    found["offline"] = tried(bpy.ops.loopcore.set_up)
-    found["empty folder"] = tried(bpy.ops.loopcore.set_up, wheels=wheels)
-    found["still not set up"] = module.missing()
-    found["place"] = [str(module.place().folder), str(module.place().wheel), module.place().wheel.is_file()]
-    found["leases"] = leases(module, found["package"])
+    results["offline"] = call(bpy.ops.loopcore.set_up)
+    results["empty folder"] = call(bpy.ops.loopcore.set_up, wheels=wheels)
+    results["still not set up"] = module.missing()
+    results["place"] = [str(module.place().folder), str(module.place().wheel), module.place().wheel.is_file()]
+    results["leases"] = leases(module, results["package"])
     # The middle of something, when the add-on is disabled.
     work = module.Setup.check(module.place(create=True), Path(sys.executable))
     module.begin(work)
     work.poll()
-    bpy.ops.preferences.addon_disable(module=found["package"])
-    found["disabled"] = work.state
-    inside.emit(found)
+    bpy.ops.preferences.addon_disable(module=results["package"])
+    results["disabled"] = work.state
+    inside.emit(results)
 
 
 def names(package):
@@ -61,7 +61,7 @@ def leases(module, package):
     return held
 
 
-def tried(operator, **settings):
+def call(operator, **settings):
     """What came of it: the operator's result, or its error."""
     try:
         return sorted(operator(**settings))
