@@ -103,7 +103,7 @@ def live_preview(obj, settings: Settings) -> Work:
         })  # fmt: skip
         motion = made["files"][0]
     live.add_live_preview(find_plane_image(target.find()), Path(motion), settings.frames)
-    return "Live preview added: play the animation to see it"
+    return "Live preview added: play the animation in Material Preview or Rendered shading"
 
 
 def restore(obj) -> bool:

@@ -31,7 +31,7 @@ class PlaneMap:
         self.pixels = np.asarray(pixels, float)
         self.matrix = Matrix(matrix)
         self.box = np.asarray(box, float)
-        self._in_picture = self._in_space = None  # made on first use
+        self._in_image = self._in_space = None  # made on first use
 
     @classmethod
     def of(cls, plane):
@@ -71,9 +71,9 @@ class PlaneMap:
 
     def locals_of(self, pixels):
         """Return (n, 3) points in object space for (n, 2) pixels."""
-        if self._in_picture is None:
-            self._in_picture = _Triangles(self.pixels)
-        weights, chosen = self._in_picture.weights(np.atleast_2d(np.asarray(pixels, float)))
+        if self._in_image is None:
+            self._in_image = _Triangles(self.pixels)
+        weights, chosen = self._in_image.weights(np.atleast_2d(np.asarray(pixels, float)))
         return np.einsum("nk,nkd->nd", weights, self.corners[chosen])
 
 

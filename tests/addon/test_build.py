@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
 def copied(folder: Path, line_end: bytes = b"\n", source: Path = ROOT) -> Path:
-    """The tree's files, written in another order, now, with other line ends."""
+    """Copy the tree's files in another order, with new dates and other line ends."""
     names = ["addon", "loopcore", "LICENSES", "blender_manifest.toml", "build_addon.py", "pyproject.toml"]
     paths = [p for name in names for p in [source / name, *(source / name).rglob("*")] if p.is_file()]
     for path in reversed(paths):
@@ -45,7 +45,7 @@ def built(root: Path, output: Path) -> bytes:
 
 
 def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
-    """Whatever the order on disk, the dates, the line ends, what lies about, and a dot in the checkout's path."""
+    """For any order on disk, dates, line ends, stray files, and a dot in the checkout's path."""
     one = copied(tmp_path / ".tree")
     other = copied(tmp_path / "windows", b"\r\n", one)
     ours = built(one, tmp_path / "out")
@@ -74,7 +74,7 @@ def test_versions_agree() -> None:
 
 
 def test_the_manifest_has_the_permissions_the_addon_needs() -> None:
-    """Guidelines of the platform that its validator does not look at."""
+    """Guidelines of the platform that its validator does not check."""
     assert set(MANIFEST["permissions"]) == {"files", "network"}
     assert MANIFEST["blender_version_min"] == "4.2.0" and "blender_version_max" not in MANIFEST
     assert "blender" not in MANIFEST["name"].lower()

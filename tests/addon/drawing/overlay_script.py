@@ -98,7 +98,7 @@ def shown():
 
 
 def counted():
-    """How many points are placed at a time on a mesh of many triangles, and how often its tree is made."""
+    """Count the points mapped per piece on a mesh of many triangles, and the search trees built."""
     obj = plane(cuts=6, bend=True)
     placed, trees = [], []
     weights, made = plane_map._Triangles.weights, plane_map._Triangles.__init__
@@ -118,7 +118,7 @@ def counted():
 
 
 def one_piece_a_draw():
-    """`lines_of` goes one piece further with each call, and shows the former lines until the new ones are whole."""
+    """`lines_of` computes one piece per call, and returns the previous lines until the new ones are finished."""
     import addon.interface.properties
 
     addon.interface.properties.register()
@@ -136,7 +136,7 @@ def one_piece_a_draw():
     kept = overlay.lines_of(obj) is drawn and drawn.lines is not first
     obj.location.x += 1
     bpy.context.view_layer.update()
-    moved = overlay.lines_of(obj) is drawn  # what moves as a whole is not made anew
+    moved = overlay.lines_of(obj) is drawn  # moving the object does not change its lines
     overlay._changes[obj.session_uid] = 1
     changed = overlay.lines_of(obj) is not drawn
     obj.loopcore.motion = ""

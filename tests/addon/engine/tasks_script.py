@@ -29,10 +29,7 @@ def shot():
         inside.install(ZIP)
     plane = inside.image_plane(inside.photograph(FOLDER))
     bpy.ops.loopcore.add_stroke(object_name=plane.name, points="[[40, 90], [160, 90], [280, 90]]", speed=2.0)
-    bpy.ops.loopcore.paint_mask(object_name=plane.name)
-    painted = bpy.data.images["Plate mask"]
-    painted.pixels.foreach_set([1.0] * len(painted.pixels))
-    painted.update()
+    inside.white_mask(plane)
     bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "shot.blend"))
     return plane
 

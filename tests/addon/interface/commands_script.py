@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs inside Blender: what ``blender --command loopcore ...`` runs, and things that happen during a bake.
+"""Inside Blender: the commands of ``blender --command loopcore ...``, and events during a bake.
 
 python commands_script.py ZIP FOLDER
 """
@@ -24,15 +24,32 @@ def main(zip_path, folder):
     package = inside.install(zip_path)
     commands = import_module(f"{package}.interface.commands")
     tasks, runtime = (import_module(f"{package}.engine.{name}") for name in ("tasks", "runtime"))
-    inside.image_plane(inside.photograph(folder))
+    plane = inside.image_plane(inside.photograph(folder))
     results = {"unsaved": run(commands, "bake")}
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "shot.blend"))
     bpy.ops.loopcore.add_stroke(object_name="Plate", points="[[40, 90], [160, 90], [280, 90]]", speed=2.0)
-    bpy.ops.loopcore.paint_mask(object_name="Plate")
-    painted = bpy.data.images["Plate mask"]
-    painted.pixels.foreach_set([1.0] * len(painted.pixels))
-    painted.update()
+    inside.white_mask(plane)
+    run_all(commands, runtime, folder, results)
 
+    # As after `blender -b shot.blend`: the painted mask was packed when the file was saved.
+    bpy.ops.wm.open_mainfile(filepath=str(folder / "shot.blend"))
+    nodes = bpy.data.objects["Plate"].active_material.node_tree.nodes
+    results["saved"] = next(n.image.source for n in nodes if n.type == "TEX_IMAGE")
+    results["mask kept"] = max(bpy.data.images["Plate mask"].pixels[:3])
+
+    blocked = folder / "a file"
+    blocked.write_text("no folder")
+    results["no folder"] = run(commands, "bake", "--frames", "6", "--folder", str(blocked / "below"))
+    results["killed"] = during(runtime, lambda pid: os.kill(pid, signal.SIGKILL))
+    results["cancelled"] = during(runtime, lambda pid: tasks.current().cancel())
+    results["adapted message"] = nothing_flows(folder)
+    results["after"] = run(commands, "bake", "--frames", "6")
+    results["temporaries"] = [p.name for p in (folder / "loops" / "Plate").iterdir() if p.name.startswith(".")]
+    inside.emit(results)
+
+
+def run_all(commands, runtime, folder, results):
+    """Run every command, with valid and invalid arguments, on the plane."""
     results["usage"] = run(commands, "bake", "--frames", "many")
     results["unknown object"] = run(commands, "bake", "--object", "Nobody")
     results["help"] = run(commands, "--help")
@@ -55,25 +72,9 @@ def main(zip_path, folder):
     results["restore"] = run(commands, "restore")
     results["again"] = run(commands, "restore")
 
-    # As after `blender -b shot.blend`: the mask that was painted is there, packed when the file was saved.
-    bpy.ops.wm.open_mainfile(filepath=str(folder / "shot.blend"))
-    nodes = bpy.data.objects["Plate"].active_material.node_tree.nodes
-    results["saved"] = next(n.image.source for n in nodes if n.type == "TEX_IMAGE")
-    results["mask kept"] = max(bpy.data.images["Plate mask"].pixels[:3])
-
-    blocked = folder / "a file"
-    blocked.write_text("no folder")
-    results["no folder"] = run(commands, "bake", "--frames", "6", "--folder", str(blocked / "below"))
-    results["killed"] = during(runtime, lambda pid: os.kill(pid, signal.SIGKILL))
-    results["cancelled"] = during(runtime, lambda pid: tasks.current().cancel())
-    results["adapted message"] = nothing_flows(folder)
-    results["after"] = run(commands, "bake", "--frames", "6")
-    results["temporaries"] = [p.name for p in (folder / "loops" / "Plate").iterdir() if p.name.startswith(".")]
-    inside.emit(results)
-
 
 def nothing_flows(folder):
-    """What the panel says of a picture without anything in it, when nothing was drawn; then all is as it was."""
+    """Predict the motion of a uniform image without hints; returns the error, and restores the plane."""
     plane, grey = bpy.data.objects["Plate"], bpy.data.images.new("grey", 320, 180)
     grey.generated_color = (0.5, 0.5, 0.5, 1)
     bpy.ops.loopcore.restore_still(object_name="Plate")
@@ -96,9 +97,9 @@ def run(commands, *arguments):
 
 
 def during(runtime, act, commands=None):
-    """Bake, by the operator or the command, and `act` on the worker from beside after the first frames.
+    """Bake, by the operator or the command, and call `act` with the worker's pid in a thread after the first frame.
 
-    The bake is long enough not to end before a slow machine has come to `act`.
+    The bake is long enough for a slow machine to call `act` before its end.
     """
     pids = []
 

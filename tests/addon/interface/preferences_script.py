@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs inside Blender: what the preferences say and do about the worker's Python, without a window.
+"""Inside Blender: the worker's Python in the preferences, without a window.
 
 python preferences_script.py ZIP WHEELS
 """
@@ -29,7 +29,7 @@ def main(zip_path, wheels):
     results["still not set up"] = module.missing()
     results["place"] = [str(module.place().folder), str(module.place().wheel), module.place().wheel.is_file()]
     results["leases"] = leases(module, results["package"])
-    # The middle of something, when the add-on is disabled.
+    # A check that is running when the add-on is disabled.
     work = module.Setup.check(module.place(create=True), Path(sys.executable))
     module.begin(work)
     work.poll()
@@ -39,7 +39,7 @@ def main(zip_path, wheels):
 
 
 def names(package):
-    """Under which name Blender has the preferences, and which package each module of the add-on takes for the root."""
+    """Return the names of the preferences, and of the root package in modules of the add-on."""
     interface = sys.modules[package + ".interface.preferences"]
     mine = bpy.context.preferences.addons[package].preferences
     return [mine.bl_rna.identifier, type(mine).bl_idname, interface.package.NAME, interface.__package__,
@@ -47,7 +47,7 @@ def names(package):
 
 
 def leases(module, package):
-    """Whether the environment is held: before there is an engine, with one, and after it was stopped."""
+    """Return whether the lease is held before, during (twice) and after the engine's life."""
     place = module.place(create=True)
     place.python.parent.mkdir(parents=True)
     place.python.write_text("", "utf-8")
@@ -62,7 +62,7 @@ def leases(module, package):
 
 
 def call(operator, **settings):
-    """What came of it: the operator's result, or its error."""
+    """Call an operator; returns its result or error message."""
     try:
         return sorted(operator(**settings))
     except RuntimeError as error:

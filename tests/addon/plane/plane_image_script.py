@@ -143,50 +143,68 @@ def imported():
     return found
 
 
+# What cannot be animated
+
+
+def movie():
+    image = bpy.data.images.new("film", 8, 8)
+    image.source = "MOVIE"
+    return image
+
+
+def udim():
+    return bpy.data.images.new("tiles", 8, 8, tiled=True)
+
+
+def missing():
+    image = bpy.data.images.load(str(test_picture()))
+    image.filepath = str(FOLDER / "gone" / "nothing.png")
+    return image
+
+
+def sequence():
+    image = bpy.data.images.load(str(test_picture()))
+    image.source = "SEQUENCE"
+    return image
+
+
+def with_image(make):
+    """Return a change that sets the texture's image."""
+
+    def change(obj, tree, texture, output):
+        texture.image = make()
+
+    return change
+
+
+def no_nodes(obj, tree, texture, output):
+    tree.links.remove(output.inputs[0].links[0])
+
+
+def no_material(obj, tree, texture, output):
+    obj.data.materials.clear()
+
+
+def boxed(obj, tree, texture, output):
+    texture.projection = "BOX"
+
+
+def no_mesh(*_):
+    bpy.ops.object.light_add()
+    return bpy.context.object
+
+
+def reference(*_):
+    bpy.ops.object.empty_add()
+    bpy.context.object.empty_display_type = "IMAGE"
+    return bpy.context.object
+
+
 def reasons():
-    def set_image(make):
-        def change(obj, tree, texture, output):
-            texture.image = make()
-
-        return change
-
-    def movie():
-        image = bpy.data.images.new("film", 8, 8)
-        image.source = "MOVIE"
-        return image
-
-    def missing():
-        image = bpy.data.images.load(str(test_picture()))
-        image.filepath = str(FOLDER / "gone" / "nothing.png")
-        return image
-
-    def sequence():
-        image = bpy.data.images.load(str(test_picture()))
-        image.source = "SEQUENCE"
-        return image
-
-    def no_nodes(obj, tree, texture, output):
-        tree.links.remove(output.inputs[0].links[0])
-
-    def no_material(obj, tree, texture, output):
-        obj.data.materials.clear()
-
-    def boxed(obj, tree, texture, output):
-        texture.projection = "BOX"
-
-    def no_mesh(*_):
-        bpy.ops.object.light_add()
-        return bpy.context.object
-
-    def reference(*_):
-        bpy.ops.object.empty_add()
-        bpy.context.object.empty_display_type = "IMAGE"
-        return bpy.context.object
-
-    udim = set_image(lambda: bpy.data.images.new("tiles", 8, 8, tiled=True))
-    cases = {"movie": set_image(movie), "udim": udim, "missing": set_image(missing), "sequence": set_image(sequence),
-            "empty texture": set_image(lambda: None), "unconnected": no_nodes, "no material": no_material,
-            "boxed": boxed, "no mesh": no_mesh, "reference": reference}  # fmt: skip
+    images = {"movie": movie, "udim": udim, "missing": missing, "sequence": sequence, "empty texture": lambda: None}
+    cases = {name: with_image(make) for name, make in images.items()}
+    cases |= {"unconnected": no_nodes, "no material": no_material, "boxed": boxed, "no mesh": no_mesh,
+              "reference": reference}  # fmt: skip
     answers = {name: reason(change) for name, change in cases.items()}
     try:
         find_plane_image(None)

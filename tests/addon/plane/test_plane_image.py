@@ -27,7 +27,7 @@ def test_planes_imported_by_blender_are_supported(results: dict[str, Any], shade
 
 
 @pytest.mark.parametrize(
-    ("case", "says"),
+    ("case", "text"),
     {
         "movie": '"film" is a movie', "udim": "UDIM", "missing": "nothing.png", "sequence": "is an image sequence",
         "empty texture": "no image: open one", "unconnected": "No image is connected", "no material": "no material",
@@ -35,8 +35,8 @@ def test_planes_imported_by_blender_are_supported(results: dict[str, Any], shade
         "nothing": "No active object",
     }.items(),
 )  # fmt: skip
-def test_other_images_are_refused_with_a_reason(results: dict[str, Any], case: str, says: str) -> None:
-    assert says in results["reasons"][case]
+def test_other_images_are_refused_with_a_reason(results: dict[str, Any], case: str, text: str) -> None:
+    assert text in results["reasons"][case]
 
 
 def test_images_in_the_blend_are_written_to_files(results: dict[str, Any]) -> None:

@@ -145,9 +145,14 @@ def linked():
 
 def refusals():
     obj, out = scene(), []
-    torn = FOLDER / "torn.exr"
-    torn.write_bytes((FOLDER / "motion.exr").read_bytes()[:2000])
-    for path, frames in ((FOLDER / "gone.exr", 5), (torn, 5), (FOLDER / "still.exr", 5), (FOLDER / "motion.exr", 1)):
+    truncated = FOLDER / "truncated.exr"
+    truncated.write_bytes((FOLDER / "motion.exr").read_bytes()[:2000])
+    for path, frames in (
+        (FOLDER / "gone.exr", 5),
+        (truncated, 5),
+        (FOLDER / "still.exr", 5),
+        (FOLDER / "motion.exr", 1),
+    ):
         try:
             live.add_live_preview(find_plane_image(obj), path, frames)
         except PlaneError as error:

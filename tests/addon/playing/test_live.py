@@ -96,9 +96,9 @@ def test_a_linked_plane_is_not_changed(results: dict[str, Any]) -> None:
 
 
 def test_invalid_motion_is_refused(results: dict[str, Any]) -> None:
-    gone, torn, picture, short, live = results["refusals"]
-    assert "cannot be read" in gone and "not a valid EXR" in torn
-    assert "forward.u" in picture and "2 frames" in short and live is False
+    missing, truncated, image, short, live = results["refusals"]
+    assert "cannot be read" in missing and "not a valid EXR" in truncated
+    assert "forward.u" in image and "2 frames" in short and live is False
 
 
 def test_motion_files_are_read_exactly(results: dict[str, Any]) -> None:
