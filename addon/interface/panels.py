@@ -187,7 +187,7 @@ def draw_playback(layout, obj):
         return
     column = layout.column(align=True)
     column.use_property_decorate = True
-    column.prop(obj, f'["{image_sequence.SPEED}"]', text="Playback Speed")
+    column.prop(obj, f'["{image_sequence.SPEED}"]', text="Play Speed")
     column.prop(obj, f'["{image_sequence.OFFSET}"]', text="Offset")
 
 

@@ -245,7 +245,8 @@ def other_editors(plane):
     yield 2.0
     with bpy.context.temp_override(window=window(), area=space):
         bpy.ops.preferences.addon_expand(module=PACKAGE)
-    yield 3.0
+    space.tag_redraw()
+    yield 2.0
     picture("preferences")
     settings.python = WORKER
     space.tag_redraw()
