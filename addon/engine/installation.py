@@ -55,7 +55,7 @@ def missing() -> str:
     if state.name == "busy":
         return f"The engine is not ready: {state.message}"
     if state.name == "absent":
-        return "Loopcore's engine is not installed: choose Set Up in the add-on's preferences"
+        return "Loopcore's engine is not set up: choose Set Up in the add-on's preferences"
     return f"The engine cannot be used. {state.message} in the add-on's preferences"
 
 

@@ -33,10 +33,10 @@ def test_the_preferences_belong_to_the_root_package(results: dict[str, Any]) -> 
 
 
 def test_no_setup_without_request_or_online_access(results: dict[str, Any]) -> None:
-    assert "not installed" in results["not set up"]
+    assert "engine is not set up" in results["not set up"]
     assert "Online access is off" in results["offline"]
     assert "There are no wheels" in results["empty folder"]
-    assert "not installed" in results["still not set up"]
+    assert "engine is not set up" in results["still not set up"]
 
 
 def test_the_environment_is_in_the_users_folder(results: dict[str, Any]) -> None:
