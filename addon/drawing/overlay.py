@@ -146,7 +146,7 @@ def _draw_lines(drawn: Drawn, matrix, lift: float):
 
 
 def _draw_strokes():
-    """Draw each stroke in its object color with an arrow head at its end, except in paint modes."""
+    """Draw each stroke in its object color, with an arrow head and an outline, except in paint modes."""
     space = bpy.context.space_data
     if space is None or not space.overlay.show_overlays or bpy.context.mode.startswith("PAINT"):
         return
@@ -157,24 +157,25 @@ def _draw_strokes():
 
 @dataclass
 class Shapes:
-    """Line ends and triangle corners in screen space, and the color of each."""
+    """Line ends and triangle corners in screen space, and the color of each; of lines also that of their outline."""
 
     lines: list
     line_colors: list
+    outline_colors: list
     corners: list
     corner_colors: list
 
 
 def stroke_shapes(context) -> Shapes:
     """Return all visible strokes in screen space, except one in Edit Mode, which Blender draws itself."""
-    shapes, scale = Shapes([], [], [], []), context.preferences.system.ui_scale
+    shapes, scale = Shapes([], [], [], [], []), context.preferences.system.ui_scale
     for obj in context.visible_objects:
         if obj.type != "CURVE" or obj.mode != "OBJECT" or not _is_stroke(obj):
             continue
         for line in strokes.world_lines(obj):
             line_2d = [location_3d_to_region_2d(context.region, context.region_data, point) for point in line]
             if all(line_2d):
-                _add_stroke(shapes, line_2d, obj.color[:], scale)
+                _add_stroke(shapes, line_2d, obj.color[:], _outline_color(context, obj), scale)
     return shapes
 
 
@@ -184,13 +185,22 @@ def _is_stroke(obj):
     return parent is not None and (strokes.SPEED in obj or bool(parent.loopcore.motion))
 
 
-def _add_stroke(shapes, seen, color, scale):
+def _outline_color(context, obj):
+    """Return the theme's color of selected and active objects, else a shade."""
+    if not obj.select_get():
+        return 0.0, 0.0, 0.0, SHADE
+    theme = context.preferences.themes[0].view_3d
+    return *(theme.object_active if obj == context.active_object else theme.object_selected), 1.0
+
+
+def _add_stroke(shapes, seen, color, outline_color, scale):
     length = sum((b - a).length for a, b in itertools.pairwise(seen))
     head = head_of(seen, min(HEAD * scale, max(MIN_HEAD * scale, length / 3)))
     outline = itertools.pairwise([*head, head[0]]) if head else ()
     ends = [(*point, 0) for pair in (*itertools.pairwise(seen), *outline) for point in pair]
     shapes.lines += ends
     shapes.line_colors += [color] * len(ends)
+    shapes.outline_colors += [outline_color] * len(ends)
     shapes.corners += [(*point, 0) for point in head]
     shapes.corner_colors += [color] * len(head)
 
@@ -204,8 +214,7 @@ def _draw_shapes(shapes: Shapes):
     gpu.state.blend_set("ALPHA")
     line.bind()
     line.uniform_float("viewportSize", (region.width, region.height))
-    shade = [(0, 0, 0, SHADE)] * len(shapes.lines)
-    for width, colors in ((4.5, shade), (2.5, shapes.line_colors)):
+    for width, colors in ((5.5, shapes.outline_colors), (2.5, shapes.line_colors)):
         line.uniform_float("lineWidth", width * scale)
         batch_for_shader(line, "LINES", {"pos": shapes.lines, "color": colors}).draw(line)
     if shapes.corners:

@@ -19,6 +19,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents
 import bpy  # noqa: E402
 import example  # noqa: E402
 import inside  # noqa: E402
+import measuring  # noqa: E402
 
 ZIP, OUT, WORKER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PACKAGE = "bl_ext.user_default.loopcore"
@@ -85,38 +86,6 @@ def until(condition, seconds):
         yield 0.05
 
 
-def measured(owner, name, title, compiles=False):
-    """Measure the time of a function in the main thread; `compiles`: the first call separately."""
-    plain, first = getattr(owner, name), [title + ", its shaders compiled"] if compiles else []
-
-    def timed(*arguments, **settings):
-        what = first.pop() if first else title
-        began, computing = time.perf_counter(), time.thread_time()
-        try:
-            return plain(*arguments, **settings)
-        finally:
-            for kind, took in (("held", time.perf_counter() - began), ("computed", time.thread_time() - computing)):
-                SEEN[kind][what] = max(SEEN[kind].get(what, 0), round(1000 * took, 1))
-
-    setattr(owner, name, timed)
-
-
-def measure():
-    """Measure what the add-on does in the main thread while a loop is baked and motion is shown."""
-    places = ("engine.client", "engine.tasks", "drawing.overlay", "interface.panels")
-    modules = {place.split(".")[1]: import_module(f"{PACKAGE}.{place}") for place in places}
-    measured(modules["tasks"], "begin", "starting a task")
-    measured(modules["client"].Engine, "submit", "starting the worker or a job")
-    measured(modules["tasks"].Task, "pump", "looking at a task")
-    measured(modules["overlay"], "lines_of", "overlay, making lines")
-    measured(modules["overlay"], "_draw_lines", "overlay, drawing lines", compiles=True)
-    measured(modules["overlay"], "stroke_shapes", "overlay, all strokes")
-    measured(modules["overlay"], "_draw_shapes", "overlay, drawing all strokes", compiles=True)
-    panels = modules["panels"]
-    for owner, name in ((panels, "draw_image"), (panels.Motion, "draw_part"), (panels.Loop, "draw_part")):
-        measured(owner, name, "panel")
-
-
 def paint_water(plane):
     """Paint the mask of the example's hints."""
     with there():
@@ -169,7 +138,7 @@ def select(plane):
 
 def steps():
     inside.install(ZIP)
-    measure()
+    measuring.measure(PACKAGE, SEEN)
     folder = Path(OUT) / "shot"
     folder.mkdir(exist_ok=True)
     plane = scene(folder)
@@ -180,12 +149,24 @@ def steps():
     select(plane)
     yield 3.0
     picture("strokes")
+    yield from selected(plane.children[0])
+    select(plane)
     yield from bake_by_mouse(plane)
     SEEN["proxy"] = yield from proxy_copy(plane)
     yield from overlay(plane)
     yield from other_editors(plane)
     yield from failures(plane)
     yield from interruptions()
+
+
+def selected(stroke):
+    """Show a selected stroke, whose outline has another color."""
+    select(stroke)
+    yield 2.0
+    picture("selected")
+    with there():
+        shapes = import_module(PACKAGE + ".drawing.overlay").stroke_shapes(bpy.context)
+    SEEN["outlines"] = len(set(shapes.outline_colors))
 
 
 def bake_by_mouse(plane):

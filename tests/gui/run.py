@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 1200
 PICTURES = (
-    "idle", "mask", "strokes", "running", "cancelled", "done", "overlay", "streaks", "bent", "shader",
+    "idle", "mask", "strokes", "selected", "running", "cancelled", "done", "overlay", "streaks", "bent", "shader",
     "preferences", "python", "error", "missing",
 )  # fmt: skip
 # Limit of the CPU time for which the add-on may block Blender's main thread.
@@ -96,7 +96,7 @@ def as_expected(seen: dict) -> bool:
         "killed": "ended unexpectedly" in seen["killed"], "renamed": seen["renamed"][1] == "SEQUENCE",
         "removed": seen["removed"], "saved": seen["saved"], "opened": seen["opened"], "disabled": seen["disabled"],
         "bent": seen["bent"] > 1000, "proxy": seen["proxy"][0] and seen["proxy"][1].endswith(".jpg"),
-        "tab": seen["tab"] == "Loopcore",
+        "tab": seen["tab"] == "Loopcore", "outlines": seen["outlines"] == 2,
         "computed": all(ms < HELD_MS for what, ms in seen["computed"].items() if "compiled" not in what),
     }  # fmt: skip
     for name, fine in wanted.items():
