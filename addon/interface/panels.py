@@ -128,7 +128,7 @@ class Motion(Part):
         if active != obj and strokes.SPEED in active:
             layout.prop(active, f'["{strokes.SPEED}"]', text="Stroke Speed")
         else:
-            layout.prop(state, "stroke_speed", text="Default Speed")
+            layout.prop(state, "stroke_speed")
         source = mask.source_of(obj)
         name = "Everything" if source is None else getattr(source, "name", source)
         labelled(layout, "Moving Area").operator_menu_enum("loopcore.set_mask", "source", text=name)

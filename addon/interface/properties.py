@@ -78,7 +78,7 @@ class LoopcoreObject(bpy.types.PropertyGroup):
     format: FORMAT
     proxy: PROXY
     stroke_speed: FloatProperty(
-        name="Stroke Speed", description="Speed of new strokes, in pixels of the image per frame",
+        name="Default Speed", description="Speed of new strokes, in pixels of the image per frame",
         default=1.0, min=0.0, soft_max=8.0, subtype="PIXEL", options=set(),
     )  # fmt: skip
     show_motion: BoolProperty(

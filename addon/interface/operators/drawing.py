@@ -22,7 +22,7 @@ class LOOPCORE_OT_add_stroke(OnObject, bpy.types.Operator):
         options={"SKIP_SAVE", "HIDDEN"},
     )  # fmt: skip
     speed: FloatProperty(
-        name="Speed", description="Pixels of the image per frame. 0: the object's Stroke Speed", default=0.0, min=0.0,
+        name="Speed", description="Pixels of the image per frame. 0: the object's Default Speed", default=0.0, min=0.0,
         soft_max=8.0, options={"SKIP_SAVE"},
     )  # fmt: skip
 
