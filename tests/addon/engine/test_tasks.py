@@ -102,7 +102,7 @@ def test_slow_work_is_done_outside_the_main_thread(results: dict[str, Any]) -> N
     """Slow work is done by threads and the worker, each in its own step."""
     seen = results["slow_preparation"]
     assert seen["outcome"][1] is False, seen
-    assert seen["steps"][:4] == ["Writing the picture", "Writing the hints", "Writing the mask", "Solving the motion"]
+    assert seen["steps"][:4] == ["Writing the image", "Writing the hints", "Writing the mask", "Solving the motion"]
     print(f"longest main-thread time in ms, by step: {seen['computed ms']}")
 
 
