@@ -66,6 +66,7 @@ class Client:
             env=_scenes.environment(None),
         )  # fmt: skip
         self.progress: list[dict[str, Any]] = []
+        self.started: dict[str, Any] | None = None
         self.errors = b""
         self._drain = threading.Thread(target=self._read_errors, daemon=True)
         self._drain.start()
@@ -87,12 +88,16 @@ class Client:
         return self._id
 
     def receive(self) -> dict[str, Any]:
-        """The next message; asserts that it is JSON-RPC."""
+        """The next message after `started`; asserts that it is JSON-RPC."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, self.errors.decode()
         message = json.loads(line)
         assert message["jsonrpc"] == "2.0"
+        if message.get("method") == "started":
+            assert self.started is None
+            self.started = message["params"]
+            return self.receive()
         return message
 
     def answer(self, id: int | None) -> dict[str, Any]:

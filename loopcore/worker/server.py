@@ -3,10 +3,12 @@
 
 One JSON object per line, UTF-8. Requests are executed one after another; `methods.METHODS` lists the methods.
 
+    <- {"jsonrpc": "2.0", "method": "started", "params": {"temporaries": "4711-0123456789abcdef"}}
     -> {"jsonrpc": "2.0", "id": 1, "method": "animate", "params": {"plate": "still.exr", "folder": "out", ...}}
     <- {"jsonrpc": "2.0", "method": "progress", "params": {"id": 1, "done": 3, "total": 60, "message": ...}}
     <- {"jsonrpc": "2.0", "id": 1, "result": {...}}
 
+``temporaries`` follows ``.tmp-`` in the names of its temporary files, for a parent that kills it and removes them.
 Notifications to it: `cancel` {"id": 1} and `shutdown`. Errors have JSON-RPC's codes, -32000 for what the user can
 correct (the message says how), -32001 for a cancelled request, and -32002 for a valid request that was not completed:
 some frames failed, or memory or disk ran out. Logs go to stderr. The worker ends within a second after its stdin is
@@ -205,5 +207,7 @@ def serve() -> int:
     requests, answers = take_pipes()
     ignore_interrupts()
     start_watchdog(requests)
-    Worker(requests, answers).run()
+    worker = Worker(requests, answers)
+    worker.send({"method": "started", "params": {"temporaries": temporary_mark()}})
+    worker.run()
     return 0

@@ -14,6 +14,7 @@ from _workers import Client, animation, make_scene
 
 from loopcore import __version__
 from loopcore.color import encode_8bit
+from loopcore.files.atomic import temporary_mark
 from loopcore.plate import read_plate
 
 
@@ -33,6 +34,12 @@ def test_hello(client: Client) -> None:
     said = client.call("hello")
     assert said["version"] == __version__ and said["python"] == ".".join(map(str, sys.version_info[:3]))
     assert said["device"].startswith("cpu") and (said["torch"] is None or said["torch"][0].isdigit())
+
+
+def test_the_first_message_has_the_mark_of_its_temporary_files(client: Client) -> None:
+    client.call("hello")
+    host = temporary_mark().partition("-")[2]
+    assert client.started == {"temporaries": f"{client.process.pid}-{host}"}
 
 
 def test_animate_check_and_flow(client: Client, scene: Path, tmp_path: Path) -> None:
