@@ -195,6 +195,8 @@ class Job:
     numbers: tuple[int, ...] | None = None
     method: str = "warp"
     contrast: float = 1.0
+    cycles: int | str = "auto"
+    steady: float | str = "auto"
     device: str = "auto"
     format: str = "exr"
     depth: str | None = None
@@ -266,7 +268,16 @@ def run(job: Job, observer: Observer | None = None) -> Result:
         motion = job.source.read_motion(reference, observer).over(plate.windows)
     observer.raise_if_cancelled()
     observer.stage("Preparing the loop")
-    loop = Loop(plate, motion, frames=job.frames, method=job.method, contrast=job.contrast, device=job.device)
+    loop = Loop(
+        plate,
+        motion,
+        frames=job.frames,
+        method=job.method,
+        contrast=job.contrast,
+        cycles=job.cycles,
+        steady=job.steady,
+        device=job.device,
+    )
     if loop.device == "cuda":
         observer.note("Computing on the GPU")
     elif job.device == "auto" and (hint := gpu_hint()):

@@ -117,7 +117,11 @@ def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None)
     if motion.digest() != recipe.motion:
         raise SequenceError(f"'{folder / 'motion.exr'}' is not the motion that was baked: bake the loop again")
     # What the files are held to is made on the CPU, whichever device made the files.
-    return Loop(still, motion, frames=recipe.frames, method=recipe.method, contrast=recipe.contrast, device="cpu")
+    cycles, steady = recipe.looks()
+    return Loop(
+        still, motion, frames=recipe.frames, method=recipe.method, contrast=recipe.contrast, cycles=cycles,
+        steady=steady, device="cpu",
+    )  # fmt: skip
 
 
 def _text(document: Any, name: str) -> str | None:

@@ -25,7 +25,7 @@ from loopcore.plate import Plate
 
 FILE_NAME = "recipe.json"
 # Increased whenever the same settings give different pixels than before.
-ENGINE = 3
+ENGINE = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Recipe:
         fps: "24" or "24000/1001".
         method: as `Loop`.
         contrast: as `Loop`.
+        cycles: as `Loop`: "auto" or the number.
+        steady: as `Loop`: "auto" or the number.
         format: "exr" or "png".
         depth: "half", "float", "8" or "16".
         compression: of EXR frames.
@@ -55,6 +57,8 @@ class Recipe:
     fps: str
     method: str
     contrast: float
+    cycles: str
+    steady: str
     format: str
     depth: str
     compression: str = "zip"
@@ -88,7 +92,7 @@ class Recipe:
         """
         return cls(
             plate=loop.digest(), motion=loop.motion.digest(), frames=loop.frames, first=first,
-            fps=str(frame_rate(fps)), method=loop.method, contrast=float(loop.contrast), format=format, depth=depth,
+            fps=str(frame_rate(fps)), method=loop.method, contrast=float(loop.contrast), cycles=str(loop.cycles), steady=str(loop.steady), format=format, depth=depth,
             compression=compression, backend=loop.device, header=_header_digest(loop.plate),
         )  # fmt: skip
 
@@ -99,6 +103,18 @@ class Recipe:
     def digest(self) -> str:
         """Returns the sha256 of the canonical JSON as 64 hexadecimal digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def looks(self) -> tuple[int | str, float | str]:
+        """Returns `cycles` and `steady` as `Loop` takes them.
+
+        Raises:
+            SequenceError: they are no numbers.
+        """
+        try:
+            cycles = self.cycles if self.cycles == "auto" else int(self.cycles)
+            return cycles, self.steady if self.steady == "auto" else float(self.steady)
+        except ValueError:
+            raise SequenceError(f"cycles {self.cycles!r} and steady {self.steady!r}: give 'auto' or numbers") from None
 
     def time(self, number: int) -> int:
         """Returns the loop time, 0 to N - 1.

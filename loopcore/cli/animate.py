@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from loopcore.animate import Job, Source, run
@@ -29,6 +30,10 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     _motion_options(command)
     add("--speed", type=float, default=1.0, help="factor on the motion (1.0)")
     add("--contrast", type=float, default=1.0, help="how much of the detail lost by blending is restored, 0 to 1 (1)")
+    add("--cycles", type=_auto_or(int), default="auto", metavar="auto|K",
+        help="how often the plate is renewed in a loop: more for fast water; auto: as each place needs (auto)")  # fmt: skip
+    add("--steady", type=_auto_or(float), default="auto", metavar="auto|0..1",
+        help="how much brightness and colour stay where they are, while the texture moves (auto)")  # fmt: skip
     add("--format", choices=("exr", "png"), default="exr", help="file format (exr)")
     add("--depth", choices=("half", "float", "8", "16"), help="EXR: half or float; PNG: 8 or 16 bits (half, 8)")
     add("--name", default="", help="start of the frames' names (PLATE_loop)")
@@ -45,6 +50,16 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     add("--proxy", action="store_true", help="also write small 8-bit copies of the frames, for viewports")
     add("--preview", action="store_true", help="also write an mp4 of three cycles and a contact sheet")
     command.set_defaults(run=_animate)
+
+
+def _auto_or(kind: type[int] | type[float]) -> Callable[[str], int | float | str]:
+    """Returns a parser of "auto" or a number."""
+
+    def parse(text: str) -> int | float | str:
+        return text if text == "auto" else kind(text)
+
+    parse.__name__ = f"'auto' or {kind.__name__}"
+    return parse
 
 
 def predict_options(command: argparse.ArgumentParser) -> None:
@@ -98,7 +113,7 @@ def _job(arguments: argparse.Namespace) -> Job:
     return Job(
         _source(arguments), arguments.output, arguments.name, arguments.frames, frame_rate(arguments.fps),
         arguments.first, None if arguments.range is None else parse_range(arguments.range), arguments.method,
-        arguments.contrast, arguments.device, arguments.format, arguments.depth, arguments.overwrite,
+        arguments.contrast, arguments.cycles, arguments.steady, arguments.device, arguments.format, arguments.depth, arguments.overwrite,
         arguments.proxy, arguments.preview,
     )  # fmt: skip
 

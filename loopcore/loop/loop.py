@@ -31,7 +31,8 @@ class Loop:
 
     Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
     each weighted by how little it was distorted (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
-    continuum limit, w = |det(I + dB/dy)|, and 1 / w where the plate is squeezed). Any frame is made alone, from nothing
+    continuum limit, w = |det(I + dB/dy)|, and 1 / w where the plate is squeezed). That is one cycle; with more, copies
+    are born more often and live shorter (`cycles`), and their looks may be kept steady (`steady`). Any frame is made alone, from nothing
     but the plate and the motion; the same arguments on the same device give the same bits, whatever the order of frames
     or the number of threads. Frames of the two devices differ a little: docs/performance.md says by how much.
 
@@ -43,6 +44,10 @@ class Loop:
         frames: N, at least 2.
         method: "warp" fetches each pixel from where it came, "splat" deposits each pixel where it goes.
         contrast: 0 to 1, how much of the detail lost by blending is restored.
+        cycles: how often the plate is renewed in the loop, 1 to N / 2: fast motion needs shorter lives than N frames.
+            "auto": as each place needs it, by displacement and distortion.
+        steady: 0 to 1, how much the local mean of brightness and colour stays where it is while the texture moves.
+            "auto": where cycles are needed.
         device: "cpu", "cuda" (an NVIDIA GPU, with triton), or "auto": the CPU, until the GPU's kernels
             have been tested on a card.
 
@@ -51,7 +56,7 @@ class Loop:
         PlateError: the plate has more than four channels.
         EngineError: the device is not available or has too little memory.
 
-    Public: `frame`, `frames`, `plate`, `motion`, `method`, `contrast`, `device`. For other modules of this
+    Public: `frame`, `frames`, `plate`, `motion`, `method`, `contrast`, `cycles`, `steady`, `device`. For other modules of this
     package only: `canvas`, `begin`, `render` and `bound` (baking); `window`, `copies`, `sqrt_luminance`
     and `holes` (quality).
     """
@@ -84,7 +89,8 @@ class Loop:
         self._source = repair(np.ascontiguousarray(self._still[self.window]))
         self._luma, self._colour = contrast_weights(plate.channels)
         self._tone = blend.sqrt_luminance(self._source, self._luma)
-        self.cycles, self.steady = cycles, steady
+        self.cycles = cycles if cycles == "auto" else int(cycles)
+        self.steady = steady if steady == "auto" else float(steady)
         self._mixture = self._prepare_mixture()
         self._detail = Contrast(self._mask, contrast) if self._mixture is None else self._mixture.contrast
         self._scratch = threading.local()

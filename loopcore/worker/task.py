@@ -98,6 +98,20 @@ class Params:
             raise Invalid(f"{name!r} of {self._method} must be {_WORDS[kind]}, not {value!r}")
         return value
 
+    def auto_or(self, name: str, kind: type) -> Any:
+        """Returns a parameter that is a number or "auto", which it is when absent.
+
+        Args:
+            name: of the parameter.
+            kind: of the number.
+
+        Raises:
+            Invalid: neither.
+        """
+        if self._left.get(name) == "auto":
+            del self._left[name]
+        return self.take(name, kind, "auto")
+
     def path(self, name: str) -> Path:
         """Returns a required path.
 
