@@ -92,7 +92,8 @@ class Recipe:
         """
         return cls(
             plate=loop.digest(), motion=loop.motion.digest(), frames=loop.frames, first=first,
-            fps=str(frame_rate(fps)), method=loop.method, contrast=float(loop.contrast), cycles=str(loop.cycles), steady=str(loop.steady), format=format, depth=depth,
+            fps=str(frame_rate(fps)), method=loop.method, contrast=float(loop.contrast),
+            cycles=str(loop.cycles), steady=str(loop.steady), format=format, depth=depth,
             compression=compression, backend=loop.device, header=_header_digest(loop.plate),
         )  # fmt: skip
 

@@ -31,7 +31,7 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     add("--speed", type=float, default=1.0, help="factor on the motion (1.0)")
     add("--contrast", type=float, default=1.0, help="how much of the detail lost by blending is restored, 0 to 1 (1)")
     add("--cycles", type=_auto_or(int), default="auto", metavar="auto|K",
-        help="how often the plate is renewed in a loop: more for fast water; auto: as each place needs (auto)")  # fmt: skip
+        help="how often the plate is renewed in a loop, more for fast water; auto: by place (auto)")  # fmt: skip
     add("--steady", type=_auto_or(float), default="auto", metavar="auto|0..1",
         help="how much brightness and colour stay where they are, while the texture moves (auto)")  # fmt: skip
     add("--format", choices=("exr", "png"), default="exr", help="file format (exr)")
@@ -113,8 +113,8 @@ def _job(arguments: argparse.Namespace) -> Job:
     return Job(
         _source(arguments), arguments.output, arguments.name, arguments.frames, frame_rate(arguments.fps),
         arguments.first, None if arguments.range is None else parse_range(arguments.range), arguments.method,
-        arguments.contrast, arguments.cycles, arguments.steady, arguments.device, arguments.format, arguments.depth, arguments.overwrite,
-        arguments.proxy, arguments.preview,
+        arguments.contrast, arguments.cycles, arguments.steady, arguments.device, arguments.format, arguments.depth,
+        arguments.overwrite, arguments.proxy, arguments.preview,
     )  # fmt: skip
 
 

@@ -31,10 +31,11 @@ class Loop:
 
     Frame t shows (1 - t/N) of the plate carried forward by t frames and t/N of it carried backward by N - t frames,
     each weighted by how little it was distorted (Holynski et al., CVPR 2021, symmetric splatting; the warp is its
-    continuum limit, w = |det(I + dB/dy)|, and 1 / w where the plate is squeezed). That is one cycle; with more, copies
-    are born more often and live shorter (`cycles`), and their looks may be kept steady (`steady`). Any frame is made alone, from nothing
-    but the plate and the motion; the same arguments on the same device give the same bits, whatever the order of frames
-    or the number of threads. Frames of the two devices differ a little: docs/performance.md says by how much.
+    continuum limit, w = |det(I + dB/dy)|, and 1 / w where the plate is squeezed). That is one cycle; with more,
+    copies are born more often and live shorter (`cycles`), and their looks may be kept (`steady`). Any frame is
+    made alone, from nothing but the plate and the motion; the same arguments on the same device give the same bits,
+    whatever the order of frames or the number of threads. Frames of the two devices differ a little:
+    docs/performance.md says by how much.
 
     Convention: as MotionField: (x, y) in pixels per frame, x right, y down, pointing where content goes.
 
@@ -56,9 +57,9 @@ class Loop:
         PlateError: the plate has more than four channels.
         EngineError: the device is not available or has too little memory.
 
-    Public: `frame`, `frames`, `plate`, `motion`, `method`, `contrast`, `cycles`, `steady`, `device`. For other modules of this
-    package only: `canvas`, `begin`, `render` and `bound` (baking); `window`, `copies`, `sqrt_luminance`
-    and `holes` (quality).
+    Public: `frame`, `frames`, `plate`, `motion`, `method`, `contrast`, `cycles`, `steady`, `device`. For other
+    modules of this package only: `canvas`, `begin`, `render` and `bound` (baking); `window`, `copies`,
+    `sqrt_luminance` and `holes` (quality).
     """
 
     def __init__(

@@ -174,7 +174,7 @@ def nodes(
     return out
 
 
-def _copy_nodes(shift, mask, shape, step, channels, k, target, weights) -> None:  # type: ignore[no-untyped-def]
+def _copy_nodes(shift, mask, shape, step, channels, k, target, weights) -> None:
     parallel_rows(shape[0], lambda a, b: _node_rows(shift, mask, *shape, step, channels, k, target, weights, a, b))
 
 

@@ -23,8 +23,8 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 
 # All sources of the machine code: the kernels, what they inline, and the options below.
 SOURCES = (
-    "flowmap/planes.py", "loop/blend.py", "loop/contrast.py", "loop/cycles.py", "loop/mixing.py", "loop/plate_contrast.py", "transport/cpu.py", "transport/jit.py",
-    "transport/simd.py",
+    "flowmap/planes.py", "loop/blend.py", "loop/contrast.py", "loop/cycles.py", "loop/mixing.py",
+    "loop/plate_contrast.py", "transport/cpu.py", "transport/jit.py", "transport/simd.py",
 )  # fmt: skip
 _PREFIX = "loopcore-"
 # Folders of other hashes that are kept: other environments may share the parent folder.
