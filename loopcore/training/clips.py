@@ -46,7 +46,7 @@ class Clip:
 @dataclass(frozen=True)
 class ClipSettings:
     """long_side: pixels; frames: of each window, at most; windows: of each file, at most; least: frames of a window;
-    steadiness: share of its motion that one field has to explain.
+    steadiness: share of its motion that one field has to explain; enlarge: whether smaller frames are enlarged.
     """
 
     long_side: int = LONG_SIDE
@@ -54,6 +54,7 @@ class ClipSettings:
     windows: int = 1
     least: int = 2
     steadiness: float = MIN_STEADINESS
+    enlarge: bool = True
 
 
 def read_clip(path: Path, on_pair: Callable[[], None] | None = None) -> Clip:
@@ -71,7 +72,7 @@ def read_windows(path: Path, settings: ClipSettings, on_pair: Callable[[], None]
     Raises:
         PlateError, MotionError: unreadable, too short, files of flow that do not fit, or OpenCV is absent.
     """
-    shots = read_shots(path, settings.long_side, settings.frames * settings.windows)
+    shots = read_shots(path, settings.long_side, settings.frames * settings.windows, settings.enlarge)
     windows = [part for shot in shots for part in _parts(shot, settings.frames)]
     long_enough = [window for window in windows if len(window.frames) >= settings.least]
     if not long_enough:
