@@ -39,7 +39,7 @@ def evaluate_options(command: argparse.ArgumentParser) -> None:
         "those and all (val)")  # fmt: skip
     add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="measure these (those shipped)")
     add("-o", "--output", type=Path, metavar="DIR", help="of the clips: write report.txt, report.json, and of each "
-        "plate, truth and prediction as a picture; of loops: loops.txt, .csv, .json, and each as a picture")  # fmt: skip
+        "plate, truth and prediction as a picture; of loops: loops.txt, .csv, .json, and pictures")  # fmt: skip
     add("--json", action="store_true", help="of the clips and loops: print JSON instead of a table")
     add("--loops", action="store_true", help="measure loops, made of a frame of each clip, against the clip")
     add("--kinds", metavar="KIND,...", help="of loops, where a manifest.csv lists the clips: only these kinds")

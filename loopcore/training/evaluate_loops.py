@@ -24,6 +24,7 @@ from loopcore.training.video import clip_name
 
 LEAST_FRAMES = 12  # of a clip: fewer show no mean and no deviation over time
 MIN_SIDE, MAX_SIDE = 64, 4096
+_FEATHER = 8.0  # pixels at 640 outside of the moving region over which the motion fades: a hard edge would tear
 _DEVIATION_GAIN = 4.0  # of pictures of the deviation, which is small
 
 Sheet = list[list[np.ndarray]]
@@ -153,7 +154,7 @@ def _sequences(
     clip: Clip, settings: LoopSettings, step: Callable[[], None]
 ) -> Iterator[tuple[str, np.ndarray, int]]:  # fmt: skip
     """Yields each variant's name, frames (n, h, w, 3) uint8, and the middle of its first cycle; the still last."""
-    plate, mask = frame_to_plate(clip.frames[0]), clip.mask.astype(np.float32)
+    plate, mask = frame_to_plate(clip.frames[0]), _feathered(clip.mask)
     motion = MotionField(clip.velocity, mask, mask)
     for variant in settings.variants:
         loop = make_loop(plate, motion, variant, settings.frames)
@@ -163,6 +164,14 @@ def _sequences(
             step()
         yield variant.name, frames, _middle(loop)
     yield STILL, clip.frames[[0, 0]], 0
+
+
+def _feathered(region: np.ndarray) -> np.ndarray:
+    """A mask (h, w) float32 that is 1 in the region and fades to 0 outside of it."""
+    from scipy.ndimage import distance_transform_edt
+
+    width = _FEATHER * max(region.shape) / 640
+    return np.clip(1 - distance_transform_edt(~region) / width, 0, 1).astype(np.float32)
 
 
 def _middle(loop: Loop) -> int:

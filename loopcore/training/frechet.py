@@ -98,6 +98,8 @@ def relative_distance(samples: np.ndarray, reference: np.ndarray) -> float:
 
     So no channel counts for more because its numbers are large, and distances of different clips can be averaged.
     """
+    if not len(reference):
+        return float("nan")
     scale = reference.std(axis=0)
     scale[scale == 0] = 1
     return frechet_distance(samples / scale, reference / scale)
