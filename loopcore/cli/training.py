@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that make and measure the predictor: `loopcore train` and `loopcore evaluate`."""
+"""The commands that make and measure the predictor, and measure loops: `loopcore train` and `loopcore evaluate`."""
 
 from __future__ import annotations
 
