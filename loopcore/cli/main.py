@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _preview_options(commands.add_parser("preview", help="a film or a contact sheet of finished frames"))
     _info_options(commands.add_parser("info", help="what is installed, and which device would be used"))
     train_options(commands.add_parser("train", help="train a predictor, on labelled pictures or on videos"))
-    evaluate_options(commands.add_parser("evaluate", help="measure a predictor on such pictures or clips, or loops on clips"))
+    evaluate_options(commands.add_parser("evaluate", help="measure a predictor on such, or loops on clips"))
     worker = commands.add_parser("worker", help="JSON-RPC on stdin and stdout, for other programs such as Blender")
     worker.set_defaults(run=_worker)
     return parser
