@@ -51,7 +51,7 @@ def read_manifest(folder: str | Path) -> list[Sample]:
         PlateError: no manifest there, a column is missing, nothing in it, or a path leads out of the folder.
     """
     folder = Path(folder)
-    rows = read_rows(folder, "training pictures", ("image", "label", "set", "split"))
+    rows = read_rows(folder, "pictures", ("image", "label", "set", "split"))
     return [
         Sample(path_inside(folder, r["image"]), path_inside(folder, r["label"]), r["set"], r["split"]) for r in rows
     ]  # fmt: skip
