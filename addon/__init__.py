@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Loopcore for Blender: an image plane's still becomes a seamless loop, from strokes drawn on it.
+"""Loopcore for Blender: turn the still on an image plane into a seamless loop, guided by strokes drawn on it.
 
-Blender's process only draws, asks and wires; loopcore does the work in a worker process.
+Blender's process holds the interface and the nodes; the images are computed by loopcore in a worker process.
 """
 
 import importlib
 
-# Imported when registered: the worker's client needs no Blender, and is used and tested without it.
+# Imported in register(), so that the modules that do not use bpy can be imported and tested without it.
 MODULES = (
     "engine.installation", "interface.preferences", "interface.properties", "engine.runtime", "drawing.mask",
     "playing.viewport", "interface.operators", "interface.panels", "drawing.overlay", "interface.commands",

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The add-on's errors. Each message is for the user: what was wrong, and what to do."""
+"""The add-on's errors. Messages are shown to the user: what is wrong, and how to fix it."""
 
 
 class AddonError(RuntimeError):
-    """Base class of what operators and commands report without a traceback."""
+    """Base class of errors that operators and commands report without a traceback."""
 
 
 class PlaneError(AddonError):
-    """The plane, its picture, its mask or its motion cannot be used."""
+    """The plane, its image, its mask or its motion cannot be used."""
 
 
 class Refused(AddonError):
-    """A task cannot start or continue: bad input, or something is missing."""
+    """A task cannot start or continue: invalid input, or something is missing."""
 
 
 class Cancelled(Refused):

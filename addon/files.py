@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write files atomically, and pictures (PNG, EXR) without Blender, whose own writers block the window.
+"""Write files atomically, and images (PNG, EXR) without Blender, whose own writers block the window.
 
-Nothing here uses bpy, so all of it is for any thread.
+Does not use bpy, so it can be called from any thread.
 """
 
 import contextlib
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-# zlib: speed over size, since these files are read once or twice.
+# zlib level: speed over size, since these files are read once or twice.
 _LEVEL = 1
 _PNG_COLORS = {1: 0, 3: 2, 4: 6}
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file atomically: to a temporary name, then renamed."""
+    """Write a file atomically: under a temporary name, then rename it."""
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(data)
@@ -30,13 +30,13 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
-    """(H, W, 1, 3 or 4) uint8, row 0 at the top, as PNG, atomically.
+    """Write (H, W, 1, 3 or 4) uint8 pixels, row 0 at the top, as PNG, atomically.
 
     Raises:
         OSError: the file cannot be written.
     """
     height, width, channels = pixels.shape
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each begins with its filter: none
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row starts with its filter type, 0: none
     rows[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLORS[channels], 0, 0, 0)
     parts = [b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(rows, _LEVEL))]
@@ -44,7 +44,7 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def write_exr(path: Path, pixels: np.ndarray) -> None:
-    """(H, W, 4) float32 RGBA, row 0 at the top, as EXR of uncompressed scanlines, atomically.
+    """Write (H, W, 4) float32 RGBA pixels, row 0 at the top, as EXR with uncompressed scanlines, atomically.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loopcore: one still plate and its motion in, a seamlessly looping animated plate out.
+"""Loopcore turns a still plate and its motion into a seamlessly looping animated plate.
 
-The names below are the public ones. They are imported when first used, so that `import loopcore` stays light.
+The public names are imported on first use, so that `import loopcore` stays fast.
 """
 
 import importlib
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# The module that each name is in; "" for modules that are public themselves.
-_HOMES = {
+# The module of each public name; "" for names that are modules.
+_MODULES = {
     "Anchor": "motion",
     "BakeResult": "baking.bake",
     "EngineError": "errors",
@@ -104,15 +104,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'loopcore' has no attribute {name!r}")
-    home = _HOMES[name]
-    if not home:
+    module = _MODULES[name]
+    if not module:
         return importlib.import_module(f"loopcore.{name}")
-    value = getattr(importlib.import_module(f"loopcore.{home}"), name)
+    value = getattr(importlib.import_module(f"loopcore.{module}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_MODULES})

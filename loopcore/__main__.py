@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m loopcore` is `loopcore`."""
+"""Runs the command line as `python -m loopcore`."""
 
 import sys
 

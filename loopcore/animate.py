@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One description of a whole job: a plate and how it moves in; frames, proxies and previews out.
+"""Describes and runs a whole job: from a plate and its motion to frames, proxies and previews.
 
-The command line, the worker, Blender and farms each make a `Job` and `run` it: a setting means the same to all of them.
+The command line, the worker, Blender and farms all use `Job` and `run`, so a setting means the same everywhere.
 """
 
 from __future__ import annotations
@@ -23,32 +23,55 @@ if TYPE_CHECKING:
     from loopcore.motion.field import MotionField
     from loopcore.plate import Plate
 
-FILM_CYCLES = 3  # how often the preview film goes round
+FILM_CYCLES = 3  # repetitions of the loop in the preview film
 
 
 class Observer:
-    """Who runs a job: told of its progress, asked whether to stop. This one shows nothing and never stops."""
+    """Receives the progress of a job and may stop it. This base class shows nothing and never stops."""
 
     def stage(self, title: str) -> None:
-        """A stage without countable steps begins."""
+        """Called when a stage without countable steps begins.
+
+        Args:
+            title: of the stage.
+        """
 
     def step(self, title: str, done: int, total: int, path: Path | None = None) -> None:
-        """`done` of `total` steps of a stage are done; `path` is the file just written, if any."""
+        """Called after each step of a stage.
+
+        Args:
+            title: of the stage.
+            done: steps done.
+            total: steps of the stage.
+            path: the file just written, if any.
+        """
 
     def note(self, text: str) -> None:
-        """One line worth showing."""
+        """Called with a line of information for the user.
+
+        Args:
+            text: the line.
+        """
 
     def cancelled(self) -> bool:
-        """Whether to stop."""
+        """Returns whether to stop."""
         return False
 
     def raise_if_cancelled(self) -> None:
-        """Raises Cancelled if the job is to stop."""
+        """Checks `cancelled`.
+
+        Raises:
+            Cancelled: the job is to stop.
+        """
         if self.cancelled():
             raise Cancelled
 
-    def stepping(self, title: str) -> Callable[[int, int], None]:
-        """Returns a progress callback `(done, total)` for a stage; it raises Cancelled if the job is to stop."""
+    def step_callback(self, title: str) -> Callable[[int, int], None]:
+        """Returns a progress callback `(done, total)` for a stage, which raises Cancelled if the job is to stop.
+
+        Args:
+            title: of the stage.
+        """
 
         def step(done: int, total: int) -> None:
             self.raise_if_cancelled()
@@ -59,16 +82,24 @@ class Observer:
 
 @dataclass(frozen=True)
 class Source:
-    """A plate and where its motion comes from.
+    """A plate and the source of its motion.
 
     Attributes:
-        plate: the still. layer, colorspace: as `loopcore.read_plate` takes them.
-        hints: strokes, anchors and mask. mask: a picture that replaces the mask of hints or motion.
-        weights: the network that reads motion from the picture; the shipped one if None.
-        motion: a flow map to use instead of predicting. convention: its convention; found out if None.
+        plate: the still.
+        layer: as for `loopcore.read_plate`.
+        colorspace: as for `loopcore.read_plate`.
+        hints: strokes, anchors and mask.
+        mask: a picture that replaces the mask of hints or motion.
+        weights: the network that predicts the motion; None is the shipped one.
+        motion: a flow map to use instead of a prediction.
+        convention: of the flow map; None detects it.
         rescale: resize a motion of another size to the plate, instead of refusing it.
         speed: factor on the motion.
         resolution: percent of the plate's size to work at, 1 to 100.
+
+    Raises:
+        MotionError: both motion and hints, or speed 0.
+        SequenceError: a resolution out of range.
     """
 
     plate: Path
@@ -85,21 +116,36 @@ class Source:
 
     def __post_init__(self) -> None:
         if self.motion is not None and self.hints is not None:
-            raise MotionError("a motion field and hints were both given: a motion field needs no hints, leave one out")
+            raise MotionError("motion and hints cannot be combined: leave one out")
         if self.speed == 0:
-            raise MotionError("speed 0 stops everything: give another factor on the motion")
+            raise MotionError("speed 0 stops all motion: give another factor")
         if not 1 <= self.resolution <= 100:
             raise SequenceError(f"resolution {self.resolution} is out of range: give 1 to 100 percent")
 
     def read_plate(self, observer: Observer) -> Plate:
-        """Returns the plate at its full size."""
+        """Returns the plate at its full size.
+
+        Args:
+            observer: receives the stage.
+
+        Raises:
+            PlateError: the plate cannot be read; see `loopcore.read_plate`.
+        """
         from loopcore.plate import read_plate
 
         observer.stage("Reading the plate")
         return read_plate(self.plate, layer=self.layer, colorspace=self.colorspace)
 
     def read_motion(self, plate: Plate, observer: Observer) -> MotionField:
-        """Returns the motion of a plate: read, or predicted and solved from hints; speed and mask applied."""
+        """Returns the motion of a plate, read or predicted, with mask and speed applied.
+
+        Args:
+            plate: at the size of the motion.
+            observer: receives the stages.
+
+        Raises:
+            MotionError: motion, hints or mask cannot be used; see `read_motion` and `predict_motion`.
+        """
         from loopcore.flowmap import read_motion
         from loopcore.motion.hints import read_hints, read_mask
         from loopcore.motion.predict import predict_motion
@@ -120,15 +166,24 @@ class Source:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that decides what `run` writes.
+    """Everything that determines what `run` writes.
 
     Attributes:
-        source: the plate and its motion. folder: where the frames go. name: how their names begin; "" for the plate's
-            name and ``_loop``.
-        frames, method, contrast, device: as `loopcore.Loop`.
-        fps, first, numbers, format, depth, overwrite: as `loopcore.bake`.
-        proxy: also write light 8-bit copies into the folder ``proxy``. preview: also a film, a contact sheet and a
-            picture of the motion, once all frames are there.
+        source: the plate and its motion.
+        folder: folder of the frames.
+        name: start of their file names; "" for the plate's name and `_loop`.
+        frames: length N of the loop.
+        fps: frames per second; see `loopcore.bake`.
+        first: number of the first frame.
+        numbers: the frame numbers to write; None writes all.
+        method: "warp" or "splat"; see `loopcore.Loop`.
+        contrast: 0 to 1; see `loopcore.Loop`.
+        device: "auto", "cpu" or "cuda"; see `loopcore.Loop`.
+        format: "exr" or "png".
+        depth: see `loopcore.bake`.
+        overwrite: write frames again that are up to date.
+        proxy: also write small 8-bit copies into the folder `proxy`.
+        preview: also write a film, a contact sheet and a picture of the motion, once all frames exist.
     """
 
     source: Source
@@ -149,18 +204,30 @@ class Job:
 
     @property
     def pattern(self) -> FramePattern:
-        """Names of the frames. Raises SequenceError for a name that is none."""
+        """The frames' file names.
+
+        Raises:
+            SequenceError: the name cannot be part of a file name.
+        """
         return FramePattern(self.folder, f"{self.stem}.", f".{self.format}")
 
     @property
     def stem(self) -> str:
-        """How the names of all files but motion.exr and recipe.json begin."""
+        """Start of the names of all files except motion.exr and recipe.json."""
         return self.name or f"{self.source.plate.stem}_loop"
 
 
 @dataclass
 class Result:
-    """What `run` did: the bake's result, the frames' size in pixels, and further files written."""
+    """The result of `run`.
+
+    Attributes:
+        bake: the frames written, skipped and failed.
+        width: of the frames, in pixels.
+        height: of the frames, in pixels.
+        proxies: names of the proxies, if any were wanted.
+        previews: preview files written.
+    """
 
     bake: BakeResult
     width: int
@@ -170,29 +237,33 @@ class Result:
 
 
 def run(job: Job, observer: Observer | None = None) -> Result:
-    """Makes the loop that a job describes.
+    """Runs a job.
+
+    Args:
+        job: the job.
+        observer: receives progress and may stop the job.
 
     Returns:
-        What was done; frames that could not be written are in `bake.failed`, and end it without previews.
+        The files written. If frames failed, they are in `bake.failed` and no previews are written.
 
     Raises:
-        Cancelled: the observer asked to stop; only whole files are left.
-        LoopcoreError: the job cannot be done as described; see `read_plate`, `predict_motion`, `Loop` and `bake`.
+        Cancelled: the observer stopped the job; files on disk are complete.
+        LoopcoreError: the job cannot be done; see `read_plate`, `predict_motion`, `Loop` and `bake`.
     """
     from loopcore.loop import Loop, load_kernels
     from loopcore.loop.device import gpu_hint
 
     observer = observer or Observer()
-    job.pattern  # noqa: B018  Refuses a bad name before anything is written.
+    job.pattern  # noqa: B018  Raises for a bad name before anything is written.
     _refuse_own_motion(job)
-    with ThreadPoolExecutor(1) as beside:
-        # Half a second of the first frame's wait. What fails there fails below, too, and is reported there.
-        beside.submit(load_kernels, job.device)
+    with ThreadPoolExecutor(1) as thread:
+        # Saves half a second before the first frame. An error there occurs again, and is reported, in `Loop`.
+        thread.submit(load_kernels, job.device)
         whole = job.source.read_plate(observer)
         plate = _reduced(job, whole, observer)
-        # Whether a drawing covers the overscan is told by its size, which has to be that of the whole plate.
-        drawn_over = whole if whole.windows.overscan else plate
-        motion = job.source.read_motion(drawn_over, observer).over(plate.windows)
+        # Hints cover the overscan or not depending on their size, which is compared with the full plate's.
+        reference = whole if whole.windows.overscan else plate
+        motion = job.source.read_motion(reference, observer).over(plate.windows)
     observer.raise_if_cancelled()
     observer.stage("Preparing the loop")
     loop = Loop(plate, motion, frames=job.frames, method=job.method, contrast=job.contrast, device=job.device)
@@ -211,18 +282,19 @@ def run(job: Job, observer: Observer | None = None) -> Result:
 
 
 def _refuse_own_motion(job: Job) -> None:
-    source, ours = job.source, job.folder / "motion.exr"
+    """Refuses to scale motion.exr of the output folder, which each run would scale again."""
+    source, output = job.source, job.folder / "motion.exr"
     if source.motion is None or (source.speed == 1.0 and source.resolution == 100):
         return
-    if ours.exists() and source.motion.exists() and ours.samefile(source.motion):
+    if output.exists() and source.motion.exists() and output.samefile(source.motion):
         raise MotionError(
-            f"'{ours}' would be replaced by itself at another speed or size, and again each time: keep it in another "
-            "folder"
+            f"'{output}' would be replaced by itself at another speed or size, and again by every run: move it to "
+            "another folder"
         )
 
 
 def _reduced(job: Job, plate: Plate, observer: Observer) -> Plate:
-    """Returns the plate at the job's resolution; a smaller one is kept beside the frames, where `check` finds it."""
+    """Returns the plate at the job's resolution; a smaller one is saved beside the frames for `check`."""
     if job.source.resolution == 100:
         return plate
     from loopcore.exr import write_exr
@@ -252,7 +324,7 @@ def _bake(job: Job, loop: Loop, observer: Observer) -> Result:
     from loopcore.preview.proxies import Proxies
 
     source = job.source
-    # A layer or colour space belongs to the plate's own file, not to the smaller copy.
+    # Layer and colour space describe the original file, not the smaller copy.
     whole = source.resolution == 100
     notes = {
         "layer": source.layer if whole else None, "colorspace": source.colorspace if whole else None,
@@ -270,25 +342,25 @@ def _bake(job: Job, loop: Loop, observer: Observer) -> Result:
             cancelled=observer.cancelled,
         )  # fmt: skip
         if not done.failed and not done.cancelled:
-            proxies.finish(done.skipped, observer.stepping("Viewport copies"))
+            proxies.finish(done.skipped, observer.step_callback("Viewport copies"))
     windows = loop.plate.windows
     height, width = windows.display_size if job.format == "png" else windows.size
     return Result(done, width, height, proxies.pattern if job.proxy else None)
 
 
 def _previews(job: Job, loop: Loop, observer: Observer) -> list[Path]:
-    """Writes the film, the contact sheet and the picture of the motion, if all frames of the loop are there."""
+    """Writes the film, the contact sheet and the picture of the motion, if all frames of the loop exist."""
     from loopcore.color import display_image
     from loopcore.preview import arrow_picture, preview_sequence, write_picture
 
-    # Not all that is there: a longer loop may have been baked here before.
+    # Not all files found: a longer loop may have been baked into the folder before.
     frames = [job.pattern.path(job.first + time) for time in range(loop.frames)]
     missing = sum(not path.is_file() for path in frames)
     if missing:
-        observer.note(f"No preview yet: {missing} of the loop's {loop.frames} frames are not there")
+        observer.note(f"No preview yet: {missing} of the loop's {loop.frames} frames are missing")
         return []
     film, sheet, motion = (job.folder / f"{job.stem}{end}" for end in (".mp4", "_sheet.png", "_motion.png"))
-    preview_sequence(frames, film, job.fps, FILM_CYCLES, on_progress=observer.stepping("Film"))
+    preview_sequence(frames, film, job.fps, FILM_CYCLES, on_progress=observer.step_callback("Film"))
     preview_sequence(frames, sheet, job.fps, on_progress=lambda *_: observer.raise_if_cancelled())
     write_picture(arrow_picture(display_image(loop.plate.displayed()), loop.motion.displayed()), motion)
     return [film, sheet, motion]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transfer curves, colour-space names, and how scene-linear pixels are put on a display.
+"""Transfer curves, colour-space names, and display pictures of scene-linear pixels.
 
-Colour spaces go by the names of the Color Interop Forum (``srgb_rec709_scene``, ``lin_ap1_scene``), which OpenEXR files
-carry as ``colorInteropID``: a curve, then primaries. Inside Loopcore pixels are always linear; this module takes them
-there and back. Codes of 8 and 16 bits go through tables, which is quick and gives the same bytes on every machine.
+Colour spaces have the names of the Color Interop Forum (``srgb_rec709_scene``, ``lin_ap1_scene``), which OpenEXR files
+store as ``colorInteropID``: a curve, then primaries. Pixels inside Loopcore are linear; this module decodes and encodes
+them, codes of 8 and 16 bits by tables, which are fast and give the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -36,22 +36,21 @@ PRIMARIES: dict[str, tuple[float, ...]] = {
 _GAMMAS = {"g18": 1.8, "g22": 2.2, "g24": 2.4}
 _NOT_COLOR = ("data", "unknown", "")
 
-
-# Encoding tables: a float32 of 0..1, cut to exponent and 9 bits of mantissa, names one of these pieces of the curve.
+# Encoding tables: exponent and 9 bits of mantissa of a float32 of 0..1 are the index of a piece of the curve.
 _CUT = 14
 _PIECES = (0x3F800000 >> _CUT) + 1
 _BLOCK = 1 << 16
 
 
 def srgb_to_linear(x: Any) -> np.ndarray:
-    """sRGB code values (0..1) to linear light. Beyond 1 the curve goes on; below 0 it is mirrored. IEC 61966-2-1."""
+    """sRGB code values (0..1) to linear light, IEC 61966-2-1; extended above 1, and mirrored below 0."""
     x = _floats(x)
     magnitude = np.abs(x)
     return np.copysign(np.where(magnitude <= 0.04045, magnitude / 12.92, ((magnitude + 0.055) / 1.055) ** 2.4), x)
 
 
 def linear_to_srgb(x: Any) -> np.ndarray:
-    """Linear light to sRGB code values (0..1). Beyond 1 the curve goes on; below 0 it is mirrored. IEC 61966-2-1."""
+    """Linear light to sRGB code values (0..1), IEC 61966-2-1; extended above 1, and mirrored below 0."""
     x = _floats(x)
     magnitude = np.abs(x)
     curve = 1.055 * magnitude ** (1 / 2.4) - 0.055
@@ -61,7 +60,7 @@ def linear_to_srgb(x: Any) -> np.ndarray:
 def cineon_to_linear(x: Any) -> np.ndarray:
     """Printing density of scanned film (0..1 for codes 0..1023) to linear light, 1.0 at code 685, 0.0 at code 95.
 
-    Kodak, "Conversion of 10-bit Log Film Data to 8-bit Linear or Video Data" (1995): 0.002 density a code, gamma 0.6.
+    Kodak, "Conversion of 10-bit Log Film Data to 8-bit Linear or Video Data" (1995): 0.002 density per code, gamma 0.6.
     """
     code = _floats(x) * 1023
     black = 10 ** ((95 - 685) * 0.002 / 0.6)
@@ -74,12 +73,12 @@ def _floats(x: Any) -> np.ndarray:
 
 
 def is_linear(colorspace: str) -> bool:
-    """Whether values so named need no decoding: ``lin_*``, data, unknown names and none."""
+    """Whether values need no decoding: ``lin_*``, ``data``, unknown and empty names."""
     return _curve(colorspace) is None
 
 
 def linear_space(colorspace: str) -> str:
-    """What a colour space is called once decoded: ``srgb_ap1_scene`` -> ``lin_ap1_scene``; ``cineon`` has no name."""
+    """Name of a colour space once decoded: ``srgb_ap1_scene`` -> ``lin_ap1_scene``; empty for ``cineon``."""
     if colorspace == CINEON or colorspace == "unknown":
         return ""
     curve = _curve(colorspace)
@@ -87,10 +86,10 @@ def linear_space(colorspace: str) -> str:
 
 
 def check_colorspace(colorspace: str) -> str:
-    """`colorspace` if it can be read, an error otherwise.
+    """Return `colorspace` if it can be decoded.
 
     Raises:
-        PlateError: a name that says neither curve nor primaries known here.
+        PlateError: its curve or primaries are unknown.
     """
     curve, _, rest = colorspace.partition("_")
     known = curve in ("lin", "srgb", *_GAMMAS) and rest.partition("_")[0] in PRIMARIES and rest.endswith("_scene")
@@ -122,7 +121,7 @@ def _curve(colorspace: str) -> str | None:
 
 @functools.lru_cache(maxsize=16)
 def decode_table(bits: int, colorspace: str = SRGB) -> np.ndarray:
-    """Linear float32 value of each of the 2**bits codes; not to be written to."""
+    """Linear float32 value of each of the 2**bits codes; read-only."""
     table = decode(np.arange(1 << bits) / ((1 << bits) - 1), colorspace).astype(np.float32)
     table.flags.writeable = False
     return table
@@ -132,7 +131,7 @@ def decode_codes(codes: np.ndarray, colorspace: str = SRGB) -> np.ndarray:
     """uint8 or uint16 codes, any shape, to linear float32.
 
     Raises:
-        PlateError: codes of another type.
+        PlateError: the codes have another type.
     """
     if codes.dtype not in (np.uint8, np.uint16):
         raise PlateError(f"codes are {codes.dtype}: give uint8 or uint16")
@@ -151,9 +150,9 @@ def encode_16bit(linear: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)
 def _encode_pieces(top: int) -> tuple[np.ndarray, np.ndarray]:
-    """Offset and slope of the straight piece that stands for the sRGB curve in each cut of the float32 range 0..1.
+    """Offset and slope of the line that approximates the sRGB curve in each piece of the float32 range 0..1.
 
-    Pieces are 2^-9 of their value wide: chord and float32 together leave the curve by at most 0.01 of a 16-bit code.
+    Pieces are 2^-9 of their value wide; with float32 rounding the error is at most 0.01 of a 16-bit code.
     """
     edges = (np.arange(_PIECES + 1, dtype=np.uint32) << np.uint32(_CUT)).view(np.float32).astype(np.float64)
     values = linear_to_srgb(edges) * top
@@ -190,9 +189,9 @@ def unpremultiply(pixels: np.ndarray, alpha_index: int = -1) -> np.ndarray:
 
 
 def luminance(pixels: np.ndarray, channels: Sequence[str] | None = None) -> np.ndarray:
-    """(H, W) luminance of (H, W, C) linear pixels: Rec.709 weights for R, G, B; a single colour channel as it is.
+    """(H, W) luminance of (H, W, C) linear pixels: Rec.709 weights for R, G, B; a single colour channel unchanged.
 
-    `channels` names the last axis; without it 1 is Y, 2 is Y and A, 3 is RGB and 4 is RGBA.
+    `channels` names the last axis: by default Y, YA, RGB or RGBA, from the number of channels.
     """
     indices = _color_indices(pixels, channels)
     if len(indices) == 1:
@@ -207,8 +206,10 @@ def luminance(pixels: np.ndarray, channels: Sequence[str] | None = None) -> np.n
 
 
 def contrast_weights(channels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """For contrast keeping, each (4,) float32 and 0 beyond `channels`, of which there are at most 4: the weight of each
-    in luminance (Rec.709 for R, G, B, whichever there are), and 1 where detail is scaled with it: never for alpha.
+    """Weights of at most 4 `channels` for contrast preservation: two (4,) float32, 0 beyond the channels.
+
+    The first is their weight in luminance (Rec.709 for R, G, B), the second 1 for those whose detail is scaled: never
+    for alpha.
     """
     indices = {name: index for index, name in enumerate(channels)}
     known = [name for name in "RGB" if name in indices] or (["Y"] if "Y" in indices else [])
@@ -239,11 +240,11 @@ def rgb_to_xyz(chromaticities: Sequence[float]) -> np.ndarray:
     """3x3 matrix from linear RGB with these primaries and white (8 numbers) to XYZ, white at Y = 1. SMPTE RP 177."""
     corners = np.asarray(chromaticities, np.float64).reshape(4, 2)
     if not np.all(np.isfinite(corners)) or corners[3, 1] == 0:
-        raise PlateError(f"chromaticities {tuple(chromaticities)} make no sense")
+        raise PlateError(f"chromaticities {tuple(chromaticities)} are not valid")
     primaries = np.stack([corners[:3, 0], corners[:3, 1], 1 - corners[:3].sum(1)])
     x, y = corners[3]
     if abs(np.linalg.det(primaries)) < 1e-9:
-        raise PlateError(f"chromaticities {tuple(chromaticities)} make no sense: the primaries lie on a line")
+        raise PlateError(f"chromaticities {tuple(chromaticities)} are not valid: the primaries lie on a line")
     return primaries * np.linalg.solve(primaries, np.array([x / y, 1.0, (1 - x - y) / y]))
 
 
@@ -252,15 +253,15 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 
 
 def adaptation(white: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """3x3 matrix that takes XYZ seen under `white` (XYZ) to XYZ seen under `target`. Bradford."""
+    """3x3 matrix that adapts XYZ from the white point `white` (XYZ) to `target`. Bradford."""
     gains = (_BRADFORD @ target) / (_BRADFORD @ white)
     return np.asarray(np.linalg.inv(_BRADFORD) @ (gains[:, None] * _BRADFORD))
 
 
 def to_rec709(chromaticities: Sequence[float]) -> np.ndarray:
-    """3x3 matrix from linear RGB with these primaries to linear Rec.709 (sRGB's), white to white.
+    """3x3 matrix from linear RGB with these primaries to linear Rec.709, white to white.
 
-    SMPTE RP 177 for the matrices; whites that differ, as ACES' (near D60) and D65, are adapted by Bradford.
+    SMPTE RP 177 for the matrices; different white points, as ACES' (near D60) and D65, are adapted by Bradford.
     """
     source, target = rgb_to_xyz(chromaticities), rgb_to_xyz(PRIMARIES["rec709"])
     adapted = adaptation(source.sum(1), target.sum(1)) @ source
@@ -268,9 +269,9 @@ def to_rec709(chromaticities: Sequence[float]) -> np.ndarray:
 
 
 def display_exposure(pixels: np.ndarray, channels: Sequence[str] | None = None) -> float:
-    """Factor that brings linear pixels into a display's range; 1.0 for those that fill it already.
+    """Factor that brings linear pixels into a display's range; 1.0 for those that already fill it.
 
-    Else middle grey (0.18) over the log-average luminance, after Reinhard et al. (SIGGRAPH 2002).
+    Otherwise middle grey (0.18) over the log-average luminance, after Reinhard et al. (SIGGRAPH 2002).
     """
     step = max(1, int((pixels.shape[0] * pixels.shape[1] / 250_000) ** 0.5))
     light = luminance(pixels[::step, ::step], channels)
@@ -281,10 +282,10 @@ def display_exposure(pixels: np.ndarray, channels: Sequence[str] | None = None) 
 
 
 def display_image(pixels: Any, channels: Sequence[str] | None = None, *, exposure: float | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 sRGB picture to look at, of a plate or of (H, W, C) linear pixels. Not for output.
+    """(H, W, 3) uint8 sRGB picture of a plate, or of (H, W, C) linear pixels, for viewing. Not for output.
 
-    Premultiplied colour is shown over black, a single channel as grey, NaN as black. Exposure 1.0 shows values as they
-    are, clipped at white; any other, given or found by `display_exposure`, also rolls off the highlights.
+    Premultiplied colour is shown over black, a single channel as grey, NaN as black. Exposure 1.0 clips values at
+    white; any other, by default that of `display_exposure`, also rolls off the highlights.
     """
     colorspace, metadata, encoded = "", {}, "linear"
     if not isinstance(pixels, np.ndarray):
@@ -311,10 +312,10 @@ def display_image(pixels: Any, channels: Sequence[str] | None = None, *, exposur
 def to_srgb_primaries(
     pixels: np.ndarray, channels: Sequence[str], colorspace: str, metadata: Mapping[str, object]
 ) -> np.ndarray:
-    """(H, W, C) linear pixels with their R, G and B in sRGB's primaries: what a display, or a file tagged sRGB, is due.
+    """(H, W, C) linear pixels with R, G and B converted to sRGB's primaries, for a display or a file tagged sRGB.
 
-    From the primaries that the colour space names, or else the metadata's chromaticities. The same array where they
-    are sRGB's, or not known, or there is no RGB. Colours outside sRGB leave 0..1: nothing is clipped.
+    Converts from the primaries of the colour space, else from the metadata's chromaticities. Returns the same array if
+    they are sRGB's or unknown, or if there is no RGB. Colours outside sRGB are not clipped, and leave 0..1.
     """
     matrix = _display_matrix(colorspace, metadata.get("chromaticities"))
     if matrix is None or not set("RGB") <= set(channels):
@@ -338,6 +339,6 @@ def _display_matrix(colorspace: str, chromaticities: Any) -> np.ndarray | None:
 
 
 def _rolled_off(rgb: np.ndarray, knee: float = 0.8) -> np.ndarray:
-    """Values above `knee` eased towards 1, which they reach at infinity; NaN stays."""
+    """Values above `knee` compressed exponentially towards 1; NaN stays."""
     above = np.maximum(rgb - knee, 0)
     return np.where(rgb > knee, 1 - (1 - knee) * np.exp(-above / (1 - knee)), rgb).astype(np.float32)

@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors Loopcore raises on purpose.
+"""The errors that Loopcore raises.
 
-All are ``ValueError`` too, so that callers who know nothing of Loopcore still catch them.
-A message says what was wrong, with the offending value, and what to do about it.
+All are ``ValueError`` too, so that callers can catch them without importing Loopcore's.
+Messages say what is wrong, with the offending value, and what to do about it.
 """
 
 
 class LoopcoreError(ValueError):
-    """Something the user gave, or the machine lacks, keeps the work from being done."""
+    """Invalid input, or something that this machine lacks; the base of the errors below."""
 
 
 class PlateError(LoopcoreError):
-    """A plate cannot be read, or is not what it has to be."""
+    """A plate or another picture cannot be read, or is invalid."""
 
 
 class MotionError(LoopcoreError):
-    """A motion field, mask or hint is missing, unreadable or makes no sense."""
+    """A motion field, mask or hint is missing, unreadable or invalid."""
 
 
 class SequenceError(LoopcoreError):
-    """A frame range, a file pattern or a frame on disk is wrong."""
+    """A frame range or file pattern is invalid, or a file cannot be read or written."""
 
 
 class EngineError(LoopcoreError):
@@ -27,4 +27,4 @@ class EngineError(LoopcoreError):
 
 
 class Cancelled(Exception):
-    """The user or the farm asked to stop; everything begun is finished, and only whole files are left."""
+    """The user or the farm cancelled the work; only complete files are left."""

@@ -33,11 +33,11 @@ Filter = Literal["box", "bilinear", "bicubic"]
 
 
 class EqualByContent:
-    """A base of dataclasses, made with ``eq=False``: objects are equal whose class and fields are.
+    """Base of dataclasses made with ``eq=False``: objects are equal if their classes and fields are.
 
-    Arrays are equal bit for bit, with dtype and shape: NaN equals the same NaN, and 0 is not -0; NaN among other
-    values equals NaN. Such objects cannot be hashed (TypeError), as their arrays may be written to; a ``digest()``,
-    where there is one, or ``id()`` serves as a key.
+    Arrays are compared bit for bit, with dtype and shape: NaN equals the same NaN, and 0 differs from -0. Other NaN
+    values are equal. Objects cannot be hashed (TypeError), as their arrays may be written to; use ``digest()``, if
+    there is one, or ``id()`` as a key.
     """
 
     def __eq__(self, other: object) -> bool:
@@ -66,11 +66,11 @@ def _bits(array: np.ndarray) -> np.ndarray:
 def resize(
     values: np.ndarray, height: int, width: int, filter: Filter, box: tuple[float, float, float, float] | None = None
 ) -> np.ndarray:
-    """Returns float32 `values` (H, W) at another size; the filter covers all that it shrinks.
+    """Returns float32 `values` (H, W) at another size; when shrinking, the filter is widened to prevent aliasing.
 
     Args:
         filter: "box" (means of areas), "bilinear" (triangle), "bicubic" (Catmull-Rom; overshoots at edges).
-        box: the part to resize, (left, top, right, bottom) in source pixels; all of it if None.
+        box: the part to resize, (left, top, right, bottom) in source pixels; by default everything.
     """
     from PIL import Image
 
@@ -79,14 +79,14 @@ def resize(
 
 
 def resize_linear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns linear (H, W, C) float32 pixels at a smaller size: means of areas, which neither ring nor alias."""
+    """Returns linear (H, W, C) float32 pixels at a smaller size, as means of areas: no ringing, no aliasing."""
     if pixels.shape[:2] == (height, width):
         return pixels
     return np.stack([resize(pixels[..., k], height, width, "box") for k in range(pixels.shape[2])], axis=2)
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
-    """Returns the Rec. 709 weighted sum (...) of (..., 3) float32 pixels, in whatever encoding they are."""
+    """Returns the Rec. 709 weighted sum (...) of (..., 3) float32 pixels in any encoding."""
     return rgb @ np.array(REC709_WEIGHTS, np.float32)
 
 
@@ -95,11 +95,11 @@ def encode_png(
 ) -> bytes:
     """Returns a PNG of (H, W, 1 to 4) uint8 or uint16 codes.
 
-    FFmpeg's encoder knows 16 bits, which pillow does not; the chunks that it does not write go in after the header.
+    By FFmpeg's encoder, because Pillow writes no 16-bit colour; further chunks are inserted after the header.
 
     Args:
-        texts: key and value of tEXt chunks, Latin-1. chunks: further chunks by kind, in place of the encoder's own;
-            None leaves those out.
+        texts: key and value of tEXt chunks, Latin-1.
+        chunks: further chunks by kind, in place of the encoder's own; None removes those.
 
     Raises:
         EngineError: the av package cannot encode it.
@@ -130,7 +130,7 @@ def encode_png(
 
 
 def is_whole_png(png: bytes) -> bool:
-    """Whether bytes begin and end as a PNG does: not cut short, nothing behind it."""
+    """Returns whether bytes start and end as a PNG does: not truncated, with no data after it."""
     return png.startswith(PNG_SIGNATURE) and png.endswith(_PNG_END)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spreads a kernel over bands of rows, one thread a band.
+"""Run a kernel on bands of rows in several threads.
 
-The kernels release the GIL and every output pixel is computed by exactly one band, with arithmetic
-that does not depend on where the band begins: results are bit-identical whatever the number of threads.
-Plain threads, not Numba's own layer: that one must not be entered from two Python threads at once.
+Kernels release the GIL, and each output pixel is computed in one band, with arithmetic that does not depend on where
+the band begins: results are bit-identical for any number of threads. Python threads, because Numba's own threading
+layer must not be entered from two Python threads at once.
 """
 
 import os
@@ -17,7 +17,7 @@ _lock = threading.Lock()
 
 
 def thread_count() -> int:
-    """Threads to compute with: LOOPCORE_THREADS when set, else the cores this process may use."""
+    """Return the number of threads to compute with: LOOPCORE_THREADS if set, else the cores this process may use."""
     wanted = os.environ.get("LOOPCORE_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
@@ -27,7 +27,11 @@ def thread_count() -> int:
 
 
 def parallel_rows(rows: int, work: Callable[[int, int], object], *, min_rows: int = 16) -> None:
-    """Call work(first, last) over bands that cover range(rows); bands of at least `smallest` rows."""
+    """Call work(first, last) on bands of at least `min_rows` rows that cover range(rows); wait for all.
+
+    Raises:
+        Exception: whatever `work` raises.
+    """
     threads = thread_count()
     bands = max(1, min(rows // min_rows, threads * 4)) if threads > 1 else 1
     if bands == 1:
@@ -48,7 +52,7 @@ def _executor(threads: int) -> ThreadPoolExecutor:
 
 
 def _forget_pool() -> None:
-    """Start over in a forked child, which has the pool but none of its threads, and the lock as it was then."""
+    """Reset the pool and the lock in a forked child, which inherits neither the threads nor the owner of the lock."""
     global _pool, _lock
     _pool, _lock = None, threading.Lock()
 

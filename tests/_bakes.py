@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of baking share: the motion of the small plate, and loops of a few frames with it."""
+"""Shared by the tests of baking: the motion of the small plate, and short loops with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ N = 6
 
 
 def make_motion(folder: Path) -> MotionField:
-    """Predicted from the hints, for `plate.png`, which is written there, too."""
+    """Motion of the plate, predicted with hints; also writes the plate to `folder`/plate.png."""
     plate = read_plate(_scenes.png(folder / "plate.png"))
     return predict_motion(plate, read_hints(_scenes.hints(folder / "hints.json")))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the OpenEXR reader and writer share: noise, a small file, and scripts in a process of their own."""
+"""Helpers for the tests of EXR files: noise, a small file, and scripts in a separate process."""
 
 from __future__ import annotations
 

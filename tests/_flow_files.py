@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of flow maps share: motion to write, and a way to read files without our reader."""
+"""Shared by the tests of flow maps: a motion field, and reading EXR without Loopcore."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loopcore.motion.field import MotionField
 
 
 def field(height: int, width: int, speed: float = 1.5, feather: bool = True) -> MotionField:
-    """A whirl with a drift, inside a mask with a feathered edge."""
+    """A vortex plus a uniform motion, inside a feathered mask."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     v = np.stack([1 + np.sin(y / 9), 0.6 * np.cos(x / 11) - 0.2], axis=-1) * np.float32(speed / 2)
     edge = np.minimum(np.minimum(x, width - 1 - x) / max(width, 2), np.minimum(y, height - 1 - y) / max(height, 2))
@@ -22,7 +22,7 @@ def field(height: int, width: int, speed: float = 1.5, feather: bool = True) -> 
 
 
 def raw_channels(path: Path) -> dict[str, np.ndarray]:
-    """Read with the plain binding, nothing of ours between."""
+    """The channels as the OpenEXR package reads them."""
     import OpenEXR
 
     with OpenEXR.File(str(path), separate_channels=True) as file:

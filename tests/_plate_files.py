@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of still pictures, made byte by byte or by the libraries that write them."""
+"""Files of still pictures, written byte by byte or by other libraries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def save(image: Image.Image, path: Path, **options: object) -> Path:
 
 
 def as_codes(plate: Plate) -> np.ndarray:
-    """A plate of 8-bit origin back to the codes of its file."""
+    """The 8-bit codes of the file that a plate was read from."""
     if plate.alpha_index is None:
         return color.encode_8bit(plate.pixels)
     whole = color.unpremultiply(plate.pixels)
@@ -103,7 +103,7 @@ SRGB_CURVE = (3, (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
 
 
 def psd(path: Path, values: np.ndarray, mode: int) -> Path:
-    """A Photoshop file of nothing but a merged image: mode 3 is RGB, 4 CMYK."""
+    """A Photoshop file with a merged image only: mode 3 is RGB, 4 CMYK."""
     height, width, count = values.shape
     depth = values.dtype.itemsize * 8
     head = b"8BPS" + struct.pack(">H6xHIIHH", 1, count, height, width, depth, mode) + bytes(12) + bytes(2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Picture files, read back for the tests of previews."""
+"""Shared by the tests of previews: reading picture files."""
 
 from pathlib import Path
 

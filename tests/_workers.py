@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of workers share, whoever starts them: a request, a client, and whether processes have gone."""
+"""Shared by the tests of workers: a scene, a client, and waiting for processes to end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import _scenes
 
 
 def make_scene(parent: Path) -> Path:
-    """A plate and hints, in a folder whose name has all that names should not have."""
+    """A plate and hints, in a folder with spaces, quotes and non-ASCII letters in its name."""
     folder = parent / ("it's a größe 滝 %d" + ("" if os.name == "nt" else ' "x"'))
     folder.mkdir()
     _scenes.png(folder / "plate.png")
@@ -29,13 +29,16 @@ def animation(scene: Path, folder: Path, **more: object) -> dict[str, Any]:
 
 
 def alive(pid: int) -> bool:
-    """Whether it runs; one that only waits to be asked how it ended does not."""
+    """Whether a process runs; zombies do not count."""
     try:
         os.kill(pid, 0)
     except OSError:
         return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return not Path("/proc/self").exists()  # It ended just now, or this system has no /proc.
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def group(pid: int) -> list[int]:
@@ -46,7 +49,7 @@ def group(pid: int) -> list[int]:
 
 
 def seconds_until_gone(pids: list[int]) -> float:
-    """Wait for their end; how long that took."""
+    """Wait until processes have ended; returns how long that took."""
     start = time.monotonic()
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < start + 20, "still there"
@@ -55,7 +58,7 @@ def seconds_until_gone(pids: list[int]) -> float:
 
 
 class Client:
-    """A worker and both ends of its pipes."""
+    """A worker process and the client ends of its pipes."""
 
     def __init__(self, command: list[str]) -> None:
         self.process = subprocess.Popen(
@@ -63,6 +66,7 @@ class Client:
             env=_scenes.environment(None),
         )  # fmt: skip
         self.progress: list[dict[str, Any]] = []
+        self.started: dict[str, Any] | None = None
         self.errors = b""
         self._drain = threading.Thread(target=self._read_errors, daemon=True)
         self._drain.start()
@@ -83,19 +87,23 @@ class Client:
         self.send(json.dumps({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}))
         return self._id
 
-    def hear(self) -> dict[str, Any]:
-        """The next message, which has to be a line of JSON-RPC."""
+    def receive(self) -> dict[str, Any]:
+        """The next message after `started`; asserts that it is JSON-RPC."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, self.errors.decode()
         message = json.loads(line)
         assert message["jsonrpc"] == "2.0"
+        if message.get("method") == "started":
+            assert self.started is None
+            self.started = message["params"]
+            return self.receive()
         return message
 
     def answer(self, id: int | None) -> dict[str, Any]:
-        """The answer to a request; its progress on the way is kept."""
+        """The answer to a request; collects its progress messages."""
         while True:
-            message = self.hear()
+            message = self.receive()
             if message.get("method") == "progress":
                 self.progress.append(message["params"])
                 continue
@@ -113,12 +121,12 @@ class Client:
 
     def wait_for_frames(self, count: int) -> None:
         while True:
-            message = self.hear()
+            message = self.receive()
             if message.get("params", {}).get("done", 0) >= count:
                 return
 
     def close(self) -> float:
-        """Close its stdin; the seconds until it was gone."""
+        """Close the worker's stdin; returns the seconds until it ended."""
         assert self.process.stdin is not None
         start = time.monotonic()
         self.process.stdin.close()

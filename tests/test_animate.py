@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The description of a whole job, and what running it tells whoever runs it."""
+"""Tests of jobs and of their progress reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loopcore.plate import read_plate
 
 
 class Record(Observer):
-    """Keeps all that it is told; asks to stop after so many frames."""
+    """Records all calls; stops after a number of frames."""
 
     def __init__(self, stop_after: int = 1000) -> None:
         self.stages: list[str] = []
@@ -48,7 +48,7 @@ def frames(folder: Path, suffix: str = ".exr") -> list[str]:
     return sorted(path.name for path in folder.glob(f"*.????{suffix}"))
 
 
-def test_a_job_tells_its_stages_and_leaves_its_files(job: Job, tmp_path: Path) -> None:
+def test_stages_and_files_of_a_job(job: Job, tmp_path: Path) -> None:
     record = Record()
     result = run(replace(job, folder=tmp_path, name="loop", proxy=True, preview=True), record)
     assert record.stages == ["Reading the plate", "Making the motion", "Preparing the loop"]
@@ -61,7 +61,7 @@ def test_a_job_tells_its_stages_and_leaves_its_files(job: Job, tmp_path: Path) -
     assert all(path.is_file() for path in result.previews) and (result.width, result.height) == (160, 90)
 
 
-def test_a_smaller_resolution_is_the_resized_plate(job: Job, tmp_path: Path) -> None:
+def test_a_smaller_resolution_resizes_the_plate(job: Job, tmp_path: Path) -> None:
     small = replace(job, folder=tmp_path, name="s", source=replace(job.source, resolution=50))
     run(small)
     still, first = read_plate(tmp_path / "s_still.exr"), read_plate(tmp_path / "s.1001.exr")
@@ -69,22 +69,20 @@ def test_a_smaller_resolution_is_the_resized_plate(job: Job, tmp_path: Path) -> 
     assert np.abs(first.pixels - still.pixels).max() < 1e-3
 
 
-def test_it_stops_when_asked_to(job: Job, tmp_path: Path) -> None:
+def test_an_observer_can_stop_the_job(job: Job, tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         run(replace(job, folder=tmp_path, frames=30, preview=True), Record(stop_after=2))
     assert 0 < len(frames(tmp_path)) < 30 and not list(tmp_path.glob("*.mp4")) and not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", "a\nb"])
-def test_a_name_that_leaves_the_folder_is_refused_before_anything_is_written(
-    job: Job, name: str, tmp_path: Path
-) -> None:
+def test_an_invalid_name_is_refused_before_anything_is_written(job: Job, name: str, tmp_path: Path) -> None:
     with pytest.raises(LoopcoreError, match="may not hold"):
         run(replace(job, folder=tmp_path / "out", name=name, source=replace(job.source, resolution=50)))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_source_that_makes_no_sense_is_refused() -> None:
+def test_invalid_sources_are_refused() -> None:
     with pytest.raises(LoopcoreError, match="leave one out"):
         Source(Path("p.png"), hints=Path("h.json"), motion=Path("m.exr"))
     with pytest.raises(LoopcoreError, match="speed 0"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transfer curves, tables, luminance and the picture for a display."""
+"""Transfer curves, tables, luminance and display pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from loopcore.errors import PlateError
 
 class TestCurves:
     def test_published_values(self) -> None:
-        # IEC 61966-2-1: the ends, the joint of line and curve, and middle grey.
+        # IEC 61966-2-1: the ends, where line and curve meet, and middle grey.
         np.testing.assert_allclose(
             color.srgb_to_linear(np.array([0.0, 0.04045, 0.5, 1.0])), [0, 0.0031308, 0.2140411, 1], 1e-4
         )
@@ -29,13 +29,13 @@ class TestCurves:
         np.testing.assert_allclose(color.cineon_to_linear(np.array([95, 445, 685]) / 1023), [0, 0.15, 1], atol=0.01)
 
     @given(st.floats(-100, 100, width=32))
-    def test_curves_undo_each_other_and_mirror(self, value: float) -> None:
+    def test_curves_are_inverse_and_mirrored(self, value: float) -> None:
         x = np.array([value, -value])
         np.testing.assert_allclose(color.linear_to_srgb(color.srgb_to_linear(x)), x, rtol=1e-6, atol=1e-9)
         linear = color.srgb_to_linear(x)
         assert linear[0] == -linear[1]
 
-    def test_they_keep_float32_nan_and_infinity(self) -> None:
+    def test_float32_nan_and_infinity_are_kept(self) -> None:
         x = np.array([np.nan, np.inf, -np.inf, 2.0], np.float32)
         for curve in (color.srgb_to_linear, color.linear_to_srgb):
             y = curve(x)
@@ -60,7 +60,7 @@ class TestCurves:
 
 class TestCodes:
     @pytest.mark.parametrize("bits, encode", [(8, color.encode_8bit), (16, color.encode_16bit)])
-    def test_every_code_comes_back(self, bits: int, encode: object) -> None:
+    def test_every_code_round_trips(self, bits: int, encode: object) -> None:
         codes = np.arange(1 << bits).astype(f"u{bits // 8}")
         linear = color.decode_codes(codes)
         assert linear.dtype == np.float32 and linear[0] == 0 and linear[-1] == 1 and np.all(np.diff(linear) > 0)
@@ -105,7 +105,7 @@ def _cpu_seconds(work: object) -> float:
 
 
 class TestAlpha:
-    def test_there_and_back(self) -> None:
+    def test_premultiplying_round_trips(self) -> None:
         rng = np.random.default_rng(2)
         codes = rng.integers(0, 256, (40, 50, 3)).astype(np.uint8)
         alpha = rng.integers(1, 256, (40, 50, 1)) / np.float32(255)
@@ -115,7 +115,7 @@ class TestAlpha:
         np.testing.assert_array_equal(whole[..., 3], pixels[..., 3])
         np.testing.assert_array_equal(color.encode_8bit(whole[..., :3]), codes)
 
-    def test_without_alpha_colour_stays(self) -> None:
+    def test_colour_is_kept_where_alpha_is_0(self) -> None:
         pixels = np.array([[[4.0, 2.0, 1.0, 0.0], [4.0, 2.0, 1.0, 0.5], [1.0, np.nan, 1.0, np.nan]]], np.float32)
         whole = color.unpremultiply(pixels)
         np.testing.assert_array_equal(whole[0, :2], [[4, 2, 1, 0], [8, 4, 2, 0.5]])
@@ -143,7 +143,7 @@ class TestLuminance:
         np.testing.assert_allclose(color.luminance(np.full((2, 2, 2), 3.0), ("R", "G")), 3.0, rtol=1e-6)
 
     @pytest.mark.parametrize("shape, channels", [((4, 5), None), ((4, 5, 7), None), ((4, 5, 3), ("R", "G"))])
-    def test_what_does_not_fit(self, shape: tuple[int, ...], channels: tuple[str, ...] | None) -> None:
+    def test_channels_that_do_not_match(self, shape: tuple[int, ...], channels: tuple[str, ...] | None) -> None:
         with pytest.raises(PlateError):
             color.luminance(np.zeros(shape), channels)
 
@@ -159,14 +159,14 @@ class TestPrimaries:
         np.testing.assert_allclose(color.to_rec709(color.PRIMARIES["ap1"]), expected, atol=2e-4)
 
     @pytest.mark.parametrize("bad", [(0.0,) * 8, (np.nan,) * 8, (0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.3, 0.3)])
-    def test_nonsense(self, bad: tuple[float, ...]) -> None:
+    def test_invalid_chromaticities(self, bad: tuple[float, ...]) -> None:
         with pytest.raises(PlateError):
             color.rgb_to_xyz(bad)
 
 
 @dataclass
 class Looks:
-    """What display_image needs of a plate."""
+    """The attributes of a plate that display_image uses."""
 
     pixels: np.ndarray
     channels: tuple[str, ...] = ("R", "G", "B")
@@ -176,7 +176,7 @@ class Looks:
 
 
 class TestDisplay:
-    def test_display_pixels_are_shown_as_they_are(self) -> None:
+    def test_display_pixels_are_not_exposed(self) -> None:
         codes = np.random.default_rng(4).integers(0, 256, (30, 40, 3)).astype(np.uint8)
         np.testing.assert_array_equal(color.display_image(Looks(color.decode_codes(codes), encoded="srgb")), codes)
         np.testing.assert_array_equal(color.display_image(color.decode_codes(codes)), codes)
@@ -206,7 +206,7 @@ class TestDisplay:
         assert (red == (127, 0, 0)).all()
         assert color.display_image(np.ones((3, 4, 4), np.float16)).shape == (3, 4, 3)
 
-    def test_wide_primaries_are_brought_in(self) -> None:
+    def test_wide_primaries_are_converted(self) -> None:
         rec709 = np.array([[[0.8, 0.2, 0.1], [0.3, 0.3, 0.3]]], np.float32)
         ap1 = (rec709 @ np.linalg.inv(color.to_rec709(color.PRIMARIES["ap1"])).T).astype(np.float32)
         expected = color.display_image(rec709).astype(int)
@@ -218,7 +218,7 @@ class TestDisplay:
         assert np.abs(color.display_image(ap1).astype(int) - expected).max() > 20
 
 
-def test_importing_is_light() -> None:
+def test_importing_loads_no_heavy_library() -> None:
     script = "import sys, loopcore.color; print([n for n in ('PIL', 'torch', 'scipy', 'numba') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr

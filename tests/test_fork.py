@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forked children: they hold copies of the parent's locks and pools, and none of its threads."""
+"""Forked children, which inherit the parent's locks and pools but none of its threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks h
 
 
 def in_a_child(work: Callable[[], bytes], seconds: float = 30) -> bytes:
-    """What a forked child computes; fails where it takes too long."""
+    """Return what a forked child computes; fail if it takes too long."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=lambda: sender.send_bytes(work()), daemon=True)
@@ -40,7 +40,7 @@ def in_a_child(work: Callable[[], bytes], seconds: float = 30) -> bytes:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_renders_the_same_bytes(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_child_renders_the_same_bytes(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOPCORE_THREADS", "2")
     still, field = plate(61, 83, RGB), motion(61, 83)
     inherited = Loop(still, field, frames=N, method=method, device="cpu")
@@ -50,7 +50,7 @@ def test_it_renders_the_same_bytes(method: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("lock", ["atomic._busy_lock", "reading._guard_lock"])
-def test_a_lock_that_a_thread_held_does_not_stop_it(lock: str, tmp_path: Path) -> None:
+def test_a_lock_held_by_a_thread_does_not_block_a_forked_child(lock: str, tmp_path: Path) -> None:
     module = {"atomic": atomic, "reading": reading}[lock.split(".")[0]]
     held, release = threading.Event(), threading.Event()
 
@@ -75,7 +75,7 @@ def test_a_lock_that_a_thread_held_does_not_stop_it(lock: str, tmp_path: Path) -
     assert written == write_and_read()
 
 
-def test_it_predicts_the_same_bytes(tmp_path: Path) -> None:
+def test_a_forked_child_predicts_the_same_bytes(tmp_path: Path) -> None:
     picture = read_plate(_scenes.png(tmp_path / "p.png"))
     wanted = predict_motion(picture).velocity.tobytes()
     assert in_a_child(lambda: predict_motion(picture).velocity.tobytes(), 60) == wanted

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds arrays compares by content, and says that it cannot be hashed."""
+"""Objects with arrays compare by content, and are unhashable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def hints() -> Hints:
     return Hints((stroke(),), (Anchor(1, 2),), np.ones((3, 4)), None, (np.eye(3, 2),))
 
 
-def moment() -> FrameMaps:
+def frame_maps() -> FrameMaps:
     zeros = np.zeros((3, 4, 2), np.float32)
     return FrameMaps(zeros, zeros.copy(), np.zeros((3, 4, 3), np.float32))
 
@@ -46,12 +46,12 @@ OTHERS: list[tuple[Any, Any]] = [
     (stroke(), replace(stroke(), points=np.array([[0, 0], [5, 6]]))),
     (hints(), replace(hints(), mask=None)),
     (hints(), replace(hints(), strokes=(stroke(), stroke()))),
-    (moment(), replace(moment(), future=np.ones((3, 4, 2), np.float32))),
+    (frame_maps(), replace(frame_maps(), future=np.ones((3, 4, 2), np.float32))),
     (stroke(), Anchor(1, 2)),
 ]
 
 
-@pytest.mark.parametrize("make", [motion, plate, stroke, hints, moment])
+@pytest.mark.parametrize("make", [motion, plate, stroke, hints, frame_maps])
 def test_equal_content_is_equal_and_cannot_be_hashed(make: Any) -> None:
     one, other = make(), make()
     assert one == other and not one != other and one in [other]
@@ -60,5 +60,5 @@ def test_equal_content_is_equal_and_cannot_be_hashed(make: Any) -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), OTHERS)
-def test_other_content_is_not_equal(one: Any, other: Any) -> None:
+def test_different_content_is_not_equal(one: Any, other: Any) -> None:
     assert one != other and not one == other and other != one

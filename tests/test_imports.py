@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Importing Loopcore and asking for help stay quick: the heavy libraries wait until they are needed."""
+"""Tests that importing Loopcore and showing help import no heavy libraries."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 import loopcore
 
 HEAVY = {"torch", "triton", "numba", "llvmlite", "scipy", "av", "PIL", "OpenEXR", "OpenImageIO", "rich", "hypothesis"}
-# Kernels, networks and training are made of these libraries; all others import them inside functions only.
+# Kernels, networks and training use these libraries at import; other modules import them inside functions.
 PUBLIC_TRANSPORT = {"loopcore.transport.integrate", "loopcore.transport.splat", "loopcore.transport.warp"}
 MADE_OF_HEAVY = (
     "loopcore.transport.", "loopcore.loop.blend", "loopcore.loop.contrast", "loopcore.loop.gpu",
@@ -32,7 +32,7 @@ def light_modules() -> list[str]:
 
 
 def loaded_after(statements: str) -> set[str]:
-    """Return the heavy libraries that a fresh interpreter holds after some statements."""
+    """Return the heavy libraries imported by some statements in a new interpreter."""
     script = f"{statements}\nimport sys; print('loaded:', *sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = done.stdout.rpartition("loaded:")[2].split()
@@ -40,7 +40,7 @@ def loaded_after(statements: str) -> set[str]:
     return HEAVY & set(loaded)
 
 
-def test_the_probe_sees_a_heavy_library() -> None:
+def test_the_probe_detects_a_heavy_library() -> None:
     assert loaded_after("import PIL") == {"PIL"}
 
 
@@ -49,7 +49,7 @@ def test_import_loopcore_is_light() -> None:
 
 
 @pytest.mark.parametrize("first", ["", "from loopcore.baking.bake import BakeResult", "import loopcore.baking.bake"])
-def test_bake_is_the_function_whatever_was_imported_first(first: str) -> None:
+def test_bake_is_the_function_after_any_import(first: str) -> None:
     script = f"{first}\nimport loopcore as lc\nassert callable(lc.bake), lc.bake"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -74,10 +74,10 @@ except SystemExit:
     assert loaded_after(statements) == set()
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_can_be_imported() -> None:
     for name in loopcore.__all__:
         assert getattr(loopcore, name) is not None
-    assert {"__version__", *loopcore._HOMES} == set(loopcore.__all__)
+    assert {"__version__", *loopcore._MODULES} == set(loopcore.__all__)
 
 
 TYPED = """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bands of rows over threads: each row once, whatever the number of threads, and errors are heard."""
+"""Bands of rows in threads: each row once for any number of threads, and errors reach the caller."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bands_of(rows: int, min_rows: int | None = None) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("threads", ["1", "2", "3", "7", "64"])
 @pytest.mark.parametrize("min_rows", [1, 2, 16, 64])
-def test_every_row_is_done_once(threads: str, min_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_is_processed_once(threads: str, min_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOPCORE_THREADS", threads)
     for rows in (1, 2, 15, 16, 31, 32, 33, 127, 1080):
         bands = bands_of(rows, min_rows)
@@ -46,7 +46,7 @@ def test_the_number_of_threads_is_read_on_each_call(monkeypatch: pytest.MonkeyPa
         assert thread_count() == own
 
 
-def test_bands_run_at_the_same_time_on_as_many_threads_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_run_in_parallel_on_the_given_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOPCORE_THREADS", "3")
     meeting = threading.Barrier(3, timeout=30)
     names = set()
@@ -59,7 +59,7 @@ def test_bands_run_at_the_same_time_on_as_many_threads_as_asked_for(monkeypatch:
     assert len(names) == 3
 
 
-def test_one_thread_means_the_callers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_thread_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOPCORE_THREADS", "1")
     seen = []
     parallel_rows(500, lambda first, last: seen.append(threading.current_thread()))

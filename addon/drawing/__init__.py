@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is drawn on a plane: strokes, anchors and the mask by the user, motion by the viewport overlay."""
+"""Strokes, anchors and the mask that the user draws on a plane, and the overlay that shows its motion."""

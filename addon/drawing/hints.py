@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hints for the worker: the strokes, anchors and mask of a plane, in pixels of its picture."""
+"""Hints for the worker: the strokes, anchors and mask of a plane, in pixels of its image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from . import mask, strokes
 
 
 def hints_json(plane: PlaneImage) -> dict | None:
-    """Return Loopcore's hints JSON of what was drawn, or None. A mask is named, not written.
+    """Return the plane's strokes, anchors and mask as Loopcore's hints JSON, or None without any; writes no mask file.
 
     Raises:
         PlaneError: the plane has no UVs.
@@ -26,7 +26,7 @@ def hints_json(plane: PlaneImage) -> dict | None:
 
 
 def _document(plane):
-    """Return the hints, or None, and the object's name of each of their strokes."""
+    """Return the hints, or None, and for each of their strokes the name of its object."""
     mapping = PlaneMap.of(plane)
     document: dict = {"loopcore_hints": 1, "size": list(plane.size)}
     lines = [(obj.name, line) for obj in strokes.strokes(plane.object) for line in _lines(obj, mapping)]
@@ -41,9 +41,9 @@ def _document(plane):
 
 
 def hints_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[], None], list[str]] | None:
-    """Return the path of hints.json, a function that writes it, for any thread, and each stroke's object's name.
+    """Return the path of hints.json, a thread-safe function that writes it, and the name of each stroke's object.
 
-    None where nothing was drawn. A mask has to be written beside it, as MASK_FILE.
+    Returns None without strokes, anchors and mask. The caller writes the mask to the same folder, as MASK_FILE.
 
     Raises:
         PlaneError: as hints_json; from the function, if the folder cannot be written to.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The mask of a plane: an image painted in Blender, any other image, or a colour attribute of the mesh. White moves."""
+"""The mask of a plane: an image, usually painted in Blender, or a color attribute of the mesh. White areas move."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..plane.image import PlaneImage
 from ..plane.map import corner_values
 from ..plane.still import pixels_of
 
-# Property on the plane: the image (a pointer), or the name of the colour attribute.
+# Property on the plane: the image (a pointer), or the name of the color attribute.
 MASK = "loopcore_mask"
-# The file beside the hints that name it.
+# File name in the folder of hints.json.
 MASK_FILE = "hints_mask.png"
 _MAX_SIDE = 2048
 _MAX_ATTRIBUTE_SIDE = 1024
@@ -33,7 +33,7 @@ def unregister():
 
 
 def add_mask(plane: PlaneImage) -> bpy.types.Image:
-    """Return the plane's mask image; creates a black one of the picture's shape, packed in the .blend, if needed."""
+    """Return the plane's mask image; without one, a new black one of the image's aspect ratio, packed in the .blend."""
     source = source_of(plane.object)
     if isinstance(source, bpy.types.Image):
         return source
@@ -47,7 +47,7 @@ def add_mask(plane: PlaneImage) -> bpy.types.Image:
 
 
 def set_mask(obj: bpy.types.Object, source: bpy.types.Image | str | None) -> None:
-    """Set an image, or the colour attribute of that name, as the mask; None: everything moves."""
+    """Set an image, or the color attribute of that name, as the mask; None removes it: everything moves."""
     if source is None:
         obj.pop(MASK, None)
     else:
@@ -55,7 +55,7 @@ def set_mask(obj: bpy.types.Object, source: bpy.types.Image | str | None) -> Non
 
 
 def source_of(obj: bpy.types.Object) -> bpy.types.Image | str | None:
-    """Return the mask's image, or the name of its colour attribute; None where everything moves."""
+    """Return the mask's image, or the name of its color attribute; None without a mask."""
     return obj.get(MASK) or None
 
 
@@ -69,10 +69,10 @@ def keep_painted(*_arguments) -> None:
 
 
 def mask_writer(plane: PlaneImage, folder: str | Path) -> Callable[[], None]:
-    """Return a function that writes the mask to MASK_FILE in `folder`, 8-bit PNG, for any thread.
+    """Return a thread-safe function that writes the mask to MASK_FILE in `folder`, as 8-bit PNG.
 
     Raises:
-        PlaneError: the mask has another shape than the picture, or is missing; from the function, if the mask is
+        PlaneError: the mask has another aspect ratio than the image, or is missing; from the function, if the mask is
             black, or the folder cannot be written to.
     """
     path = Path(folder) / MASK_FILE
@@ -86,7 +86,7 @@ def mask_writer(plane: PlaneImage, folder: str | Path) -> Callable[[], None]:
         moves = draw(*data)
         if moves.max() <= 0:
             raise PlaneError(
-                f'The mask "{name}" is black all over, so nothing would move: paint white where things move'
+                f'The mask "{name}" is completely black, so nothing would move: paint the moving areas white'
             )
         write_png(path, np.rint(np.clip(moves, 0, 1) * 255).astype(np.uint8)[..., None])
 
@@ -94,7 +94,7 @@ def mask_writer(plane: PlaneImage, folder: str | Path) -> Callable[[], None]:
 
 
 def refusing(write: Callable[[], None], folder: Path) -> Callable[[], None]:
-    """Wrap a write: create the folder first, and raise PlaneError for the system's errors."""
+    """Wrap a write function: create the folder first, and raise PlaneError instead of OSError."""
 
     def act() -> None:
         try:
@@ -114,14 +114,14 @@ def _image_pixels(image, plane):
     shape = plane.size[0] / plane.size[1]
     if abs(width / height / shape - 1) > 0.02 and abs(width - height * shape) > 2:
         raise PlaneError(
-            f'The mask "{image.name}" is {width} x {height}, of another shape than the picture '
+            f'The mask "{image.name}" is {width} x {height}, another aspect ratio than the image '
             f"({plane.size[0]} x {plane.size[1]}): paint it on the plane"
         )
     return pixels_of(image)
 
 
 def _grey(pixels):
-    """Return (H, W), row 0 at the top: the alpha if it varies, else the luminance of the values in the file."""
+    """Return (H, W), row 0 at the top: the alpha if it varies, else the luminance of the stored values."""
     pixels = pixels[::-1]
     if pixels.shape[2] == 4 and np.ptp(pixels[..., 3]) > 0:
         return pixels[..., 3]
@@ -131,7 +131,7 @@ def _grey(pixels):
 
 
 def _rasterized(pixels, values, size):
-    """Return (H, W): a colour attribute rasterized over the picture; 0 outside its triangles."""
+    """Return (H, W): a color attribute rasterized over the image; 0 outside its triangles."""
     width, height = _fitted(size, _MAX_ATTRIBUTE_SIDE)
     corners = (pixels + 0.5) * (width / size[0], height / size[1]) - 0.5
     grey = np.zeros((height, width))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A motion field as lines on its plane: arrows, or streaks that follow the flow and are brightest where they end.
+"""A motion field as lines on its plane: arrows, or streaks that follow the flow and are opaque at their end.
 
-Computed in short pieces, whatever the mesh, between which the window can draw.
+Computed in short pieces for any mesh, between which Blender can redraw the window.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ..errors import PlaneError
 from ..plane.image import find_plane_image
 from ..plane.map import PlaneMap
 
-# From slow to fast; through yellow, since a mix of blue and red is grey.
+# Colors from slow to fast; through yellow, since a mix of blue and red is grey.
 RAMP = np.array([(0.1, 0.75, 1.0), (1.0, 0.95, 0.25), (1.0, 0.3, 0.05)])
 # Length of the slowest and the fastest arrow, as a share of the grid spacing.
 MIN_LENGTH, MAX_LENGTH = 0.25, 0.9
-# Length of streaks, of which there are two per cell, and their number of segments.
+# Length of streaks, also as a share of the grid spacing, and their number of segments. Two streaks per grid cell.
 STREAK, PIECES = 2.2, 8
 # Speed below which nothing is drawn, as a share of the maximum.
 STILL = 0.02
@@ -32,7 +32,7 @@ CHUNK = 2000
 
 @dataclass
 class Lines:
-    """points: (2n, 3) ends of lines in object space; colors: (2n, 4) at them."""
+    """Line segments: (2n, 3) end points in object space, and (2n, 4) RGBA colors at them."""
 
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     colors: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
@@ -81,22 +81,22 @@ class Grid:
         return above * (1 - fy) + (v[below, x] * (1 - fx) + v[below, right] * fx) * fy
 
     def share(self, velocity: np.ndarray) -> np.ndarray:
-        """Return (n, 1) the root of the speed over its maximum, 0 to 1; the root makes slow water visible."""
+        """Return (n, 1) the square root of speed / maximum speed, 0 to 1; the root makes slow motion visible."""
         fastest = np.linalg.norm(self.velocity, axis=-1).max()
         return np.sqrt(np.linalg.norm(velocity, axis=-1, keepdims=True) / (fastest or 1))
 
 
 def arrows_file(obj) -> Path | None:
-    """Return the file with the arrows of the motion solved last."""
+    """Return the file with the arrows of the last solved motion; None without one."""
     motion = obj.loopcore.motion
     return Path(bpy.path.abspath(motion)).with_name("arrows.json") if motion else None
 
 
 def compute(obj, path: Path, style: str) -> Iterator[Lines | None]:
-    """Yield None after each piece, and last the lines of the motion in `path` on the plane `obj`.
+    """Yield None after each piece, and finally the lines of the motion in `path` on the plane `obj`.
 
     Args:
-        obj: the plane; without a picture it has no lines.
+        obj: the plane; the result is empty if it shows no image.
         path: arrows.json.
         style: "ARROWS" or "STREAKS".
     """
@@ -119,13 +119,13 @@ def compute(obj, path: Path, style: str) -> Iterator[Lines | None]:
 
 
 def _moving(grid, pixels, box):
-    """Return the pixels that move, of those in the part of the picture that the plane shows."""
+    """Return the pixels that move and lie in the part of the image that the plane shows."""
     inside = ((box[0] <= pixels) & (pixels <= box[1])).all(axis=1)
     return pixels[inside & (grid.share(grid.at(pixels))[:, 0] > np.sqrt(STILL))]
 
 
 def _arrows(grid, box):
-    """Return line ends in pixels and their colours: a shaft at each node, and the two sides of its head."""
+    """Return line ends in pixels and their colors: a shaft at each node, and the two sides of its head."""
     middles = _moving(grid, grid.nodes(), box)
     velocity = grid.at(middles)
     share = grid.share(velocity)
@@ -139,7 +139,7 @@ def _arrows(grid, box):
 
 
 def _streaks(grid, box):
-    """Return line ends in pixels and their colours: paths along the flow, from transparent to opaque."""
+    """Return line ends in pixels and their colors: paths along the flow, from transparent to opaque."""
     rows, columns, _ = grid.velocity.shape
     between = grid.nodes() + (grid.size[0] / columns / 2, grid.size[1] / rows / 2)
     place = _moving(grid, np.concatenate([grid.nodes(), between]), box)
@@ -160,7 +160,7 @@ def _streaks(grid, box):
 
 
 def _colors(share):
-    """Return (..., 4) colours for (..., 1) shares of the maximum speed."""
+    """Return (..., 4) RGBA for (..., 1) values of `Grid.share`."""
     stops = np.linspace(0, 1, len(RAMP))
     return np.concatenate([*(np.interp(share, stops, channel) for channel in RAMP.T), np.ones_like(share)], axis=-1)
 

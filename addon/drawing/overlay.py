@@ -13,20 +13,20 @@ from mathutils import Vector
 from . import motion_lines, strokes
 from .motion_lines import Lines
 
-LIFT = 0.002  # offset towards the viewer, as a share of the plane's larger side, against z-fighting
-SHADE = 0.55  # opacity of the dark edge that makes lines visible over bright water
-BUDGET_S = 0.008  # time per redraw after which no further piece of lines is computed
-HEAD, MIN_HEAD = 12, 6  # pixels of the screen
+LIFT = 0.002  # offset towards the viewer against z-fighting, as a share of the plane's larger side
+SHADE = 0.55  # opacity of the dark outline that makes lines visible over bright areas
+BUDGET_S = 0.008  # time limit per redraw for computing pieces of lines
+HEAD, MIN_HEAD = 12, 6  # length of arrow heads in screen pixels
 
 _handles: list = []
 _drawn: dict[int, "Drawn"] = {}
-# The number of geometry changes of each object that is drawn.
+# Number of geometry changes of each drawn object, by session_uid.
 _changes: dict[int, int] = {}
 
 
 @dataclass
 class Drawn:
-    """The lines of one object, what they were computed from, and the computation while it runs."""
+    """The lines of one object, the inputs they were computed from, and the computation while it runs."""
 
     source: tuple
     computation: Iterator[Lines | None] | None
@@ -67,7 +67,7 @@ def _changed(_scene, depsgraph):
 
 
 def lines_of(obj) -> Drawn | None:
-    """Return the lines of `obj`, computing further pieces; the previous ones until done. None without a motion."""
+    """Compute further pieces; return the lines of `obj`, the previous ones until finished, or None without a motion."""
     uid, file = obj.session_uid, motion_lines.arrows_file(obj)
     try:
         source = (str(file), file.stat().st_mtime_ns, obj.loopcore.motion_style, _changes.get(uid, 0))
@@ -125,7 +125,7 @@ def _draw_lines(drawn: Drawn, matrix, lift: float):
         lines = drawn.lines
         points, colors, shade = lines.points.astype("f4"), lines.colors.astype("f4"), lines.colors.astype("f4")
         shade[:, :3], shade[:, 3] = 0, SHADE * shade[:, 3]
-        # The dark edge first.
+        # The outline first.
         drawn.batches = [(width, batch_for_shader(shader, "LINES", {"pos": points, "color": color}))
                          for width, color in ((4.5, shade), (2.5, colors))]  # fmt: skip
     gpu.state.blend_set("ALPHA")
@@ -146,7 +146,7 @@ def _draw_lines(drawn: Drawn, matrix, lift: float):
 
 
 def _draw_strokes():
-    """Draw each stroke in its own colour with an arrow head at its end; not while painting."""
+    """Draw each stroke in its object color, with an arrow head and an outline, except in paint modes."""
     space = bpy.context.space_data
     if space is None or not space.overlay.show_overlays or bpy.context.mode.startswith("PAINT"):
         return
@@ -157,40 +157,50 @@ def _draw_strokes():
 
 @dataclass
 class Shapes:
-    """Ends of lines, corners of triangles in screen space, and the colour of each."""
+    """Line ends and triangle corners in screen space, and the color of each; of lines also that of their outline."""
 
     lines: list
     line_colors: list
+    outline_colors: list
     corners: list
     corner_colors: list
 
 
 def stroke_shapes(context) -> Shapes:
-    """Return all visible strokes in screen space, except one in edit mode, which has Blender's own handles."""
-    shapes, scale = Shapes([], [], [], []), context.preferences.system.ui_scale
+    """Return all visible strokes in screen space, except one in Edit Mode, which Blender draws itself."""
+    shapes, scale = Shapes([], [], [], [], []), context.preferences.system.ui_scale
     for obj in context.visible_objects:
         if obj.type != "CURVE" or obj.mode != "OBJECT" or not _is_stroke(obj):
             continue
         for line in strokes.world_lines(obj):
             line_2d = [location_3d_to_region_2d(context.region, context.region_data, point) for point in line]
             if all(line_2d):
-                _add_stroke(shapes, line_2d, obj.color[:], scale)
+                _add_stroke(shapes, line_2d, obj.color[:], _outline_color(context, obj), scale)
     return shapes
 
 
 def _is_stroke(obj):
-    """Return whether a curve is a stroke; without a speed, only if its plane has a motion."""
+    """Return whether a curve is a stroke: it has a speed, or the plane it is parented to has a motion."""
     parent = obj.parent
     return parent is not None and (strokes.SPEED in obj or bool(parent.loopcore.motion))
 
 
-def _add_stroke(shapes, seen, color, scale):
+def _outline_color(context, obj):
+    """Return the theme's color of selected and active objects, else a shade."""
+    if not obj.select_get():
+        return 0.0, 0.0, 0.0, SHADE
+    theme = context.preferences.themes[0].view_3d
+    return *(theme.object_active if obj == context.active_object else theme.object_selected), 1.0
+
+
+def _add_stroke(shapes, seen, color, outline_color, scale):
     length = sum((b - a).length for a, b in itertools.pairwise(seen))
     head = head_of(seen, min(HEAD * scale, max(MIN_HEAD * scale, length / 3)))
     outline = itertools.pairwise([*head, head[0]]) if head else ()
     ends = [(*point, 0) for pair in (*itertools.pairwise(seen), *outline) for point in pair]
     shapes.lines += ends
     shapes.line_colors += [color] * len(ends)
+    shapes.outline_colors += [outline_color] * len(ends)
     shapes.corners += [(*point, 0) for point in head]
     shapes.corner_colors += [color] * len(head)
 
@@ -204,8 +214,7 @@ def _draw_shapes(shapes: Shapes):
     gpu.state.blend_set("ALPHA")
     line.bind()
     line.uniform_float("viewportSize", (region.width, region.height))
-    shade = [(0, 0, 0, SHADE)] * len(shapes.lines)
-    for width, colors in ((4.5, shade), (2.5, shapes.line_colors)):
+    for width, colors in ((5.5, shapes.outline_colors), (2.5, shapes.line_colors)):
         line.uniform_float("lineWidth", width * scale)
         batch_for_shader(line, "LINES", {"pos": shapes.lines, "color": colors}).draw(line)
     if shapes.corners:
@@ -215,9 +224,9 @@ def _draw_shapes(shapes: Shapes):
 
 
 def head_of(seen, size):
-    """Return the three corners of the arrow head of a line in screen space, its tip first; none without length."""
+    """Return the corners of the arrow head of a line in screen space, the tip first; none for a line of length 0."""
     tip = Vector(seen[-1])
-    # Direction from a point at least one head's length away: the last segment may be too short.
+    # The last segment may be very short, so take the direction from a point at least one head's length away.
     back = next((Vector(p) for p in reversed(seen) if (tip - Vector(p)).length >= size), Vector(seen[0]))
     along = tip - back
     if along.length < 1e-6:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Strokes and anchors on a plane.
 
-A stroke is any curve parented to the plane: the flow goes from its first point to its last. Its speed is a property of
-the object, scaled by the radius of each point. An anchor, a point that stays still, is any empty parented to the plane.
-Objects hidden in viewports are ignored.
+A stroke is any curve parented to the plane: the flow goes from its first point to its last. Its speed is a custom
+property of the object, scaled by the radius of each point. An anchor, a point that stays still, is any empty parented
+to the plane. Objects disabled in viewports are ignored.
 
 Convention:
-    Children are in the plane's object space, so they follow it without changing the hints. They are projected
+    Children are in the plane's object space, so moving the plane does not change the hints. They are projected
     orthogonally onto the plane, and mapped to pixels by its UVs.
 """
 
@@ -23,7 +23,7 @@ from ..errors import PlaneError
 from ..plane.image import PlaneImage
 from ..plane.map import PlaneMap
 
-# Property on a stroke: pixels of the picture per frame. Curves without it have the default.
+# Property on a stroke: pixels per frame. Curves without it have the default.
 SPEED = "loopcore_speed"
 DEFAULT_SPEED = 1.0
 
@@ -32,25 +32,27 @@ def add_stroke(
     context: bpy.types.Context, plane: PlaneImage, points: Iterable[tuple[float, float]] | None = None,
     speed: float = DEFAULT_SPEED,
 ) -> bpy.types.Object:  # fmt: skip
-    """Add a curve through `points` (pixels), or across the middle of the visible picture; returns its object.
+    """Add a curve through `points` (pixels), or across the middle of the visible image; returns its object.
 
     Raises:
-        PlaneError: fewer than two different points, or a negative speed.
+        PlaneError: there are fewer than two different points, or the speed is negative.
     """
-    context.view_layer.update()  # scripts may have moved the plane just now
+    context.view_layer.update()  # a script may have moved the plane
     mapping = PlaneMap.of(plane)
     if speed < 0:
-        raise PlaneError(f"A stroke's speed is 0 or more, not {speed:g}: to turn the flow round, reverse the curve")
+        raise PlaneError(
+            f"A stroke's speed must be 0 or more, not {speed:g}: to reverse the flow, switch the curve's direction"
+        )
     drawn = points is not None
     places = np.array(list(points) if drawn else _across(mapping), float)
     if places.ndim != 2 or len(places) < 2 or not np.ptp(places, axis=0).any():
-        raise PlaneError("A stroke needs two different points or more")
+        raise PlaneError("A stroke needs at least two different points")
     obj = _child(context, plane, "Stroke", _curve(mapping.locals_of(places), "POLY" if drawn else "BEZIER"))
     obj.color = (0.1, 0.8, 1.0, 1.0)
     obj[SPEED] = float(speed)
     obj.id_properties_ui(SPEED).update(
         min=0.0, soft_max=10.0, subtype="PIXEL",
-        description="Pixels of the picture a frame; the points' radius scales it",
+        description="Pixels of the image per frame, scaled by the radius of each point",
     )  # fmt: skip
     return obj
 
@@ -74,7 +76,7 @@ def _curve(points, kind):
 def add_anchor(
     context: bpy.types.Context, plane: PlaneImage, point: tuple[float, float] | None = None
 ) -> bpy.types.Object:
-    """Add an empty at `point` (pixels), else at the 3D cursor if that is over the plane, else in its middle."""
+    """Add an empty at `point` (pixels), else at the 3D cursor if that is over the plane, else at its center."""
     context.view_layer.update()
     mapping = PlaneMap.of(plane)
     low, high = mapping.box
@@ -85,7 +87,7 @@ def add_anchor(
     obj = _child(context, plane, "Anchor", None)
     obj.empty_display_type = "SPHERE"
     obj.location = mapping.locals_of([point])[0]
-    # A fiftieth of the picture, with equal axes whatever the plane's scale.
+    # Radius: 1/50 of the image's longer side in world space. The scale undoes the plane's, so the sphere is round.
     size = float(np.ptp(mapping.worlds_of([low, high]), axis=0).max()) / 50
     obj.empty_display_size = 1.0
     obj.scale = [size / (s or 1) for s in plane.object.matrix_world.to_scale()]
@@ -93,12 +95,12 @@ def add_anchor(
 
 
 def strokes(plane: bpy.types.Object) -> list[bpy.types.Object]:
-    """Return the visible curves parented to a plane."""
+    """Return the curves parented to a plane that are enabled in viewports."""
     return [child for child in plane.children if child.type == "CURVE" and not child.hide_viewport]
 
 
 def anchors(plane: bpy.types.Object) -> list[bpy.types.Object]:
-    """Return the visible empties parented to a plane."""
+    """Return the empties parented to a plane that are enabled in viewports."""
     return [
         child for child in plane.children
         if child.type == "EMPTY" and child.empty_display_type != "IMAGE" and not child.hide_viewport
@@ -115,14 +117,14 @@ def world_lines(obj: bpy.types.Object) -> Iterator[list[Vector]]:
 
 
 def stroke_speed(obj: bpy.types.Object) -> float:
-    """Return the speed of a stroke, in pixels of the picture per frame."""
+    """Return the speed of a stroke, in pixels of the image per frame."""
     return max(float(obj.get(SPEED, DEFAULT_SPEED)), 0.0)
 
 
 def sampled(spline) -> tuple[list, list]:
     """Return points along a spline in the curve's space, and the radius at each."""
     if spline.type != "BEZIER":
-        # NURBS by their control points: the flow is smoother than the difference.
+        # For NURBS the control points do: the motion field is smoother than the difference.
         ends = [*spline.points, *(spline.points[:1] if spline.use_cyclic_u else ())]
         return [point.co[:3] for point in ends], [point.radius for point in ends]
     ends = [*spline.bezier_points, *(spline.bezier_points[:1] if spline.use_cyclic_u else ())]
@@ -135,7 +137,7 @@ def sampled(spline) -> tuple[list, list]:
 
 
 def local_matrix(obj):
-    """Return the matrix from a child's space to the plane's, current even if the scene is not evaluated yet."""
+    """Return the matrix from a child's space to the plane's, valid also before the depsgraph is evaluated."""
     return obj.matrix_parent_inverse @ obj.matrix_basis
 
 

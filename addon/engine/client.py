@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The worker's client in Blender: starts it when needed, gives it one job at a time, cancels it, restarts it.
+"""The worker's client in Blender: starts the worker, sends it one job at a time, cancels jobs, restarts it.
 
-Nothing here blocks: threads that never touch Blender start the process, write and read; `Engine.poll` delivers their
-results on Blender's main thread.
+Nothing here blocks: threads that do not use Blender's API start the process, write and read; `Engine.poll` delivers
+their results on Blender's main thread.
 """
 
 import atexit
@@ -19,12 +19,12 @@ from .worker import Worker
 
 # The worker's JSON-RPC error codes: input that the user can correct, invalid parameters, a cancelled job.
 USER_ERROR, INVALID_PARAMS, CANCELLED = -32000, -32602, -32001
-# How much of Blender's time one poll may take.
+# Time limit of one poll, which runs on Blender's main thread.
 _POLL_BUDGET_S = 0.003
 
 
 class EngineError(RuntimeError):
-    """The worker failed; the message is for the user, with the end of the log where the worker died."""
+    """The worker failed; the message is for the user, and has the end of the log if the worker died."""
 
 
 class Job:
@@ -33,9 +33,10 @@ class Job:
     Attributes:
         state: "running" (also while queued), "done", "failed" or "cancelled".
         done, total: frames or files; total is 0 while unknown.
-        saved: each file written so far, with done and total at that time.
-        result: the answer, once done.
-        error: why it failed; bad_input: whether its input is the reason, so that a retry would fail again.
+        saved: each file written so far, with `done` and `total` at that time.
+        result: the result, once done.
+        error: why it failed.
+        bad_input: whether it failed because of its input, so that a retry would fail again.
     """
 
     def __init__(self, id: int, method: str, params: dict, on_change: "Callable[[Job], None] | None") -> None:
@@ -51,7 +52,7 @@ class Job:
         self._pace = (time.monotonic(), 0, 0)  # Start of the measurement: time, done, total.
 
     def eta(self) -> float | None:
-        """Return the seconds left at the present rate; None while unknown."""
+        """Return the seconds left at the current rate; None while unknown."""
         since, from_done, _ = self._pace
         made = self.done - from_done
         if self.state != "running" or self.total <= 0 or made <= 0:
@@ -61,7 +62,7 @@ class Job:
     def _progress(self, params: dict) -> None:
         self.message, path = str(params.get("message", "")), str(params.get("path", ""))
         self.done, self.total = int(params.get("done", 0)), int(params.get("total", 0))
-        # Frames that existed already, or the count of another stage, tell nothing about the rate.
+        # Skipped frames and other stages would falsify the rate: restart the measurement.
         if not path or self.total != self._pace[2] or self.done <= self._pace[1]:
             self._pace = (time.monotonic(), self.done, self.total)
         if path:
@@ -81,13 +82,13 @@ class Job:
 
 
 class Engine:
-    """A worker process in `python`, and its queue of jobs. All methods are for one thread, and return at once.
+    """A worker process in `python`, and its queue of jobs. Use from one thread; no method blocks.
 
     Args:
-        python: the interpreter to run the worker in.
+        python: the interpreter that runs the worker.
         log: the file that the worker's stderr is appended to.
         env: additional environment variables.
-        wheel: loopcore for a Python that has none; unpacked beside the log.
+        wheel: loopcore for a Python without it; unpacked to the folder of the log.
     """
 
     def __init__(self, python: Path, log: Path, *, env: Mapping[str, str] = {}, wheel: Path | None = None) -> None:
@@ -97,12 +98,12 @@ class Engine:
         self._changed: list[Job] = []
         self._worker: Worker | None = None
         self._ids = itertools.count(1)
-        # A bound method registered at exit would keep this object alive.
+        # A weak reference, since a registered bound method would keep this object alive.
         atexit.register(_stop_if_alive, weakref.ref(self))
 
     @property
     def running(self) -> bool:
-        """Whether there is a worker process, busy or idle."""
+        """Whether a worker process exists, busy or idle."""
         return self._worker is not None and self._worker.alive
 
     @property
@@ -148,7 +149,7 @@ class Engine:
             self._changed.append(job)
 
     def stop(self) -> None:
-        """End the worker, and cancel its job and the queued ones. Does nothing without a worker."""
+        """Stop the worker, and cancel its job and the queued ones. Does nothing without a worker."""
         for job in [self.job, *self._waiting]:
             if job is not None and job.state == "running":
                 job._end("cancelled")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build the worker's private environment. Run as a script by its base Python, never inside Blender.
 
-Takes one JSON object as its argument, {folder, wheel, wheels, torch}, and prints a JSON object a line: {message, done,
-total} for progress, {error} on failure, {torch} at the end. pip's output goes to stderr. Ends, with all its child
-processes, when its stdin closes.
+Takes one JSON object as its argument, {folder, wheel, wheels, torch}, and prints one JSON object per line: {message,
+done, total} for progress, {error} on failure, {torch} at the end. pip's output goes to stderr. Terminates with all its
+child processes when its stdin closes.
 """
 
 import email
@@ -19,27 +19,27 @@ import venv
 import zipfile
 from pathlib import Path
 
-# On Linux the plain index serves torch with gigabytes of CUDA: the build without is asked for by its own version.
+# On Linux PyPI has only builds with CUDA, several gigabytes: the version suffix +cpu selects the build without.
 TORCH = "2.13.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 MIN_PYTHON, MAX_PYTHON = (3, 11), (3, 13)
 
 
 class Failed(Exception):
-    """The environment cannot be built; the message says why, and what to do."""
+    """The environment cannot be built; the message has the reason and a remedy."""
 
 
 def main() -> int:
     """Build the environment."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        say(torch=build(**json.loads(sys.argv[1])))
+        send(torch=build(**json.loads(sys.argv[1])))
         return 0
     except Failed as error:
-        say(error=str(error))
+        send(error=str(error))
     except OSError as error:
         name = f": '{error.filename}'" if error.filename else ""
-        say(error=f"{error.strerror or error}{name}")
+        send(error=f"{error.strerror or error}{name}")
     return 1
 
 
@@ -47,21 +47,21 @@ def build(folder: str, wheel: str, wheels: str | None, torch: bool) -> bool:
     """Build a new environment in `folder`; returns whether it contains torch.
 
     Args:
-        folder: where to build it; removed first.
+        folder: where to build it; an existing one is removed first.
         wheel: loopcore's wheel.
-        wheels: a folder to install from, instead of the network.
-        torch: whether to install torch; from a folder of wheels only if it contains it.
+        wheels: a folder to install from instead of the network.
+        torch: whether to install torch; ignored if `wheels` does not contain it.
     """
     check_python()
     needed, torches = requirements(Path(wheel))
     pip = Pip(Path(folder), wheels)
-    say(message="Making the environment", done=0, total=4)
-    make_environment(Path(folder))
-    say(message="Installing what Loopcore needs", done=1, total=4)
+    send(message="Creating the environment", done=0, total=4)
+    create_environment(Path(folder))
+    send(message="Installing Loopcore's dependencies", done=1, total=4)
     pip.install(*needed)
-    say(message="Installing torch" if torch else "", done=2, total=4)
+    send(message="Installing torch" if torch else "", done=2, total=4)
     has_torch = torch and install_torch(pip, torches)
-    say(message="Installing Loopcore", done=3, total=4)
+    send(message="Installing Loopcore", done=3, total=4)
     pip.run("install", "--no-index", "--no-deps", "--force-reinstall", wheel)
     return has_torch
 
@@ -70,13 +70,13 @@ def check_python() -> None:
     if not MIN_PYTHON <= sys.version_info[:2] <= MAX_PYTHON:
         found = ".".join(map(str, sys.version_info[:2]))
         raise Failed(
-            f"'{sys.executable}' is Python {found}, and Loopcore needs 3.11 to 3.13: name another Python to make the "
-            "environment from"
+            f"'{sys.executable}' is Python {found}, and Loopcore needs 3.11 to 3.13: choose another Python to create "
+            "the environment with"
         )
 
 
 def requirements(wheel: Path) -> tuple[list[str], list[str]]:
-    """Return the requirements of loopcore's wheel: all but torch, and torch."""
+    """Return the requirements of loopcore's wheel, those other than torch, and that of torch."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
         about = email.message_from_bytes(archive.read(name))
@@ -85,7 +85,7 @@ def requirements(wheel: Path) -> tuple[list[str], list[str]]:
     return [text for text in needed if text not in torches], torches
 
 
-def make_environment(folder: Path) -> None:
+def create_environment(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,9 @@ def make_environment(folder: Path) -> None:
         output = (error.output or b"").decode("utf-8", "replace").strip()
         print(output, file=sys.stderr)
         hint = "it has no ensurepip" if "ensurepip" in output else output[-300:] or str(error)
-        raise Failed(f"'{sys.executable}' cannot make an environment with pip ({hint}): name another Python") from None
+        raise Failed(
+            f"'{sys.executable}' cannot create an environment with pip ({hint}): choose another Python"
+        ) from None
 
 
 def install_torch(pip: "Pip", torches: list[str]) -> bool:
@@ -105,13 +107,13 @@ def install_torch(pip: "Pip", torches: list[str]) -> bool:
         pip.install(*torches)
         return True
     pinned = f"torch=={TORCH}" + ("+cpu" if sys.platform == "linux" else "")
-    # A dry run without dependencies downloads no more than the metadata of one build.
+    # A dry run without dependencies downloads only the metadata of one build.
     pip.install(pinned, *([] if pip.finds(pinned) else ["--extra-index-url", CPU_INDEX]))
     return True
 
 
 class Pip:
-    """The environment's pip, with the network or with a folder of wheels only."""
+    """The environment's pip, which installs from the network or from a folder of wheels."""
 
     def __init__(self, folder: Path, wheels: str | None) -> None:
         self._python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -119,23 +121,23 @@ class Pip:
         self._source = [] if wheels is None else ["--no-index", "--find-links", wheels]
         self._env = {**os.environ, "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUTF8": "1"}
         if wheels is not None:
-            # Settings of the user or studio may name indexes; this must stay offline.
+            # Ignore the pip settings of the user or studio, which may name indexes: this must stay offline.
             self._env = {name: value for name, value in self._env.items() if not name.startswith("PIP_")}
             self._env |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
     def install(self, *requirements: str) -> None:
-        # No source builds on a user's machine; compiling bytecode on demand halves the time.
+        # No source builds on a user's machine. Bytecode is compiled on first import, which halves the install time.
         self.run(
             "install", "--only-binary", ":all:", "--no-compile", "--progress-bar", "off", *self._source, *requirements
         )
 
     def finds(self, *requirements: str) -> bool:
-        """Return whether they can be installed from the current source."""
+        """Return whether these can be installed from the current source."""
         arguments = ["install", "--dry-run", "--quiet", "--no-deps", "--only-binary", ":all:", *self._source]
         return self._start(*arguments, *requirements).wait() == 0
 
     def run(self, *arguments: str) -> None:
-        """Run pip to its end; its output goes to stderr, its steps to stdout.
+        """Run pip, copy its output to stderr, and report its steps.
 
         Raises:
             Failed: pip failed.
@@ -146,10 +148,10 @@ class Pip:
             print(line, end="", file=sys.stderr, flush=True)
             step = re.match(r"(Collecting|Downloading|Processing) (.+)", line.strip())
             if step:
-                # A requirement or a file's path: show the package's name only.
-                say(message=f"{step[1]} {re.split('[-<>=!~ (]', Path(step[2]).name)[0]}")
+                # A requirement or the path of a file: report only the package's name.
+                send(message=f"{step[1]} {re.split('[-<>=!~ (]', Path(step[2]).name)[0]}")
             elif line.startswith("Installing collected packages"):
-                say(message="Unpacking")
+                send(message="Unpacking")
             if line.startswith("ERROR:"):
                 errors.append(line.removeprefix("ERROR:").strip())
         if process.wait():
@@ -162,7 +164,8 @@ class Pip:
         )  # fmt: skip
 
 
-def say(**message: object) -> None:
+def send(**message: object) -> None:
+    """Print a message for Blender."""
     print(json.dumps(message), flush=True)
 
 

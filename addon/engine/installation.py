@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Python that the worker runs in: the one named in the preferences, or the add-on's own environment.
+"""The Python that runs the worker: the one chosen in the preferences, or the add-on's private environment.
 
-Keeps the one installation, check or removal that runs in the background.
+Holds the one installation, check or removal that runs in the background.
 """
 
 from pathlib import Path
@@ -15,35 +15,35 @@ from .setup import Setup
 
 POLL_SECONDS = 0.1
 
-# The setup that runs, or ran last. Kept here: an RNA property would outlive the add-on.
+# The running setup, or the last one. Not an RNA property, since that would outlive the add-on.
 _setup: Setup | None = None
 
 
 def preferences():
-    """Return the add-on's preferences, or None while it is not enabled as one."""
+    """Return the add-on's preferences, or None if the package is not enabled as an add-on."""
     addon = bpy.context.preferences.addons.get(package.NAME)
     return addon.preferences if addon is not None else None
 
 
 def place(create=False) -> Place:
-    """Return where the private environment and the add-on's loopcore wheel are."""
+    """Return the place of the private environment and of the add-on's loopcore wheel."""
     try:
         folder = Path(bpy.utils.extension_path_user(package.NAME, path="engine", create=create))
     except ValueError:
-        # Not installed as an extension, but imported from its source.
+        # Not installed as an extension: imported from the source tree.
         folder = Path(bpy.app.tempdir) / "loopcore_engine"
     wheels = sorted((package.FOLDER / "wheels").glob("loopcore-*.whl"))
     return Place(folder, wheels[-1] if wheels else package.FOLDER / "wheels" / "loopcore.whl")
 
 
 def worker() -> tuple[Path, Path, Path | None]:
-    """Return the worker's Python, its log, and loopcore's wheel where that Python is the user's own."""
+    """Return the worker's Python, its log, and loopcore's wheel if the Python is one chosen in the preferences."""
     where, chosen = place(), _chosen()
     return chosen or where.python, where.folder / "worker.log", where.wheel_if_there if chosen else None
 
 
 def missing() -> str:
-    """Return why there is no Python for the worker and what to do; empty when there is one."""
+    """Return why there is no Python for the worker and what to do about it; empty if there is one."""
     chosen = _chosen()
     if chosen is not None:
         return "" if chosen.is_file() else f"There is no Python at '{chosen}': choose another in the preferences"
@@ -53,9 +53,9 @@ def missing() -> str:
     if state.name == "ready":
         return ""
     if state.name == "busy":
-        return f"The engine cannot be used yet. {state.message}"
+        return f"The engine is not ready: {state.message}"
     if state.name == "absent":
-        return "Loopcore's engine is not set up yet: Set Up in the add-on's preferences"
+        return "Loopcore's engine is not set up: choose Set Up in the add-on's preferences"
     return f"The engine cannot be used. {state.message} in the add-on's preferences"
 
 
@@ -65,17 +65,17 @@ def _chosen() -> Path | None:
 
 
 def current() -> Setup | None:
-    """Return the setup that runs, or ran last."""
+    """Return the running setup, or the last one."""
     return _setup
 
 
 def busy() -> bool:
-    """Return whether a setup runs."""
+    """Return whether a setup is running."""
     return _setup is not None and _setup.state == "running"
 
 
 def begin(setup: Setup) -> None:
-    """Make it the current setup; with a window, poll it from a timer."""
+    """Make this the current setup; outside background mode, poll it from a timer."""
     global _setup
     _setup = setup
     if not bpy.app.background:
@@ -91,11 +91,11 @@ def _poll() -> float | None:
 
 
 def register():
-    """Nothing runs before the user asks for it."""
+    """Does nothing: setups start only on the user's request."""
 
 
 def unregister():
-    """Cancel what is being set up."""
+    """Cancel the running setup."""
     global _setup
     if _setup is not None:
         _setup.cancel()

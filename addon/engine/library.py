@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The add-on's loopcore, unpacked from its wheel, for Pythons that have its dependencies but not loopcore itself.
 
-Unpacked because compiled kernels are cached beside the code, which is impossible in a zip.
+Unpacked because compiled kernels are cached in the code's folder, which is impossible in a zip.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def unpacked(wheel: Path, folder: Path) -> Path:
 
 
 def _move(part: Path, place: Path) -> None:
-    """Rename, unless another Blender did already. On Windows a virus scanner may hold new files for a moment."""
+    """Rename, unless another Blender has done so. On Windows a virus scanner may hold new files for a moment."""
     for delay in (0.1, 0.4, 1.0, 0.0):
         try:
             os.replace(part, place)

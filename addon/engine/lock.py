@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lock between processes: one Blender at a time sets up the environment that all of a user's Blenders share, and
-none while another uses it.
+"""A lock between processes: only one Blender at a time changes the environment that all of a user's Blenders share,
+and none while another uses it.
 
-The system's lock on a file, which the system releases when the process ends: it is never stale. The file remains, and
-names its holder.
+It is the system's lock on a file, released by the system when the process ends, so it is never stale. The file remains,
+and contains a description of the last holder.
 """
 
 import contextlib
@@ -12,24 +12,24 @@ import os
 import time
 from pathlib import Path
 
-# Offset of the locked byte: behind the text, which others could not read on Windows otherwise.
+# Offset of the locked byte: after the text, since on Windows locked bytes cannot be read.
 _PLACE = 1 << 30
 
 
 class Lock:
-    """Free until `take`; free again after `free`, or when the process ends."""
+    """A lock that is held from `take` to `free` or to the end of the process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
 
     def take(self) -> bool:
-        """Try to take it; returns whether it is held. Another process's `is_held` makes it fail for a moment: retry.
+        """Try to take the lock, without waiting; returns whether it is held.
 
-        Always succeeds on file systems without locks.
+        May fail while another process runs `is_held`: retry. Always succeeds on file systems without locks.
 
         Raises:
-            OSError: the file cannot be made.
+            OSError: the file cannot be created.
         """
         if self._file is not None:
             return True
@@ -43,13 +43,13 @@ class Lock:
         return True
 
     def free(self) -> None:
-        """Release it. Does nothing when it is not held."""
+        """Release the lock. Does nothing if it is not held."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
 
     def is_held(self) -> bool:
-        """Return whether any process holds it, this one included."""
+        """Return whether any process, including this one, holds the lock."""
         if self._file is not None:
             return True
         try:
@@ -62,7 +62,7 @@ class Lock:
             os.close(file)
 
     def holder(self) -> str:
-        """Return a description of its holder for the user."""
+        """Return a description of the holder for the user."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if who := self.path.read_text("utf-8").strip():
                 return f"Another Blender ({who})"
@@ -70,7 +70,7 @@ class Lock:
 
 
 def _locked(file: int) -> bool:
-    """Lock an open file without waiting; False where another process holds it. Closing the file releases it."""
+    """Lock an open file without waiting; returns False if another process holds it. Closing the file releases it."""
     try:
         if os.name == "nt":
             import msvcrt

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the worker's private environment is, and what state it is in.
+"""The location of the worker's private environment, and its state.
 
-An environment counts as ready only while the marker beside it says so: see `setup`.
+An environment is ready only while it has a valid marker file: see `setup`.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ _SEATS = 16
 
 @dataclass(frozen=True)
 class Place:
-    """The folder of the private environment, and the loopcore wheel that is installed in it."""
+    """The folder of the private environment, and the loopcore wheel to install in it."""
 
     folder: Path
     wheel: Path
@@ -45,27 +45,27 @@ class Place:
 
     @property
     def leases(self) -> list[Lock]:
-        """Locks of which each Blender that uses the environment holds one."""
+        """Locks, one of which is held by each Blender that uses the environment."""
         return [Lock(self.folder / f"worker-{number}.lock") for number in range(_SEATS)]
 
     @property
     def wheel_if_there(self) -> Path | None:
-        """The wheel, or None in a source tree that was never built."""
+        """The wheel, or None in a source tree without one."""
         return self.wheel if self.wheel.is_file() else None
 
 
 @dataclass(frozen=True)
 class State:
-    """name: "absent", "busy", "unfinished", "broken", "outdated" or "ready"; message: the same for the user."""
+    """name: "absent", "busy", "unfinished", "broken", "outdated" or "ready"; message: a description for the user."""
 
     name: str
     message: str
 
 
 def state_of(place: Place) -> State:
-    """Return the state of the environment. Reads one or two small files: fast enough for a panel."""
+    """Return the state of the environment. Reads one or two small files: fast enough for drawing a panel."""
     if not place.marker.exists() and Lock(place.lock).is_held():
-        return State("busy", "Another Blender is setting it up")
+        return State("busy", "another Blender is setting it up")
     if not place.environment.exists():
         return State("absent", "Not set up")
     try:
@@ -73,18 +73,18 @@ def state_of(place: Place) -> State:
         facts = describe(marker)
         wheel = marker["wheel"]
     except FileNotFoundError:
-        return State("unfinished", "Setting up did not come to its end: Repair")
+        return State("unfinished", "The installation is incomplete: choose Repair")
     except (OSError, ValueError, KeyError, TypeError):
-        return State("unfinished", f"'{place.marker}' cannot be read: Repair")
+        return State("unfinished", f"'{place.marker}' cannot be read: choose Repair")
     if not place.python.exists():
-        return State("broken", "The Python that it was made from has gone: Repair")
+        return State("broken", "The Python that it was created with is missing: choose Repair")
     if not place.wheel.is_file() or wheel != digest(place.wheel, place.wheel.stat().st_mtime_ns):
-        return State("outdated", f"It has the Loopcore of another version of the add-on ({facts}): Repair")
+        return State("outdated", f"It has the Loopcore of another version of the add-on ({facts}): choose Repair")
     return State("ready", facts)
 
 
 def take_lease(place: Place) -> Lock | None:
-    """Take a lock that keeps other Blenders from removing the environment; None where no lock is available."""
+    """Take a lock that prevents other Blenders from removing the environment; None if no lock is available."""
     try:
         return next((lease for lease in place.leases if lease.take()), None)
     except OSError:
@@ -92,8 +92,8 @@ def take_lease(place: Place) -> Lock | None:
 
 
 def describe(facts: dict) -> str:
-    """Return the answer of a worker to `hello` as one line of text."""
-    torch = f"torch {facts['torch']}" if facts["torch"] else "no torch: draw strokes and a mask, no prediction"
+    """Return a worker's result of `hello` as one line of text."""
+    torch = f"torch {facts['torch']}" if facts["torch"] else "no torch: no prediction, draw strokes and a mask"
     return f"Loopcore {facts['version']}, Python {facts['python']}, {torch}"
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Child processes that end when Blender does, on POSIX and on Windows.
 
-A child leads a process group, so that it and its own children are ended together, and Ctrl-C in Blender's terminal does
-not reach it. On Windows the group is a job object, whose processes the system ends when its last handle is closed; on
-POSIX the child has to end when its stdin closes.
+A child leads a process group, so that it is killed together with its own children, and does not receive Ctrl-C from
+Blender's terminal. On Windows the group is a job object, whose processes the system ends when its last handle is
+closed; on POSIX the child has to exit when its stdin closes.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import IO, Any
 
 _WINDOWS = os.name == "nt"
 _NICENESS = 5
-# No console, no Ctrl-C from Blender's terminal, lower priority than Blender's window.
+# No console, no Ctrl-C from Blender's terminal, lower priority than Blender.
 _WINDOWS_FLAGS = sum(
     getattr(subprocess, name, 0)
     for name in ("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP", "BELOW_NORMAL_PRIORITY_CLASS")
@@ -28,7 +28,7 @@ _KILL_ON_JOB_CLOSE, _EXTENDED_LIMITS = 0x2000, 9
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this process's variables without those that affect another Python: Blender's, a debugger's, conda's."""
+    """Return os.environ without the variables of Blender, debuggers and conda that would affect another Python."""
     dropped = ("PYTHON", "LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return {**clean, "PYTHONUTF8": "1", **(extra or {})}
@@ -43,7 +43,7 @@ class Child:
     """A running child process and its pipes.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the process cannot be started.
     """
 
     def __init__(
@@ -60,25 +60,25 @@ class Child:
         self.stdin, self.stdout = self._process.stdin, self._process.stdout
         self._job = JobObject(int(self._process._handle)) if _WINDOWS else None
         if not _WINDOWS:
-            # Lower priority than Blender's window. Set here, since preexec_fn would slow down the start.
+            # Lower priority than Blender. Not by preexec_fn, which would slow down the start.
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self.pid, _NICENESS)
 
     def poll(self) -> int | None:
-        """Return the exit code, or None while it runs."""
+        """Return the exit code, or None while the process runs."""
         code = self._process.poll()
         if code is not None:
             self._close_job()
         return code
 
     def wait(self) -> int:
-        """Wait for its end, and return the exit code."""
+        """Wait for the end of the process, and return the exit code."""
         code = self._process.wait()
         self._close_job()
         return code
 
     def kill(self) -> None:
-        """Kill it and all processes that it started."""
+        """Kill the process and all processes that it started."""
         if self._job is not None:
             self._job.terminate()
             self._job.close()
@@ -90,7 +90,7 @@ class Child:
             else:
                 os.killpg(self.pid, signal.SIGKILL)
         except OSError:
-            pass  # It ended meanwhile.
+            pass  # It has just ended.
 
     def _close_job(self) -> None:
         if self._job is not None:
@@ -98,7 +98,7 @@ class Child:
 
 
 def ending(code: int) -> str:
-    """Return an exit code as text."""
+    """Describe an exit code."""
     if code < 0:
         try:
             return f"killed by {signal.Signals(-code).name}"
@@ -108,28 +108,28 @@ def ending(code: int) -> str:
 
 
 class JobObject:
-    """A Windows job object that holds one process and all that it starts. Its methods are for any thread."""
+    """A Windows job object that contains one process and its descendants. Thread-safe."""
 
     def __init__(self, process: int) -> None:
-        """Put the process of that handle into a job object that ends its processes when its handle is closed."""
+        """Assign a process, given by its handle, to a job object that ends its processes when closed."""
         self._lock, self._handle = threading.Lock(), None
         self._kernel = kernel = _kernel32()
         self._handle = kernel.CreateJobObjectW(None, None)
         if self._handle is None:
-            return  # Without one, only the process itself is ended.
+            return  # Without a job object, only the process itself is ended.
         limits = _ExtendedLimits()
         limits.flags = _KILL_ON_JOB_CLOSE
         kernel.SetInformationJobObject(self._handle, _EXTENDED_LIMITS, ctypes.byref(limits), ctypes.sizeof(limits))
         kernel.AssignProcessToJobObject(self._handle, process)
 
     def terminate(self) -> None:
-        """End every process in it. Ignored once it is closed."""
+        """End all its processes. Ignored after `close`."""
         with self._lock:
             if self._handle is not None:
                 self._kernel.TerminateJobObject(self._handle, 1)
 
     def close(self) -> None:
-        """Close the handle, which ends every process still in it. Ignored once it is closed."""
+        """Close the handle, which ends all its remaining processes. Ignored after `close`."""
         with self._lock:
             handle, self._handle = self._handle, None
             if handle is not None:
@@ -140,7 +140,7 @@ class JobObject:
 
 
 def _kernel32() -> Any:
-    """kernel32 with the types of what is called here: a handle is as wide as a pointer, ctypes' default is an int."""
+    """Return kernel32 with the argument types of the functions used: ctypes would cut handles to 32 bits."""
     kernel = ctypes.WinDLL("kernel32", use_last_error=True)
     for name, result, arguments in (
         ("CreateJobObjectW", wintypes.HANDLE, [wintypes.LPVOID, wintypes.LPCWSTR]),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one engine of this Blender process, alive while the add-on is enabled."""
+"""The engine of this Blender process, which exists while the add-on is enabled."""
 
 import bpy
 
@@ -14,20 +14,20 @@ _lease: Lock | None = None
 
 
 def register():
-    if _opening not in bpy.app.handlers.load_pre:
-        bpy.app.handlers.load_pre.append(_opening)
+    if _on_load not in bpy.app.handlers.load_pre:
+        bpy.app.handlers.load_pre.append(_on_load)
 
 
 def unregister():
-    """Stop the running task: disabling an add-on does not cancel its operators."""
+    """Stop the running task, since Blender does not cancel an add-on's operators when it is disabled."""
     tasks.stop("Cancelled: the add-on was disabled")
-    if _opening in bpy.app.handlers.load_pre:
-        bpy.app.handlers.load_pre.remove(_opening)
+    if _on_load in bpy.app.handlers.load_pre:
+        bpy.app.handlers.load_pre.remove(_on_load)
     stop()
 
 
 def stop():
-    """End the worker; the next task starts a new one."""
+    """Stop the worker; the next task starts a new one."""
     global _engine, _lease
     engine, _engine = _engine, None
     if engine is not None:
@@ -38,15 +38,15 @@ def stop():
 
 
 @bpy.app.handlers.persistent
-def _opening(*_arguments):
+def _on_load(*_arguments):
     tasks.stop("Cancelled: another file was opened")
 
 
 def engine() -> Engine:
-    """Return the engine, in the Python that the preferences select.
+    """Return the engine with the Python selected in the preferences.
 
     Raises:
-        Refused: there is no such Python yet.
+        Refused: there is no such Python.
     """
     global _engine, _lease
     reason = installation.missing()

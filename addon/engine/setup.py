@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Set up, check or remove the worker's Python: a private environment in the user's folder, or one the user names.
+"""Set up, check or remove the worker's Python: a private environment in the user's folder, or one the user chooses.
 
-The marker that declares the environment ready is removed before anything is changed, and written after a bake through
-the worker succeeded, so an incomplete environment is never used.
+The marker file that declares the environment ready is removed before any change, and written only after a bake with the
+worker has succeeded, so an incomplete environment is never used.
 """
 
 import json
@@ -29,7 +29,7 @@ _TAIL_LINES = 8
 _SCRIPT = Path(__file__).with_name("environment.py")
 _TRIAL_FRAMES = 4
 _LOCK_TIMEOUT_S = 3.0
-# The share of the progress bar for building; the rest is the check.
+# Share of the progress bar for the build; the rest is for the check.
 _BUILD_SHARE = 0.85
 
 
@@ -42,10 +42,10 @@ class Setup:
 
     Attributes:
         state: "running", "done", "failed" or "cancelled".
-        message: the present step, or the outcome.
-        error: why it failed, with the end of the log.
+        message: the current step, or the outcome.
+        error: why it failed, and the end of the log.
         fraction: progress, 0 to 1.
-        facts: the answer of a checked Python's worker to `hello`.
+        facts: the worker's result of `hello`, once checked.
     """
 
     def __init__(self, place: Place, steps: "Iterator[None]", title: str) -> None:
@@ -64,8 +64,8 @@ class Setup:
         """Rebuild the environment and check it.
 
         Args:
-            base: the Python to make it from; None looks for one.
-            wheels: a folder of wheels; None downloads, which needs the user's consent.
+            base: the Python to create it with; None searches for one.
+            wheels: a folder of wheels; None downloads them, which requires the user's consent.
             torch: whether to install torch.
         """
         self = cls(place, iter(()), "Setting up")
@@ -74,7 +74,7 @@ class Setup:
 
     @classmethod
     def check(cls, place: Place, python: Path) -> "Setup":
-        """Check a Python of the user's by a bake. Installs nothing; lends it loopcore from the wheel if it has none."""
+        """Check a Python by a bake. Installs nothing; a Python without loopcore uses the one from the wheel."""
         self = cls(place, iter(()), "Checking")
         self._steps = self._check(python, 0.0, place.wheel_if_there)
         return self
@@ -101,7 +101,7 @@ class Setup:
             self._fail(f"{error.strerror or error}" + (f": '{error.filename}'" if error.filename else ""))
 
     def cancel(self) -> None:
-        """Stop now. An incomplete environment is removed, or reported as unfinished."""
+        """Stop at once. An incomplete environment is removed, or is in state "unfinished"."""
         if self.state == "running":
             self.state, self.message = "cancelled", "Cancelled"
             self._end()
@@ -121,15 +121,15 @@ class Setup:
     def _install(self, base: Path | None, wheels: Path | None, torch: bool) -> Iterator[None]:
         place = self.place
         if not place.wheel.is_file():
-            raise SetupError(f"The add-on lacks its wheel of Loopcore, '{place.wheel}': install the add-on again")
+            raise SetupError(f"The add-on's Loopcore wheel is missing, '{place.wheel}': reinstall the add-on")
         if wheels is not None and not any(Path(wheels).glob("*.whl")):
             raise SetupError(f"There are no wheels (*.whl) in '{wheels}'")
         if base is None:
             base = yield from _in_thread(lambda: find_base_python(Path(sys.executable)))
         if base is None:
             raise SetupError(
-                f"Neither Blender's Python ('{sys.executable}') nor one on PATH can make the environment: it takes "
-                "Python 3.11 to 3.13 with venv and pip. Install one, or choose Use This Python"
+                f"Neither Blender's Python ('{sys.executable}') nor one on PATH can create the environment: it takes "
+                "Python 3.11 to 3.13 with venv and pip. Install one, or choose one in Use This Python"
             )
         yield from self._take_lock()
         place.marker.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ class Setup:
             built = True
         finally:
             if not built:
-                # Keep the lock until it is removed: another Blender would build in the same place.
+                # Keep the lock until the folder is removed: another Blender may build in the same place.
                 lock, self._lock = self._lock, Lock(place.lock)
                 _remove_later(place.environment, lock.free)
         yield from self._check(place.python, _BUILD_SHARE)
@@ -152,20 +152,20 @@ class Setup:
 
     def _take_lock(self) -> Iterator[None]:
         self.place.folder.mkdir(parents=True, exist_ok=True)
-        # The environment of a setup cancelled just now may still be being removed.
+        # A cancelled setup may hold the lock until its environment is removed.
         end = time.monotonic() + _LOCK_TIMEOUT_S
         while not self._lock.take():
             if time.monotonic() > end:
                 holder = self._lock.holder()
-                raise SetupError(f"{holder} is setting up this very environment: wait for it, then try again")
+                raise SetupError(f"{holder} is setting up the same environment: wait until it is done, then try again")
             yield
         while taken := [lease for lease in self.place.leases if lease.is_held()]:
             if time.monotonic() > end:
-                raise SetupError(f"{taken[0].holder()} is working with this very environment: close it, then try again")
+                raise SetupError(f"{taken[0].holder()} is using the same environment: close it, then try again")
             yield
 
     def _build(self, command: list[str]) -> Iterator[None]:
-        """Run the build script to its end."""
+        """Run the build script."""
         messages: queue.SimpleQueue[dict | int] = queue.SimpleQueue()
         with self.place.log.open("wb") as log:
             self._child = child = Child(command, env=clean_environment(), stderr=log)
@@ -196,8 +196,8 @@ class Setup:
         return "\n".join([error, f"The end of the log, {self.place.log}:", *last]) if last else error
 
     def _check(self, python: Path, begin: float, wheel: Path | None = None) -> Iterator[None]:
-        """Bake a small loop with a worker in that Python, and check its frames."""
-        self.message, self.fraction = "Checking with a small bake", begin
+        """Bake a small loop with a worker in `python`, and check its frames."""
+        self.message, self.fraction = "Baking a small loop", begin
         self.place.folder.mkdir(parents=True, exist_ok=True)
         self._engine = engine = Engine(python, self.place.folder / "check.log", wheel=wheel)
         folder = Path(tempfile.mkdtemp(prefix="check-", dir=self.place.folder))
@@ -215,7 +215,7 @@ class Setup:
         broken = [row["name"] for row in report["rows"][:3] if not row["passed"]]
         if baked["written"] != _TRIAL_FRAMES or broken:
             reason = ", ".join(broken) or "not all written"
-            raise SetupError(f"'{python}' bakes, but the frames are not right ({reason})")
+            raise SetupError(f"The frames of a test bake with '{python}' are wrong ({reason})")
         self.message = describe(self.facts)
 
     def _ask(self, engine: Engine, method: str, params: dict) -> Iterator[None]:
@@ -237,7 +237,7 @@ class Setup:
 
 
 def _in_thread(work):
-    """Run `work` in a thread, yielding until it is done. Returns its result, or raises its error."""
+    """Run `work` in a thread, and yield until it is done. Returns its result, or raises its error."""
     outcome: queue.SimpleQueue = queue.SimpleQueue()
 
     def run() -> None:
@@ -294,7 +294,7 @@ def _remove_later(folder: Path, then: Callable[[], None] = lambda: None) -> None
         try:
             _remove_tree(folder)
         except OSError:
-            pass  # Without its marker it is not used.
+            pass  # Without a marker it is not used.
         finally:
             then()
 

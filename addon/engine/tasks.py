@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one task at a time that runs for Blender: its steps, its progress, its outcome.
+"""The running task, one at a time: its steps, progress and outcome.
 
 A task is a generator that yields a `Step` for the worker, receives the step's result, and returns a sentence about the
-outcome. Slow work that needs no Blender is yielded as a `ThreadTask`: only the code between two yields
-blocks the window. The scene may change meanwhile: generators keep a `Target`, never the object itself.
+outcome. Slow work without Blender's API is yielded as a `ThreadTask`, so that only the code between two yields blocks
+the window. The scene may change between two yields: generators keep a `Target` instead of the object.
 """
 
 import threading
@@ -21,7 +21,7 @@ Work = Generator["Step | ThreadTask", dict, str]
 PUMP_SECONDS = 0.1
 SHOWN_IN = {"VIEW_3D", "NODE_EDITOR", "PROPERTIES", "PREFERENCES"}
 
-# The running task. Kept here and not in an RNA property, which would outlive the add-on.
+# The running task. Not an RNA property, since that would outlive the add-on.
 _current: "Task | None" = None
 
 
@@ -35,7 +35,7 @@ class Step:
 
 
 class ThreadTask:
-    """Work for a thread; has the interface of a worker's `Job`."""
+    """A function to run in a thread; has the interface of a worker's `Job`."""
 
     done = total = 0
 
@@ -44,14 +44,14 @@ class ThreadTask:
         self.state, self.result, self.error = "running", {}, None
 
     def start(self) -> "ThreadTask":
-        threading.Thread(target=self._run, name="loopcore-chore", daemon=True).start()
+        threading.Thread(target=self._run, name="loopcore-thread-task", daemon=True).start()
         return self
 
     def eta(self) -> None:
         return None
 
     def cancel(self) -> None:
-        """Ignore its outcome: it ends by itself, and writes its file completely or not at all."""
+        """Ignore the outcome: the function runs to its end, and writes its file atomically."""
         self.state = "cancelled"
 
     def _run(self) -> None:
@@ -74,16 +74,22 @@ class Target:
         """Return the object.
 
         Raises:
-            Refused: it was removed.
+            Refused: the object was removed.
         """
         for obj in bpy.data.objects:
             if obj.session_uid == self._uid:
                 return obj
-        raise Refused(f"'{self.name}' was removed meanwhile")
+        raise Refused(f"'{self.name}' was removed during the task")
 
 
 class Task:
-    """A generator of steps, and its progress. `failed` is None until it ends; `saved` is a job's, over all steps."""
+    """A generator of steps, and its progress.
+
+    Attributes:
+        failed: None until it ends.
+        code: the exit code of a command that runs it.
+        saved: as `Job.saved`, of all steps.
+    """
 
     def __init__(self, title: str, work: Work, engine: Engine, target: Target):
         self.title, self.target = title, target
@@ -103,24 +109,22 @@ class Task:
 
     @property
     def step(self) -> str:
-        """The title of the present step."""
+        """The title of the current step."""
         return self._step.title if self._step is not None else self.title
 
     @property
     def text(self) -> str:
-        """The present step, its progress and the time left."""
+        """The current step, its progress and the time left."""
         job = self._job
         if self._stopped:
             return "Cancelling"
         if job is None or self._step is None:
             return self.title
-        parts = [self._step.title]
+        text = self._step.title
         if job.total > 1:
-            parts.append(f"{job.done}/{job.total}")
+            text += f" {job.done}/{job.total}"
         left = job.eta()
-        if left is not None and left >= 1:
-            parts.append(f"{clock(left)} left")
-        return "  ".join(parts)
+        return text if left is None or left < 1 else f"{text}, {clock(left)} left"
 
     def pump(self) -> bool:
         """Process the worker's messages; returns whether the task has ended. Never blocks."""
@@ -142,11 +146,11 @@ class Task:
             self._throw(job.error)
         else:
             kind = Refused if job.bad_input else Failed
-            self._throw(kind(job.error or "the worker failed without a word"))
+            self._throw(kind(job.error or "The worker failed without an error message"))
         return self.failed is not None
 
     def cancel(self) -> None:
-        """Cancel the step; the task ends at a later `pump`."""
+        """Cancel the current step; the task ends in a later `pump`."""
         if self.failed is None and not self._stopped:
             self._stopped = True
             if isinstance(self._job, ThreadTask):
@@ -155,7 +159,7 @@ class Task:
                 self._engine.cancel(self._job)
 
     def abandon(self, reason: str) -> None:
-        """End at once, without waiting for the worker: Blender opens another file or disables the add-on."""
+        """End at once, without waiting for the worker, as when another file is opened or the add-on is disabled."""
         self.cancel()
         if self.failed is None:
             self._work.close()
@@ -184,7 +188,7 @@ class Task:
             self._end(str(error), failed=True, code=1)
         except Exception as error:
             traceback.print_exc()
-            self._end(f"{type(error).__name__}: {error} (the console has more)", failed=True, code=1)
+            self._end(f"{type(error).__name__}: {error} (see the system console)", failed=True, code=1)
 
     def _end(self, message: str, *, failed: bool, code: int) -> None:
         self.message, self.failed, self.code, self._job = message, failed, code, None
@@ -209,13 +213,13 @@ def begin(title: str, work: Work, engine: Engine, obj) -> Task:
     """
     global _current
     if _current is not None:
-        raise Refused(f"{_current.title} is still running")
+        raise Refused(f"{_current.title} is still running: wait, or cancel it")
     _current = Task(title, work, engine, Target(obj))
     return _current
 
 
 def finish(task: Task) -> None:
-    """Clear the running task, and store its outcome on the object, if that still exists."""
+    """Clear the running task, and store its outcome on the object if that still exists."""
     global _current
     if _current is task:
         _current = None
@@ -223,13 +227,13 @@ def finish(task: Task) -> None:
         obj = task.target.find()
         obj.loopcore.message, obj.loopcore.failed = task.message, bool(task.failed)
     except (Refused, AttributeError, ReferenceError):
-        # Removed meanwhile, or the add-on was disabled.
+        # The object was removed, or the add-on disabled.
         pass
     redraw()
 
 
 def run(task: Task, on_pump: Callable[[Task], None] | None = None) -> Task:
-    """Wait until the task has ended, calling `on_pump` after every pump."""
+    """Wait for the end of a task, and call `on_pump` after every pump."""
     try:
         while not task.pump():
             if on_pump is not None:
@@ -254,12 +258,12 @@ def stop(reason: str) -> None:
 def redraw() -> None:
     """Redraw every area that shows a task."""
     if bpy.app.background:
-        # A file has windows even there, and Blender crashes when their status bar is accessed.
+        # Files contain windows also in background mode, where accessing their status bar crashes Blender.
         return
     manager = getattr(bpy.context, "window_manager", None)
     for window in manager.windows if manager is not None else ():
         for area in window.screen.areas:
             if area.type in SHOWN_IN:
                 area.tag_redraw()
-        # Nothing else redraws the status bar.
+        # Only this redraws the status bar.
         window.workspace.status_text_set(None)

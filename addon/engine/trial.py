@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The input of the small bake that checks a Python: a plate, and hints for it."""
+"""The input of the test bake that checks a Python: a plate and its hints."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from ..files import write_png
 
 
 def write_trial(folder: Path) -> tuple[Path, Path]:
-    """Write a small textured plate and hints for it to `folder`; returns both paths."""
+    """Write a small textured plate and its hints to `folder`; returns both paths."""
     width, height = 64, 48
     y, x, c = np.ogrid[:height, :width, :3]
     plate, hints = folder / "plate.png", folder / "hints.json"

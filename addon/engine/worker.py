@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One worker process, the threads at its pipes, and why it ended."""
+"""One worker process, the threads that read and write its pipes, and the reason for its end."""
 
+import glob
 import json
 import queue
 import re
@@ -16,13 +17,13 @@ from typing import IO
 from .library import unpacked
 from .process import Child, clean_environment, ending
 
-# How long the worker may take to stop by itself, before it is killed.
+# Time for the worker to stop by itself before it is killed.
 KILL_AFTER_S = 0.6
 _STOP_WAIT_S = 0.04
 _MAX_LOG_BYTES = 1 << 20
 _TAIL_LINES, _TAIL_BYTES = 12, 8192
 _MAX_STRAY_LINES = 20
-# A loopcore installed in that Python takes precedence over the folder in the first argument.
+# sys.path.append: a loopcore installed in that Python takes precedence over the folder in the first argument.
 _RUN_WITH_FALLBACK = (
     "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
     "runpy.run_module('loopcore', run_name='__main__', alter_sys=True)"
@@ -30,7 +31,7 @@ _RUN_WITH_FALLBACK = (
 
 
 class Worker:
-    """A worker process. `events` yields its messages (dict), and last the reason for its end (str)."""
+    """A worker process. `events` yields its messages (dict), and finally the reason for its end (str)."""
 
     def __init__(self, python: Path, log: Path, env: Mapping[str, str], wheel: Path | None) -> None:
         self._python, self._log, self._env, self._wheel = python, log, env, wheel
@@ -38,6 +39,7 @@ class Worker:
         self.alive, self.pid = True, None
         self._child: Child | None = None
         self._folders: set[Path] = set()
+        self._temporaries = ""
         self._answered: set[int] = set()
         self._ended, self._killed = threading.Event(), threading.Event()
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -49,16 +51,16 @@ class Worker:
         self._requests.put(line.encode())
 
     def writes_to(self, params: dict) -> None:
-        """Record the folders that a job writes to, to remove its temporary files if the worker dies."""
+        """Record the folders that a job writes to, so that its temporary files are removed if the worker dies."""
         if folder := params.get("folder"):
             self._folders |= {Path(folder), Path(folder) / "proxy"}
         if file := params.get("motion_out"):
             self._folders.add(Path(file).parent)
 
     def kill_unless_answered(self, request: int | None = None) -> None:
-        """Kill the process after KILL_AFTER_S, unless it has answered that request by then; without one, in any case.
+        """Kill the process after KILL_AFTER_S, unless it has answered `request` by then.
 
-        The reading thread records the answers: Blender's main thread may be too busy to poll.
+        The reading thread records the answers, since Blender's main thread may be too busy to poll.
         """
         timer = threading.Timer(KILL_AFTER_S, lambda: request in self._answered or self._kill())
         timer.daemon = True
@@ -77,7 +79,7 @@ class Worker:
             self._child.kill()
 
     def _run(self) -> None:
-        """Start the process, read it and wait for its end, in a thread: starting one from a large process is slow."""
+        """Start the process, read it and wait for its end. In a thread, since Blender is large and forks slowly."""
         with _open_log(self._log) as log:
             start = log.tell()
             stray: deque[str] = deque(maxlen=_MAX_STRAY_LINES)
@@ -93,7 +95,7 @@ class Worker:
             self._read(stray)
             code = self._child.wait()
             if code:
-                _remove_temporaries(self._folders, self.pid)
+                _remove_temporaries(self._folders, self._temporaries)
             self._end(self._explained(code, [*stray, *_tail(log, start)]))
 
     def _command(self) -> list[str]:
@@ -109,7 +111,7 @@ class Worker:
                 while data:
                     data = data[stdin.write(data) :]
         except OSError:
-            pass  # It ended; the reading thread reports that.
+            pass  # The process has ended; the reading thread reports that.
         finally:
             stdin.close()
 
@@ -124,11 +126,17 @@ class Worker:
                     except ValueError:
                         message = None
                     if isinstance(message, dict):
-                        if "method" not in message and isinstance(message.get("id"), int):
-                            self._answered.add(message["id"])
-                        self.events.put(message)
+                        self._receive(message)
                     else:
                         stray.append(line.decode("utf-8", "replace"))
+
+    def _receive(self, message: dict) -> None:
+        if message.get("method") == "started":
+            self._temporaries = str(message.get("params", {}).get("temporaries", ""))
+            return
+        if "method" not in message and isinstance(message.get("id"), int):
+            self._answered.add(message["id"])
+        self.events.put(message)
 
     def _end(self, reason: str) -> None:
         self.alive = False
@@ -137,16 +145,16 @@ class Worker:
         self._ended.set()
 
     def _explained(self, code: int, lines: list[str]) -> str:
-        """Return why it ended, judged by its last lines."""
+        """Return the reason for the end, as far as the last lines of output show it."""
         text = "\n".join(lines)
         python = f"'{self._python}'"
         missing = re.findall(r"No module named '?([\w.]+)", text)
         if missing and missing[-1] == "loopcore":
             return f"{python} has no Loopcore: install it there, or choose another Python"
         if missing and missing[-1].startswith("loopcore."):
-            return f"{python} has a Loopcore that is not whole (no {missing[-1]}): install it again, or Repair"
+            return f"{python} has an incomplete Loopcore (no {missing[-1]}): reinstall it, or choose Repair"
         if missing:
-            return f"{python} lacks the package {missing[-1]!r}, which Loopcore needs: install it there, or Repair"
+            return f"{python} lacks the package {missing[-1]!r}, which Loopcore needs: install it, or choose Repair"
         if "unknown option -P" in text.lower():
             return f"{python} is older than Python 3.11: choose a Python 3.11 to 3.13"
         if "invalid choice: 'worker'" in text:
@@ -156,18 +164,18 @@ class Worker:
         return "\n".join([f"{message}. The end of its log, {self._log}:", *last]) if last else message
 
 
-def _remove_temporaries(folders: set[Path], pid: int) -> None:
-    """Remove the temporary files that a dead worker was writing; their names contain its process id."""
-    for folder in folders:
+def _remove_temporaries(folders: set[Path], mark: str) -> None:
+    """Remove the temporary files that a dead worker was writing; `mark`, process id and host, is in their names."""
+    for folder in folders if mark else ():
         try:
-            for path in folder.glob(f".*.tmp-{pid}-*"):
+            for path in folder.glob(f".*.tmp-{glob.escape(mark)}*"):
                 path.unlink()
         except OSError:
             pass  # The next bake in that folder removes them.
 
 
 def _open_log(path: Path) -> IO[bytes]:
-    """Open the log to append to; a temporary file where it cannot be opened."""
+    """Open the log to append to, or a temporary file if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:

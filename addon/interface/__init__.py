@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Panels, operators, preferences, properties and commands, and the jobs that they run."""
+"""Panels, operators, preferences, properties and commands, and the tasks that they run."""

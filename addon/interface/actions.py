@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What buttons and commands do: generators of steps for `engine.tasks`, each returning a sentence."""
+"""The tasks of buttons and commands: generators of steps for `engine.tasks` that return a sentence on the outcome."""
 
 import json
 from pathlib import Path
@@ -16,38 +16,38 @@ from ..playing import image_sequence, live
 from .messages import for_artists
 from .properties import Settings, file_name, frame_rate
 
-# Folder beside the frames: the plate if it was in the .blend only, the hints, the motion and its arrows.
+# Subfolder of the output folder: the still if it exists in the .blend only, the hints, the motion and its arrows.
 SETUP = "setup"
 PREVIEW = "preview"
 PREVIEW_WIDTH = 480
-ARROWS = 32  # along the picture's longer side
+ARROWS = 32  # along the image's longer side
 COLORSPACES = {
     "sRGB": "srgb_rec709_scene",
     "Linear Rec.709": "lin_rec709_scene",
     "Linear": "lin_rec709_scene",
 }
 CONVENTIONS = [
-    ("motion", "Loopcore", "One EXR with everything, which Loopcore reads back"),
-    ("blender", "Blender", "A Vector pass, for the compositor's Vector Blur"),
-    ("nuke", "Nuke", "Layers forward and backward, for VectorBlur and VectorDistort"),
-    ("fusion", "Fusion", "Vector channels as Fusion names them"),
+    ("motion", "Loopcore", "Loopcore's own format: one EXR with velocity, mask and confidence"),
+    ("blender", "Blender", "A Vector pass, for the Vector Blur node of the compositor"),
+    ("nuke", "Nuke", "Forward and backward layers, for VectorBlur and VectorDistort"),
+    ("fusion", "Fusion", "Vector channels with Fusion's names"),
     ("rsmb", "RSMB", "Motion vectors for ReelSmart Motion Blur"),
     ("game", "Game", "A texture for flow-map shaders"),
-    ("stmap", "ST Maps", "Where each pixel comes from, a file a frame"),
-    ("displace", "Displace", "Displacement in pixels, a file a frame"),
-    ("idistort", "IDistort", "Displacement for Nuke's IDistort, a file a frame"),
+    ("stmap", "ST Maps", "ST maps with the source position of each pixel, one file per frame"),
+    ("displace", "Displace", "Displacement in pixels, one file per frame"),
+    ("idistort", "IDistort", "Displacement for Nuke's IDistort, one file per frame"),
 ]
 
 
 def predict(obj, settings: Settings) -> Work:
-    """Solve the motion from the hints, or from the picture alone."""
+    """Solve the motion from the hints, or from the image alone."""
     target, folder = Target(obj), _folder(obj, settings)
     yield from _motion(target, folder)
-    return "The motion is solved"
+    return "Motion predicted"
 
 
 def bake(obj, settings: Settings, *, overwrite=False, range="", wire=True) -> Work:
-    """Bake the frames, and play them on the plane."""
+    """Bake the frames, and play them on the plane if `wire`."""
     target, folder = Target(obj), _folder(obj, settings, kept=True)
     plate, motion = yield from _motion(target, folder)
     params = {
@@ -79,7 +79,7 @@ def preview(obj, settings: Settings) -> Work:
 
 
 def export_flow(obj, settings: Settings, convention="motion", folder="") -> Work:
-    """Write the motion in the convention of another program."""
+    """Write the motion in the convention of another application."""
     target, home = Target(obj), _folder(obj, settings, kept=not folder)
     _plate, motion = yield from _motion(target, home)
     place = Path(bpy.path.abspath(folder)) if folder else home / "flow"
@@ -93,7 +93,7 @@ def export_flow(obj, settings: Settings, convention="motion", folder="") -> Work
 
 
 def live_preview(obj, settings: Settings) -> Work:
-    """Animate the plane by nodes, without a bake."""
+    """Animate the plane by shader nodes, without a bake."""
     target, folder = Target(obj), _folder(obj, settings)
     _plate, motion = yield from _motion(target, folder)
     if settings.speed != 1.0:
@@ -103,11 +103,11 @@ def live_preview(obj, settings: Settings) -> Work:
         })  # fmt: skip
         motion = made["files"][0]
     live.add_live_preview(find_plane_image(target.find()), Path(motion), settings.frames)
-    return "Live preview: play the animation to see it"
+    return "Live preview added: play the animation in Material Preview or Rendered shading"
 
 
 def restore(obj) -> bool:
-    """Restore the still as before all bakes and previews; returns False if it is shown already."""
+    """Restore the still, and all nodes to their state before bakes and previews; returns False if it is shown."""
     was_live = live.is_live(obj)
     if was_live:
         live.remove_live_preview(find_plane_image(obj))
@@ -115,7 +115,7 @@ def restore(obj) -> bool:
 
 
 def plays_own(obj) -> bool:
-    """Return whether the loop follows this object's speed and offset, not those of the object it was copied from."""
+    """Return whether the loop uses this object's speed and offset, and not those of the object it was copied from."""
     for slot in obj.material_slots:
         tree = slot.material.node_tree if slot.material else None
         for curve in tree.animation_data.drivers if tree and tree.animation_data else ():
@@ -126,12 +126,12 @@ def plays_own(obj) -> bool:
 
 
 def _motion(target: Target, folder: Path) -> Work:
-    """Solve the motion and store its path on the object; returns the files of the plate and the motion."""
+    """Solve the motion, and store its path on the object; returns the files of the still and the motion."""
     found = find_plane_image(target.find())
     setup = _created(folder / SETUP)
     plate, write = still.still_file(found, setup)
     if found.path is None:
-        yield ThreadTask("Writing the picture", write)
+        yield ThreadTask("Writing the image", write)
     hints_path, names = yield from _hints(target, setup)
     motion = setup / "motion.exr"
     params = {"plate": str(plate), "motion_out": str(motion), **_colorspace(target)}
@@ -149,7 +149,7 @@ def _motion(target: Target, folder: Path) -> Work:
 
 
 def _hints(target: Target, setup: Path) -> Work:
-    """Write the hints; returns their file, or None if nothing was drawn, and the names of the strokes in it."""
+    """Write the hints; returns their file, or None without any, and the names of the strokes in it."""
     drawn = hints.hints_file(find_plane_image(target.find()), setup)
     if drawn is None:
         return None, []
@@ -165,7 +165,7 @@ def _wire(target: Target, made: dict, settings: Settings) -> None:
     try:
         obj = target.find()
     except Refused as error:
-        raise Refused(f"{error}. The frames are there, played by nothing: {_shown(Path(made['folder']))}") from None
+        raise Refused(f"{error}. Its frames were written, but do not play: {_shown(Path(made['folder']))}") from None
     image_sequence.wire_sequence(
         find_plane_image(obj), Path(made["folder"]), made["pattern"], made["first"], made["frames"],
         proxy_pattern=made.get("proxy_pattern"), speed=obj.get(image_sequence.SPEED, 1.0),
@@ -174,17 +174,17 @@ def _wire(target: Target, made: dict, settings: Settings) -> None:
 
 
 def _colorspace(target: Target) -> dict:
-    """Return the plate's colour space as a worker parameter, if it has an equivalent there."""
+    """Return the still's color space as a worker parameter, if Loopcore has an equivalent."""
     name = COLORSPACES.get(find_plane_image(target.find()).colorspace_name)
     return {"colorspace": name} if name else {}
 
 
 def _folder(obj, settings: Settings, *, kept=False) -> Path:
-    """Return the output folder, created; of an unsaved .blend a temporary one, unless the files have to be `kept`."""
+    """Create and return the output folder; a temporary one for an unsaved .blend, unless the files must be `kept`."""
     folder = settings.folder_of(obj)
     if folder is None:
         if kept or not settings.folder:
-            raise Refused("There is no place for the frames yet: save the .blend file, or choose an output folder")
+            raise Refused("There is no folder for the frames: save the .blend file, or choose an output folder")
         folder = Path(bpy.app.tempdir) / "loopcore" / file_name(obj)
     return _created(folder)
 
@@ -193,7 +193,7 @@ def _created(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused(f"Cannot make the folder '{folder}': {error.strerror or error}") from None
+        raise Refused(f"Cannot create the folder '{folder}': {error.strerror or error}") from None
     return folder
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``blender -b shot.blend --command loopcore bake --object NAME ...``: for farms and scripts.
 
-``Progress: 42%`` a percent and ``Saved: 'PATH'`` a file, as ``loopcore`` itself prints them, and its exit codes:
-0 done, 1 it failed, 2 usage or bad input, 130 and 143 interrupted by Ctrl-C and by SIGTERM.
+Prints ``Progress: 42%`` for each percent and ``Saved: 'PATH'`` for each file, and has the exit codes of ``loopcore``:
+0 done, 1 failed, 2 usage or invalid input, 130 and 143 interrupted by Ctrl-C and by SIGTERM.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def unregister():
 
 
 def main(argv: list[str]) -> int:
-    """Run one command on the file that is open; returns the exit code."""
+    """Run one command on the open file; returns the exit code."""
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit as end:
@@ -56,11 +56,11 @@ def main(argv: list[str]) -> int:
 
 
 class _Interrupted(BaseException):
-    """A signal asked the process to end."""
+    """The process received SIGINT or SIGTERM."""
 
 
 class _Signals:
-    """Records SIGINT and SIGTERM, so that nothing is interrupted half done; `check` raises."""
+    """Records SIGINT and SIGTERM until the next `check`, where the task can be interrupted."""
 
     def __init__(self):
         self.received, self._before = 0, {}
@@ -72,7 +72,7 @@ class _Signals:
 
     def __exit__(self, *_):
         for number, handler in self._before.items():
-            # A handler that was not installed by Python, such as Blender's, is None.
+            # None: a handler that was not installed from Python, such as Blender's.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _receive(self, number, _frame):
@@ -85,26 +85,28 @@ class _Signals:
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="blender --command loopcore", description="Loops on image planes.")
+    parser = argparse.ArgumentParser(prog="blender --command loopcore", description="Bake loops on image planes.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, run, text in (
-        ("bake", _bake, "make the frames of the loop, and have the plane play them"),
+        ("bake", _bake, "bake the frames of the loop, and play them on the plane"),
         ("predict", _predict, "solve the motion from strokes, anchors and mask"),
-        ("flow", _flow, "write the motion for another program"),
-        ("restore", _restore, "put the still back"),
+        ("flow", _flow, "write the motion for another application"),
+        ("restore", _restore, "restore the still"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--object", metavar="NAME", help="the plane; may be left out where there is only one")
+        command.add_argument("--object", metavar="NAME", help="the plane; optional if the scene has only one")
         command.add_argument("--save", action="store_true", help="save the .blend afterwards")
         command.set_defaults(run=run)
         if name != "restore":
             _settings(command)
         if name == "bake":
             command.add_argument("--range", default="", metavar="FRAMES", help="only these files, e.g. 1001-1024")
-            command.add_argument("--overwrite", action="store_true", help="make frames again that are up to date")
+            command.add_argument("--overwrite", action="store_true", help="bake frames that are up to date again")
         elif name == "flow":
             kinds = [kind[0] for kind in actions.CONVENTIONS]
-            command.add_argument("--convention", choices=kinds, default="motion", help="who is to read it (motion)")
+            command.add_argument(
+                "--convention", choices=kinds, default="motion", help="convention of the files (default: motion)"
+            )
     return parser
 
 
@@ -114,12 +116,12 @@ def _settings(command):
     add("--frames", type=int, help="length of the loop")
     add("--first", type=int, help="number of the first file")
     add("--speed", type=float, help="factor on the motion")
-    add("--method", choices=("warp", "splat"), type=str.lower, help="how pixels are carried")
-    add("--contrast", type=float, help="how much of the lost detail is restored, 0 to 1")
-    add("--resolution", type=int, help="percent of the plate's size")
-    add("-o", "--folder", metavar="DIR", help="where the files go")
-    add("--format", choices=[kind[0] for kind in properties.FORMATS], type=str.upper, help="kind of file")
-    add("--proxy", action=argparse.BooleanOptionalAction, help="also write light frames for the viewport")
+    add("--method", choices=("warp", "splat"), type=str.lower, help="how pixels are transported")
+    add("--contrast", type=float, help="how much of the contrast lost by blending is restored, 0 to 1")
+    add("--resolution", type=int, help="percentage of the image's size")
+    add("-o", "--folder", metavar="DIR", help="output folder")
+    add("--format", choices=[kind[0] for kind in properties.FORMATS], type=str.upper, help="file format")
+    add("--proxy", action=argparse.BooleanOptionalAction, help="also write small frames for the viewport")
 
 
 def _object(name):
@@ -131,7 +133,7 @@ def _object(name):
         return found
     planes = [obj for obj in bpy.context.scene.objects if _is_plane(obj)]
     if len(planes) != 1:
-        raise Refused(f"{len(planes)} objects of this scene show an image: say which with --object NAME")
+        raise Refused(f"{len(planes)} objects of this scene show an image: choose one with --object NAME")
     return planes[0]
 
 
@@ -168,7 +170,7 @@ def _flow(obj, arguments, signals):
 
 
 def _restore(obj, _arguments, _signals):
-    print("The still is back" if actions.restore(obj) else "The still is shown already", flush=True)
+    print("Still restored" if actions.restore(obj) else "The still is already shown", flush=True)
     return DONE
 
 
@@ -188,7 +190,7 @@ def _run(title, steps, obj, signals):
 
 
 class _Lines:
-    """Prints a task's files and percent. The percent never decreases: steps after the frames have their own count."""
+    """Prints a task's files and percentage, which never decreases, although each step counts anew."""
 
     def __init__(self):
         self._saved, self._percent = 0, -1
@@ -210,7 +212,7 @@ class _Lines:
 
 def _save():
     if not bpy.data.filepath:
-        raise Refused("this file was never saved: --save needs one that was opened from disk")
+        raise Refused("this file was never saved: --save needs a file opened from disk")
     bpy.ops.wm.save_mainfile()
     print(f"Saved: '{bpy.data.filepath}'", flush=True)
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Adapt the worker's messages, which are written for the command line, to the panel."""
+"""Adapt the worker's messages, written for the command line, to the panel."""
 
 import re
 
-# Options of the command line, which have buttons in the panel.
+# Options of the command line: the panel has buttons for them.
 _OPTION_NOTE = re.compile(r"\s*\((?:[^()]*--[^()]*|in the hints)\)")
 _FIELD_NOTE = re.compile(r",? or give a motion field")
 _STROKE = re.compile(r"strokes\[(\d+)\](?:\.\w+(?:\[\d+\])?)?")
 
 
 def for_artists(message: str, strokes: list[str]) -> str:
-    """Return `message` without command-line options, and with names instead of indices of strokes."""
+    """Return `message` without command-line options, and with the names of strokes instead of their indices."""
 
     def named(found: re.Match) -> str:
         index = int(found[1])

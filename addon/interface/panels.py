@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sidebar's tab "Loopcore", in the 3D view and in the shader editor, and progress in the status bar."""
+"""The sidebar tab "Loopcore" of the 3D Viewport and the Shader Editor, and progress in the status bar."""
 
 import textwrap
 
@@ -10,14 +10,14 @@ from ..drawing import mask, strokes
 from ..engine import installation, tasks
 from ..errors import PlaneError
 from ..plane.image import find_plane_image, plane_of
-from ..playing import image_sequence
+from ..playing import image_sequence, live
 from . import actions
 
 PIXELS_PER_LETTER = 7
 
 
 def draw_text(layout, context, text, icon="NONE"):
-    """Draw a sentence, wrapped to the width of the sidebar."""
+    """Draw text, wrapped to the width of the sidebar."""
     scale = context.preferences.system.ui_scale
     letters = max(20, int((context.region.width / scale - 60) / PIXELS_PER_LETTER))
     column = layout.column(align=True)
@@ -28,7 +28,7 @@ def draw_text(layout, context, text, icon="NONE"):
 
 
 def draw_progress(layout, task):
-    """Draw a progress bar with the time left, and a cancel button."""
+    """Draw a progress bar and a cancel button."""
     row = layout.row(align=True)
     row.progress(factor=task.factor, type="BAR", text=task.text)
     row.operator("loopcore.cancel", text="", icon="X")
@@ -44,7 +44,7 @@ def draw_status(self, _context):
 
 
 class Main:
-    """The plate, the running task, and the outcome of the last one."""
+    """The main panel: the image, the running task or the outcome of the last one."""
 
     bl_label, bl_category, bl_region_type = "Loopcore", "Loopcore", "UI"
 
@@ -55,10 +55,10 @@ class Main:
         if missing:
             box = layout.box()
             draw_text(box, context, missing, icon="INFO")
-            box.operator("preferences.addon_show", text="Set Up", icon="PREFERENCES").module = package.NAME
-        found = draw_plate(layout, context, obj)
+            box.operator("preferences.addon_show", text="Add-on Preferences", icon="PREFERENCES").module = package.NAME
+        found = draw_image(layout, context, obj)
         if found is not None and context.mode != "OBJECT":
-            # In other modes all buttons are disabled without a visible reason.
+            # In other modes the other buttons are disabled.
             layout.operator("object.mode_set", text="Back to Object Mode", icon="OBJECT_DATAMODE").mode = "OBJECT"
         task = tasks.current()
         if task is not None:
@@ -70,15 +70,15 @@ class Main:
 
 
 def draw_message(box, context, state):
-    """Draw the outcome of the last job; a cancelled one is not shown as an error."""
+    """Draw the outcome of the last task; a cancelled one is not an error."""
     cancelled = state.failed and state.message.startswith("Cancelled")
     box.alert = state.failed and not cancelled
     icon = "INFO" if cancelled else "ERROR" if state.failed else "CHECKMARK"
     draw_text(box, context, state.message, icon=icon)
 
 
-def draw_plate(layout, context, obj):
-    """Draw the picture found on the object, or why there is none; returns it."""
+def draw_image(layout, context, obj):
+    """Draw the image found on the object, or why there is none; returns the PlaneImage or None."""
     try:
         found = find_plane_image(obj)
     except PlaneError as error:
@@ -94,7 +94,7 @@ def draw_plate(layout, context, obj):
 
 
 class Part:
-    """A part of the panel, shown once there is a plate."""
+    """A subpanel, shown if the object has an image."""
 
     bl_category, bl_region_type = "Loopcore", "UI"
 
@@ -114,28 +114,25 @@ class Part:
 
 
 class Motion(Part):
-    """The source of the motion."""
+    """Strokes, anchors and mask, the prediction, and the overlay."""
 
     bl_label = "Motion"
 
     def draw_part(self, layout, context, obj):
         state = obj.loopcore
-        layout.operator("loopcore.predict_motion", icon="FORCE_FLUIDFLOW")
-        column = layout.column(align=True)
-        row = column.row(align=True)
+        row = layout.row(align=True)
         row.operator("loopcore.add_stroke", text="Stroke", icon="CURVE_PATH")
         row.operator("loopcore.add_anchor", text="Anchor", icon="EMPTY_AXIS")
         row.operator("loopcore.paint_mask", text="Mask", icon="BRUSH_DATA")
         active = context.active_object
         if active != obj and strokes.SPEED in active:
-            layout.prop(active, f'["{strokes.SPEED}"]', text="This Stroke's Speed")
+            layout.prop(active, f'["{strokes.SPEED}"]', text="Stroke Speed")
         else:
             layout.prop(state, "stroke_speed")
         source = mask.source_of(obj)
         name = "Everything" if source is None else getattr(source, "name", source)
-        row = layout.split(factor=0.4)
-        row.label(text="What Moves")
-        row.operator_menu_enum("loopcore.set_mask", "source", text=name)
+        labelled(layout, "Moving Area").operator_menu_enum("loopcore.set_mask", "source", text=name)
+        layout.operator("loopcore.predict_motion", icon="FORCE_FLUIDFLOW")
         row = layout.row(heading="Overlay", align=True)
         row.active = bool(state.motion)
         row.prop(state, "show_motion", text="")
@@ -144,8 +141,17 @@ class Motion(Part):
         style.prop(state, "motion_style", expand=True)
 
 
+def labelled(layout, text):
+    """Return the right part of a row with a label, as a property with a split has it."""
+    split = layout.split(factor=0.4)
+    left = split.row()
+    left.alignment = "RIGHT"
+    left.label(text=text)
+    return split.row()
+
+
 class Loop(Part):
-    """Length and speed, and the buttons that make the loop."""
+    """Length and speed, bake and previews, export and playback."""
 
     bl_label = "Loop"
 
@@ -155,7 +161,7 @@ class Loop(Part):
         column.prop(state, "frames")
         column.prop(state, "speed")
         rate = scene.render.fps / scene.render.fps_base
-        column.label(text=f"{state.frames / rate:.2f} s at {rate:g} fps")
+        labelled(column, "Duration").label(text=f"{state.frames / rate:.2f} s at {rate:g} fps")
         column = layout.column(align=True)
         row = column.row(align=True)
         row.operator("loopcore.live_preview", icon="PLAY")
@@ -166,8 +172,11 @@ class Loop(Part):
         row = layout.row(align=True)
         row.enabled = tasks.current() is None and context.mode == "OBJECT"
         row.operator_menu_enum("loopcore.export_flow", "convention", text="Flow Map", icon="EXPORT")
-        row.operator("loopcore.restore_still", icon="LOOP_BACK")
-        if image_sequence.is_wired(obj):
+        plays = image_sequence.is_wired(obj)
+        restore = row.row(align=True)
+        restore.enabled = plays or live.is_live(obj)
+        restore.operator("loopcore.restore_still", icon="LOOP_BACK")
+        if plays:
             draw_playback(layout, obj)
 
 
@@ -178,12 +187,12 @@ def draw_playback(layout, obj):
         return
     column = layout.column(align=True)
     column.use_property_decorate = True
-    column.prop(obj, f'["{image_sequence.SPEED}"]', text="Plays At")
+    column.prop(obj, f'["{image_sequence.SPEED}"]', text="Play Speed")
     column.prop(obj, f'["{image_sequence.OFFSET}"]', text="Offset")
 
 
 class Output(Part):
-    """The files and their folder."""
+    """The output files and their folder."""
 
     bl_label = "Output"
 
@@ -222,7 +231,7 @@ class InShader:
 
 
 def _panels():
-    """Each part for each editor; parts are children of that editor's main panel."""
+    """Yield each panel class for each editor; subpanels are children of the editor's main panel."""
     for prefix, place in (("VIEW3D", InView), ("NODE", InShader)):
         main = f"{prefix}_PT_loopcore"
         yield type(main, (place, Main, bpy.types.Panel), {"bl_idname": main})

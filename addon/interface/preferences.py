@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The add-on's preferences: which Python the worker runs in, and setting up one of its own."""
+"""The add-on's preferences: the Python that runs the worker, or the setup of a private environment."""
 
 import bpy
 
@@ -16,20 +16,20 @@ class LoopcorePreferences(bpy.types.AddonPreferences):
 
     python: bpy.props.StringProperty(
         name="Use This Python", subtype="FILE_PATH",
-        description="A Python 3.11 to 3.13 that has what Loopcore needs, instead of the add-on's own environment. "
-        "Where it has no Loopcore, it is lent the add-on's",
+        description="A Python 3.11 to 3.13 with Loopcore's dependencies, to use instead of the add-on's private "
+        "environment. If it does not have Loopcore itself, the add-on's copy is used",
     )  # fmt: skip
     wheels: bpy.props.StringProperty(
         name="Folder of Wheels", subtype="DIR_PATH",
-        description="Install from this folder instead of the network: the wheels of all that Loopcore needs",
+        description="Install from this folder instead of the network. It must have the wheels of all dependencies",
     )  # fmt: skip
     base: bpy.props.StringProperty(
-        name="Make It From", subtype="FILE_PATH",
-        description="The Python 3.11 to 3.13 that the environment is made from. Empty: Blender's, or one on PATH",
+        name="Base Python", subtype="FILE_PATH",
+        description="Python 3.11 to 3.13 to create the environment with. Empty: Blender's, or one on PATH",
     )  # fmt: skip
     torch: bpy.props.BoolProperty(
         name="Install torch", default=True,
-        description="Needed to predict the motion from the picture. Strokes drawn with a mask do without (-200 MB)",
+        description="Required to predict motion from the image, not for strokes with a mask. About 200 MB",
     )  # fmt: skip
 
     def draw(self, context):
@@ -56,14 +56,14 @@ def _draw_environment(box, mine):
     column = box.column()
     column.enabled = not installation.busy()
     if installation.busy():
-        column.label(text="Engine: being set up", icon="TIME")
+        column.label(text="Engine: setup is running", icon="TIME")
     else:
         column.label(text=f"Engine: {state.message}", icon=_ICONS.get(state.name, "ERROR"))
     column.prop(mine, "wheels")
     column.prop(mine, "base")
     column.prop(mine, "torch")
     if not mine.wheels and not bpy.app.online_access:
-        text = "Allow Online Access (System > Network), or choose a folder of wheels"
+        text = "Allow Online Access (System > Network), or choose a Folder of Wheels"
         column.label(text=text, icon="INTERNET_OFFLINE")
     row = column.row()
     action = row.row()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settings of an object's loop, ``object.loopcore``: RNA that is saved in the .blend.
+"""The settings of an object's loop, ``object.loopcore``, saved in the .blend.
 
 The playback speed and offset are properties of the object itself: see `playing.image_sequence`.
 """
@@ -12,61 +12,61 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
 METHODS = [
-    ("WARP", "Warp", "Every pixel fetches what flows to it: sharp and without holes. Right for nearly everything"),
-    ("SPLAT", "Splat", "Every pixel is carried to where it flows: for motion that tears or piles up"),
+    ("WARP", "Warp", "Each pixel is looked up at its source position: sharp and without holes. Suits most plates"),
+    ("SPLAT", "Splat", "Each pixel is moved to its target position: for motion that diverges or converges strongly"),
 ]
 STYLES = [
-    ("ARROWS", "Arrows", "Where things go, at the nodes of a grid: longer and warmer where it is faster"),
-    ("STREAKS", "Streaks", "Paths along the flow, brightest where they lead to"),
+    ("ARROWS", "Arrows", "Velocity at the nodes of a grid: longer and warmer where faster"),
+    ("STREAKS", "Streaks", "Paths along the flow, opaque at their end"),
 ]
 FORMATS = [
-    ("EXR_HALF", "EXR, Half", "OpenEXR, 16-bit float: what a plate needs"),
+    ("EXR_HALF", "EXR, Half", "OpenEXR, 16-bit float. Sufficient for plates"),
     ("EXR_FLOAT", "EXR, Full", "OpenEXR, 32-bit float"),
-    ("PNG_8", "PNG, 8 bit", "For plates that were 8 bit themselves"),
+    ("PNG_8", "PNG, 8 bit", "For 8-bit plates"),
     ("PNG_16", "PNG, 16 bit", "For plates without values above white"),
 ]
 
 
-# No `update` callbacks anywhere: Blender 4.2 crashes at its end where such a property was unregistered before.
-# Settings of the loop. Operators take the same as arguments; the object has the defaults.
+# Settings of the loop, on objects and as arguments of operators, whose defaults are the object's.
+# Without `update` callbacks: Blender 4.2 crashes on exit if a property with one was unregistered.
 FRAMES = IntProperty(
-    name="Frames", description="Length of the loop; after as many frames it begins anew without a jump",
+    name="Frames", description="Length of the loop in frames",
     default=60, min=2, max=10000, soft_max=480, options=set(),
 )  # fmt: skip
 FIRST = IntProperty(
     name="First File", description="Number of the first file", default=1001, min=0, max=999999, options=set(),
 )  # fmt: skip
 SPEED = FloatProperty(
-    name="Speed", description="Factor on the motion. Negative: the other way", default=1.0,
+    name="Speed", description="Factor on the motion. Negative values reverse it", default=1.0,
     soft_min=0.1, soft_max=4.0, min=-100.0, max=100.0, options=set(),
 )  # fmt: skip
 METHOD = EnumProperty(
-    name="Method", description="How pixels are carried", items=METHODS, default="WARP", options=set()
+    name="Method", description="How pixels are transported", items=METHODS, default="WARP", options=set()
 )  # fmt: skip
 CONTRAST = FloatProperty(
-    name="Contrast", description="How much of the detail that blending loses is restored", default=1.0,
+    name="Contrast", description="How much of the contrast lost by blending is restored", default=1.0,
     min=0.0, max=1.0, subtype="FACTOR", options=set(),
 )  # fmt: skip
 RESOLUTION = IntProperty(
-    name="Resolution", description="Size of the loop's frames, of the plate's", default=100, min=1, max=100,
+    name="Resolution", description="Size of the frames as percentage of the image's size", default=100, min=1, max=100,
     subtype="PERCENTAGE", options=set(),
 )  # fmt: skip
 FOLDER = StringProperty(
-    name="Folder", description="Where frames and motion go. {object} stands for the object's name, // for "
-    "the folder of the .blend", default="//loops/{object}", options=set(),
+    name="Folder", description="Output folder. {object} stands for the object's name, // for the folder of the "
+    ".blend file", default="//loops/{object}", options=set(),
 )  # fmt: skip
 FORMAT = EnumProperty(
-    name="Format", description="Kind of file", items=FORMATS, default="EXR_HALF", options=set()
+    name="Format", description="File format of the frames", items=FORMATS, default="EXR_HALF", options=set()
 )  # fmt: skip
 PROXY = BoolProperty(
-    name="Light Proxy", default=True,
-    description="Also write small 8-bit frames, which the viewport plays; renders use the full ones", options=set(),
+    name="Viewport Proxy", default=True,
+    description="Also write small 8-bit frames for the viewport. Renders use the full frames", options=set(),
 )  # fmt: skip
 LOOP = ("frames", "first", "speed", "method", "contrast", "resolution", "folder", "format", "proxy")
 
 
 class LoopcoreObject(bpy.types.PropertyGroup):
-    """The loop of one image plane: settings, display, and the outcome of the last job."""
+    """The loop of one image plane: settings, display, and the outcome of the last task."""
 
     frames: FRAMES
     first: FIRST
@@ -78,20 +78,20 @@ class LoopcoreObject(bpy.types.PropertyGroup):
     format: FORMAT
     proxy: PROXY
     stroke_speed: FloatProperty(
-        name="Stroke Speed", description="Speed of strokes still to be drawn, in pixels of the plate a frame",
+        name="Default Speed", description="Speed of new strokes, in pixels of the image per frame",
         default=1.0, min=0.0, soft_max=8.0, subtype="PIXEL", options=set(),
     )  # fmt: skip
     show_motion: BoolProperty(
-        name="Show Motion", description="Draw the motion on the plane, in the viewport", default=False, options=set(),
+        name="Show Motion", description="Draw the motion on the plane in the viewport", default=False, options=set(),
     )  # fmt: skip
     motion_style: EnumProperty(
         name="Shown As", description="How the motion is drawn", items=STYLES, default="ARROWS", options=set(),
     )  # fmt: skip
     motion: StringProperty(
-        name="Motion", description="The motion field solved last", subtype="FILE_PATH", options=set()
+        name="Motion", description="File of the last solved motion field", subtype="FILE_PATH", options=set()
     )
-    message: StringProperty(name="Message", description="What came of the last job", options=set())
-    failed: BoolProperty(name="Failed", description="The last job did not do what it was to", options=set())
+    message: StringProperty(name="Message", description="Outcome of the last task", options=set())
+    failed: BoolProperty(name="Failed", description="Whether the last task failed", options=set())
 
 
 @dataclass(frozen=True)

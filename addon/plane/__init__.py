@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The picture of an image plane: found through its material, mapped to its mesh, kept as a still."""
+"""The image of an image plane: found through its material, mapped to its mesh, written to a file as a still."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Single-user copies of a plane's material and node groups, and their removal.
 
-The loop that a plane plays is set in its material's nodes. Where other planes share the material, or other materials
-its node groups, the plane gets copies. Each copy stores its original, which replaces it when the still is restored.
+The loop that a plane plays is set in its material's nodes. If other planes share the material, or other materials its
+node groups, the plane gets copies. Each copy stores its original, which replaces it when the still is restored.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import bpy
 from ..errors import PlaneError
 from .image import STILL, PlaneImage, find_plane_image
 
-# Properties on a copied material: its original, and whether the mesh (else the object) had that one.
+# Properties on a copied material: its original, and "DATA" if that was linked to the mesh and not to the object.
 ORIGINAL, LINK = "loopcore_original", "loopcore_link"
 # Property on a node whose group was copied: the original group.
 ORIGINAL_GROUP = "loopcore_original_group"
 
 
 def own_material(plane: PlaneImage) -> PlaneImage:
-    """Give the plane a material and groups of its own, copied where they are shared; returns it with those.
+    """Make the plane's material and node groups single-user; returns the plane with them.
 
     Raises:
         PlaneError: the object or its material is linked from another file.
     """
     obj, material = plane.object, plane.material
-    for thing in (obj, obj.data):
-        if thing.library:
+    for block in (obj, obj.data):
+        if block.library:
             raise PlaneError(
-                f'"{thing.name}" is linked from {thing.library.filepath}: make it local (Object > Relations > Make '
+                f'"{block.name}" is linked from {block.library.filepath}: make it local (Object > Relations > Make '
                 "Local) to animate it here"
             )
     if material.library or is_shared(obj, material):
@@ -48,14 +48,14 @@ def own_material(plane: PlaneImage) -> PlaneImage:
 
 
 def restore_shared_material(obj: bpy.types.Object, slot_index: int) -> bool:
-    """Replace the copied material of a slot by its original; returns False if it is no copy."""
+    """Replace the copied material of a slot by its original; returns False if it is not a copy."""
     slot = obj.material_slots[slot_index]
     copy = slot.material
     original = copy.get(ORIGINAL)
     if original is None:
         return False
     if copy.get(LINK) == "DATA":
-        # The mesh still has the original.
+        # The mesh's slot still has the original.
         slot.material = None
         slot.link = "DATA"
     else:
@@ -65,7 +65,7 @@ def restore_shared_material(obj: bpy.types.Object, slot_index: int) -> bool:
 
 
 def is_shared(obj: bpy.types.Object, material: bpy.types.Material) -> bool:
-    """Return whether another object uses the material, or has a copy to be replaced by it."""
+    """Return whether another object uses the material, or a copy that the material will replace."""
     return any(
         slot.material == material for other in bpy.data.objects if other != obj for slot in other.material_slots
     ) or any(other.get(ORIGINAL) == material for other in bpy.data.materials)
@@ -115,13 +115,13 @@ def restore_shared_groups(tree: bpy.types.NodeTree) -> None:
 
 
 def users_of(block: bpy.types.ID) -> set:
-    """Return the users of `block` except windows. Blender's own count is too high after copies in 4.2."""
+    """Return the users of `block` except windows. After copies, Blender 4.2's own count is too high."""
     users = bpy.data.user_map(subset=[block])[block]
     return {user for user in users if user.id_type not in {"SCREEN", "WINDOWMANAGER"}}
 
 
 def remove_unused(*blocks) -> None:
-    """Remove data without users, and what only it used: copied groups, and loops that its nodes played."""
+    """Remove data-blocks without users, and those only they used: copied groups, and loops that their nodes play."""
     for block in blocks:
         if block is None or block.use_fake_user or users_of(block):
             continue

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the picture that an object shows through its material, or the reason why there is none.
+"""Find the image that an object shows through its material, or the reason why there is none.
 
-Searched upstream from the material's output, through shaders, mixes and node groups. A picture connected as colour
-takes precedence over one connected as alpha or roughness. A plane that plays a loop, or previews one live, is
-found with its still.
+Searches upstream from the Material Output, through shaders, mixes and node groups. An image connected as color takes
+precedence over one connected as alpha or roughness. For a plane that plays a loop or a live preview it is the still.
 """
 
 from __future__ import annotations
@@ -15,30 +14,30 @@ import bpy
 
 from ..errors import PlaneError
 
-# Property on the image of a loop: the still that it was made from (a pointer, so that the still stays in the file).
+# Property on the image of a loop: the still that it was made from (a pointer, which keeps the still in the .blend).
 STILL = "loopcore_still"
 # Property on the group node of a live preview: the name of the image texture that it replaces.
 LIVE = "loopcore_live"
 
 _REFUSED = {
-    "MOVIE": "is a movie: a loop is made from a still, so load one frame of it as an image",
-    "TILED": "is a UDIM of tiles: a loop is made from one picture, so load one tile as an image",
-    "VIEWER": "is a render result or viewer: save it, and use the saved file",
+    "MOVIE": "is a movie, and a loop is made from a still: load one frame as an image",
+    "TILED": "is a UDIM tile set, and a loop is made from one image: load one tile as an image",
+    "VIEWER": "is a Render Result or Viewer: save it, and use the saved file",
 }
 
 
 @dataclass(frozen=True)
 class PlaneImage:
-    """The picture of a plane. `path` is None if it is in the .blend only: see `still`."""
+    """The image of a plane. `path` is None if it exists in the .blend only: see `still`."""
 
     object: bpy.types.Object
     material: bpy.types.Material
     slot: int
     node: bpy.types.Node
-    group_nodes: tuple[bpy.types.Node, ...]  # the groups around the node, outermost first
+    group_nodes: tuple[bpy.types.Node, ...]  # the Group nodes around the node, outermost first
     image: bpy.types.Image  # the still, also while a loop plays
     path: Path | None
-    playing: bpy.types.Image | None  # the loop, while one plays
+    playing: bpy.types.Image | None  # the loop that plays, if any
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,7 +46,7 @@ class PlaneImage:
 
     @property
     def colorspace_name(self) -> str:
-        """Blender's name for the colour space of the still."""
+        """Blender's name for the color space of the still."""
         return self.image.colorspace_settings.name
 
     @property
@@ -64,20 +63,20 @@ def plane_of(obj: bpy.types.Object | None) -> bpy.types.Object | None:
 
 
 def find_plane_image(obj: bpy.types.Object | None) -> PlaneImage:
-    """Return the picture that `obj` shows.
+    """Return the image that `obj` shows.
 
     Raises:
-        PlaneError: there is none that can be animated; the message says why, and what to do.
+        PlaneError: it shows none that can be animated; the message has the reason and a remedy.
     """
     if obj is None:
-        raise PlaneError("No object is selected: select an image plane")
+        raise PlaneError("No active object: select an image plane")
     if obj.type == "EMPTY" and obj.empty_display_type == "IMAGE":
-        raise PlaneError(f'"{obj.name}" is a reference image: convert it to a mesh plane (Object > Convert)')
+        raise PlaneError(f'"{obj.name}" is a reference image: convert it (Object > Convert > Mesh Plane)')
     if obj.type != "MESH":
-        raise PlaneError(f'"{obj.name}" is no mesh: select an image plane')
+        raise PlaneError(f'"{obj.name}" is not a mesh: select an image plane')
     slots = [i for i, slot in enumerate(obj.material_slots) if slot.material]
     if not slots:
-        raise PlaneError(f'"{obj.name}" has no material: give it one with an Image Texture')
+        raise PlaneError(f'"{obj.name}" has no material: add one with an Image Texture')
     slots.sort(key=lambda i: i != obj.active_material_index)
     reasons = []
     for index in slots:
@@ -92,7 +91,7 @@ def _in_material(obj, index):
     material = obj.material_slots[index].material
     tree = material.node_tree
     if tree is None or not (bpy.app.version >= (5, 0, 0) or material.use_nodes):
-        raise PlaneError(f'The material "{material.name}" uses no nodes: it needs an Image Texture')
+        raise PlaneError(f'The material "{material.name}" does not use nodes: it needs an Image Texture')
     engine = bpy.context.scene.render.engine if bpy.context.scene else "CYCLES"
     output = tree.get_output_node("CYCLES" if engine == "CYCLES" else "EEVEE") or tree.get_output_node("ALL")
     if output is None:
@@ -107,7 +106,7 @@ def _in_material(obj, index):
 
 
 def _best(found, tree):
-    """Choose from [(rank, node, stack)] by the lowest rank, then the active node, then the largest picture."""
+    """Choose from [(rank, node, stack)] by the lowest rank, then the active node, then the largest image."""
     filled = [item for item in found if item[1].image is not None]
     if not filled:
         raise PlaneError(f'The image texture "{found[0][1].name}" has no image: open one')
@@ -119,27 +118,29 @@ def _best(found, tree):
 
 
 def _usable(image, node):
-    """Return the file of an image that can be animated; None if it is in the .blend only."""
+    """Return the file of an image that can be animated; None if it exists in the .blend only."""
     if node.projection != "FLAT":
-        raise PlaneError(f'The image texture "{node.name}" is projected as a {node.projection.lower()}: set it to Flat')
+        raise PlaneError(f'The image texture "{node.name}" has {node.projection.title()} projection: set it to Flat')
     if image.source in _REFUSED:
         raise PlaneError(f'"{image.name}" {_REFUSED[image.source]}')
     if image.source == "SEQUENCE":
-        raise PlaneError(f'"{image.name}" plays an image sequence already: load one frame of it as a single image')
+        raise PlaneError(f'"{image.name}" is an image sequence: load one frame as a single image')
     if image.source == "GENERATED" or image.is_dirty or image.packed_file:
         path = None
     else:
         path = Path(bpy.path.abspath(image.filepath, library=image.library))
         if not image.filepath or not path.is_file():
-            raise PlaneError(f'The file of "{image.name}" is not there: {path}. Find it with File > External Data')
+            raise PlaneError(
+                f'The file of "{image.name}" is missing: {path}. Use File > External Data > Find Missing Files'
+            )
         path = path.resolve()
     if not all(image.size):
-        raise PlaneError(f'"{image.name}" cannot be read. If its file was away for a while: Image > Reload')
+        raise PlaneError(f'"{image.name}" cannot be read. If its file was missing before: Image > Reload')
     return path
 
 
 class _Walk:
-    """Walks upstream through a node tree, collecting image textures as (rank, node, groups around it)."""
+    """Walks upstream through a node tree and collects image textures as (rank, node, Group nodes around it)."""
 
     def __init__(self):
         self.found, self.seen = [], set()
@@ -170,7 +171,7 @@ class _Walk:
                 self._into(_by_identifier(stack[-1].inputs, output), stack[:-1], rank)
         else:
             for socket in node.inputs:
-                self._into(socket, stack, rank + (node.type != "REROUTE" and not _is_colour(socket)))
+                self._into(socket, stack, rank + (node.type != "REROUTE" and not _is_color(socket)))
 
     def _into_group(self, node, output, stack, rank):
         if node.node_tree is None:
@@ -186,6 +187,6 @@ def _by_identifier(sockets, wanted):
     return next((s for s in sockets if s.identifier == wanted.identifier), None)
 
 
-def _is_colour(socket):
-    """What the surface's colour comes through, as against its alpha, roughness, tints, normals."""
+def _is_color(socket):
+    """Return whether an input carries the surface's color, and not its alpha, roughness, tint or normal."""
     return socket.type == "SHADER" or (socket.type == "RGBA" and "Tint" not in socket.name)

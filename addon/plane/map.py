@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Map pixels of the picture to points on the plane that shows it, and back.
+"""Map pixels of the image to points on the plane that shows it, and back.
 
 UVs are interpolated over triangles as renderers do, so the mesh may be cropped, flipped, rotated, subdivided or bent.
 
 Convention:
-    Pixels: x right, y down, (0, 0) at the centre of the upper left pixel. UVs: origin at the lower left corner of the
-    picture, v up.
+    Pixels: x right, y down, (0, 0) at the center of the upper left pixel. UVs: origin at the lower left corner of the
+    image, v up.
 """
 
 import bpy
@@ -17,13 +17,13 @@ from ..errors import PlaneError
 
 
 class PlaneMap:
-    """The place in space of each pixel of a plane's picture.
+    """The position in space of each pixel of a plane's image.
 
     Args:
         corners: (T, 3, 3) triangles in object space.
-        pixels: (T, 3, 2) the same triangles in pixels.
-        matrix: object to world space.
-        box: upper left and lower right pixel of the part of the picture that the plane shows.
+        pixels: (T, 3, 2) the same triangles in pixels of the image.
+        matrix: from object to world space.
+        box: upper left and lower right pixel of the part of the image that the plane shows.
     """
 
     def __init__(self, corners, pixels, matrix, box):
@@ -31,14 +31,14 @@ class PlaneMap:
         self.pixels = np.asarray(pixels, float)
         self.matrix = Matrix(matrix)
         self.box = np.asarray(box, float)
-        self._in_picture = self._in_space = None  # made on first use
+        self._in_image = self._in_space = None  # made on first use
 
     @classmethod
     def of(cls, plane):
-        """Return the map of a PlaneImage at the current frame.
+        """Return the map of a PlaneImage at the scene's current frame.
 
         Raises:
-            PlaneError: the mesh has no UVs, or the texture's coordinates are not the mesh's UVs.
+            PlaneError: the mesh has no UVs, or the texture does not use them.
         """
         corners, pixels, _ = _shown(plane)
         box = _box(pixels.reshape(-1, 2))
@@ -71,9 +71,9 @@ class PlaneMap:
 
     def locals_of(self, pixels):
         """Return (n, 3) points in object space for (n, 2) pixels."""
-        if self._in_picture is None:
-            self._in_picture = _Triangles(self.pixels)
-        weights, chosen = self._in_picture.weights(np.atleast_2d(np.asarray(pixels, float)))
+        if self._in_image is None:
+            self._in_image = _Triangles(self.pixels)
+        weights, chosen = self._in_image.weights(np.atleast_2d(np.asarray(pixels, float)))
         return np.einsum("nk,nkd->nd", weights, self.corners[chosen])
 
 
@@ -85,7 +85,7 @@ class _Triangles:
         self._sides = corners[:, 1:] - corners[:, :1]
         self._tree = None
         if len(corners) > 1:
-            # The tree has single precision: centred for accuracy, and used to find the nearest triangle only.
+            # The tree has single precision: it holds centered points, and only finds the nearest triangle.
             self._middle = corners.reshape(-1, corners.shape[2]).mean(axis=0)
             count = 3 * len(corners)
             order = np.arange(count).reshape(-1, 3).tolist()
@@ -105,7 +105,7 @@ class _Triangles:
         (a, b), c = np.einsum("nd,nkd->kn", sides[:, 0], sides), np.einsum("nd,nd->n", sides[:, 1], sides[:, 1])
         first, second = np.einsum("nkd,nd->kn", sides, offset)
         area = a * c - b * b
-        area = np.where(area > 0, area, np.inf)  # a triangle without area counts as its first corner
+        area = np.where(area > 0, area, np.inf)  # a degenerate triangle is reduced to its first corner
         two = np.stack([c * first - b * second, a * second - b * first], axis=1) / area[:, None]
         return np.concatenate([1 - two.sum(axis=1, keepdims=True), two], axis=1), chosen
 
@@ -137,7 +137,7 @@ def _flat(corners, pixels, box):
 
 
 def corner_values(plane, attribute):
-    """Return triangles (T, 3, 2) in pixels, and the luminance (T, 3) of a colour attribute at their corners.
+    """Return triangles (T, 3, 2) in pixels, and the luminance (T, 3) of a color attribute at their corners.
 
     Raises:
         PlaneError: the mesh has no such attribute, or no UVs.
@@ -147,7 +147,7 @@ def corner_values(plane, attribute):
 
 
 def _shown(plane, attribute=None):
-    """Return corners, pixels and values of the triangles that show an area of the picture."""
+    """Return corners, pixels and attribute values of the triangles whose UV area is not 0."""
     layer, chain = texture_coordinates(plane.node, plane.group_nodes)
     corners, uvs, values = _triangles(plane.object, layer, plane.slot, attribute)
     uvs = _mapped(uvs, chain)
@@ -158,23 +158,23 @@ def _shown(plane, attribute=None):
     (ax, ay), (bx, by) = (pixels[:, 1:] - pixels[:, :1]).transpose(1, 2, 0)
     wide = np.abs(ax * by - ay * bx) > 1e-9
     if not wide.any():
-        raise PlaneError(f'The UVs of "{plane.object.name}" show no area of the picture: unwrap the plane')
+        raise PlaneError(f'The UVs of "{plane.object.name}" have no area: unwrap the plane')
     return corners[wide], pixels[wide], values[wide]
 
 
 def _triangles(obj, layer, slot, attribute):
-    """Return corners (T, 3, 3) in object space, UVs (T, 3, 2), values (T, 3) of the faces with the material."""
+    """Return corners (T, 3, 3) in object space, UVs (T, 3, 2) and values (T, 3) of the faces in a material slot."""
     if obj.mode == "EDIT":
         obj.update_from_editmode()
     evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()) if obj.modifiers else obj
     mesh = evaluated.to_mesh()
     try:
         if not mesh.uv_layers:
-            raise PlaneError(f'"{obj.name}" has no UV map: unwrap it, so that each point has its place in the picture')
+            raise PlaneError(f'"{obj.name}" has no UV map: unwrap it')
         active = next((u for u in mesh.uv_layers if u.active_render), mesh.uv_layers[0])
         uv_layer = mesh.uv_layers.get(layer) if layer else active
         if uv_layer is None:
-            raise PlaneError(f'The material of "{obj.name}" asks for the UV map "{layer}", which the mesh has not')
+            raise PlaneError(f'The material of "{obj.name}" uses the UV map "{layer}", which the mesh does not have')
         mesh.calc_loop_triangles()
         count = len(mesh.loop_triangles)
         vertices = _read(mesh.loop_triangles, "vertices", (count, 3), np.int32)
@@ -188,7 +188,7 @@ def _triangles(obj, layer, slot, attribute):
         evaluated.to_mesh_clear()
     shown = np.minimum(materials[faces], max(len(obj.material_slots) - 1, 0)) == slot
     if not shown.any():
-        raise PlaneError(f'No face of "{obj.name}" shows the material: assign it to the plane\'s face')
+        raise PlaneError(f'No face of "{obj.name}" uses the material: assign it to the plane\'s face')
     return corners[shown].astype(float), uvs[shown].astype(float), values[shown]
 
 
@@ -201,7 +201,7 @@ def _read(collection, name, shape, kind):
 def _values(mesh, name, vertices, loops):
     attribute = mesh.color_attributes.get(name)
     if attribute is None:
-        raise PlaneError(f'The mesh has no colour attribute "{name}" to take as mask')
+        raise PlaneError(f'The mesh has no color attribute "{name}" to use as mask')
     colors = _read(attribute.data, "color", (len(attribute.data), 4), np.float32)
     grey = colors[:, :3] @ np.array([0.2126, 0.7152, 0.0722])
     return grey[vertices if attribute.domain == "POINT" else loops]
@@ -211,7 +211,7 @@ def texture_coordinates(node, group_nodes):
     """Return the UV map of a texture's Vector input ("" for the active one), and the Mapping nodes after it.
 
     Raises:
-        PlaneError: its coordinates are no UVs.
+        PlaneError: its coordinates are not UVs.
     """
     chain, stack = [], list(group_nodes)
     socket = node.inputs["Vector"]
@@ -220,7 +220,7 @@ def texture_coordinates(node, group_nodes):
         if link is None:
             if socket.node == node or socket.node.type == "REROUTE":
                 return "", chain
-            raise PlaneError(f'The coordinates of the picture are not UVs ("{socket.node.name}" has no input)')
+            raise PlaneError(f'The texture coordinates are not UVs ("{socket.node.name}" has no input)')
         source = link.from_node
         if source.type == "UVMAP" and not source.from_instancer:
             return source.uv_map, chain
@@ -239,7 +239,7 @@ def texture_coordinates(node, group_nodes):
                 return "", chain
         else:
             raise PlaneError(
-                f'The picture is placed by "{source.name}" ({link.from_socket.name}), not by UVs: '
+                f'The texture coordinates come from "{source.name}" ({link.from_socket.name}), not from UVs: '
                 "connect a UV Map node to the image texture"
             )
 
@@ -254,7 +254,7 @@ def _mapped(uvs, chain):
         if node.vector_type == "TEXTURE":
             points = ((points - place) @ turn) / np.where(scale == 0, 1, scale)
         elif node.vector_type == "NORMAL":
-            raise PlaneError(f'The Mapping node "{node.name}" is of type Normal: set it to Point or Texture')
+            raise PlaneError(f'The Mapping node "{node.name}" has type Normal: set it to Point or Texture')
         else:
             points = (points * scale) @ turn.T + (0 if node.vector_type == "VECTOR" else place)
     return points[..., :2]

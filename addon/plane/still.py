@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The still as a file that the worker can read, also where it is in the .blend only."""
+"""The still as a file that the worker can read, also if it exists in the .blend only."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .image import PlaneImage
 
 
 def still_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[], None]]:
-    """Return the path of the still, and a function that writes it, for any thread; it does nothing for a file on disk.
+    """Return the path of the still and a thread-safe function that writes it, which does nothing for a file on disk.
 
-    A packed file is written byte for byte. Painted and generated pictures become PNG (8 bits, as displayed) or, from
-    float images, EXR (scene-linear, alpha premultiplied).
+    A packed file is written byte for byte. Painted and generated images become 8-bit PNG, float images EXR
+    (scene-linear, premultiplied alpha).
 
     Raises:
         PlaneError: from the function, if the file cannot be written.
@@ -47,7 +47,7 @@ def still_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[]
 
 
 def pixels_of(image: bpy.types.Image) -> np.ndarray:
-    """Return the (H, W, C) float32 pixels of an image as Blender has them, row 0 at the bottom."""
+    """Return the (H, W, C) float32 pixels of an image as Blender stores them, row 0 at the bottom."""
     width, height = image.size
     pixels = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(pixels)
@@ -63,7 +63,7 @@ def _write_bytes(path, pixels):
 
 
 def _four_channels(pixels):
-    """Return RGBA, also of grey pictures."""
+    """Return RGBA for 1 to 4 channels."""
     channels = pixels.shape[2]
     full = np.ones((*pixels.shape[:2], 4), np.float32)
     full[..., :channels] = pixels

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plane plays: a baked image sequence, light files in the viewport, or a live preview by nodes."""
+"""What a plane plays: a baked image sequence, proxy files in the viewport, or a live preview by nodes."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The motion file as an image that shaders can read.
 
-Blender's image textures cannot select this layer of an EXR, so the two channels are read here (ZIP-compressed
-scanlines, as Loopcore writes them) into a float image, packed in the .blend.
+Blender's image textures cannot select a layer of an EXR, so the two channels are read here (ZIP-compressed scanlines,
+as Loopcore writes them) into a float image, packed in the .blend.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _ROWS = {0: 1, 2: 1, 3: 16}
 
 
 def flow_image(path: str | Path, name: str) -> bpy.types.Image:
-    """Return the motion in `path` as an image: red and green in widths and heights per frame, v up.
+    """Return the motion in `path` as an image: red in image widths per frame, green in image heights per frame, v up.
 
     Raises:
-        PlaneError: the file is no motion field, or cannot be read.
+        PlaneError: the file is not a motion field, or cannot be read.
     """
     channels = read_channels(path, ("forward.u", "forward.v"))
     height, width = channels["forward.u"].shape
@@ -43,7 +43,7 @@ def read_channels(path: str | Path, wanted: tuple[str, ...]) -> dict[str, np.nda
     """Return the (H, W) named channels of an EXR with uncompressed or ZIP scanlines.
 
     Raises:
-        PlaneError: the file is no such EXR, or lacks a channel.
+        PlaneError: the file is not such an EXR, or lacks a channel.
     """
     path = Path(path)
     try:
@@ -55,19 +55,19 @@ def read_channels(path: str | Path, wanted: tuple[str, ...]) -> dict[str, np.nda
         layout = _layout(header["channels"])
         missing = [name for name in wanted if name not in {entry[0] for entry in layout}]
         if missing:
-            raise PlaneError(f"{path} is no motion field: it has no channel {missing[0]}")
+            raise PlaneError(f"{path} is not a motion field: it has no channel {missing[0]}")
         if header["compression"][0] not in _ROWS:
-            raise PlaneError(f"{path} is compressed in a way that is not read here: write it as ZIP, as Loopcore does")
+            raise PlaneError(f"{path} has an unsupported compression: write it with ZIP compression, as Loopcore does")
         return _pixels(data, start, header, layout, wanted)
     except (struct.error, zlib.error, KeyError, IndexError, ValueError) as error:
-        raise PlaneError(f"{path} is no EXR that can be read: {error}") from None
+        raise PlaneError(f"{path} is not a valid EXR: {error}") from None
 
 
 def _header(data):
     """Return the attributes of a single-part file as bytes, and the position of the offset table."""
     magic, version = struct.unpack_from("<II", data)
     if magic != 20000630 or version & 0xFF != 2 or version & 0x1A00:
-        raise ValueError("it is no EXR of one part in scanlines")
+        raise ValueError("not a single-part scanline EXR")
     place, header = 8, {}
     while data[place]:
         name, place = _text(data, place)
@@ -115,7 +115,7 @@ def _pixels(data, start, header, layout, wanted):
 
 
 def _unpacked(block):
-    """Undo EXR's ZIP: zlib, byte differences, and the split of even and odd bytes."""
+    """Decode EXR's ZIP: zlib, byte differences, and separated even and odd bytes."""
     raw = np.frombuffer(zlib.decompress(block), np.uint8).copy()
     raw[1:] -= 128
     raw = np.cumsum(raw, dtype=np.uint8)

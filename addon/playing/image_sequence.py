@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Play the files of a loop by a plane's image texture, with its own speed and offset, and restore the still.
+"""Play the files of a loop in a plane's image texture, with a playback speed and offset, and restore the still.
 
 Only the image texture changes: its image, its frame settings, and a driver on its frame offset. The previous settings
-are stored on the node, the still on the loop's image, so they are in the .blend and survive undo, copies and renaming.
-Playing and rendering do not need the add-on.
+are stored on the node, the still on the loop's image, so they are saved in the .blend and survive undo, copying and
+renaming. Playing and rendering do not need the add-on.
 
 Convention:
-    The first file shows at the scene's first frame (at the time of wiring), and again `frames` later; earlier frames
-    wrap too. At frame f the file is first + floor((f - start) * speed + offset) mod frames.
+    The first file shows at `start`, by default the scene's first frame when wired, and again every `frames` frames
+    before and after. At frame f the file number is first + floor((f - start) * speed + offset) mod frames.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SPEED, OFFSET = "loopcore_playback_speed", "loopcore_playback_offset"
 # Property on an image texture that plays: its previous frame settings, as a group of numbers.
 BEFORE = "loopcore_before"
 _FIELDS = ("frame_duration", "frame_offset", "frame_start", "use_cyclic", "use_auto_refresh")
-# Names in colour configurations; the first known one is used.
+# Names in OCIO configurations; the first available one is used.
 _LINEAR = ("Linear Rec.709", "Linear Rec.709 (sRGB)", "lin_rec709_scene", "Linear", "Utility - Linear - sRGB")
 _DISPLAY = ("sRGB", "sRGB Encoded Rec.709 (sRGB)", "sRGB - Texture", "srgb_rec709_scene", "Utility - sRGB - Texture")
 _FLOATS = {".exr", ".hdr"}
@@ -51,20 +51,20 @@ def wire_sequence(
     Args:
         plane: the plane.
         folder: the folder of the files.
-        pattern: a file name with #### or %04d for the number.
+        pattern: a file name with #### or %04d as the number.
         first: the number of the first file.
         frames: the length of the loop.
         proxy_pattern: small files for the viewport, in `folder` or its subfolder proxy; renders use the others.
         speed: factor on the playback.
-        offset: frames by which the loop is ahead.
-        start: the scene frame of the first file; None for the scene's first.
+        offset: frames added to the position in the loop.
+        start: the scene frame of the first file; None for the scene's first frame.
 
     Raises:
-        PlaneError: no such file exists, or the material cannot be changed.
+        PlaneError: none of the files exists, or the material cannot be changed.
     """
     folder = Path(folder)
     loop_file = _some_file(folder, pattern, first, frames)
-    light_file = _some_file(folder, proxy_pattern, first, frames) if proxy_pattern else None
+    proxy_file = _some_file(folder, proxy_pattern, first, frames) if proxy_pattern else None
     obj, still = plane.object, plane.image
     live.remove_live_preview(plane)
     viewport.remove(obj)
@@ -77,19 +77,19 @@ def wire_sequence(
     for node in list(image_nodes(plane.material.node_tree, {still, past} - {None})):
         _play(node, loop, obj, first, frames, start)
     remove_unused(past)
-    if light_file:
-        viewport.add(obj, plane.slot, _load(light_file, plane))
+    if proxy_file:
+        viewport.add(obj, plane.slot, _load(proxy_file, plane))
     return loop
 
 
 def set_playback(obj: bpy.types.Object, *, speed: float = 1.0, offset: float = 0.0) -> None:
-    """Set the playback speed and offset of the loop on `obj`, without affecting other planes with that loop.
+    """Set the playback speed and offset of the loop on `obj`, without affecting other planes that play it.
 
     Raises:
         PlaneError: the plane plays no loop.
     """
     if not is_wired(obj):
-        raise PlaneError(f'"{obj.name}" plays no loop: bake one')
+        raise PlaneError(f'"{obj.name}" does not play a loop: bake one')
     _set_properties(obj, speed, offset)
     material = next(m for m in _materials(obj) if any(playing_nodes(m.node_tree)))
     if is_shared(obj, material) or any(not _driven_by(obj, node) for node in playing_nodes(material.node_tree)):
@@ -97,22 +97,22 @@ def set_playback(obj: bpy.types.Object, *, speed: float = 1.0, offset: float = 0
 
 
 def _make_single_user(obj):
-    """Give a copied plane a material, loop and drivers of its own."""
-    light = viewport.image_of(obj)
-    light = light and light.copy()
+    """Give a copied plane its own material, loop image and drivers."""
+    proxy = viewport.image_of(obj)
+    proxy = proxy and proxy.copy()
     viewport.remove(obj)
     plane = own_material(find_plane_image(obj))
-    # EEVEE cannot show one image at two frames at once.
+    # EEVEE cannot show two frames of the same image at once.
     loop = plane.playing.copy() if len(users_of(plane.playing)) > 1 else plane.playing
     for node in list(image_nodes(plane.material.node_tree, {plane.playing})):
         node.image = loop
         _drive(node, obj, first=node[BEFORE]["first"])
-    if light:
-        viewport.add(obj, plane.slot, light)
+    if proxy:
+        viewport.add(obj, plane.slot, proxy)
 
 
 def restore_still(obj: bpy.types.Object) -> bool:
-    """Restore the still and every node as before the first loop; returns False if no loop plays.
+    """Restore the still, and every node to its state before the first loop; returns False if no loop plays.
 
     Frames on disk are kept. A copied material is replaced by the shared original.
     """
@@ -159,19 +159,19 @@ def _play(node, loop, obj, first, frames, start):
 
 
 def _drive(node, obj, first):
-    """Drive the frame offset so that offset + the frame's position in the loop = number of the wanted file - 1."""
+    """Drive the frame offset so that it and the frame's position in the loop sum to the wanted file's number - 1."""
     user = node.image_user
     user.driver_remove("frame_offset")
     driver = user.driver_add("frame_offset").driver
     driver.type = "SCRIPTED"
-    for name, path in (("speed", SPEED), ("ahead", OFFSET)):
+    for name, path in (("speed", SPEED), ("offset", OFFSET)):
         variable = driver.variables.new()
         variable.name, variable.type = name, "SINGLE_PROP"
         variable.targets[0].id, variable.targets[0].data_path = obj, f'["{path}"]'
-    # Only simple expressions: others do not run where scripts in files are not trusted.
-    # .001 against rounding: 0.7 * 10 frames are 7.
+    # Blender evaluates only simple expressions if Auto Run Python Scripts is off.
+    # .001 against rounding: 0.7 * 10 has to give 7.
     start, frames = user.frame_start, user.frame_duration
-    wanted = f"floor((frame-{start})*speed+ahead+.001)"
+    wanted = f"floor((frame-{start})*speed+offset+.001)"
     own = f"floor(frame-{start})"
     driver.expression = (
         f"{first - 1}+{wanted}-{frames}*floor({wanted}/{frames})-{own}+{frames}*floor({own}/{frames})"
@@ -199,11 +199,11 @@ def _stop(node):
 
 
 def _set_properties(obj, speed, offset):
-    for name, value, help in ((SPEED, speed, "How fast the loop plays; negative: backward"),
-                              (OFFSET, offset, "Frames by which the loop is ahead")):  # fmt: skip
+    for name, value, help in ((SPEED, speed, "Playback speed of the loop. Negative values play it backward"),
+                              (OFFSET, offset, "Number of frames added to the position in the loop")):  # fmt: skip
         obj[name] = float(value)
         obj.id_properties_ui(name).update(description=help)
-    # Drivers read the evaluated copy, which gets new properties only when it is updated.
+    # Drivers read the evaluated copy, which gets new custom properties only when it is updated.
     obj.update_tag()
 
 
@@ -211,7 +211,7 @@ def _set_properties(obj, speed, offset):
 
 
 def _some_file(folder, pattern, first, frames):
-    """Return the first existing file of a sequence, and the path of its first frame, which names the sequence."""
+    """Return the first existing file of a sequence, and the path of its first file, which names the sequence."""
     for place in (folder, folder / "proxy"):
         for number in range(first, first + frames):
             path = place / file_name(pattern, number)
@@ -221,16 +221,16 @@ def _some_file(folder, pattern, first, frames):
 
 
 def file_name(pattern: str, number: int) -> str:
-    """Return the name of one file of a sequence; #### or %04d stand for the number."""
+    """Return the name of one file of a sequence; #### or %04d is replaced by the number."""
     if "#" in pattern:
         return re.sub("#+", lambda found: f"{number:0{len(found.group())}d}", pattern, count=1)
     if re.search(r"%0?\d*d", pattern):
         return re.sub(r"%0?(\d*)d", lambda found: f"{number:0{found.group(1) or 1}d}", pattern, count=1)
-    raise PlaneError(f'"{pattern}" names no sequence: it needs #### or %04d for the number')
+    raise PlaneError(f'"{pattern}" is not the name of a sequence: it needs #### or %04d as the number')
 
 
 def _load(files, plane):
-    """Load the sequence as an image with the colour space and alpha that match the still."""
+    """Load the sequence as an image with the color space and alpha mode that match the still."""
     existing, named = files
     still = plane.image
     image = bpy.data.images.load(str(existing), check_existing=False)
@@ -253,7 +253,7 @@ def _load(files, plane):
 
 
 def set_colorspace(image: bpy.types.Image, names: tuple[str, ...]) -> None:
-    """Set the first of `names` that the colour configuration has; keep Blender's choice if it has none."""
+    """Set the first of `names` that the OCIO configuration has; without one, keep Blender's choice."""
     for name in names:
         try:
             image.colorspace_settings.name = name

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Live preview: the plane moves by nodes, without a bake. For look development in EEVEE and Cycles.
+"""Live preview: animate the plane by shader nodes, without a bake. For look development in EEVEE and Cycles.
 
-A node group replaces the image texture. Like the loop it blends two copies of the still, one transported forward from
+A node group replaces the image texture. Like the loop, it blends two copies of the still, one transported forward from
 the loop's start, one backward from its end:
 
-    picture(p, t) = (1 - t / N) * still(p - path(t)) + t / N * still(p - path(t - N))
+    image(p, t) = (1 - t / N) * still(p - path(t)) + t / N * still(p - path(t - N))
 
-path integrates the flow map in a few midpoint steps. The bake adds contrast, weights for holes and sub-pixel quality.
-The image texture remains, disconnected, and is reconnected afterwards.
+path integrates the flow map in STEPS midpoint steps. Only the bake restores contrast, and weights the copies by their
+deformation. The image texture is kept, disconnected, and reconnected afterwards.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ STEPS = 2
 
 
 def add_live_preview(plane: PlaneImage, motion_path: str | Path, frames: int) -> None:
-    """Animate the plane by the motion in `motion_path` (a motion.exr), in a loop of `frames`.
+    """Animate the plane with the motion in `motion_path` (a motion.exr), in a loop of `frames`.
 
     Raises:
-        PlaneError: the file is no motion field, or the material cannot be changed.
+        PlaneError: the file is not a motion field, or the material cannot be changed.
     """
     if frames < 2:
-        raise PlaneError(f"A loop has 2 frames or more, not {frames}")
+        raise PlaneError(f"A loop needs at least 2 frames, not {frames}")
     obj = plane.object
     flow = flow_image(motion_path, f"{obj.name} flow")
     remove_live_preview(plane)
@@ -103,11 +103,11 @@ def _stop(tree):
 
 
 def _texture(node):
-    """Return the image texture that a live node replaces; found by its picture if it was renamed."""
+    """Return the image texture that a live node replaces; found by its image if it was renamed."""
     tree, group = node.id_data, node.node_tree
     shown = {n.image for n in group.nodes if n.type == "TEX_IMAGE"} if group else set()
-    pictures = (n for n in tree.nodes if n.type == "TEX_IMAGE" and n.image)
-    others = (n for n in pictures if n.image in shown or n.image.get(STILL) in shown)
+    textures = (n for n in tree.nodes if n.type == "TEX_IMAGE" and n.image)
+    others = (n for n in textures if n.image in shown or n.image.get(STILL) in shown)
     return tree.nodes.get(node[LIVE]) or next(others, None)
 
 
@@ -118,7 +118,7 @@ def _move_links(tree, source, target):
 
 
 def _extension(plane):
-    """Return the texture extension: mirrored as in the loop, unless the still is tiled."""
+    """Return the extension mode: Mirror as in the loop, unless the UVs repeat the still."""
     try:
         low, high = PlaneMap.of(plane).box
     except PlaneError:
@@ -128,7 +128,7 @@ def _extension(plane):
 
 
 def _group(texture, still, flow, frames, extension):
-    """Build the node group: inputs Vector (unless it is the mesh's UVs) and Time, outputs Color and Alpha."""
+    """Build the node group: inputs Vector (unused for the mesh's UVs) and Time, outputs Color and Alpha."""
     tree = bpy.data.node_groups.new(NAME, "ShaderNodeTree")
     tree.interface.new_socket("Vector", in_out="INPUT", socket_type="NodeSocketVector")
     tree.interface.new_socket("Time", in_out="INPUT", socket_type="NodeSocketFloat")
@@ -141,7 +141,7 @@ def _group(texture, still, flow, frames, extension):
         place = build.add("ShaderNodeUVMap", -1000, -200).outputs["UV"]
     time = start.outputs["Time"]
     ages = time, build.math("SUBTRACT", time, frames, -800, -300)
-    copies = [build.picture(texture, still, extension, build.traced(place, age, 300 - 600 * row), 300 - 600 * row)
+    copies = [build.image(texture, still, extension, build.traced(place, age, 300 - 600 * row), 300 - 600 * row)
               for row, age in enumerate(ages)]  # fmt: skip
     share = build.math("DIVIDE", time, frames, 500, 400)
     build.join(build.mix("RGBA", share, *(node.outputs["Color"] for node in copies), 100), end.inputs["Color"])
@@ -174,7 +174,7 @@ class _Builder:
         return node.outputs[0]
 
     def traced(self, place, age, y):
-        """Return the position, `age` frames earlier, of the content at `place`."""
+        """Return the position `age` frames earlier of the content at `place`."""
         part = self.math("DIVIDE", age, -STEPS, -700, y)
         half = self.math("DIVIDE", age, -2 * STEPS, -700, y - 150)
         for step in range(STEPS):
@@ -196,7 +196,7 @@ class _Builder:
         self.join(scaled.outputs[0], total.inputs[1])
         return total.outputs[0]
 
-    def picture(self, texture, still, extension, place, y):
+    def image(self, texture, still, extension, place, y):
         node = self.add("ShaderNodeTexImage", 400, y)
         node.image, node.interpolation, node.extension = still, texture.interpolation, extension
         self.join(place, node.inputs["Vector"])
@@ -205,7 +205,7 @@ class _Builder:
     def mix(self, kind, share, first, second, y):
         node = self.add("ShaderNodeMix", 700, y)
         node.data_type, node.clamp_result = kind, False
-        # Sockets for all kinds of data share their names; the identifiers tell them apart.
+        # The sockets of all data types have the same names, but different identifiers.
         suffix = "Color" if kind == "RGBA" else "Float"
         known = {socket.identifier: socket for socket in [*node.inputs, *node.outputs]}
         self.join(share, known["Factor_Float"])

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Proxy files for the viewport, full ones for the render.
+"""Proxy files for the viewport, full files for renders.
 
 A shader cannot distinguish viewport and render, and would load both. Geometry nodes can: a modifier gives the plane, in
-the viewport only, a copy of its material whose image texture plays the proxy files. Renders are not affected, and need
-no add-on. Later changes of the material are copied shortly afterwards by the add-on.
+the viewport only, a copy of its material whose image texture plays the proxy files. Renders are not affected, and do
+not need the add-on. When the material changes, the add-on updates the copy.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ..plane.copies import ORIGINAL, image_nodes, own_groups, playing_nodes, rem
 # Property on the node group of the modifier: the material for the viewport.
 PROXY = "loopcore_proxy"
 NAME = "Loopcore Viewport"
-# The node in that group that has both materials.
+# Name of the node in that group that has both materials.
 SWAP = "Swap"
-# How long a material has to be unchanged before it is copied.
+# Time without changes after which a material is copied.
 _DEBOUNCE_S = 0.4
 
-# Names of materials whose copies have to be updated.
+# Names of changed materials, whose copies are outdated.
 _changed: set[str] = set()
 
 
@@ -66,7 +66,7 @@ def _forget(*_arguments):
 
 @bpy.app.handlers.persistent
 def follow(*_arguments):
-    """Update the viewport's copies of the changed materials."""
+    """Update the viewport copies of the changed materials."""
     names = list(_changed)
     _changed.clear()
     for material in filter(None, map(bpy.data.materials.get, names)):
@@ -74,13 +74,13 @@ def follow(*_arguments):
             former = group[PROXY]
             image = next((node.image for node in playing_nodes(former.node_tree)), None) if former else None
             if image is not None and any(playing_nodes(material.node_tree)):
-                light = _copy_with(material, image)
-                group[PROXY] = group.nodes[SWAP].inputs["New"].default_value = light
+                copy = _copy_with(material, image)
+                group[PROXY] = group.nodes[SWAP].inputs["New"].default_value = copy
                 remove_unused(former)
 
 
 def add(obj: bpy.types.Object, slot: int, image: bpy.types.Image) -> None:
-    """Show `image` (a sequence) in the viewport wherever the slot's material plays its loop."""
+    """Play the sequence `image` in the viewport instead of the loop of the slot's material."""
     material = obj.material_slots[slot].material
     modifier = obj.modifiers.new(NAME, "NODES")
     modifier.node_group = _group(material, _copy_with(material, image))
@@ -94,48 +94,49 @@ def _groups_of(material):
 def _copy_with(material, image):
     """Return a copy of the material that plays `image` instead of its loop."""
     loops = {node.image for node in playing_nodes(material.node_tree)}
-    light = material.copy()
-    light.name = f"{material.name} viewport"
-    if ORIGINAL in light:
-        del light[ORIGINAL]
-    own_groups(light.node_tree, loops)
-    for node in list(image_nodes(light.node_tree, loops)):
+    copy = material.copy()
+    copy.name = f"{material.name} viewport"
+    if ORIGINAL in copy:
+        del copy[ORIGINAL]
+    own_groups(copy.node_tree, loops)
+    for node in list(image_nodes(copy.node_tree, loops)):
         node.image = image
-    return light
+    return copy
 
 
 def remove(obj: bpy.types.Object) -> None:
-    """Show the same in the viewport as in renders."""
+    """Remove the proxy sequence: the viewport shows the same as renders."""
     for modifier in list(_modifiers(obj)):
         group = modifier.node_group
         obj.modifiers.remove(modifier)
         if not users_of(group):
-            light = group[PROXY]
+            copy = group[PROXY]
             bpy.data.node_groups.remove(group)
-            remove_unused(light)
+            remove_unused(copy)
 
 
 def image_of(obj: bpy.types.Object) -> bpy.types.Image | None:
     """Return the proxy sequence that the viewport plays, or None."""
-    lights = [modifier.node_group[PROXY] for modifier in _modifiers(obj)]
-    return next((node.image for light in lights for node in playing_nodes(light.node_tree)), None)
+    copies = [modifier.node_group[PROXY] for modifier in _modifiers(obj)]
+    return next((node.image for copy in copies for node in playing_nodes(copy.node_tree)), None)
 
 
 def _modifiers(obj):
     return (m for m in obj.modifiers if m.type == "NODES" and m.node_group and PROXY in m.node_group)
 
 
-def _group(material, light):
+def _group(material, copy):
+    """Build the geometry node group that replaces `material` by `copy` in the viewport."""
     tree = bpy.data.node_groups.new(NAME, "GeometryNodeTree")
     tree.is_modifier = True
-    tree[PROXY] = light
+    tree[PROXY] = copy
     for direction in ("INPUT", "OUTPUT"):
         tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
     start, end = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
     swap, choose = tree.nodes.new("GeometryNodeReplaceMaterial"), tree.nodes.new("GeometryNodeSwitch")
     where = tree.nodes.new("GeometryNodeIsViewport")
     choose.input_type, swap.name = "GEOMETRY", SWAP
-    swap.inputs["Old"].default_value, swap.inputs["New"].default_value = material, light
+    swap.inputs["Old"].default_value, swap.inputs["New"].default_value = material, copy
     places = {start: (-400, 0), swap: (-200, -150), where: (-200, 100), choose: (0, 0), end: (200, 0)}
     for node, place in places.items():
         node.location = place

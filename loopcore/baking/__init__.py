@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames to files: what decides the pixels, which frames are missing, how they are written."""
+"""Baking: the recipe, which frames are up to date, and writing them."""

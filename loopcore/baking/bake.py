@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recipe and frame range in, files out: with progress, cancelling, and nothing half done.
+"""Writes the frames of a loop to files, with progress, cancelling and resuming.
 
-Frames are computed one after another, each with all threads or on the GPU, while those before come down from it, or are
-being compressed and written, by threads of their own. Buffers are used again and again, so memory does not grow with
-the number of frames.
+Frames are computed one after another, each with all threads or on the GPU. Other threads meanwhile copy the earlier
+frames from the GPU, compress and write them. Buffers are reused, so memory does not grow with the number of frames.
 """
 
 import queue
@@ -36,9 +35,12 @@ _NOT_MADE = "not made, after another frame failed"
 
 @dataclass
 class Progress:
-    """What `on_progress` is told after every frame: how many of `total` are there, and the last one's file.
+    """The argument of `on_progress`, called after every frame.
 
-    `path` is None for frames that were already up to date.
+    Attributes:
+        done: frames finished so far.
+        total: frames to make.
+        path: the file just written; None for a frame that was up to date.
     """
 
     done: int
@@ -48,7 +50,14 @@ class Progress:
 
 @dataclass
 class BakeResult:
-    """What a bake did: frame numbers written, left as they were, and failed with the reason."""
+    """The result of a bake.
+
+    Attributes:
+        written: frame numbers written.
+        skipped: frame numbers that were up to date.
+        failed: frame number to reason.
+        cancelled: whether the bake was stopped before all frames were made.
+    """
 
     written: list[int] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
@@ -57,9 +66,16 @@ class BakeResult:
 
 
 def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
-    """The depth to write: as asked, else half (float where a frame may be brighter than half can say), or 8 bits.
+    """Returns the depth to write.
 
-    Raises SequenceError for a format or depth that does not exist, or that has no place for the plate's channels.
+    Args:
+        loop: the loop to write.
+        format: "exr" or "png".
+        depth: "half" or "float" for EXR, "8" or "16" for PNG. None: 8 bits for PNG; for EXR half, or float where a
+            frame may exceed the range of half.
+
+    Raises:
+        SequenceError: an unknown format or depth, or channels that the format cannot hold.
     """
     channels = loop.plate.channels
     if format == "png" and len(channels) - ("A" in channels) not in (1, 3):
@@ -90,17 +106,29 @@ def bake(
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> BakeResult:
-    """Write a loop's frames as `folder/name.1001.exr` and so on, with `motion.exr` and `recipe.json` beside them.
+    """Writes a loop's frames as `folder/name.1001.exr` and so on, with `motion.exr` and `recipe.json` beside them.
 
-    numbers: which frame numbers to write, within first .. first + N - 1; all when not given. A frame whose stored
-    recipe hash is this bake's is left alone, unless `overwrite`. notes go into recipe.json: "layer" and "colorspace"
-    tell `check` how the plate was read, others are for people.
-    fps: frames a second, as a number, a Fraction or text: 24, 23.976 (which is 24000/1001), "30000/1001".
-    `cancelled` is asked between frames; what is being written then is finished, so that only whole files are left.
+    Args:
+        loop: the loop.
+        folder: made where it is missing.
+        name: start of the frames' file names.
+        first: number of the first frame.
+        fps: frames per second, for example 24, 23.976 (24000/1001) or "30000/1001"; see `frame_rate`.
+        numbers: the frame numbers to write, within first .. first + N - 1; None writes all.
+        format: "exr" or "png".
+        depth: see `choose_depth`.
+        overwrite: write frames again that are up to date, that is, whose stored recipe hash is this bake's.
+        notes: more entries for recipe.json; `check` reads "layer" and "colorspace" to read the plate alike.
+        on_progress: called after every frame.
+        cancelled: called between frames; True stops the bake after the frames being written.
 
-    Raises SequenceError for numbers outside the loop, no frame rate, or a folder that cannot be made or written to. A
-    frame that cannot be written ends the bake: it and those not made are in the report's `failed`, with the reason.
-    EngineError where the GPU fails.
+    Returns:
+        The frames written, skipped and failed. The first frame that cannot be written ends the bake; it and those
+        not made are in `failed`, with the reason.
+
+    Raises:
+        SequenceError: numbers outside the loop, no valid frame rate, or a folder that cannot be written to.
+        EngineError: the GPU fails.
     """
     folder = Path(folder)
     depth = choose_depth(loop, format, depth)
@@ -110,57 +138,19 @@ def bake(
     make_folder(folder)
     remove_leftovers(folder)
     write_recipe(folder, recipe, name, loop.plate.source, notes or {})
-    report, total, underway = BakeResult(), len(wanted), threading.Event()
-
-    def tell(path: Path | None) -> None:
-        if path is not None:
-            underway.set()
-        if on_progress is not None:
-            on_progress(Progress(len(report.written) + len(report.skipped), total, path))
-
-    todo = []
-    for number in wanted:
-        if not overwrite and is_current(pattern.path(number), recipe, number):
-            report.skipped.append(number)
-            tell(None)
-        else:
-            todo.append(number)
-    # Seconds for a large plate: beside the frames, once somebody has one to look at.
-    with ThreadPoolExecutor(1, thread_name_prefix="loopcore-motion") as beside:
-        saving = beside.submit(_save_motion, loop.motion, folder / "motion.exr", underway)
-        try:
-            _write_all(loop, recipe, pattern, todo, report, tell, cancelled)
-        finally:
-            underway.set()
-    problem = saving.exception()
-    if problem is not None and not report.failed:
-        raise problem
-    if not report.failed and not report.cancelled:
-        for number in wanted:
-            if not pattern.path(number).is_file():
-                report.failed[number] = f"'{pattern.path(number)}' vanished after it was written: bake again"
-    return report
-
-
-def _save_motion(motion: MotionField, path: Path, underway: threading.Event) -> None:
-    underway.wait()
-    if not _holds(path, motion):
-        motion.save(path)
-
-
-def _holds(path: Path, motion: MotionField) -> bool:
-    """Whether `path` is this motion as we write it: where others wrote to it, its other channels may be old."""
-    try:
-        return "loopcore/version" in read_attributes(path) and MotionField.load(path).digest() == motion.digest()
-    except LoopcoreError:
-        return False
+    run = _Bake(loop, recipe, pattern, len(wanted), on_progress, cancelled)
+    run.write(wanted if overwrite else run.skip_current(wanted))
+    run.verify(wanted)
+    return run.result
 
 
 def _checked_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> list[int]:
+    """Returns the frame numbers to write, in order."""
     every = range(first, first + frames)
     if frames > MAX_FRAMES or max(abs(every[0]), abs(every[-1])) > MAX_FRAME_NUMBER:
         raise SequenceError(
-            f"{frames} frames from {first} on are too many or too far: at most {MAX_FRAMES}, up to {MAX_FRAME_NUMBER}"
+            f"{frames} frames numbered from {first}: at most {MAX_FRAMES} frames are possible, with numbers up to "
+            f"{MAX_FRAME_NUMBER}"
         )
     if numbers is None:
         return list(every)
@@ -173,47 +163,107 @@ def _checked_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> 
     return sorted(set(numbers))
 
 
-def _write_all(
-    loop: Loop,
-    recipe: Recipe,
-    pattern: FramePattern,
-    todo: list[int],
-    report: BakeResult,
-    tell: Callable[[Path | None], None],
-    cancelled: Callable[[], bool],
-) -> None:
-    with _Writers(loop, recipe, pattern, len(todo)) as writers:
-        for number in todo:
-            if writers.stop.is_set() or cancelled():
-                break
-            canvas = writers.canvas()
-            writers.submit(number, canvas, loop.begin(recipe.time(number), canvas))
-            _collect(writers.finished(wait_for_one=False), report, tell)
-        while writers.pending:
-            _collect(writers.finished(wait_for_one=True), report, tell)
-    if report.failed:
-        for number in set(todo).difference(report.written, report.failed):
-            report.failed[number] = _NOT_MADE
-    report.cancelled = cancelled() and len(report.written) + len(report.failed) < len(todo)
+class _Bake:
+    """One bake in progress, and its result so far."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        recipe: Recipe,
+        pattern: FramePattern,
+        total: int,
+        on_progress: Callable[[Progress], None] | None,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self.loop, self.recipe, self.pattern = loop, recipe, pattern
+        self.result = BakeResult()
+        self._total, self._on_progress, self._cancelled = total, on_progress, cancelled
+        self._started = threading.Event()
+
+    def skip_current(self, numbers: Sequence[int]) -> list[int]:
+        """Returns the numbers of frames that are not up to date, and reports the others as skipped."""
+        missing = []
+        for number in numbers:
+            if is_current(self.pattern.path(number), self.recipe, number):
+                self.result.skipped.append(number)
+                self._report(None)
+            else:
+                missing.append(number)
+        return missing
+
+    def write(self, numbers: Sequence[int]) -> None:
+        """Writes frames and motion.exr."""
+        path = self.pattern.folder / "motion.exr"
+        # Saving takes seconds for a large plate, so it runs in a thread, and only after the first frame is written.
+        with ThreadPoolExecutor(1, thread_name_prefix="loopcore-motion") as thread:
+            saving = thread.submit(_save_motion, self.loop.motion, path, self._started)
+            try:
+                self._write_frames(numbers)
+            finally:
+                self._started.set()
+        error = saving.exception()
+        if error is not None and not self.result.failed:
+            raise error
+
+    def verify(self, numbers: Sequence[int]) -> None:
+        """Reports files as failed that something else removed while the bake ran."""
+        if self.result.failed or self.result.cancelled:
+            return
+        for number in numbers:
+            if not (path := self.pattern.path(number)).is_file():
+                self.result.failed[number] = f"'{path}' vanished after it was written: bake again"
+
+    def _write_frames(self, numbers: Sequence[int]) -> None:
+        result = self.result
+        with _Writers(self.loop, self.recipe, self.pattern, len(numbers)) as writers:
+            for number in numbers:
+                if writers.stop.is_set() or self._cancelled():
+                    break
+                canvas = writers.canvas()
+                writers.submit(number, canvas, self.loop.begin(self.recipe.time(number), canvas))
+                self._collect(writers.finished(wait_for_one=False))
+            while writers.pending:
+                self._collect(writers.finished(wait_for_one=True))
+        if result.failed:
+            for number in set(numbers).difference(result.written, result.failed):
+                result.failed[number] = _NOT_MADE
+        result.cancelled = self._cancelled() and len(result.written) + len(result.failed) < len(numbers)
+
+    def _collect(self, finished: Iterator[tuple[int, Future[Path]]]) -> None:
+        for number, future in finished:
+            try:
+                path = future.result()
+            except LoopcoreError as error:
+                self.result.failed[number] = str(error)
+                continue
+            self.result.written.append(number)
+            self._started.set()
+            self._report(path)
+
+    def _report(self, path: Path | None) -> None:
+        if self._on_progress is not None:
+            done = len(self.result.written) + len(self.result.skipped)
+            self._on_progress(Progress(done, self._total, path))
 
 
-def _collect(
-    finished: Iterator[tuple[int, Future[Path]]], report: BakeResult, tell: Callable[[Path | None], None]
-) -> None:
-    for number, future in finished:
-        try:
-            path = future.result()
-        except LoopcoreError as error:
-            report.failed[number] = str(error)
-            continue
-        report.written.append(number)
-        tell(path)
+def _save_motion(motion: MotionField, path: Path, started: threading.Event) -> None:
+    started.wait()
+    if not _is_saved(path, motion):
+        motion.save(path)
+
+
+def _is_saved(path: Path, motion: MotionField) -> bool:
+    """Whether Loopcore wrote this motion to `path`; in files of other programs other channels may be outdated."""
+    try:
+        return "loopcore/version" in read_attributes(path) and MotionField.load(path).digest() == motion.digest()
+    except LoopcoreError:
+        return False
 
 
 class _Writers:
-    """Threads that write frames while others are computed, and the few canvases that go round between them.
+    """Threads that write frames while others are computed, with a fixed number of reused canvases.
 
-    Once a frame has failed, or the block is left by an exception, what waits to be written is not begun any more.
+    After a failed frame, or an exception in the block, frames still waiting are not written.
     """
 
     def __init__(self, loop: Loop, recipe: Recipe, pattern: FramePattern, frames: int) -> None:
@@ -234,18 +284,18 @@ class _Writers:
         self._pool.shutdown()
 
     def canvas(self) -> np.ndarray:
-        """A canvas to render into; waits for one to be written where all are on their way."""
+        """Returns a canvas to render into; waits until one is free."""
         if self._unmade:
             self._unmade -= 1
             return self.loop.canvas(np.float16 if self.recipe.depth == "half" else np.float32)
         return self._free.get()
 
     def submit(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> None:
-        """Have a frame written once it has arrived; its canvas is free again afterwards, whatever happens."""
+        """Queues a frame for writing, which calls `arrived` first, and frees its canvas whether or not that fails."""
         self.pending[self._pool.submit(self._write, number, canvas, arrived)] = number
 
     def finished(self, wait_for_one: bool) -> Iterator[tuple[int, Future[Path]]]:
-        """The frames that are done, or failed, since the last call."""
+        """Yields the frames that were written or failed since the last call."""
         if wait_for_one:
             wait(self.pending, return_when=FIRST_COMPLETED)
         for future in [f for f in self.pending if f.done()]:
@@ -257,7 +307,7 @@ class _Writers:
             if self.stop.is_set():
                 raise SequenceError(_NOT_MADE)
             path, time = self.pattern.path(number), self.recipe.time(number)
-            write_atomically(path, lambda hidden: write_frame(hidden, canvas, self.loop.plate, self.recipe, time))
+            write_atomically(path, lambda temporary: write_frame(temporary, canvas, self.loop.plate, self.recipe, time))
             return path
         except BaseException:
             self.stop.set()

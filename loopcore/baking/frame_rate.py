@@ -9,12 +9,14 @@ from loopcore.errors import SequenceError
 
 
 def frame_rate(fps: Fraction | float | str) -> Fraction:
-    """Return a frame rate as an exact fraction: 24, 23.976 (24000/1001), "30000/1001".
+    """Returns a frame rate as an exact fraction.
 
-    Rates within 0.005 of a television rate (23.976, 29.97, 59.94, 119.88) are taken to be it.
+    Args:
+        fps: frames per second, for example 24, 23.976 or "30000/1001". Rates within 0.005 of a television rate
+            (24000/1001, 30000/1001 and so on) become that rate.
 
     Raises:
-        SequenceError: not a number above 0 and up to 1000.
+        SequenceError: not a number from 0.1 to 1000.
     """
     try:
         rate = Fraction(fps)

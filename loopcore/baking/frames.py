@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One frame on disk: how it is encoded, and how its recipe is read back."""
+"""One frame on disk: encoding it, and checking whether it is up to date."""
 
 import struct
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from loopcore import __version__, color, exr
-from loopcore.baking.recipe import Recipe, carried_attributes
+from loopcore.baking.recipe import Recipe, plate_attributes
 from loopcore.image import encode_png, is_whole_png, png_texts
 from loopcore.plate import Plate
 
 _HASH_KEY, _TIME_KEY = "loopcore/recipe_hash", "loopcore/loop_time"
 
 
-def exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object]:
-    """What is written into an EXR frame's header besides the pixels."""
-    attributes = carried_attributes(plate)
+def _exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object]:
+    """Returns the header attributes of an EXR frame."""
+    attributes = plate_attributes(plate)
     attributes["framesPerSecond"] = Fraction(recipe.fps)
     attributes["software"] = f"Loopcore {__version__}"
     attributes["loopcore/version"] = __version__
@@ -30,9 +30,14 @@ def exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object]
 
 
 def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> None:
-    """Write one frame, (H, W, 4) with the plate's channels first, to `path` as the recipe says.
+    """Writes one frame in the recipe's format and depth.
 
-    An EXR has the plate's windows; a PNG, which knows none, shows the display window only.
+    Args:
+        path: the file.
+        canvas: (H, W, 4), the plate's channels first; scene-linear, alpha premultiplied.
+        plate: gives the channels, windows and metadata. An EXR has the plate's windows, a PNG the display window only.
+        recipe: stored with its hash in the frame.
+        time: loop time of the frame, 0 to N - 1.
     """
     channels = plate.channels
     if recipe.format == "png":
@@ -46,7 +51,7 @@ def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, ti
     exr.write_exr(
         path,
         arrays,
-        attributes=exr_attributes(plate, recipe, time),
+        attributes=_exr_attributes(plate, recipe, time),
         compression=recipe.compression,
         pixel_aspect=plate.pixel_aspect,
         windows=plate.windows,
@@ -54,7 +59,7 @@ def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, ti
 
 
 def _png(pixels: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> bytes:
-    """An sRGB PNG, alpha not premultiplied, with the recipe's hash and its time in it."""
+    """Returns an sRGB PNG with straight alpha, which stores the recipe's hash and the loop time."""
     if plate.alpha_index is not None:
         pixels = color.unpremultiply(pixels, plate.alpha_index)
     codes = srgb_codes(pixels, plate, recipe.depth)
@@ -68,9 +73,15 @@ def _png(pixels: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> bytes:
 
 
 def srgb_codes(straight: np.ndarray, plate: Plate, depth: str) -> np.ndarray:
-    """A PNG's codes for this plate's pixels, alpha not premultiplied: in sRGB's primaries, what it cannot show clipped.
+    """Returns the PNG codes of a plate's pixels: converted to sRGB primaries, clipped and encoded.
 
-    NaN is 0. Alpha is encoded like the colours.
+    Args:
+        straight: (H, W, C) scene-linear, alpha not premultiplied. NaN becomes 0.
+        plate: gives the channels and colour space.
+        depth: "8" or "16".
+
+    Returns:
+        (H, W, C) uint8 or uint16. Alpha is encoded like the colours.
     """
     finite = np.nan_to_num(straight, nan=0.0, posinf=1.0, neginf=0.0)
     shown = color.to_srgb_primaries(finite, plate.channels, plate.colorspace, plate.metadata)
@@ -78,7 +89,13 @@ def srgb_codes(straight: np.ndarray, plate: Plate, depth: str) -> np.ndarray:
 
 
 def is_current(path: Path, recipe: Recipe, number: int) -> bool:
-    """Whether `path` holds, whole, the frame of this number by this recipe: not absent, torn, foreign or misplaced."""
+    """Returns whether a frame is up to date: a complete file with the recipe's hash and the right loop time.
+
+    Args:
+        path: the file; it may be missing.
+        recipe: the bake's recipe.
+        number: frame number.
+    """
     try:
         if path.suffix.lower() == ".png":
             png = path.read_bytes()

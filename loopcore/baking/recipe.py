@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe: everything that decides the pixels of a bake, as JSON, and its hash.
+"""The recipe: everything that determines the pixels of a bake, as JSON, and its hash.
 
-The hash is stored in every frame. A frame is up to date when its stored hash is the recipe's; so resuming, farm
-chunks and `loopcore check` are exact without comparing pixels.
+The hash is stored in every frame. A frame whose hash equals the recipe's is up to date; resuming, farm chunks and
+`loopcore check` rely on it and need not compare pixels.
 """
 
 import hashlib
@@ -18,25 +18,34 @@ import numpy as np
 from loopcore import __version__
 from loopcore.baking.frame_rate import frame_rate
 from loopcore.errors import SequenceError
-from loopcore.files.atomic import write_atomically
+from loopcore.files.atomic import write_text_atomically
 from loopcore.files.ranges import MAX_FRAMES
 from loopcore.loop import Loop
 from loopcore.plate import Plate
 
 FILE_NAME = "recipe.json"
-# Raised whenever the same settings give other pixels than before.
+# Increased whenever the same settings give different pixels than before.
 ENGINE = 3
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides the pixels of one loop's frames.
+    """What determines the pixels of one loop's frames.
 
-    plate, motion: sha256 of the pixels and of the field (speed already in it). header: sha256 of what else of the plate
-    is written into frames: pixel aspect and metadata. frames: N. first: the number of frame 0.
-    fps: "24" or "24000/1001". method, contrast: as Loop. format: "exr" or "png". depth: "half", "float", "8" or "16".
-    backend: what computed it, "cpu" or "cuda": each gives the same bits each time, but the two differ a little, so a
-    frame of the one is not up to date for the other. engine: the version of the mathematics.
+    Attributes:
+        plate: sha256 of the plate's pixels.
+        motion: sha256 of the motion field, after its speed factor.
+        frames: N.
+        first: number of frame 0.
+        fps: "24" or "24000/1001".
+        method: as `Loop`.
+        contrast: as `Loop`.
+        format: "exr" or "png".
+        depth: "half", "float", "8" or "16".
+        compression: of EXR frames.
+        backend: "cpu" or "cuda". Their frames differ slightly, so those of one are not up to date for the other.
+        engine: version of the algorithms.
+        header: sha256 of the plate's metadata, channels and pixel aspect, which are written into the frames.
     """
 
     plate: str
@@ -64,9 +73,18 @@ class Recipe:
         depth: str,
         compression: str = "zip",
     ) -> "Recipe":
-        """The recipe of a loop's frames in files of this kind.
+        """Returns the recipe of a loop's frames.
 
-        Raises SequenceError for what is no frame rate.
+        Args:
+            loop: the loop.
+            first: number of frame 0.
+            fps: see `frame_rate`.
+            format: "exr" or "png".
+            depth: "half", "float", "8" or "16".
+            compression: of EXR frames.
+
+        Raises:
+            SequenceError: `fps` is not a frame rate.
         """
         return cls(
             plate=loop.digest(), motion=loop.motion.digest(), frames=loop.frames, first=first,
@@ -75,29 +93,37 @@ class Recipe:
         )  # fmt: skip
 
     def to_json(self) -> str:
-        """Canonical JSON: the same recipe gives the same text."""
+        """Returns canonical JSON: equal recipes give equal text."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
-        """sha256 of the canonical JSON, as 64 hexadecimal digits."""
+        """Returns the sha256 of the canonical JSON as 64 hexadecimal digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def time(self, number: int) -> int:
-        """Which moment of the loop, 0 to N - 1, the frame of this number shows."""
+        """Returns the loop time, 0 to N - 1.
+
+        Args:
+            number: frame number.
+        """
         return (number - self.first) % self.frames
 
 
-def carried_attributes(plate: Plate) -> dict[str, object]:
-    """What of a plate is written into its frames' headers besides their pixels."""
+def plate_attributes(plate: Plate) -> dict[str, object]:
+    """Returns the metadata that is copied into the frames' headers.
+
+    Args:
+        plate: the plate.
+    """
     attributes: dict[str, object] = {
         key: value
         for key, value in plate.metadata.items()
-        # One time code for all frames would be wrong for all but one.
+        # The plate's time code would be wrong for every frame but one.
         if not key.startswith("loopcore/") and key != "timeCode"
     }
     if plate.colorspace:
         attributes["colorInteropID"] = plate.colorspace
-        # The two may not stand together: readers would have to choose.
+        # Not both: where they differ, readers would have to choose.
         attributes.pop("chromaticities", None)
     return attributes
 
@@ -106,14 +132,19 @@ def _header_digest(plate: Plate) -> str:
     def plain(value: object) -> object:
         return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
-    facts = {"attributes": carried_attributes(plate), "channels": plate.channels, "aspect": float(plate.pixel_aspect)}
+    facts = {"attributes": plate_attributes(plate), "channels": plate.channels, "aspect": float(plate.pixel_aspect)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=plain).encode()).hexdigest()
 
 
 def write_recipe(folder: Path, recipe: Recipe, name: str, plate: Path | None, notes: Mapping[str, object]) -> None:
-    """Write recipe.json beside the frames: the recipe, its hash, the frames' name, where the plate was, and notes.
+    """Writes recipe.json; a file with the same content is not touched.
 
-    A file that says just that already is left alone.
+    Args:
+        folder: the folder of the frames.
+        recipe: stored with its hash.
+        name: start of the frames' file names.
+        plate: path of the plate, if it has one.
+        notes: more entries.
     """
     document = {
         **notes,
@@ -124,25 +155,28 @@ def write_recipe(folder: Path, recipe: Recipe, name: str, plate: Path | None, no
         "plate_path": None if plate is None else str(plate.resolve()),
     }
     text = json.dumps(document, indent=2) + "\n"
-    if not _says(folder / FILE_NAME, text):
-        write_atomically(folder / FILE_NAME, lambda path: _write_text(path, text))
+    if not _has_text(folder / FILE_NAME, text):
+        write_text_atomically(folder / FILE_NAME, text)
 
 
-def _says(path: Path, text: str) -> bool:
+def _has_text(path: Path, text: str) -> bool:
     try:
         return path.read_bytes() == text.encode()
     except OSError:
         return False
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
-
-
 def read_recipe(folder: Path) -> tuple[Recipe, Mapping[str, Any]]:
-    """The recipe in a folder of frames, and the whole document around it.
+    """Reads recipe.json.
 
-    Raises SequenceError when there is none or it is damaged.
+    Args:
+        folder: the folder of the frames.
+
+    Returns:
+        The recipe, and the whole document with the entries that `write_recipe` adds.
+
+    Raises:
+        SequenceError: the file is missing or damaged.
     """
     path = folder / FILE_NAME
     try:
@@ -156,5 +190,5 @@ def read_recipe(folder: Path) -> tuple[Recipe, Mapping[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SequenceError(f"'{path}' cannot be read ({error}): bake the loop again") from None
     if not whole or not 2 <= recipe.frames <= MAX_FRAMES:
-        raise SequenceError(f"'{path}' was changed or damaged (its hash does not fit): bake the loop again")
+        raise SequenceError(f"'{path}' was changed or damaged (its hash does not match): bake the loop again")
     return recipe, document

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that make a loop or its motion: `loopcore animate` and `loopcore predict`."""
+"""`loopcore animate` and `loopcore predict`."""
 
 from __future__ import annotations
 
@@ -13,51 +13,66 @@ from loopcore.errors import Cancelled, MotionError
 
 
 def animate_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `loopcore animate`."""
     _plate_options(command)
     add = command.add_argument
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the frames")
     add("--frames", type=int, default=60, help="length of the loop (60)")
     add("--fps", default="24", help="frames per second, e.g. 24, 23.976 or 30000/1001 (24)")
     add("--first", type=int, default=1001, help="number of the first frame (1001)")
-    add("--method", choices=("warp", "splat"), default="warp", help="how pixels are carried (warp)")
+    add(
+        "--method",
+        choices=("warp", "splat"),
+        default="warp",
+        help="how pixels are moved: fetched (warp) or deposited (splat) (warp)",
+    )
     _motion_options(command)
     add("--speed", type=float, default=1.0, help="factor on the motion (1.0)")
-    add("--contrast", type=float, default=1.0, help="how much of the detail lost to blending is restored, 0 to 1 (1)")
-    add("--format", choices=("exr", "png"), default="exr", help="kind of file (exr)")
+    add("--contrast", type=float, default=1.0, help="how much of the detail lost by blending is restored, 0 to 1 (1)")
+    add("--format", choices=("exr", "png"), default="exr", help="file format (exr)")
     add("--depth", choices=("half", "float", "8", "16"), help="EXR: half or float; PNG: 8 or 16 bits (half, 8)")
-    add("--name", default="", help="how the frames' names begin (PLATE_loop)")
-    add("--resolution", type=int, default=100, metavar="PERCENT", help="work at this much of the plate's size (100)")
+    add("--name", default="", help="start of the frames' names (PLATE_loop)")
+    add(
+        "--resolution",
+        type=int,
+        default=100,
+        metavar="PERCENT",
+        help="work at this percentage of the plate's size (100)",
+    )
     add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto: the CPU)")
-    add("--overwrite", action="store_true", help="make frames again that are up to date")
-    add("--proxy", action="store_true", help="also write light 8-bit copies of the frames, for viewports")
-    add("--preview", action="store_true", help="also write an mp4, three times round, and a contact sheet")
+    add("--overwrite", action="store_true", help="write frames again that are up to date")
+    add("--proxy", action="store_true", help="also write small 8-bit copies of the frames, for viewports")
+    add("--preview", action="store_true", help="also write an mp4 of three cycles and a contact sheet")
     command.set_defaults(run=_animate)
 
 
 def predict_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `loopcore predict`."""
     _plate_options(command)
     command.add_argument("-o", "--output", type=Path, required=True, metavar="MOTION.exr", help="file to write")
     _motion_options(command)
-    command.add_argument("--picture", type=Path, help="also draw the motion over the plate, as PNG")
+    command.add_argument("--picture", type=Path, help="also draw the motion over the plate, as a PNG")
     command.set_defaults(run=_predict)
 
 
 def _plate_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("plate", type=Path, help="the still: EXR, PNG, JPEG, WebP, ...")
     command.add_argument("--layer", help="layer, part or view of a multi-layer EXR")
-    command.add_argument("--colorspace", help="how the plate's values are encoded, e.g. srgb_rec709_scene")
-    command.add_argument("--hints", type=Path, help="strokes, anchors and mask: own JSON or LabelMe's")
-    command.add_argument("--mask", type=Path, help="picture of where things may move, instead of the hints' mask")
+    command.add_argument("--colorspace", help="colour space of the plate, e.g. srgb_rec709_scene")
+    command.add_argument("--hints", type=Path, help="strokes, anchors and mask: Loopcore's or LabelMe's JSON")
+    command.add_argument(
+        "--mask", type=Path, help="picture that is white where things may move, instead of the hints' mask"
+    )
     command.add_argument("--weights", type=Path, metavar="FILE.safetensors",
-        help="read motion with a network from `loopcore train` (the one shipped)")  # fmt: skip
+        help="network from `loopcore train` that predicts the motion (the shipped one)")  # fmt: skip
 
 
 def _motion_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--motion", type=Path, help="motion field, or a flow map of any convention that `loopcore flow` knows")
-    add("--convention", help="the convention of --motion, where it cannot be found out")
-    add("--rescale", action="store_true", help="bring a --motion of another size to the plate's")
+    add("--motion", type=Path, help="motion field or flow map of any convention of `loopcore flow`")
+    add("--convention", help="the convention of --motion, where it cannot be detected")
+    add("--rescale", action="store_true", help="scale a --motion of another size to the plate")
 
 
 def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
@@ -101,12 +116,12 @@ def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.preview import arrow_picture, write_picture
 
     if arguments.output.suffix.lower() != ".exr":
-        raise MotionError(f"'{arguments.output}' is no EXR name: a motion field is written as .exr")
+        raise MotionError(f"'{arguments.output}' is not an EXR name: a motion field is written as .exr")
     source = _source(arguments)
     with Progress(stop) as observer:
         plate = source.read_plate(observer)
         motion = source.read_motion(plate, observer)
-    stop.give_up_if_asked()
+    stop.raise_if_requested()
     motion.save(arguments.output)
     print(f"Saved: '{arguments.output}'")
     if arguments.picture is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands share of the terminal: progress, interruption, tables."""
+"""Terminal functions shared by the commands: progress, interruption, tables."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE = 0, 1, 2
 
-# Ctrl-Break is how a Windows process is asked to end: there, SIGTERM ends it without asking.
+# On Windows Ctrl-Break asks a process to end; SIGTERM ends it at once.
 _SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform == "win32":
     _SIGNALS.append(signal.SIGBREAK)
 
 
 class Stop:
-    """Turns Ctrl-C and SIGTERM into a question the work asks itself; the second one ends it at once."""
+    """Records Ctrl-C or SIGTERM as a request to stop, within a `with` block.
+
+    A second signal raises KeyboardInterrupt.
+    """
 
     def __init__(self) -> None:
         self._signal: int | None = None
@@ -36,10 +39,10 @@ class Stop:
         try:
             for number in _SIGNALS:
                 if signal.getsignal(number) is None:
-                    continue  # A host's own handler, in C: Python could not put it back.
+                    continue  # A handler that a host program installed in C: Python cannot restore it.
                 self._before[number] = signal.signal(number, self._receive)
         except ValueError:
-            pass  # Not in the main thread: whoever runs us there handles signals.
+            pass  # Not in the main thread, where signals cannot be handled.
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,32 +55,36 @@ class Stop:
         if again:
             raise KeyboardInterrupt
 
-    def asked(self) -> bool:
-        """Whether to stop."""
+    def requested(self) -> bool:
+        """Returns whether to stop."""
         return self._signal is not None
 
-    def give_up(self) -> None:
-        """End the command as interrupted."""
-        raise Cancelled
+    def raise_if_requested(self) -> None:
+        """Checks `requested`.
 
-    def give_up_if_asked(self) -> None:
-        if self.asked():
+        Raises:
+            Cancelled: the command is to stop.
+        """
+        if self.requested():
             raise Cancelled
 
     @property
     def exit_code(self) -> int:
-        """128 plus the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM and Ctrl-Break."""
+        """128 plus the signal number, as in shells: 130 for Ctrl-C, 143 for SIGTERM and Ctrl-Break."""
         return 128 + (signal.SIGINT if self._signal in (None, signal.SIGINT) else signal.SIGTERM)
 
 
 class Console:
-    """Progress on stdout: a bar with rate and time left on a terminal, else a line a percent and a line a file.
+    """Progress on stdout: a bar with rate and time left on a terminal, else a line per percent and per file.
 
-    What is `passing` tells no steps: on a terminal it shows that time runs, and is wiped away when done.
+    Args:
+        title: of the bar.
+        quiet: show nothing.
+        transient: for a stage without steps: on a terminal show the time only, and clear the line at the end.
     """
 
-    def __init__(self, title: str, quiet: bool = False, passing: bool = False) -> None:
-        self._title, self._quiet, self._passing = title, quiet, passing
+    def __init__(self, title: str, quiet: bool = False, transient: bool = False) -> None:
+        self._title, self._quiet, self._transient = title, quiet, transient
         self._bar: Any = None
         self._task: Any = None
         self._percent = -1
@@ -97,8 +104,8 @@ class Console:
             steps = [MofNCompleteColumn(), TextColumn("{task.fields[rate]}")]
             left = [TextColumn("left"), TimeRemainingColumn()]
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), *([] if self._passing else steps), TimeElapsedColumn(),
-                *([] if self._passing else left), transient=self._passing,
+                TextColumn("{task.description}"), BarColumn(), *([] if self._transient else steps), TimeElapsedColumn(),
+                *([] if self._transient else left), transient=self._transient,
             )  # fmt: skip
             self._bar.start()
             self._task = self._bar.add_task(self._title, total=None, rate="")
@@ -111,7 +118,13 @@ class Console:
             self._bar.stop()
 
     def step(self, done: int, total: int, path: Path | None = None) -> None:
-        """Report `done` of `total`, and the file that was just saved, if any."""
+        """Shows progress.
+
+        Args:
+            done: steps done.
+            total: steps in all.
+            path: the file just saved, if any.
+        """
         if self._quiet:
             return
         if self._bar is not None:
@@ -125,18 +138,22 @@ class Console:
             self._percent = percent
             print(f"Progress: {percent}%", flush=True)
 
-    def until(self, stop: Stop) -> Callable[[int, int], None]:
-        """A progress callback `(done, total)` that ends the command once a stop was asked for."""
+    def callback(self, stop: Stop) -> Callable[[int, int], None]:
+        """Returns a progress callback `(done, total)`, which raises Cancelled once a stop was requested.
+
+        Args:
+            stop: records the request.
+        """
 
         def step(done: int, total: int) -> None:
-            stop.give_up_if_asked()
+            stop.raise_if_requested()
             self.step(done, total)
 
         return step
 
 
 class Progress(Observer):
-    """Shows a job's stages on a console, one after the other, and stops it when a signal asked for that."""
+    """Shows a job's stages on a console, and stops the job once a signal requested it."""
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
@@ -150,21 +167,25 @@ class Progress(Observer):
         self._show("", None)
 
     def stage(self, title: str) -> None:
+        """Shows a stage without steps; raises Cancelled once a stop was requested."""
         self.raise_if_cancelled()
-        self._show(title, Console(title, passing=True))
+        self._show(title, Console(title, transient=True))
 
     def step(self, title: str, done: int, total: int, path: Path | None = None) -> None:
+        """Shows a step of a stage."""
         if title != self._title:
             self._show(title, Console(title))
         assert self._console is not None
         self._console.step(done, total, path)
 
     def note(self, text: str) -> None:
+        """Prints a line."""
         self._show("", None)
         print(text)
 
     def cancelled(self) -> bool:
-        return self._stop.asked()
+        """Returns whether to stop."""
+        return self._stop.requested()
 
     def _show(self, title: str, console: Console | None) -> None:
         if self._console is not None:
@@ -175,7 +196,7 @@ class Progress(Observer):
 
 
 def print_report(report: QualityReport) -> None:
-    """The QC report as a table."""
+    """Prints the report of `loopcore check` as a table."""
     from rich.console import Console as Terminal
     from rich.table import Table
     from rich.text import Text
@@ -185,7 +206,7 @@ def print_report(report: QualityReport) -> None:
         value = "-" if row.value is None else f"{row.value:.6g}"
         verdict = Text("pass", "green") if row.passed else Text("FAIL", "red")
         table.add_row(f"{row.name}\n  {row.note}" if row.note else row.name, value, row.limit, verdict)
-    # Names of folders may look like markup, or like an emoji's code.
+    # Names of folders may contain markup or emoji codes.
     terminal = Terminal(markup=False, emoji=False, width=None if sys.stdout.isatty() else 110)
     terminal.print(table)
     terminal.print(Text("The loop passes.", "green") if report.passed else Text("The loop does not pass.", "red"))
@@ -195,7 +216,7 @@ _PACKAGES = ("numpy", "numba", "scipy", "torch", "triton", "OpenEXR", "pillow", 
 
 
 def installed() -> dict[str, str]:
-    """Versions of what is installed, and the device that `--device auto` uses."""
+    """Returns the versions of Loopcore and its packages, the device that `--device auto` uses, and the GPU."""
     import importlib.metadata
     import platform
 

@@ -22,11 +22,17 @@ from loopcore.errors import Cancelled, LoopcoreError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Runs one command.
 
+    Args:
+        argv: the arguments; None takes those of the process.
+
+    Returns:
+        The exit code; see the module.
+    """
     arguments = _parser().parse_args(argv)
     if hasattr(sys.stdout, "reconfigure"):
-        # A file name that the terminal's encoding does not have is no reason to stop.
+        # File names may contain characters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     with Stop() as stop:
         try:
@@ -41,12 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("loopcore: error: not enough memory for a plate of this size: use a smaller one", file=sys.stderr)
             return FAILED
         except BrokenPipeError:
-            # Whoever read our output has gone: nothing is left to say, and Python must not say it at exit either.
+            # The reader of the output is gone. Without a stdout, Python does not flush it again at exit.
             sys.stdout = None
             return FAILED
         except OSError as error:
             sys.stdout = None
-            print(f"loopcore: error: cannot go on: {error}", file=sys.stderr)
+            print(f"loopcore: error: cannot continue: {error}", file=sys.stderr)
             return FAILED
         except (KeyboardInterrupt, Cancelled):
             print("loopcore: interrupted", file=sys.stderr)
@@ -55,18 +61,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="loopcore", description="One still plate and its motion in, a seamlessly looping animated plate out."
+        prog="loopcore", description="Turns a still plate and its motion into a seamlessly looping animated plate."
     )
     parser.add_argument("--version", action="version", version=f"loopcore {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    animate_options(commands.add_parser("animate", help="make the loop: a plate and its motion to frames"))
-    predict_options(commands.add_parser("predict", help="make a motion field from a plate, and from hints"))
-    _flow_options(commands.add_parser("flow", help="flow maps for Nuke, Blender, Fusion and others, and back"))
+    animate_options(commands.add_parser("animate", help="make a loop: frames from a plate and its motion"))
+    predict_options(commands.add_parser("predict", help="make a motion field from a plate and optional hints"))
+    _flow_options(
+        commands.add_parser("flow", help="convert motion to and from flow maps for Nuke, Blender, Fusion and others")
+    )
     _check_options(commands.add_parser("check", help="measure a finished loop; exit code 1 if it fails"))
-    _preview_options(commands.add_parser("preview", help="a film or a contact sheet of finished frames"))
-    _info_options(commands.add_parser("info", help="what is installed, and which device would be used"))
-    train_options(commands.add_parser("train", help="train a predictor, on labelled pictures or on videos"))
-    evaluate_options(commands.add_parser("evaluate", help="measure a predictor on such, or loops on clips"))
+    _preview_options(commands.add_parser("preview", help="make a film or a contact sheet of finished frames"))
+    _info_options(commands.add_parser("info", help="show what is installed and which device is used"))
+    train_options(commands.add_parser("train", help="train a network on labelled pictures or on videos"))
+    evaluate_options(commands.add_parser("evaluate", help="measure a network, or loops, on such pictures or clips"))
     worker = commands.add_parser("worker", help="JSON-RPC on stdin and stdout, for other programs such as Blender")
     worker.set_defaults(run=_worker)
     return parser
@@ -74,23 +82,27 @@ def _parser() -> argparse.ArgumentParser:
 
 def _flow_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("motion", type=Path, help="motion field, or a flow map of any convention")
+    add("motion", type=Path, help="motion field or flow map of any convention")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files")
     add("--convention", default="motion", help="what to write: motion, nuke, blender, fusion, rsmb, game: one file; "
-        "stmap, displace, idistort: one a frame (motion)")  # fmt: skip
-    add("--from", dest="source", metavar="NAME", help="the convention to read, where it cannot be found out: any of "
+        "stmap, displace, idistort: one per frame (motion)")  # fmt: skip
+    add("--from", dest="source", metavar="NAME", help="the convention to read, where it cannot be detected: any of "
         "those, or flo, kitti")  # fmt: skip
-    add("--name", help="how the files' names begin (that of the motion)")
+    add("--name", help="start of the files' names (that of the motion)")
     add("--frames", type=int, default=60, help="length of the loop (60)")
     add("--first", type=int, default=1001, help="number of the first frame (1001)")
     add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
     add("--with", dest="extras", action="append", default=[], metavar="EXTRA",
-        help="also write per frame: displacement, holes, weight; may be given several times")  # fmt: skip
+        help="also write per frame: displacement, holes or weight; may be repeated")  # fmt: skip
     add("--speed", type=float, default=1.0, help="factor on the motion (1.0)")
-    add("--max-displace", type=float, metavar="PX", help="rsmb: its Max Displace (the least that fits)")
-    add("--bits", type=int, choices=(8, 16), default=16, help="game: bits a colour (16)")
-    add("--green", choices=("up", "down"), help="game: where green points (up)")
-    add("--strength", type=float, help="game: texture units a frame at full colour (the least that fits)")
+    add("--max-displace", type=float, metavar="PX", help="rsmb: Max Displace (the smallest that holds the motion)")
+    add("--bits", type=int, choices=(8, 16), default=16, help="game: bits per channel (16)")
+    add("--green", choices=("up", "down"), help="game: direction of green (up)")
+    add(
+        "--strength",
+        type=float,
+        help="game: texture units per frame at full colour (the smallest that holds the motion)",
+    )
     command.set_defaults(run=_flow)
 
 
@@ -106,8 +118,8 @@ def _preview_options(command: argparse.ArgumentParser) -> None:
     add("folder", type=Path, metavar="DIR", help="folder of frames, or their pattern (loop.####.exr)")
     add("-o", "--output", type=Path, required=True, help="film (.mp4) or contact sheet (.png)")
     add("--fps", default="24", help="frames per second (24)")
-    add("--cycles", type=int, default=FILM_CYCLES, help="how many times round (3)")
-    add("--width", type=int, default=1920, help="at most this wide (1920)")
+    add("--cycles", type=int, default=FILM_CYCLES, help="repetitions of the loop (3)")
+    add("--width", type=int, default=1920, help="maximum width in pixels (1920)")
     command.set_defaults(run=_preview)
 
 
@@ -132,9 +144,9 @@ def _flow(arguments: argparse.Namespace, stop: Stop) -> int:
     with Console("Flow maps") as console:
         written = export_flow(
             motion, arguments.output, arguments.convention, name=arguments.name or arguments.motion.stem.split(".")[0],
-            settings=settings, on_progress=console.step, cancelled=stop.asked,
+            settings=settings, on_progress=console.step, cancelled=stop.requested,
         )  # fmt: skip
-    stop.give_up_if_asked()
+    stop.raise_if_requested()
     print(f"{len(written)} files written")
     return DONE
 
@@ -143,7 +155,7 @@ def _check(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.quality import check
 
     with Console("Check", quiet=arguments.json) as console:
-        report = check(arguments.folder, plate=arguments.plate, on_progress=console.until(stop))
+        report = check(arguments.folder, plate=arguments.plate, on_progress=console.callback(stop))
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
@@ -161,14 +173,13 @@ def _preview(arguments: argparse.Namespace, stop: Stop) -> int:
             arguments.fps,
             arguments.cycles,
             arguments.width,
-            on_progress=console.until(stop),
+            on_progress=console.callback(stop),
         )
     print(f"Saved: '{arguments.output}'")
     return DONE
 
 
 def _info(arguments: argparse.Namespace, stop: Stop) -> int:
-
     facts = installed()
     if arguments.json:
         print(json.dumps(facts, indent=2))

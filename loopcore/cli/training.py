@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that make and measure the predictor, and measure loops: `loopcore train` and `loopcore evaluate`."""
+"""`loopcore train` and `loopcore evaluate`."""
 
 from __future__ import annotations
 
@@ -9,44 +9,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loopcore.cli.console import DONE, Console, Stop
+from loopcore.errors import Cancelled
 
 if TYPE_CHECKING:
     from loopcore.training.config import FieldConfig, PictureConfig
 
 
 def train_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `loopcore train`."""
     add = command.add_argument
     add("source", type=Path, metavar="CONFIG_OR_DIR", help="settings (.toml); a folder with manifest.csv, pictures and "
         "labels; or a folder of videos")  # fmt: skip
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help="of pictures: WEIGHTS.safetensors to write; of "
-        "videos: the run's folder, gone on with if there is a run in it")  # fmt: skip
-    add("--cache", type=Path, metavar="DIR", help="of videos: folder for prepared clips, used again by later runs")
-    add("--encoder", type=Path, metavar="FILE.pth", help="of pictures: published EfficientNet-Lite0 or Lite2 weights "
-        "(those shipped)")  # fmt: skip
-    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="of pictures: go on training these, at half the "
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="pictures: WEIGHTS.safetensors to write; "
+        "videos: the run's folder; a run in it is continued")  # fmt: skip
+    add("--cache", type=Path, metavar="DIR", help="videos: folder for prepared clips, reused by later runs")
+    add("--encoder", type=Path, metavar="FILE.pth", help="pictures: published EfficientNet-Lite0 or Lite2 weights "
+        "(the shipped ones)")  # fmt: skip
+    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="pictures: continue training these, at half the "
         "rates")  # fmt: skip
-    add("--epochs", type=int, help="of pictures: how often each is seen (6)")
-    add("--steps", type=int, help="of videos: of the optimiser (60000)")
+    add("--epochs", type=int, help="pictures: passes over them (6)")
+    add("--steps", type=int, help="videos: steps of the optimiser (60000)")
     add("--seed", type=int, help="the same seed gives the same weights (1)")
-    add("--threads", type=int, help="processors to use; another number rounds otherwise (pictures 1, videos all)")
+    add("--threads", type=int, help="processors to use; their number affects rounding (pictures 1, videos all)")
     command.set_defaults(run=_train)
 
 
 def evaluate_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `loopcore evaluate`."""
     add = command.add_argument
-    add("folder", type=Path, metavar="DIR", help="folder with manifest.csv, pictures and labels; or of clips")
-    add("--split", help="of the pictures: test, val or train (test); of loops, where a manifest.csv lists the clips: "
-        "those and all (val)")  # fmt: skip
-    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="measure these (those shipped)")
-    add("-o", "--output", type=Path, metavar="DIR", help="of the clips: write report.txt, report.json, and of each "
-        "plate, truth and prediction as a picture; of loops: loops.txt, .csv, .json, and pictures")  # fmt: skip
-    add("--json", action="store_true", help="of the clips and loops: print JSON instead of a table")
-    add("--loops", action="store_true", help="measure loops, made of a frame of each clip, against the clip")
-    add("--kinds", metavar="KIND,...", help="of loops, where a manifest.csv lists the clips: only these kinds")
-    add("--variant", action="append", metavar="NAME=KEY:VALUE,...", help="of loops: a variant to compare, with "
-        "arguments of Loop; may be given several times (loop=)")  # fmt: skip
-    add("--frames", type=int, help="of loops: their length (60)")
-    add("--width", type=int, metavar="PX", help="of loops: longer side of the clip's frames, at most (640)")
+    add("folder", type=Path, metavar="DIR", help="folder with manifest.csv, pictures and labels; or folder of clips")
+    add("--split", help="pictures: test, val or train (test); loops, of clips with a manifest.csv: those or all (val)")
+    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="weights to measure (the shipped ones)")
+    add("-o", "--output", type=Path, metavar="DIR", help="clips: write report.txt, report.json, and a picture of "
+        "each clip's plate, truth and prediction; loops: write loops.txt, .csv, .json, and pictures")  # fmt: skip
+    add("--json", action="store_true", help="clips and loops: print JSON instead of a table")
+    add("--loops", action="store_true", help="measure loops made from a frame of each clip against the clip")
+    add("--kinds", metavar="KIND,...", help="loops, of clips with a manifest.csv: only these kinds")
+    add("--variant", action="append", metavar="NAME=KEY:VALUE,...", help="loops: arguments of Loop, to compare "
+        "variants; may be given several times (loop=)")  # fmt: skip
+    add("--frames", type=int, help="loops: number of frames (60)")
+    add("--width", type=int, metavar="PX", help="loops: longer side of the clips' frames, at most (640)")
     command.set_defaults(run=_evaluate)
 
 
@@ -60,7 +62,7 @@ def _train(arguments: argparse.Namespace, stop: Stop) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> FieldConfig | PictureConfig:
-    """What the file says, or what suits the folder; options on the command line go before both."""
+    """Returns the settings of a file, or defaults for a folder; command-line options override both."""
     from dataclasses import fields, replace
 
     from loopcore.errors import MotionError
@@ -92,7 +94,7 @@ def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: 
     from loopcore.training.train_segmentation import TrainSettings, train_segmentation
 
     if arguments.output.suffix.lower() != ".safetensors":
-        raise MotionError(f"'{arguments.output}' is no name for weights: they are written as .safetensors")
+        raise MotionError(f"'{arguments.output}' is not a name for weights: they are written as .safetensors")
     if min(config.epochs, config.threads) < 1 or config.seed < 0:
         raise MotionError("epochs and threads must be 1 or more, the seed 0 or more")
     torch.set_num_threads(config.threads)
@@ -100,7 +102,7 @@ def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: 
     with Console("Training") as console:
 
         def step(what: str, done: int, total: int) -> None:
-            stop.give_up_if_asked()
+            stop.raise_if_requested()
             console.step(done, total)
             if what.startswith("loss"):
                 print(f"epoch {done} of {total}: {what}", flush=True)
@@ -117,16 +119,16 @@ def _train_field(config: FieldConfig, arguments: argparse.Namespace, stop: Stop)
     with Console("Training") as console:
 
         def progress(what: str, done: int, total: int) -> None:
-            if what == "prepare":  # what is prepared is kept, so there is nothing to finish
-                stop.give_up_if_asked()
+            if what == "prepare":  # prepared clips are kept, so stopping loses nothing
+                stop.raise_if_requested()
             console.step(done, total)
 
-        callbacks = Callbacks(progress, lambda line: print(line, flush=True), stop.asked)
+        callbacks = Callbacks(progress, lambda line: print(line, flush=True), stop.requested)
         result = train_generator(config, arguments.output, arguments.cache, callbacks)
     print(f"Saved: '{result.weights}'")
     if result.stopped:
-        print(f"Stopped after step {result.step}: the same command goes on from there")
-        stop.give_up()
+        print(f"Stopped after step {result.step}: the same command continues from there")
+        raise Cancelled
     return DONE
 
 
@@ -151,7 +153,7 @@ def _evaluate_pictures(arguments: argparse.Namespace, stop: Stop) -> int:
 
     network = None if arguments.weights is None else load_weights(arguments.weights)[0]
     with Console("Pictures") as console:
-        report = evaluate_segmentation(arguments.folder, arguments.split or "test", network, console.until(stop))
+        report = evaluate_segmentation(arguments.folder, arguments.split or "test", network, console.callback(stop))
     print("\n".join(report.lines()))
     return DONE
 
@@ -162,7 +164,7 @@ def _evaluate_clips(arguments: argparse.Namespace, stop: Stop) -> int:
 
     found = []
     with Console("Clips", quiet=arguments.json) as console:
-        for measured in evaluate_motion(arguments.folder, arguments.weights, console.until(stop)):
+        for measured in evaluate_motion(arguments.folder, arguments.weights, console.callback(stop)):
             found.append(measured)
             if arguments.output is not None:
                 write_comparison(measured, arguments.output / f"{measured.name}.png")
@@ -186,7 +188,7 @@ def _evaluate_loops(arguments: argparse.Namespace, stop: Stop) -> int:
     )
     found = []
     with Console("Loops", quiet=arguments.json) as console:
-        for measured, sheet in evaluate_loops(arguments.folder, settings, console.until(stop)):
+        for measured, sheet in evaluate_loops(arguments.folder, settings, console.callback(stop)):
             found.append(measured)
             if arguments.output is not None:
                 write_sheet(sheet, arguments.output / f"{measured.name}.png")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenEXR files: the one guarded reader and writer."""
+"""OpenEXR files: reading and writing, with checks that the OpenEXR bindings lack."""
 
 from loopcore.exr.layout import MAGIC, Window, window_size
 from loopcore.exr.reading import HALF_MAX, ExrPart, as_stored, is_complete, read_attributes, read_exr

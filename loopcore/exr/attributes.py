@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenEXR header attributes: bytes of a file -> plain Python values -> what the OpenEXR bindings write rightly.
+"""OpenEXR header attributes: bytes of a file -> plain Python values -> values that the bindings write correctly.
 
-The bindings guess an attribute's type from the Python value and guess wrong, or fail, for many of them: 24 instead
-of a rational for ``framesPerSecond``, integers beyond 31 bits as 0, lists of integers as nothing at all, numpy
-scalars as an error, Latin-1 text as an unreadable file. Here each value has one spelling both ways:
+The bindings infer an attribute's type from the Python value, and for many they are wrong or fail: 24 instead of a
+rational for ``framesPerSecond``, 0 for integers beyond 31 bits, nothing for lists of integers, an error for numpy
+scalars, an unreadable file for Latin-1 text. Here each type has one Python value, for reading and writing:
 
 =================== =======================================================================
 in the file         in Python
@@ -36,12 +36,12 @@ import numpy as np
 
 from loopcore.errors import PlateError
 
-# The part of the header that the file's structure, not the caller, decides.
+# Attributes that describe the file's structure: the caller cannot set them.
 STRUCTURAL = frozenset(
     "channels compression dataWindow displayWindow lineOrder pixelAspectRatio screenWindowCenter screenWindowWidth"
     " tiles type version chunkCount maxSamplesPerPixel preview".split()
 )
-# Attributes the OpenEXR standard defines as float: an int would be written as int, and then skipped by readers.
+# Attributes that the OpenEXR standard defines as float: an int would be written as int, which readers ignore.
 _FLOATS = frozenset(
     "altitude aperture expTime focus isoSpeed latitude longitude utcOffset whiteLuminance xDensity"
     " effectiveFocalLength entrancePupilOffset nominalFocalLength pinholeFocalLength shutterOpen shutterClose"
@@ -60,12 +60,12 @@ _MATRICES = {"m33f": ("<9f", 3), "m33d": ("<9d", 3), "m44f": ("<16f", 4), "m44d"
 
 
 def text(data: bytes) -> str:
-    """Header text as str: UTF-8, else Latin-1, which older cameras and scanners write."""
+    """Return header text as str: UTF-8, else Latin-1, which older cameras and scanners write."""
     return data.decode("utf-8" if is_utf8(data) else "latin-1")
 
 
 def is_utf8(data: bytes) -> bool:
-    """Whether `data` is valid UTF-8 text."""
+    """Return whether `data` is valid UTF-8 text."""
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
@@ -74,10 +74,10 @@ def is_utf8(data: bytes) -> bool:
 
 
 def decode(kind: str, data: bytes) -> Any:
-    """Value of one attribute of type `kind`; None for types that have no plain value (previews, opaque data).
+    """Return the value of an attribute of type `kind`; None for types without a plain value (previews, opaque data).
 
     Raises:
-        struct.error: the data are too short or too long for their type.
+        struct.error: the data are too short or too long for the type.
     """
     if kind == "string":
         return text(data)
@@ -118,7 +118,7 @@ def _decode_strings(data: bytes) -> list[str]:
 
 
 def _decode_timecode(packed: int) -> str | None:
-    # SMPTE 12M: binary-coded decimals, frames lowest; bit 6 of the frames says that frames are dropped.
+    # SMPTE 12M: binary-coded decimals, frames lowest; bit 6 of the frames is the drop-frame flag.
     def field(shift: int, tens_bits: int) -> int:
         return (packed >> shift & 15) + 10 * (packed >> (shift + 4) & ((1 << tens_bits) - 1))
 
@@ -128,10 +128,10 @@ def _decode_timecode(packed: int) -> str | None:
 
 
 def encode_all(attributes: Mapping[str, object]) -> dict[str, Any]:
-    """Attributes as the OpenEXR bindings store them with the right type.
+    """Return attributes as values that the OpenEXR bindings store with the right types.
 
     Raises:
-        PlateError: a name or value that an EXR header cannot hold, or that the bindings would store wrongly.
+        PlateError: an EXR header cannot hold a name or value, or the bindings would store it wrongly.
     """
     return {_checked_name(name): _encode(name, value) for name, value in attributes.items()}
 
@@ -140,7 +140,7 @@ def _checked_name(name: object) -> str:
     if not isinstance(name, str) or not name or "\0" in name:
         raise PlateError(f"EXR attribute name {name!r}: give a non-empty text")
     if name in STRUCTURAL:
-        raise PlateError(f"EXR attribute {name!r} follows from the image: leave it out of the attributes")
+        raise PlateError(f"EXR attribute {name!r} is set from the image: leave it out of the attributes")
     try:
         size = len(name.encode("utf-8"))
     except UnicodeEncodeError as error:

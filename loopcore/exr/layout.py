@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The structure of an OpenEXR file, read without decoding a pixel: headers, part kinds, where every chunk lies.
+"""The structure of an OpenEXR file, read without decoding pixels: headers, kinds of parts, positions of chunks.
 
-Knowing it before the library decodes keeps a damaged or hostile file from costing gigabytes, and tells a frame cut
-short by a full disk from a whole one in a millisecond. Source: "OpenEXR File Layout", openexr.com.
+Checked before the library decodes, so that a damaged or hostile file cannot make it allocate gigabytes, and that a
+truncated frame is recognised in a millisecond. Source: "OpenEXR File Layout", openexr.com.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ from loopcore.exr import attributes
 Window = tuple[int, int, int, int]
 
 MAGIC = b"\x76\x2f\x31\x01"
-# Pixels of one window: a 32768 x 16384 panorama is the largest plate that is taken.
+# Most pixels in a window: those of a 32768 x 16384 panorama.
 MAX_PIXELS = 1 << 29
 _TILED, _DEEP, _MULTI_PART = 0x200, 0x800, 0x1000
 _SAMPLE_BYTES = (4, 2, 4)  # uint, half, float
-# By the number in the file: name, scan lines a chunk holds, and how many times smaller than the pixels it can get.
-# RLE packs 128 bytes in 2, deflate 1032 in 1, B44A a block of 32 in 3; the others have no such bound, so that theirs
-# is far beyond any real image.
+# By the number in the file: name, scan lines in a chunk, highest compression ratio. RLE packs 128 bytes in 2, deflate
+# 1032 in 1, B44A a block of 32 in 3; the others have no such bound, and are given one far beyond real images.
 _COMPRESSIONS = (
     ("none", 1, 1), ("rle", 1, 64), ("zips", 1, 1032), ("zip", 16, 1032), ("piz", 32, 50_000), ("pxr24", 16, 1500),
     ("b44", 32, 3), ("b44a", 32, 11), ("dwaa", 32, 50_000), ("dwab", 256, 50_000),
     ("htj2k256", 256, 50_000), ("htj2k32", 32, 50_000), ("lj2k", 256, 50_000), ("zstd", 1, 50_000),
 )  # fmt: skip
-# Below this many bytes of pixels the ratio is not asked: nothing is lost, and headers weigh more than pixels.
+# The ratio is not checked below this many bytes of pixels.
 _RATIO_FREE_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
 class ChannelLayout:
-    """One channel as the header declares it."""
+    """A channel as declared in the header."""
 
     name: str
     sample_bytes: int
@@ -49,7 +48,7 @@ class ChannelLayout:
 
 @dataclass(frozen=True)
 class PartLayout:
-    """One part of the file as its header declares it. Windows are (x_min, y_min, x_max, y_max), inclusive, y down."""
+    """A part of the file as declared in its header. Windows are (x_min, y_min, x_max, y_max), inclusive, y down."""
 
     name: str
     kind: str  # "scanline", "tiled" or "deep"
@@ -64,7 +63,7 @@ class PartLayout:
 
     @property
     def compression_name(self) -> str:
-        """Name as `write_exr` takes it."""
+        """The name that `write_exr` takes."""
         known = 0 <= self.compression < len(_COMPRESSIONS)
         return _COMPRESSIONS[self.compression][0] if known else f"unknown ({self.compression})"
 
@@ -74,13 +73,13 @@ class PartLayout:
         return window_size(self.data_window)
 
     def pixel_bytes(self) -> int:
-        """Bytes of the decoded data window, all channels."""
+        """Return the bytes of the decoded data window, all channels."""
         width, height = self.size
         area = sum(channel.sample_bytes / (channel.x_sampling * channel.y_sampling) for channel in self.channels)
         return math.ceil(width * height * area)
 
     def levels(self) -> list[tuple[int, int, int, int]]:
-        """Tile grids (level x, level y, columns, rows) in the order of the offset table; empty unless tiled."""
+        """Return tile grids (level x, level y, columns, rows) in the order of the offset table; none unless tiled."""
         if self.tiles is None:
             return []
         tile_width, tile_height, mode, rounding = self.tiles
@@ -102,17 +101,17 @@ class PartLayout:
         ]
 
     def chunk_count(self) -> int:
-        """How many chunks a whole file has for this part.
+        """Return the number of chunks that a complete file has for this part.
 
         Raises:
-            PlateError: the compression is unknown, so that the number cannot be told.
+            PlateError: the compression is unknown.
         """
         if self.tiles is not None:
             return sum(columns * rows for _, _, columns, rows in self.levels())
         return -(-self.size[1] // self._chunk_lines())
 
     def chunk_leaders(self) -> Iterator[tuple[int, ...]]:
-        """Where each chunk says it belongs, in the order of the offset table: (y,) or (tile x, y, level x, y)."""
+        """Yield the position that each chunk starts with, (y,) or (tile x, y, level x, y), in the table's order."""
         if self.tiles is None:
             _, first, _, last = self.data_window
             yield from ((y,) for y in range(first, last + 1, self._chunk_lines()))
@@ -120,7 +119,7 @@ class PartLayout:
             yield from ((x, y, level_x, level_y) for y in range(rows) for x in range(columns))
 
     def compression_ratio(self) -> int:
-        """How many times smaller than its pixels the part can be at most."""
+        """Return the highest possible ratio of the part's pixels to its bytes in the file."""
         return self._compression()[2]
 
     def _chunk_lines(self) -> int:
@@ -134,7 +133,7 @@ class PartLayout:
 
 @dataclass(frozen=True)
 class FileLayout:
-    """All parts of a file, and where its offset tables begin."""
+    """All parts of a file, and the position of its offset tables."""
 
     parts: tuple[PartLayout, ...]
     multi_part: bool
@@ -144,7 +143,11 @@ class FileLayout:
 
 
 def window_size(window: Window) -> tuple[int, int]:
-    """Width and height of an inclusive window."""
+    """Return the width and height of a window.
+
+    Args:
+        window: (x_min, y_min, x_max, y_max), inclusive.
+    """
     return window[2] - window[0] + 1, window[3] - window[1] + 1
 
 
@@ -157,10 +160,10 @@ def _level_size(size: int, level: int, rounding: int) -> int:
 
 
 def read_layout(path: Path) -> FileLayout:
-    """Structure of the EXR file at `path`.
+    """Read the structure of the EXR file at `path`.
 
     Raises:
-        PlateError: not an EXR file, or a header that makes no sense. The message is a reason without the path.
+        PlateError: it is not an EXR file, or its header is invalid. The message does not name the path.
         OSError: the file cannot be opened or read.
     """
     with path.open("rb") as file:
@@ -168,7 +171,7 @@ def read_layout(path: Path) -> FileLayout:
 
 
 def layout_of(file: BinaryIO) -> FileLayout:
-    """As `read_layout`, of an open file."""
+    """Do as `read_layout` with an open file."""
     file_bytes = file.seek(0, io.SEEK_END)
     file.seek(0)
     head = file.read(8)
@@ -235,7 +238,7 @@ def _part_of(raw: dict[str, tuple[str, bytes]], version: int) -> PartLayout:
     if kind == "tiled" or (kind == "deep" and "tiles" in raw and b"tile" in raw.get("type", ("", b""))[1]):
         width, height, mode = struct.unpack("<IIB", required("tiles", "tiledesc"))
         if not (0 < width < 2**31 and 0 < height < 2**31 and mode & 15 < 3 and mode >> 4 < 2):
-            raise PlateError(f"its tiles of {width}x{height}, mode {mode}, make no sense")
+            raise PlateError(f"its tiles of {width}x{height}, mode {mode}, are invalid")
         tiles = (width, height, mode & 15, mode >> 4)
     aspect = struct.unpack("<f", required("pixelAspectRatio", "float"))[0]
     declared = struct.unpack("<i", required("chunkCount", "int"))[0] if "chunkCount" in raw else None
@@ -287,17 +290,17 @@ def _plain_attributes(raw: dict[str, tuple[str, bytes]]) -> dict[str, object]:
         try:
             value: Any = attributes.decode(kind, data)
         except struct.error:
-            continue  # an attribute nobody needs must not cost the plate
+            continue  # a damaged attribute is no reason to refuse the plate
         if value is not None:
             plain[name] = value
     return plain
 
 
 def check_sizes(layout: FileLayout) -> None:
-    """Refuse what would cost absurd memory: windows beyond MAX_PIXELS, pixels no such small file can hold.
+    """Check that the declared sizes are plausible: windows up to MAX_PIXELS, pixels that fit in a file of this size.
 
     Raises:
-        PlateError: with the reason, without the path.
+        PlateError: they are not. The message does not name the path.
     """
     for part in layout.parts:
         for label, window in (("data", part.data_window), ("display", part.display_window)):
@@ -311,7 +314,7 @@ def check_sizes(layout: FileLayout) -> None:
             if any(size % step for size, step in zip(part.size + part.data_window[:2], steps * 2, strict=True)):
                 raise PlateError(f"its channel {channel.name!r}, subsampled by {steps}, does not fit its data window")
         if part.tiles and any(tile > max(2048, 2 * side) for tile, side in zip(part.tiles[:2], part.size, strict=True)):
-            # Decoding takes memory, and many seconds, for whole tiles, however little of them is inside the image.
+            # Whole tiles are decoded, which takes memory and many seconds however little of them is in the image.
             raise PlateError(f"its tiles of {part.tiles[0]}x{part.tiles[1]} are absurd for {part.size} pixels")
         count = part.chunk_count() if part.kind != "deep" else 0
         if count * 8 > layout.file_bytes:
@@ -323,10 +326,10 @@ def check_sizes(layout: FileLayout) -> None:
 
 
 def check_chunks(path: Path, layout: FileLayout) -> None:
-    """See that every chunk lies whole inside the file, is where the offset table says, and overlaps no other.
+    """Check that each chunk is complete, is where the offset table says, and overlaps no other.
 
     Raises:
-        PlateError: with the reason, without the path.
+        PlateError: one is not. The message does not name the path.
         OSError: the file cannot be read.
     """
     with path.open("rb", buffering=0) as file:
@@ -335,7 +338,7 @@ def check_chunks(path: Path, layout: FileLayout) -> None:
         for part in layout.parts:
             count = part.chunk_count()
             if part.declared_chunks is not None and part.declared_chunks != count:
-                raise PlateError(f"its header declares {part.declared_chunks} chunks, its size asks for {count}")
+                raise PlateError(f"its header declares {part.declared_chunks} chunks, its size needs {count}")
             if count * 8 > layout.file_bytes:
                 raise PlateError("it is cut short within its offset table")
             data = file.read(count * 8)

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one guarded interface to OpenEXR: every EXR that Loopcore reads or writes goes through here.
+"""Reads EXR files through the OpenEXR bindings, with checks that the bindings lack.
 
-The OpenEXR bindings (3.4.14 to 3.5) trust their caller, and this module does not trust them:
+The bindings (3.4.14 to 3.5) have these faults, which reading and writing here avoid:
 
-- Arrays that are not C-contiguous are written wrong, in silence; arrays of one or two channels in the last axis
-  become three channels of stray memory. Here every channel is a checked, contiguous 2-D array.
-- A write that runs out of room in its last buffer reports no error. Here the file is looked at once more.
-- A damaged file opens without an error and with parts missing, after memory for whatever its header claims was
-  taken. Here the header and the place of every chunk are checked first (`loopcore.exr.layout`), and the parts
-  counted afterwards.
-- Header text that is not UTF-8 makes the whole file unreadable. Here such a file is read through a cleaned copy.
+- Arrays that are not C-contiguous are written wrongly without an error, and arrays of one or two channels in the last
+  axis become three channels of undefined memory. Here each channel is a checked, contiguous 2-D array.
+- A write that fills the disk with its last buffer reports no error. Here the written file is checked.
+- A damaged file opens without an error and with parts missing, after the memory that its header claims was allocated.
+  Here the header and the position of every chunk are checked first (`loopcore.exr.layout`), and the number of parts
+  afterwards.
+- Header text that is not UTF-8 makes the file unreadable. Here such a file is read from a cleaned copy.
 - Attributes are stored with the wrong type or not at all (`loopcore.exr.attributes`).
-- The dict of channels handed over is altered. Here it is one of our own.
-- For a chunk that will not decode they ``print`` a warning: dropped, because a worker speaks a protocol on stdout.
-  What C code itself says about it on stderr (HTJ2K on stdout too) stays: only redirecting the descriptor of the whole
-  process would hide it, and swallow what other threads say. Files cut short never get that far.
+- The caller's dict of channels is modified. Here it is a dict of our own.
+- A chunk that cannot be decoded makes them ``print`` a warning. Here it is dropped, because the worker's protocol uses
+  stdout. What C code writes to stderr (HTJ2K to stdout too) is not: that would need the descriptor of the whole process
+  redirected, with the output of other threads. Truncated files are refused before.
 
-Memory: the bindings read whole files only, all parts and channels.
+The bindings read whole files only: all parts and channels.
 """
 
 from __future__ import annotations
@@ -47,12 +47,17 @@ from loopcore.files.regular import existing_file
 
 DTYPES = (np.float16, np.float32, np.uint32)
 
-# The largest finite half: beyond it, and half a step, float16 is infinite.
+# The largest finite half.
 HALF_MAX = 65504.0
 
 
 def as_stored(pixels: np.ndarray, dtype: type) -> np.ndarray:
-    """A copy as float16 or float32. Finite values are clamped to the range of half; NaN and Inf stay."""
+    """Return a copy of pixels as an EXR stores them: finite values clamped to the range of the type; NaN and Inf stay.
+
+    Args:
+        pixels: floats of any shape.
+        dtype: np.float16 or np.float32.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         stored: np.ndarray = pixels.astype(dtype)
         if dtype == np.float16:
@@ -67,11 +72,13 @@ class ExrPart:
     """One part of an EXR file, pixels as stored.
 
     Attributes:
+        name: the part's name; may be empty.
         channels: full channel name -> (h, w) float16, float32 or uint32 covering the data window; a channel
             subsampled by (x, y) is (h / y, w / x).
-        data_window, display_window: (x_min, y_min, x_max, y_max), inclusive, y down.
+        data_window, display_window: (x_min, y_min, x_max, y_max), inclusive, x right, y down.
         pixel_aspect: width over height of a pixel.
-        attributes: every other attribute, as plain Python values (see `loopcore.exr.attributes`).
+        compression: its name, as `write_exr` takes it.
+        attributes: all other attributes, as plain Python values (see `loopcore.exr.attributes`).
     """
 
     name: str
@@ -84,10 +91,13 @@ class ExrPart:
 
 
 def read_exr(path: str | os.PathLike[str]) -> list[ExrPart]:
-    """Read all parts of an EXR file, pixels as stored: scan lines or tiles (the largest level), any compression.
+    """Read all parts of an EXR file: scan lines or tiles (the largest level), any compression.
+
+    Returns:
+        The parts in the file's order, pixels as stored.
 
     Raises:
-        PlateError: the file is missing, damaged, cut short, deep, absurdly large, or the library cannot decode it.
+        PlateError: the file is missing, damaged, truncated, deep or too large, or cannot be decoded.
     """
     source = existing_file(path)
     layout = _checked_layout(source)
@@ -109,10 +119,12 @@ def read_exr(path: str | os.PathLike[str]) -> list[ExrPart]:
 
 
 def read_attributes(path: str | os.PathLike[str]) -> dict[str, object]:
-    """Header of the first part as plain Python values, no pixels: about a tenth of a millisecond.
+    """Read the header of an EXR file's first part, without pixels, in about 0.1 ms.
 
-    Besides the file's own attributes: ``dataWindow`` and ``displayWindow`` (x_min, y_min, x_max, y_max),
-    ``pixelAspectRatio``, ``compression`` (a name that `write_exr` takes) and ``channels`` (tuple of names).
+    Returns:
+        Attributes as plain Python values (see `loopcore.exr.attributes`), with ``dataWindow`` and ``displayWindow``
+        (x_min, y_min, x_max, y_max), ``pixelAspectRatio``, ``compression`` (a name that `write_exr` takes) and
+        ``channels`` (tuple of names).
 
     Raises:
         PlateError: the file is missing, not an EXR, or its header is damaged.
@@ -129,9 +141,10 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, object]:
 
 
 def is_complete(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is an EXR file whose header parses and whose every chunk lies whole inside it.
+    """Check without decoding whether `path` is an EXR file with a valid header and all its chunks. Never raises.
 
-    Decodes no pixels, so that a flipped bit goes unnoticed. Never raises.
+    Returns:
+        False for missing, damaged and truncated files; wrong pixels inside chunks are not noticed.
     """
     try:
         source = Path(path)
@@ -155,7 +168,7 @@ def _checked_layout(source: Path) -> FileLayout:
 
 
 def _decode(readable: Path) -> list[dict[str, np.ndarray]]:
-    """Channel arrays of every part that decodes."""
+    """Channel arrays of each part that can be decoded."""
     import OpenEXR
 
     try:
@@ -195,7 +208,7 @@ def first_line(error: Exception, path: str) -> str:
 
 @contextlib.contextmanager
 def _text_cleaned(source: Path, layout: FileLayout) -> Iterator[Path]:
-    """`source`, or a temporary copy of it with the header text that is not UTF-8, and so not readable, made ASCII."""
+    """`source`, or a temporary copy of it whose header text is ASCII where it was not UTF-8."""
     if not layout.foreign_text:
         yield source
         return
@@ -213,7 +226,7 @@ def _text_cleaned(source: Path, layout: FileLayout) -> Iterator[Path]:
 
 
 class _WithoutPrints:
-    """Stands in for sys.stdout and drops what the threads in `muted` write; everything else goes through."""
+    """Replaces sys.stdout, and drops what the threads in `muted` write."""
 
     def __init__(self) -> None:
         self.stream: Any = None
@@ -228,13 +241,13 @@ class _WithoutPrints:
         return getattr(self.stream, name)
 
 
-# One, for ever: another thread's `print` holds sys.stdout without a reference of its own, so freeing it would crash.
+# Never freed: another thread's `print` uses sys.stdout without a reference of its own, and would crash.
 _guard = _WithoutPrints()
 _guard_lock = threading.Lock()
 
 
-def _mute_nobody() -> None:
-    """Start over in a forked child: the threads that were muted, or held the lock, are not there."""
+def _reset_guard() -> None:
+    """Reset in a forked child, where the threads that were muted, or held the lock, do not exist."""
     global _guard_lock
     _guard_lock = threading.Lock()
     _guard.muted.clear()
@@ -243,12 +256,12 @@ def _mute_nobody() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_mute_nobody)
+    os.register_at_fork(after_in_child=_reset_guard)
 
 
 @contextlib.contextmanager
 def _prints_dropped() -> Iterator[None]:
-    """Drop what this thread prints on sys.stdout; other threads, which may be decoding too, are not disturbed."""
+    """Drop what this thread prints to sys.stdout; other threads, which may be decoding too, are not affected."""
     ident = threading.get_ident()
     with _guard_lock:
         _guard.muted[ident] += 1

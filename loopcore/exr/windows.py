@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where pixels lie in the frame: an EXR's data window and display window, and how pixels get from one to another.
+"""An EXR's data window and display window, and placing pixels from one window in another.
 
-The display window is the frame that is shown, the data window what pixels there are. Pixels inside Loopcore always
-cover the whole display window, and more where a file has overscan: what a file leaves out is 0.
+The display window is the frame that is shown, the data window the area that has pixels. Pixels inside Loopcore cover
+the whole display window, and more where a file has overscan; pixels that a file lacks are 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from loopcore.exr.layout import MAX_PIXELS, Window, window_size
 
 
 class Part(Protocol):
-    """What is asked of a part of an EXR file, which `loopcore.exr.ExrPart` is."""
+    """The attributes of `loopcore.exr.ExrPart` that are used here."""
 
     @property
     def channels(self) -> dict[str, np.ndarray]: ...
@@ -32,7 +32,12 @@ class Part(Protocol):
 class Windows:
     """The window that a picture's pixels cover, and the display window inside it.
 
-    Convention: (x_min, y_min, x_max, y_max), inclusive, x right, y down; sizes are (height, width).
+    Attributes:
+        data: the window of all pixels.
+        display: the window that is shown.
+
+    Convention:
+        Windows are (x_min, y_min, x_max, y_max), inclusive, x right, y down; sizes are (height, width).
     """
 
     data: Window
@@ -40,16 +45,16 @@ class Windows:
 
     @classmethod
     def whole(cls, height: int, width: int) -> Windows:
-        """A picture without overscan whose corner is the origin."""
+        """Return the windows of a picture without overscan, whose top left pixel is (0, 0)."""
         window = (0, 0, width - 1, height - 1)
         return cls(window, window)
 
     @classmethod
     def around(cls, display: Window, *data: Window) -> Windows:
-        """The least windows that hold a file's display window and its data windows.
+        """Return the smallest windows that contain a file's display window and data windows.
 
         Raises:
-            PlateError: they lie so far apart that no memory holds what is between them.
+            PlateError: they span more than MAX_PIXELS pixels.
         """
         lows, highs = (zip(*(window[side : side + 2] for window in (display, *data)), strict=True) for side in (0, 2))
         x_min, y_min = (min(places) for places in lows)
@@ -75,12 +80,12 @@ class Windows:
 
     @property
     def offset(self) -> tuple[int, int]:
-        """x and y, in the picture's pixels, of the display window's top left one."""
+        """x and y of the display window's top left pixel in the picture."""
         return self.display[0] - self.data[0], self.display[1] - self.data[1]
 
     @property
     def shown(self) -> tuple[slice, slice]:
-        """Rows and columns of the picture that the display window shows."""
+        """Rows and columns of the picture inside the display window."""
         (left, top), (height, width) = self.offset, self.display_size
         return slice(top, top + height), slice(left, left + width)
 
@@ -90,7 +95,7 @@ class Windows:
         return self.data != self.display
 
     def scaled(self, height: int, width: int) -> Windows:
-        """The windows of the same picture at another size of all its pixels, to the nearest pixel."""
+        """Return the windows of the picture scaled to another size of all its pixels, to the nearest pixel."""
         data, display = [0, 0, 0, 0], [0, 0, 0, 0]
         for axis, new in enumerate((width, height)):
             low, high = self.display[axis], self.display[axis + 2] + 1
@@ -104,20 +109,20 @@ class Windows:
         return Windows((data[0], data[1], data[2], data[3]), (display[0], display[1], display[2], display[3]))
 
     def __str__(self) -> str:
-        """The size in words: "104x64 with overscan, 64x64 without"."""
+        """Return the size as text: "104x64 with overscan, 64x64 without"."""
         (height, width), (rows, columns) = self.size, self.display_size
         return f"{width}x{height}" + (f" with overscan, {columns}x{rows} without" if self.overscan else "")
 
 
-# Stands for the whole picture, where its size is not known yet.
+# The whole picture, where its size is not known yet.
 WHOLE = Windows((0, 0, -1, -1), (0, 0, -1, -1))
 
 
 def checked_windows(windows: Windows, height: int, width: int) -> Windows:
-    """`windows` of a picture of this size, WHOLE made what it stands for.
+    """Return the windows of a picture of this size, with WHOLE resolved.
 
     Raises:
-        PlateError: they are those of a picture of another size, or the display window is not inside the data window.
+        PlateError: the windows have another size, or the display window is not inside the data window.
     """
     if windows == WHOLE:
         return Windows.whole(height, width)
@@ -129,9 +134,10 @@ def checked_windows(windows: Windows, height: int, width: int) -> Windows:
 
 
 def place(pixels: np.ndarray, source: Window, target: Window, *, extend: bool = False) -> np.ndarray:
-    """Pixels (h, w) or (h, w, C) that cover the window `source`, brought over the window `target`.
+    """Place pixels (h, w) or (h, w, C) of the window `source` in the window `target`.
 
-    Where there are none they are 0, or with `extend` those of the nearest edge. The same array where nothing changes.
+    Pixels outside `source` are 0, or with `extend` those of the nearest edge. Returns the same array if the windows
+    are equal.
     """
     if source == target:
         return pixels
@@ -151,12 +157,12 @@ def place(pixels: np.ndarray, source: Window, target: Window, *, extend: bool = 
 
 
 def place_channels(parts: Sequence[Part]) -> tuple[dict[str, np.ndarray], Windows]:
-    """The channels of all parts over the windows that hold them all; of two with one name the first part's.
+    """Place the channels of all parts in common windows; of equal names the first part's channel is taken.
 
-    Subsampled channels are given as they are.
+    Subsampled channels are not placed.
 
     Raises:
-        PlateError: the windows lie too far apart.
+        PlateError: the windows span more than MAX_PIXELS pixels.
     """
     windows = Windows.around(parts[0].display_window, *(part.data_window for part in parts))
     channels = {}

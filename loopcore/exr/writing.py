@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes EXR files through the OpenEXR bindings, guarded as `loopcore.exr.reading` describes."""
+"""Writes EXR files through the OpenEXR bindings, with the checks that `loopcore.exr.reading` describes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMPRESSIONS = (
 
 
 def writable(attributes: Mapping[str, object]) -> dict[str, object]:
-    """Those of `attributes` that `write_exr` can store, in their order."""
+    """Return those of `attributes` that `write_exr` can store, in their order."""
     kept = {}
     for name, value in attributes.items():
         with contextlib.suppress(PlateError):
@@ -42,20 +42,22 @@ def write_exr(
     windows: Windows | None = None,
     threads: int = 1,
 ) -> None:
-    """Write one scan-line part straight to `path`.
+    """Write an EXR file of one scan-line part directly to `path`.
 
     Args:
+        path: the file; overwritten.
         channels: name -> (H, W) float16, float32 or uint32. Or the single key ``"RGB"`` or ``"RGBA"`` -> (H, W, 3 or 4)
-            float16 or float32, which is written without a copy when it is C-contiguous.
+            float16 or float32, which is written without a copy if it is C-contiguous.
         attributes: plain Python values, see `loopcore.exr.attributes`.
         compression: one of `COMPRESSIONS`.
-        windows: data window, of the channels' size, and display window; the image itself for both if None.
-        threads: handed to the library, from 3.5 on, for compressing; the bytes do not depend on it. The 3.5.3 wheels
-            gain nothing by it: several files written from several threads do go side by side.
+        pixel_aspect: width over height of a pixel.
+        windows: data window, of the channels' size, and display window; by default both are the image.
+        threads: threads of the library, from 3.5 on, for compression; the bytes do not depend on it. The 3.5.3 wheels
+            are no faster with it, but threads can write several files in parallel.
 
     Raises:
-        PlateError: channels, attributes or settings that cannot be written.
-        SequenceError: the disk refused the file or took only a part of it; what lies at `path` is worthless then.
+        PlateError: channels, attributes or settings are invalid.
+        SequenceError: the file could not be written, or not completely; delete what is at `path`.
     """
     arrays = _checked_channels(channels)
     header = {**encode_all(attributes or {}), **_checked_settings(compression, pixel_aspect)}
@@ -129,7 +131,7 @@ def _checked_windows(arrays: Mapping[str, np.ndarray], windows: Windows | None) 
 def _new_file(header: dict[str, Any], arrays: dict[str, np.ndarray], threads: int) -> Any:
     import OpenEXR
 
-    # 0 compresses in the calling thread. Before 3.5 there is no such argument, and only its docstring tells.
+    # 0 compresses in the calling thread. Before 3.5 the argument does not exist, which only the docstring shows.
     if "num_threads" in (OpenEXR.File.__init__.__doc__ or ""):
         return OpenEXR.File(header, arrays, num_threads=threads if threads > 1 else 0)
     return OpenEXR.File(header, arrays)

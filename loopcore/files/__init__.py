@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of numbered files, frame ranges, and writing files in one step."""
+"""Names of numbered files, frame ranges, and atomic writes."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing a file in one step: either the old one or the whole new one is there, never half of one."""
+"""Atomic writes: a path holds either the old file or the complete new one."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.files.regular import list_files, os_reason
 
 _TEMPORARY = re.compile(r"\..+\.tmp-(?P<pid>[1-9][0-9]*)-(?P<host>[0-9a-f]{16}|[0-9a-f]{4})[0-9a-f]{8}", re.DOTALL)
-# The host of four digits is that of older versions: nobody's here, so it goes by age.
+# Older versions wrote a host of four digits: it matches no host, so that age decides.
 _FOREIGN_AGE_S = 24 * 3600.0
 _PATIENCE_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64) if os.name == "nt" else ()
 _busy: set[str] = set()
@@ -22,7 +22,7 @@ _busy_lock = threading.Lock()
 
 
 def _renew_lock() -> None:
-    """Start over in a forked child: a thread that held the lock is not there to release it."""
+    """Replace the lock in a forked child, where a thread that held it does not exist."""
     global _busy_lock
     _busy_lock = threading.Lock()
 
@@ -32,7 +32,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def make_folder(folder: str | Path) -> None:
-    """Makes a folder and those above it, where they are missing.
+    """Make a folder, and its missing parents.
 
     Raises:
         SequenceError: it cannot be made.
@@ -44,14 +44,14 @@ def make_folder(folder: str | Path) -> None:
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Call ``write(temporary)`` and put the result in place of ``path`` in one step.
+    """Call ``write(temporary)`` and rename the result to ``path``.
 
-    The temporary file is hidden (``.NAME.tmp-<pid>-<host and random>``), lies in the same folder, and is
-    on the disk before it takes the name. Whatever goes wrong, ``path`` keeps what it held and the temporary goes.
+    The temporary file is hidden (``.NAME.tmp-<pid>-<host and random>``), lies in the same folder, and is flushed to
+    the disk before the rename. On any error ``path`` is unchanged and the temporary is removed.
 
     Raises:
-        SequenceError: the folder is missing or unwritable, the disk is full, ``path`` is a folder or stays
-            open in another program. Other exceptions of ``write`` pass through, Loopcore's own with ``path`` for the
+        SequenceError: the folder is missing or unwritable, the disk is full, or ``path`` is a folder or is kept open
+            by another program. Other exceptions of ``write`` propagate, Loopcore's own with ``path`` in place of the
             temporary's name.
     """
     path = Path(path)
@@ -65,13 +65,27 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         except LoopcoreError as error:
             if str(temporary) not in str(error):
                 raise
-            # Nobody knows the hidden file by its name.
+            # The user does not know the hidden file.
             raise type(error)(str(error).replace(str(temporary), str(path))) from error
+
+
+def write_text_atomically(path: str | Path, text: str) -> None:
+    """Write ``text`` as UTF-8, line ends unchanged; as `write_atomically`."""
+    write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def write_bytes_atomically(path: str | Path, data: bytes) -> None:
+    """Write ``data``; as `write_atomically`."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_atomically(path, write)
 
 
 @contextmanager
 def _temporary_beside(path: Path) -> Iterator[Path]:
-    # Names are limited to 255 bytes; a long one is cut so that the additions still fit.
+    # Names are limited to 255 bytes: cut, so that the additions fit.
     stem = os.fsencode(path.name)[:200].decode("utf-8", "ignore")
     name = f".{stem}.tmp-{temporary_mark()}{os.urandom(4).hex()}"
     temporary = path.parent / name
@@ -87,13 +101,13 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
 
 
 def temporary_mark() -> str:
-    """Return what the temporaries of this process have in their names after ``.tmp-``, and no other's have."""
+    """Return what follows ``.tmp-`` in the names of this process's temporaries, and only of its."""
     return f"{os.getpid()}-{_host_tag()}"
 
 
 def _flush_to_disk(path: Path) -> None:
-    # Without it a power cut can leave the new name on an empty file. The folder needs no such care:
-    # at worst the rename is forgotten, and the frame is made again. Windows syncs only writable handles.
+    # Otherwise a power cut can leave an empty file of the new name. The folder is not flushed: at worst the rename is
+    # lost, and the frame is rendered again. Windows flushes only writable handles.
     handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
         os.fsync(handle)
@@ -102,7 +116,7 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    """Rename over ``path``, patiently where Windows says that a viewer or a virus scanner holds it."""
+    """Rename to ``path``; on Windows retry while a viewer or a virus scanner holds it open."""
     for delay in _PATIENCE_S:
         with suppress(PermissionError):
             os.replace(temporary, path)
@@ -112,13 +126,13 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 def remove_leftovers(folder: str | Path) -> list[Path]:
-    """Remove the hidden temporaries that dead processes left in a folder; return those removed.
+    """Remove the hidden temporaries that ended processes left in a folder, and return those removed.
 
-    Kept are files of any other naming, those of live processes, and those that this process is writing
-    now. Of another machine nobody here knows what lives: its files go when untouched for a day.
+    Keeps files of any other naming, those of running processes, and those that this process is writing. The processes
+    of other machines are unknown: their files are removed a day after their last change.
 
     Raises:
-        SequenceError: the folder cannot be listed. A missing one holds nothing to remove.
+        SequenceError: the folder exists and cannot be listed.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -140,22 +154,22 @@ def _is_leftover(path: Path, pid: int, host: str) -> bool:
         except OSError:
             return False
     if pid == os.getpid():
-        # Process numbers come round again: what carries ours but is not being written is an older one's.
+        # Process ids are reused: a file of ours that is not being written is an earlier process's.
         with _busy_lock:
             return path.name not in _busy
     return not _is_alive(pid)
 
 
 def _host_tag() -> str:
-    """Return 16 hex digits that tell those who share this machine's process numbers from all others.
+    """Return 16 hex digits that identify the set of process ids that this process belongs to.
 
-    Containers on one machine count processes each by themselves, whatever they are called; a machine that was started
-    again counts anew. Where the system does not say so, the network card's address stands for the machine.
+    Each container has process ids of its own, and so has each boot of a machine: the boot's id and the process
+    namespace identify them; where the system has neither, the network card's address does.
     """
     import platform
 
     try:
-        # The boot is no container's own, the namespace is, and its number is the same on other machines.
+        # Containers share the boot's id, and machines the numbers of namespaces: both are needed.
         identity = Path("/proc/sys/kernel/random/boot_id").read_text("ascii") + os.readlink("/proc/self/ns/pid")
     except OSError:
         import uuid
@@ -173,12 +187,12 @@ def _is_alive(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        pass  # It lives, under another user.
+        pass  # running, as another user
     return True
 
 
 def _is_alive_on_windows(pid: int) -> bool:
-    # os.kill would end the process there: ask the kernel for a handle instead.
+    # On Windows os.kill would end the process: open a handle instead.
     import ctypes
 
     if pid > 0xFFFFFFFF:

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frame ranges, numbered file names, and writing files so that nobody ever sees half of one.
-
-Three small things every command needs: the text of a frame range (``1001-1024,1030``), the name of
-a frame's file (``plate_loop.####.exr``), and a write that leaves either the old file or the whole new one.
-"""
+"""Names of a sequence's files (``plate_loop.####.exr``), and finding them in a folder."""
 
 import os
 import re
@@ -29,7 +25,7 @@ class FramePattern:
     """The names of a sequence's files: ``folder/prefix + number + suffix``.
 
     Convention: one ``#`` is one digit (``####`` gives 1001, 0007, -007, 10000), the same as ``%04d``;
-    ``#`` and ``%d`` do not pad. Only names written exactly so belong to the sequence.
+    ``#`` and ``%d`` do not pad. Names padded otherwise do not belong to the sequence.
     """
 
     folder: Path
@@ -48,11 +44,11 @@ class FramePattern:
 
     @classmethod
     def from_text(cls, text: str | Path, folder: str | Path | None = None) -> "FramePattern":
-        """Read ``plate_loop.####.exr``, ``plate_loop.%04d.exr``, or a plain name.
+        """Parse ``plate_loop.####.exr``, ``plate_loop.%04d.exr``, or a plain name.
 
         A plain name (``plate_loop.exr``) gets ``.####`` before its extension; the name of one frame
-        (``plate_loop.1001.exr``) stands for its sequence. With ``folder`` the text must be a bare file
-        name, so that a name from a file or a farm job cannot reach outside that folder.
+        (``plate_loop.1001.exr``) gives its sequence. With ``folder`` the text must be a bare file
+        name, so that a name from a file or a farm job cannot leave that folder.
 
         Raises:
             SequenceError: more than one frame number, one in the folder's name, or a name that leaves ``folder``.
@@ -88,7 +84,7 @@ class FramePattern:
 
     @property
     def name(self) -> str:
-        """The file name with one ``#`` a digit."""
+        """The file name with one ``#`` per digit."""
         return f"{self.prefix}{'#' * min(self.padding, MAX_PADDING)}{self.suffix}"
 
     def path(self, frame: int) -> Path:
@@ -96,7 +92,7 @@ class FramePattern:
         return self.folder / f"{self.prefix}{frame:0{self.padding}d}{self.suffix}"
 
     def find(self) -> dict[int, Path]:
-        """Return the frames that are there, ascending, with their files.
+        """Return the frames that exist, ascending, with their files.
 
         Raises:
             SequenceError: the folder is missing or cannot be listed.
@@ -113,10 +109,10 @@ class FramePattern:
         return dict(sorted(found.items()))
 
     def find_all(self) -> dict[int, Path]:
-        """Return the frames that are there, and make sure that none between the first and the last is missing.
+        """Return the frames that exist, ascending, with their files, provided that they have no gaps.
 
         Raises:
-            SequenceError: no frame at all, or gaps; the message names them.
+            SequenceError: there is no frame, or some are missing; the message names them.
         """
         found = self.find()
         if not found:
@@ -131,7 +127,7 @@ class FramePattern:
 def find_sequence(folder: str | Path, suffixes: Iterable[str] = (".exr", ".png")) -> FramePattern:
     """Return the pattern of the one numbered sequence in a folder.
 
-    Single numbered files beside a sequence of several frames are passed over.
+    Single numbered files beside a sequence of several frames are ignored.
 
     Raises:
         SequenceError: no sequence, more than one, or one frame under two names (``a.7.exr`` and ``a.0007.exr``).
@@ -144,7 +140,7 @@ def find_sequence(folder: str | Path, suffixes: Iterable[str] = (".exr", ".png")
         if numbered and numbered["suffix"].lower() in wanted and len(numbered["number"]) <= MAX_PADDING:
             groups.setdefault((numbered["prefix"], numbered["suffix"]), []).append(numbered["number"])
     patterns = [
-        # Padded to the shortest width: longer numbers ran over.
+        # The padding is the shortest width; longer numbers exceed it.
         (FramePattern(folder, prefix, suffix, min(map(len, numbers))), numbers)
         for (prefix, suffix), numbers in sorted(groups.items())
     ]

@@ -12,21 +12,21 @@ _PIECE = re.compile(r"\s*(-?[0-9]+)\s*(?:-\s*(-?[0-9]+)\s*(?:[x:]\s*(-?[0-9]+)\s
 
 
 def parse_range(text: str) -> tuple[int, ...]:
-    """Return the frames that a frame range names, ascending, each once.
+    """Return the frames of a frame range, ascending, without duplicates.
 
-    Pieces are joined by commas: ``1001`` one frame, ``1001-1024`` both ends included, ``1-100x2`` or
-    ``1-100:2`` every second one from the first. Numbers may be negative (``-10--5``), spaces are free.
-    The result is sorted and free of duplicates, whatever the order and overlap of the pieces.
+    Pieces are separated by commas: ``1001`` one frame, ``1001-1024`` both ends included, ``1-100x2`` or
+    ``1-100:2`` every second one from the first. Numbers may be negative (``-10--5``); spaces are ignored.
+    Pieces may overlap, in any order.
 
     Raises:
-        SequenceError: a piece is not a range, runs backward, steps by less than 1, or the whole
-            names more than ``MAX_FRAMES`` frames.
+        SequenceError: a piece is not a range, runs backward or steps by less than 1, or there are more than
+            ``MAX_FRAMES`` frames.
     """
     frames: set[int] = set()
     named = 0
     for piece in text.split(","):
         span = _parse_piece(piece, text)
-        # Counted before duplicates fall away, so that the work stays bounded too.
+        # Counted with duplicates, so that the work is bounded too.
         named += len(span)
         if named > MAX_FRAMES:
             raise SequenceError(f"frame range {_quote(text)} names more than {MAX_FRAMES} frames at {_quote(piece)}")
@@ -50,7 +50,7 @@ def _parse_piece(piece: str, text: str) -> range:
 
 
 def _parse_number(digits: str, where: str) -> int:
-    # Length first: Python refuses to convert thousands of digits with an error of its own.
+    # Length first: Python raises an error of its own for thousands of digits.
     if len(digits) > 20 or abs(int(digits)) > MAX_FRAME_NUMBER:
         raise SequenceError(f"{where}: {_quote(digits)} is beyond the largest frame number, {MAX_FRAME_NUMBER}")
     return int(digits)
@@ -61,7 +61,7 @@ def _quote(text: str) -> str:
 
 
 def format_range(frames: Iterable[int]) -> str:
-    """Return the shortest plain text that ``parse_range`` reads back as these frames.
+    """Return the text that ``parse_range`` parses to these frames.
 
     Order and duplicates do not matter. Three or more evenly spaced frames become one piece;
     no frames give an empty text.

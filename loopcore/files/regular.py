@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opening only what is a regular file."""
+"""Checks of files and folders before they are opened."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from loopcore.errors import PlateError, SequenceError
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
-    """`path` as a Path to a file that is there.
+    """Return `path` as the Path of an existing file.
 
     Raises:
-        PlateError: it is missing, a folder, no regular file, or not a path at all.
+        PlateError: it is missing, a folder, not a regular file, or not a path.
     """
     try:
         source = Path(path)
@@ -31,6 +31,7 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
 
 
 def list_files(folder: Path) -> list[str]:
+    """Return the names of the files in a folder; raise SequenceError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return [entry.name for entry in entries if entry.is_file()]
@@ -39,7 +40,7 @@ def list_files(folder: Path) -> list[str]:
 
 
 def os_reason(error: OSError, *ours: Path) -> str:
-    """Return the system's words for an error, with the file it is about if that is none of ``ours``."""
+    """Return the system's message for an error, and the file it names unless that is among ``ours``."""
     words = error.strerror or str(error) or type(error).__name__
     if isinstance(error.filename, str | bytes) and ours and Path(os.fsdecode(error.filename)) not in ours:
         words += f" ('{os.fsdecode(error.filename)}')"

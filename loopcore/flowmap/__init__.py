@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flow maps: the one place where our motion meets the conventions of other programs.
+"""Flow maps: conversion between the motion field and the conventions of other programs.
 
-`export_flow` writes what Nuke, Blender, Fusion, RSMB and game engines read, and maps that rebuild the loop from the
-still alone; `read_motion` reads each of them back, and Middlebury's and KITTI's files too. docs/flow-maps.md says
-what to plug where.
+`export_flow` writes vectors for Nuke, Blender, Fusion, RSMB and game engines, and maps that rebuild the loop from the
+still alone. `read_motion` reads all of these, and the files of Middlebury and KITTI. docs/flow-maps.md says how
+each program uses them.
 """
 
 from loopcore.flowmap.export import EXTRAS, PER_FRAME, STATIC, FlowSettings, export_flow

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A motion field to the files of any convention: one for the whole loop, or maps for every frame.
+"""Writes a motion field as the files of any convention: one for the whole loop, or maps for every frame.
 
-Maps are computed one frame after another, each with all threads, while those before are compressed and written by
-threads of their own. Every file takes its name only when it is whole.
+Maps are computed one frame after another, each with all threads. Other threads meanwhile compress and write the
+earlier ones. Every file is written under a temporary name and renamed when complete.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loopcore.errors import MotionError, SequenceError
-from loopcore.files.atomic import remove_leftovers, write_atomically
+from loopcore.files.atomic import make_folder, remove_leftovers, write_atomically, write_bytes_atomically
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import format_range
 from loopcore.flowmap import layouts, pictures
@@ -40,16 +40,22 @@ _UNITS = {
     "holes": "1_where_nothing_lands",
     "weight": "shares_past_future_still",
 }
-Job = tuple[Path, dict[str, np.ndarray], dict[str, object]]
-Tell = Callable[[int, int, Path], None]
+OnProgress = Callable[[int, int, Path], None]
 
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """How to export; what a convention has no use for is ignored.
+    """Settings of an export; those that a convention does not use are ignored.
 
-    frames: length of the loop. first: number of its first frame. numbers: which of them to write, all if None.
-    bits, green, strength: of a game map. max_displace: RSMB's, in pixels. extras: sequences to write besides.
+    Attributes:
+        frames: length N of the loop, for maps of every frame.
+        first: number of the first frame.
+        numbers: the frame numbers to write; None writes all.
+        bits: 8 or 16, of a game map.
+        green: "up" or "down", of a game map.
+        strength: of a game map, in texture units per frame; None takes the smallest that holds the motion.
+        max_displace: RSMB's Max Displace in pixels; None takes the smallest whole number that holds the motion.
+        extras: names from `EXTRAS`, written as sequences in addition.
     """
 
     frames: int = 60
@@ -69,57 +75,73 @@ def export_flow(
     *,
     name: str = "motion",
     settings: FlowSettings = FlowSettings(),
-    on_progress: Tell | None = None,
+    on_progress: OnProgress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
-    """Write the flow maps of one convention into `folder`; return the files, in order.
+    """Writes the flow maps of one convention.
 
-    `STATIC` conventions give one file, ``NAME.exr`` for motion, ``NAME_nuke.exr``, ``NAME_game.png`` and so on;
-    `PER_FRAME` ones a file a frame, ``NAME_displace.1001.exr``, and stmap three: ``NAME_stmap_past.1001.exr``,
-    ``NAME_stmap_future.1001.exr``, ``NAME_weight.1001.exr``. `on_progress` gets done, total and the last file;
-    `cancelled` is asked between frames, and ends the export with whole files only. EXR files have the motion's windows,
-    a PNG is of the display window.
+    Args:
+        motion: the motion field.
+        folder: made where it is missing.
+        convention: one of `STATIC`, which give one file (`NAME.exr` for motion, `NAME_nuke.exr`, `NAME_game.png` and
+            so on), or of `PER_FRAME`, which give one per frame (`NAME_displace.1001.exr`), stmap three
+            (`NAME_stmap_past.1001.exr`, `NAME_stmap_future.1001.exr`, `NAME_weight.1001.exr`).
+        name: start of the file names.
+        settings: see `FlowSettings`.
+        on_progress: called after every file with the number done, the total and the file.
+        cancelled: called between frames; True stops the export after the files being written.
+
+    Returns:
+        The files written, sorted.
 
     Raises:
-        MotionError: an unknown convention or extra, settings that do not fit.
-        SequenceError: frames outside the loop, a folder or file that cannot be written.
+        MotionError: an unknown convention or extra, or invalid settings.
+        SequenceError: frame numbers outside the loop, or a folder or file that cannot be written.
+
+    Convention: see docs/flow-maps.md. EXR files have the motion's windows, PNG files the display window.
     """
-    if convention not in STATIC + PER_FRAME:
-        raise MotionError(f"unknown convention {convention!r}: choose one of {', '.join(STATIC + PER_FRAME)}")
-    for extra in settings.extras:
-        if extra not in EXTRAS:
-            raise MotionError(f"unknown extra {extra!r}: choose from {', '.join(EXTRAS)}")
+    _require_known(convention, settings.extras)
     kinds = _kinds(convention, settings.extras)
-    wanted = _numbers(settings) if kinds else []
-    folder = _made(Path(folder))
-    total = len(kinds) * len(wanted) + (convention in STATIC)
-    done: list[Path] = []
-
-    def tell(path: Path) -> None:
-        done.append(path)
-        if on_progress is not None:
-            on_progress(len(done), total, path)
-
+    numbers = _numbers(settings) if kinds else []
+    folder = Path(folder)
+    make_folder(folder)
     remove_leftovers(folder)
+    total = len(kinds) * len(numbers) + (convention in STATIC)
+    written: list[Path] = []
+
+    def report(path: Path) -> None:
+        written.append(path)
+        if on_progress is not None:
+            on_progress(len(written), total, path)
+
     if convention in STATIC:
-        tell(_write_static(motion, folder, convention, name, settings))
+        report(_write_static(motion, folder, convention, name, settings))
     if kinds:
         from loopcore.flowmap.maps import Maps
 
-        jobs = _jobs(Maps(motion, settings.frames), folder, name, kinds, settings, wanted)
-        _write_all(jobs, motion.windows, tell, cancelled)
-    return sorted(done)
+        frames = _frames(Maps(motion, settings.frames), folder, name, kinds, settings, numbers)
+        _write_frames(frames, motion.windows, report, cancelled)
+    return sorted(written)
+
+
+def _require_known(convention: str, extras: Sequence[str]) -> None:
+    if convention not in STATIC + PER_FRAME:
+        raise MotionError(f"unknown convention {convention!r}: choose one of {', '.join(STATIC + PER_FRAME)}")
+    for extra in extras:
+        if extra not in EXTRAS:
+            raise MotionError(f"unknown extra {extra!r}: choose from {', '.join(EXTRAS)}")
 
 
 def _kinds(convention: str, extras: Sequence[str]) -> list[str]:
-    """The sequences to write."""
+    """Returns the names of the sequences to write."""
     kinds = {"stmap": ["stmap_past", "stmap_future", "weight"]}.get(convention, [convention])
     return list(dict.fromkeys([*(kinds if convention in PER_FRAME else []), *extras]))
 
 
 def _numbers(settings: FlowSettings) -> list[int]:
+    """Returns the frame numbers to write, in order."""
     if settings.frames < 2:
-        raise MotionError(f"a loop needs at least 2 frames: {settings.frames} was given")
+        raise MotionError(f"a loop needs at least 2 frames, not {settings.frames}")
     every = range(settings.first, settings.first + settings.frames)
     outside = [n for n in settings.numbers or () if n not in every]
     if outside:
@@ -128,14 +150,6 @@ def _numbers(settings: FlowSettings) -> list[int]:
             "the first frame or the number of frames"
         )
     return list(every) if settings.numbers is None else sorted(set(settings.numbers))
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SequenceError(f"cannot make folder '{folder}': {error.strerror or error}") from error
-    return folder
 
 
 def _attributes(convention: str, units: str) -> dict[str, object]:
@@ -151,107 +165,118 @@ def _attributes(convention: str, units: str) -> dict[str, object]:
 
 
 def _write_static(motion: MotionField, folder: Path, convention: str, name: str, settings: FlowSettings) -> Path:
-    from loopcore.exr import write_exr
-
     if convention == "motion":
         path = folder / f"{name}.exr"
         motion.save(path)
         return path
     if convention in layouts.LAYOUTS:
-        path = folder / f"{name}_{convention}.exr"
         channels = layouts.to_channels(motion, convention)
         attributes = _attributes(convention, layouts.UNITS)
-        write_atomically(
-            path, lambda hidden: write_exr(hidden, channels, attributes=attributes, windows=motion.windows)
-        )
-        return path
-    path, motion = folder / f"{name}_{convention}.png", motion.displayed()  # a PNG knows no windows
-    text = {"convention": convention}
-    if convention == "rsmb":
-        codes, limit = pictures.rsmb_codes(motion, settings.max_displace)
-        text["max_displace"] = repr(limit)
-    else:
-        codes, limit = pictures.game_codes(motion, settings.bits, settings.green, settings.strength)
-        text.update(strength=repr(limit), green=settings.green)
-    png = encode_png(codes, texts={pictures.TEXT_PREFIX + key: value for key, value in text.items()})
-    write_atomically(path, lambda hidden: _write_bytes(hidden, png))
+        return _write_file(_File(folder / f"{name}_{convention}.exr", channels, attributes), motion.windows)
+    path = folder / f"{name}_{convention}.png"
+    png = _png(motion.displayed(), convention, settings)
+    write_bytes_atomically(path, png)
     return path
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+def _png(motion: MotionField, convention: str, settings: FlowSettings) -> bytes:
+    texts = {"convention": convention}
+    if convention == "rsmb":
+        codes, limit = pictures.rsmb_codes(motion, settings.max_displace)
+        texts["max_displace"] = repr(limit)
+    else:
+        codes, limit = pictures.game_codes(motion, settings.bits, settings.green, settings.strength)
+        texts.update(strength=repr(limit), green=settings.green)
+    return encode_png(codes, texts={pictures.TEXT_PREFIX + key: value for key, value in texts.items()})
 
 
-def _jobs(
+@dataclass(frozen=True)
+class _File:
+    """One EXR file to write."""
+
+    path: Path
+    channels: dict[str, np.ndarray]
+    attributes: dict[str, object]
+
+
+def _frames(
     maps: Maps, folder: Path, name: str, kinds: Sequence[str], settings: FlowSettings, numbers: Sequence[int]
-) -> Iterator[list[Job]]:
-    """What to write, one frame after another."""
+) -> Iterator[list[_File]]:
+    """Yields the files of one frame after another."""
     patterns = {kind: FramePattern(folder, f"{name}_{kind}.", ".exr") for kind in kinds}
-    moving = any(kind not in ("displacement", "holes") for kind in kinds)
+    needs_maps = any(kind not in ("displacement", "holes") for kind in kinds)
     for number in numbers:
         time = number - settings.first
-        moment = maps.at(time) if moving else None
-        jobs = []
+        frame = maps.at(time) if needs_maps else None
+        files = []
         for kind in kinds:
             convention, _, direction = kind.partition("_")
             attributes = _attributes(convention, _UNITS[convention])
             attributes |= {"loopcore/loop_frames": maps.frames, "loopcore/loop_time": time}
             if direction:
                 attributes["loopcore/direction"] = direction
-            jobs.append((patterns[kind].path(number), _channels(maps, moment, kind, time), attributes))
-        yield jobs
+            files.append(_File(patterns[kind].path(number), _channels(maps, frame, kind, time), attributes))
+        yield files
 
 
-def _channels(maps: Maps, moment: FrameMaps | None, kind: str, time: int) -> dict[str, np.ndarray]:
+def _channels(maps: Maps, frame: FrameMaps | None, kind: str, time: int) -> dict[str, np.ndarray]:
     from loopcore.flowmap import maps as encode
 
     if kind == "displacement":
-        moved = {"carried": maps.carried(time), "fetched": maps.carried(-time)}
-        return {f"{n}.{c}": s * a[..., k] for n, a in moved.items() for k, (c, s) in enumerate((("u", 1), ("v", -1)))}
+        displacements = {"carried": maps.displacement(time), "fetched": maps.displacement(-time)}
+        axes = (("u", 1), ("v", -1))  # y up
+        return {f"{n}.{c}": s * d[..., k] for n, d in displacements.items() for k, (c, s) in enumerate(axes)}
     if kind == "holes":
         holes = maps.holes(time)
         return {f"holes.{c}": holes[..., k] for k, c in enumerate("XYZ")}
-    assert moment is not None
+    assert frame is not None
     if kind == "weight":
-        return {c: moment.shares[..., k] for k, c in enumerate("RGB")}
+        return {c: frame.weights[..., k] for k, c in enumerate("RGB")}
     if kind.startswith("stmap"):
-        return encode.stmap_channels(moment.past if kind.endswith("past") else moment.future, maps.windows)
+        return encode.stmap_channels(frame.past if kind.endswith("past") else frame.future, maps.windows)
     push = kind == "displace"
-    channels = encode.offset_channels(moment.past, "past", push) | encode.offset_channels(moment.future, "future", push)
-    return channels | {f"weight.{c}": moment.shares[..., k] for k, c in enumerate("XYZ")}
+    channels = encode.offset_channels(frame.past, "past", push) | encode.offset_channels(frame.future, "future", push)
+    return channels | {f"weight.{c}": frame.weights[..., k] for k, c in enumerate("XYZ")}
 
 
-def _write_all(
-    jobs: Iterator[list[Job]], windows: Windows, tell: Callable[[Path], None], cancelled: Callable[[], bool]
+def _write_frames(
+    frames: Iterator[list[_File]],
+    windows: Windows,
+    report: Callable[[Path], None],
+    cancelled: Callable[[], bool],
 ) -> None:
-    from loopcore.exr import write_exr
     from loopcore.parallel import thread_count
-
-    def write(job: Job) -> Path:
-        path, channels, attributes = job
-        write_atomically(path, lambda hidden: write_exr(hidden, channels, attributes=attributes, windows=windows))
-        return path
 
     writers = max(1, min(MAX_WRITERS, thread_count()))
     pending: set[Future[Path]] = set()
     with ThreadPoolExecutor(writers, thread_name_prefix="loopcore-write") as pool:
         try:
-            for frame in jobs:
+            for files in frames:
                 if cancelled():
                     break
-                pending |= {pool.submit(write, job) for job in frame}
-                # No more than a frame waits, so that memory does not grow with their number.
-                while len(pending) > max(len(frame), writers):
-                    pending = _collected(pending, tell)
+                pending |= {pool.submit(_write_file, file, windows) for file in files}
+                # At most one frame waits, so memory does not grow with the number of frames.
+                while len(pending) > max(len(files), writers):
+                    pending = _collect(pending, report)
             while pending:
-                pending = _collected(pending, tell)
+                pending = _collect(pending, report)
         finally:
             for future in pending:
                 future.cancel()
 
 
-def _collected(pending: set[Future[Path]], tell: Callable[[Path], None]) -> set[Future[Path]]:
-    done, left = wait(pending, return_when=FIRST_COMPLETED)
+def _write_file(file: _File, windows: Windows) -> Path:
+    from loopcore.exr import write_exr
+
+    write_atomically(
+        file.path, lambda temporary: write_exr(temporary, file.channels, attributes=file.attributes, windows=windows)
+    )
+    return file.path
+
+
+def _collect(pending: set[Future[Path]], report: Callable[[Path], None]) -> set[Future[Path]]:
+    """Waits for at least one file, reports those written and returns the others."""
+    done, remaining = wait(pending, return_when=FIRST_COMPLETED)
     for future in done:
-        tell(future.result())
-    return left
+        report(future.result())
+    return remaining

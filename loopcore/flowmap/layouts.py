@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vectors that do not change over the loop, as each program names, signs and scales them in an EXR.
+"""Vectors that are constant over the loop, with each program's channel names, signs and units in an EXR.
 
-Convention: inside Loopcore f = (fx, fy) is where content goes, pixels per frame, y DOWN. All files here are y UP, so
-the second component changes its sign; "next" is +f, "previous" is -f (the field does not change in time).
+Convention: inside Loopcore f = (fx, fy) is the motion of the content in pixels per frame, y DOWN. All files here are
+y UP, so the second component is negated; "next" is +f, "previous" is -f (the field is constant in time).
 
 =========== ==================================== ===========================================
 convention  channels                             meaning
@@ -12,7 +12,7 @@ convention  channels                             meaning
 ``fusion``  ``velX``/``velY``, ``rvelX``/``rvelY`` to the next frame; to the previous
 =========== ==================================== ===========================================
 
-All hold what the loop shows, velocity times mask, and beside it the mask.
+All hold velocity times mask, which is the motion that the loop shows, and the mask.
 """
 
 from __future__ import annotations
@@ -31,9 +31,13 @@ UNITS = "pixels_per_frame_y_up"
 
 @dataclass(frozen=True)
 class Layout:
-    """Four vector channels and a mask: names, and the sign of "next" in each pair that holds it.
+    """Names and signs of a convention's four vector channels, and the name of its mask.
 
-    first, second: (x, y) channel names. signs: what f (y up) is multiplied with in first and in second.
+    Attributes:
+        first: channel names (x, y) of the pair that is read where both are present.
+        second: channel names (x, y) of the other pair.
+        signs: factor on f (y up) in `first` and in `second`.
+        mask: channel name.
     """
 
     first: tuple[str, str]
@@ -43,49 +47,62 @@ class Layout:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The channels of the vectors."""
+        """Returns the names of the vector channels."""
         return (*self.first, *self.second)
 
 
 LAYOUTS = {
     "nuke": Layout(("forward.u", "forward.v"), ("backward.u", "backward.v"), (1, -1), "mask.a"),
-    # The second pair first: it is the one about the next frame, so it is what is read where both are there.
+    # Z, W before X, Y: the vectors to the next frame are preferred on reading.
     "blender": Layout(("Vector.Z", "Vector.W"), ("Vector.X", "Vector.Y"), (-1, -1), "mask.V"),
     "fusion": Layout(("velX", "velY"), ("rvelX", "rvelY"), (1, -1), "A"),
 }
 
 
 def to_channels(motion: MotionField, convention: str) -> Channels:
-    """The float32 channels of one of `LAYOUTS`."""
+    """Returns the float32 channels, (H, W) each, of a convention.
+
+    Args:
+        motion: the motion field.
+        convention: one of `LAYOUTS`.
+    """
     layout = LAYOUTS[convention]
     shown = motion.effective
     channels = {layout.mask: motion.mask}
     for names, sign in zip((layout.first, layout.second), layout.signs, strict=True):
-        # Adding 0 makes -0 a plain 0, which is what people expect to see of a still pixel.
+        # Adding 0 turns -0 into 0.
         channels[names[0]] = sign * shown[..., 0] + 0.0
         channels[names[1]] = -sign * shown[..., 1] + 0.0
     return channels
 
 
-def from_channels(find: Callable[[str], np.ndarray | None], convention: str, ours: bool) -> MotionField:
-    """A motion field from channels that `find` looks up by name.
+def from_channels(find: Callable[[str], np.ndarray | None], convention: str, from_loopcore: bool) -> MotionField:
+    """Returns the motion field of an EXR's channels.
 
-    Of a file of our own (`ours`) the vectors are velocity times mask; elsewhere a mask is only a mask.
+    Args:
+        find: returns the channel of a name; see `finder`.
+        convention: one of `LAYOUTS`.
+        from_loopcore: whether Loopcore wrote the file, so that the vectors are already multiplied by the mask.
 
     Raises:
-        MotionError: neither pair of vectors is whole.
+        MotionError: neither pair of vectors is complete, or see `with_mask`.
     """
     layout = LAYOUTS[convention]
     for names, sign in zip((layout.first, layout.second), layout.signs, strict=True):
         x, y = find(names[0]), find(names[1])
         if x is not None and y is not None:
             shown = np.stack([sign * x + 0.0, -sign * y + 0.0], axis=-1).astype(np.float32)
-            return with_mask(shown, find(layout.mask), ours)
-    raise MotionError(f"it lacks {' and '.join(layout.first)}, which {convention} vectors are in")
+            return with_mask(shown, find(layout.mask), from_loopcore)
+    raise MotionError(f"it lacks {' and '.join(layout.first)}, the channels of {convention} vectors")
 
 
 def with_mask(shown: np.ndarray, mask: np.ndarray | None, multiplied: bool) -> MotionField:
-    """A motion field of the motion shown (H, W, 2); `multiplied` says that the mask is already in it.
+    """Returns a motion field of vectors and a mask, with confidence 1.
+
+    Args:
+        shown: (H, W, 2) vectors in pixels per frame, y down.
+        mask: (H, W), 0 to 1; None is 1 everywhere.
+        multiplied: whether the vectors are already multiplied by the mask; they are then divided by it.
 
     Raises:
         MotionError: values that are not finite, or a mask outside 0..1.
@@ -95,17 +112,19 @@ def with_mask(shown: np.ndarray, mask: np.ndarray | None, multiplied: bool) -> M
         return MotionField(shown, ones, ones)
     mask = np.ascontiguousarray(mask, np.float32)
     if multiplied:
-        # The field goes on where the mask is 0, but the file does not tell how.
+        # Where the mask is 0 the velocity is not known; it is set to 0.
         with np.errstate(all="ignore"):
             shown = np.where(mask[..., None] > 0, shown / np.where(mask > 0, mask, 1)[..., None], 0)
     return MotionField(shown, mask, ones)
 
 
 def finder(channels: Mapping[str, np.ndarray]) -> Callable[[str], np.ndarray | None]:
-    """Looks a channel up by its name, or by how it ends: ``ViewLayer.Vector.X`` is found as ``Vector.X``.
+    """Returns a function that finds a channel by its name or the end of it: `Vector.X` finds `ViewLayer.Vector.X`.
 
-    Raises (when called):
-        MotionError: several channels end so.
+    It returns None for a channel that does not exist, and raises MotionError where several end with the name.
+
+    Args:
+        channels: the channels by their full names.
     """
 
     def find(name: str) -> np.ndarray | None:

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What moves in one frame of the loop, as a compositor can rebuild it: where each pixel is fetched from, and how much.
+"""The maps of one frame, from which a compositor rebuilds it: where to fetch each pixel, and the blend weights.
 
-Frame t of the loop mixes two copies of the still. The one from the past was fetched from where the content was at
-frame 0, the one from the future from where it will be at frame N. With P and F for the still seen through the two
-maps, and S for the still itself:
+Frame t of the loop is a mix of three pictures: P, the still warped by the past map (from frame 0), F, the still warped
+by the future map (from frame N), and S, the still:
 
     frame = past * P + future * F + rest * S,        past + future + rest = 1
 
-`past`, `future` and `rest` are the three shares; rest is 1 outside the mask, where both maps are the identity. Two
-things the loop does besides are not in any map: it gives back the detail that blending takes (its `contrast`), and
-where the motion squeezes the plate it averages along the squeeze, as filtering STMap nodes do by themselves.
+The weight `rest` is 1 outside the mask, where both maps are the identity. Two operations of the loop are not in the
+maps: its `contrast` restores detail lost by blending, and where the motion compresses the plate it averages along the
+compression, as filtering STMap nodes do.
 
-Convention: displacements are where a pixel is fetched FROM, relative to it, in pixels, x right and y DOWN.
+Convention: displacements say where a pixel is fetched FROM, relative to it, in pixels, x right and y DOWN.
 """
 
 from __future__ import annotations
@@ -26,76 +25,102 @@ from loopcore.image import EqualByContent
 from loopcore.loop.paths import Paths
 from loopcore.motion.field import MotionField
 
-_ROUNDS = 20
-_NEAR_ENOUGH = 1e-4
-_TOO_FAR = 0.25  # pixels by which a field may fail to explain the map it was made from
-# How far corrections are spread, as a share of the distance travelled: what changes faster along a path than that
-# averages out over it, so the map does not tell it, and it would only grow.
-_SPREAD = 0.5
+_MAX_ITERATIONS = 20
+_TOLERANCE = 1e-4  # mean residual in pixels that ends the iteration
+_MAX_RESIDUAL = 0.25  # pixels; above, no field explains the map
+# Sigma of the smoothing of corrections, as a fraction of the distance travelled. Finer detail along a path averages out
+# over the path, so the map does not determine it, and unsmoothed corrections diverge.
+_SMOOTHING = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class FrameMaps(EqualByContent):
-    """Frame t: (H, W, 2) displacements to fetch from and (H, W, 3) shares past, future, rest; float32, as planes."""
+    """The maps of one frame, float32, stored as planes.
+
+    Attributes:
+        past: (H, W, 2) displacement to where the content was at frame 0.
+        future: (H, W, 2) displacement to where the content will be at frame N.
+        weights: (H, W, 3) blend weights past, future, rest.
+    """
 
     past: np.ndarray
     future: np.ndarray
-    shares: np.ndarray
+    weights: np.ndarray
 
 
 class Maps:
     """The maps of every frame of a loop; see the module.
+
+    Args:
+        motion: the motion field.
+        frames: length N of the loop.
 
     Raises:
         MotionError: fewer than 2 frames.
     """
 
     def __init__(self, motion: MotionField, frames: int) -> None:
-
         if not isinstance(frames, int | np.integer) or frames < 2:
-            raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
+            raise MotionError(f"a loop needs a whole number of frames, at least 2, not {frames!r}")
         self.frames, self.height, self.width = int(frames), motion.height, motion.width
         self.mask, self.windows = motion.mask, motion.windows
-        # The loop's own, so that the maps rebuild its frames.
+        # The same paths as the loop's, so that the maps rebuild its frames.
         self._paths = Paths(motion, self.frames)
 
     def at(self, t: float) -> FrameMaps:
-        """The maps of frame t, 0 <= t <= N."""
+        """Returns the maps of a frame.
+
+        Args:
+            t: loop time, 0 to N.
+        """
         from loopcore.flowmap.planes import to_planes
 
         planes = to_planes(self._paths.nodes(t), 5, self._paths.step, self._paths.window, self.mask)
-        shares = np.empty((3, self.height, self.width), np.float32)
-        np.multiply(planes[4], self.mask, out=shares[0])
-        np.subtract(self.mask, shares[0], out=shares[1])
-        np.subtract(1, self.mask, out=shares[2])
-        return FrameMaps(*(np.moveaxis(a, 0, 2) for a in (planes[:2], planes[2:4], shares)))
+        weights = np.empty((3, self.height, self.width), np.float32)
+        np.multiply(planes[4], self.mask, out=weights[0])
+        np.subtract(self.mask, weights[0], out=weights[1])
+        np.subtract(1, self.mask, out=weights[2])
+        return FrameMaps(*(np.moveaxis(a, 0, 2) for a in (planes[:2], planes[2:4], weights)))
 
-    def carried(self, span: float) -> np.ndarray:
-        """(H, W, 2): where each pixel's content is after `span` frames, relative to where it is now."""
+    def displacement(self, span: float) -> np.ndarray:
+        """Returns the displacement of each pixel's content, (H, W, 2) in pixels.
+
+        Args:
+            span: number of frames; negative is backward.
+        """
         moved = np.zeros((self.height, self.width, 2), np.float32)
         moved[self._paths.window] = self._paths.displacement(span) * (self._paths.mask > 0)[..., None]
         return moved
 
     def holes(self, t: float) -> np.ndarray:
-        """(H, W, 3) float32, 1 where no pixel of the still lands in frame t: carried from the past, the future, both.
+        """Returns which pixels of a frame no pixel of the still reaches.
 
-        Only where the mask is above 0: a still pixel stays where it is.
+        Args:
+            t: loop time, 0 to N.
+
+        Returns:
+            (H, W, 3) float32, 1 for holes: of the still moved forward, moved backward, and of both. 0 outside the
+            mask.
         """
         from loopcore.transport import splat
 
         ones = np.ones((self.height, self.width, 1), np.float32)
         out = np.empty((self.height, self.width, 3), np.float32)
         for k, span in enumerate((t, t - self.frames)):
-            _, weight = splat(ones, self.carried(span))
+            _, weight = splat(ones, self.displacement(span))
             out[..., k] = (weight <= 0) & (self.mask > 0)
         np.minimum(out[..., 0], out[..., 1], out=out[..., 2])
         return out
 
 
 def sources(displacement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x and y (H, W) of the pixels to fetch, mirrored about the border's pixels as the loop does; y DOWN.
+    """Returns the coordinates of the pixels to fetch, mirrored about the border pixels as in the loop.
 
-    So no program has to know what lies beyond the picture.
+    Args:
+        displacement: (H, W, 2).
+
+    Returns:
+        x and y, (H, W) each, y DOWN. All lie within the picture, so they do not depend on how a program extends it.
     """
     height, width = displacement.shape[:2]
     x = displacement[..., 0] + np.arange(width, dtype=np.float32)
@@ -103,24 +128,28 @@ def sources(displacement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _mirrored(x, width), _mirrored(y, height)
 
 
-def _mirrored(place: np.ndarray, size: int) -> np.ndarray:
-    """`place`, changed in place."""
+def _mirrored(coordinate: np.ndarray, size: int) -> np.ndarray:
+    """Mirrors coordinates into 0 .. size - 1, in coordinate."""
     if size == 1:
-        place[...] = 0
-        return place
-    np.abs(place, out=place)
+        coordinate[...] = 0
+        return coordinate
+    np.abs(coordinate, out=coordinate)
     last = np.float32(size - 1)
-    if place.max() > last:
-        np.mod(place, 2 * last, out=place)
-        np.minimum(place, 2 * last - place, out=place)
-    return place
+    if coordinate.max() > last:
+        np.mod(coordinate, 2 * last, out=coordinate)
+        np.minimum(coordinate, 2 * last - coordinate, out=coordinate)
+    return coordinate
 
 
 def stmap_channels(displacement: np.ndarray, windows: Windows) -> dict[str, np.ndarray]:
-    """R and G: where to fetch, 0..1 from the bottom left of the display window, pixel centres at +0.5; B is 1.
+    """Returns an STMap: R and G are the coordinates to fetch, B is 1.
 
-    In the overscan they are below 0 or above 1.
-    Blender's Map UV takes the third channel as coverage: with anything but 1 there it darkens the picture.
+    Args:
+        displacement: (H, W, 2) in pixels, y down.
+        windows: of the picture.
+
+    Convention: 0 to 1 from the bottom left of the display window, pixel centres at +0.5; below 0 or above 1 in the
+    overscan. Blender's Map UV uses B as coverage, so that other values darken the picture.
     """
     (height, width), (left, top) = windows.display_size, windows.offset
     x, y = sources(displacement)
@@ -132,7 +161,14 @@ def stmap_channels(displacement: np.ndarray, windows: Windows) -> dict[str, np.n
 
 
 def offset_channels(displacement: np.ndarray, layer: str, push: bool) -> dict[str, np.ndarray]:
-    """Pixels, y up: `push` as Blender's Displace (X, Y, Z: content moves along), else IDistort's pull (u, v)."""
+    """Returns a displacement as channels of a layer, in pixels, y up.
+
+    Args:
+        displacement: (H, W, 2), y down.
+        layer: name before the dot.
+        push: True for Blender's Displace (X, Y, Z: the motion of the content), False for Nuke's IDistort (u, v: the
+            offset to fetch from).
+    """
     x, y = sources(displacement)
     x -= np.arange(displacement.shape[1], dtype=np.float32)
     y -= np.arange(displacement.shape[0], dtype=np.float32)[:, None]
@@ -142,7 +178,16 @@ def offset_channels(displacement: np.ndarray, layer: str, push: bool) -> dict[st
 
 
 def displacement_of_stmap(u: np.ndarray, v: np.ndarray, windows: Windows) -> np.ndarray:
-    """(H, W, 2): what `stmap_channels` was made of, in the picture's mirrored coordinates."""
+    """Returns the displacement of an STMap; the inverse of `stmap_channels`, except for the mirroring.
+
+    Args:
+        u: (H, W) red.
+        v: (H, W) green.
+        windows: of the picture.
+
+    Returns:
+        (H, W, 2) in pixels, y down.
+    """
     (height, width), (left, top) = windows.display_size, windows.offset
     out = np.empty((*u.shape, 2), np.float32)
     out[..., 0] = u.astype(np.float64) * width - 0.5 + left - np.arange(u.shape[1])
@@ -151,14 +196,21 @@ def displacement_of_stmap(u: np.ndarray, v: np.ndarray, windows: Windows) -> np.
 
 
 def velocity_from(displacement: np.ndarray, span: float) -> tuple[np.ndarray, np.ndarray]:
-    """The velocity (H, W, 2) that after `span` frames displaces so, and where (H, W) that is known.
+    """Returns the velocity field of a displacement.
 
-    Solves integrate(v, span) = displacement by fixed-point iteration, with smoothed corrections. The shorter the way,
-    the finer the detail that comes back. What was mirrored at the border cannot be read back: it takes the nearest
-    known pixel's displacement.
+    Solves integrate(v, span) = displacement by fixed-point iteration with smoothed corrections. The smaller the
+    displacement, the finer the detail recovered. Displacements mirrored at the border are not invertible there: they
+    are replaced by the nearest known pixel's.
+
+    Args:
+        displacement: (H, W, 2) in pixels, y down.
+        span: frames that it spans; negative is backward.
+
+    Returns:
+        The velocity (H, W, 2) in pixels per frame, and where (H, W) it is known.
 
     Raises:
-        MotionError: the displacement spans so much motion that no field explains it.
+        MotionError: the displacement spans too much motion, or is mirrored everywhere.
     """
     from scipy.ndimage import distance_transform_edt, gaussian_filter
 
@@ -170,20 +222,20 @@ def velocity_from(displacement: np.ndarray, span: float) -> tuple[np.ndarray, np
     if not known.all():
         nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
         displacement = np.ascontiguousarray(displacement[tuple(nearest)])
-    spread = _SPREAD * float(np.quantile(np.hypot(displacement[..., 0], displacement[..., 1]), 0.98))
+    sigma = _SMOOTHING * float(np.quantile(np.hypot(displacement[..., 0], displacement[..., 1]), 0.98))
     velocity = best = displacement / np.float32(span)
     least = np.inf
-    for _ in range(_ROUNDS):
-        left = cpu.integrate(velocity, span) - displacement
-        size = float(np.abs(left)[known].mean())
+    for _ in range(_MAX_ITERATIONS):
+        residual = cpu.integrate(velocity, span) - displacement
+        size = float(np.abs(residual)[known].mean())
         if size >= least:
             break
         least, best = size, velocity
-        if least < _NEAR_ENOUGH:
+        if least < _TOLERANCE:
             break
-        step = gaussian_filter(left, (spread, spread, 0)) if spread > 0.3 else left
+        step = gaussian_filter(residual, (sigma, sigma, 0)) if sigma > 0.3 else residual
         velocity = velocity - step / np.float32(span)
-    if least > _TOO_FAR:
+    if least > _MAX_RESIDUAL:
         raise MotionError(
             f"it spans {abs(span):g} frames of motion, which is too much to read the velocity back: give the frame "
             "next to the first"
@@ -192,7 +244,7 @@ def velocity_from(displacement: np.ndarray, span: float) -> tuple[np.ndarray, np
 
 
 def _not_mirrored(displacement: np.ndarray) -> np.ndarray:
-    """Where places of neighbours still follow one another in both directions."""
+    """Returns where the coordinates increase from pixel to pixel in both directions."""
     height, width = displacement.shape[:2]
     known = np.ones((height, width), bool)
     if width > 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel that brings the loop's nodes to every pixel, a plane a number, as files are written."""
+"""Bilinear interpolation of the loop's grid nodes to full-size channel planes, compiled with Numba."""
 
 import numpy as np
 
@@ -31,7 +31,18 @@ def _plane_rows(nodes, rows, columns, stride, count, step, mask, height, width, 
 
 
 def to_planes(nodes: np.ndarray, count: int, step: int, window: tuple[slice, slice], mask: np.ndarray) -> np.ndarray:
-    """(count, H, W) float32: the first numbers of nodes (rows, columns, N) over `window`; 0 where `mask` (H, W) is."""
+    """Interpolates values of a coarse grid at every pixel.
+
+    Args:
+        nodes: (rows, columns, K) float32, one node every `step` pixels, the first at the window's first pixel.
+        count: how many of the K values to interpolate.
+        step: distance of the nodes in pixels.
+        window: the rows and columns of the picture that the nodes cover.
+        mask: (H, W); the result is 0 where it is 0.
+
+    Returns:
+        (count, H, W) float32, 0 outside the window.
+    """
     height, width = mask.shape
     top, left = window[0].start, window[1].start
     inner, span = window[0].stop - top, window[1].stop - left

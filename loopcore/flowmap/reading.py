@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any flow map back to a motion field: which convention a file is in, and what it says.
+"""Reads flow maps of any convention as motion fields, and detects the convention of a file.
 
-A file is known by its first bytes and its channels, never by its name. Nothing is guessed where two programs write
-the same thing and mean different ones: such a file is refused until the convention is named.
+Detection uses the first bytes, channels and header, never the file's name. An ambiguous file is refused until the
+convention is given.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ CONVENTIONS = (*IN_EXR, *IN_PNG, "flo")
 
 @dataclass(frozen=True)
 class FlowNumbers:
-    """What a file of another maker does not say: RSMB's Max Displace (px), a game map's strength and green."""
+    """Values that PNG files of other programs do not store.
+
+    Attributes:
+        max_displace: RSMB's Max Displace, in pixels.
+        strength: of a game map, in texture units per frame.
+        green: "up" or "down", of a game map.
+    """
 
     max_displace: float | None = None
     strength: float | None = None
@@ -46,15 +52,19 @@ def read_motion(
     rescale: bool = False,
     numbers: FlowNumbers = FlowNumbers(),
 ) -> MotionField:
-    """A motion field from a flow map of any convention, found out or named.
+    """Reads a flow map as a motion field.
 
-    size: (height, width) that it has to be of, a plate's. windows: that plate's, where it has overscan; a motion as
-    large as its display window fits, too, and its edges go on into the overscan. rescale: bring another size to it,
-    vectors too.
+    Args:
+        path: the file.
+        convention: one of `CONVENTIONS`; None detects it.
+        size: (height, width) of the plate that the motion is for; None accepts any size.
+        windows: the plate's windows. A motion of the size of its display window is continued into the overscan.
+        rescale: scale a motion of another size, vectors included, instead of refusing it.
+        numbers: values that the file does not store.
 
     Raises:
-        MotionError: no such file or convention, a file that is not what it is called, values that are not finite,
-            another size. The message names the file and what to do.
+        MotionError: the file or convention does not exist, the file is not of the convention, a value is not finite,
+            or the size differs. The message names the file and what to do.
     """
     try:
         source = existing_file(path)
@@ -62,52 +72,59 @@ def read_motion(
         raise MotionError(f"flow map: {error}") from None
     if convention is not None and convention not in CONVENTIONS:
         raise MotionError(f"unknown convention {convention!r}: choose one of {', '.join(CONVENTIONS)}")
-    try:
-        motion = _read(source, convention, numbers)
-    except LoopcoreError as error:
-        text = str(error).removeprefix("motion field ").removeprefix(f"{source}: ")
-        raise MotionError(f"flow map {source}: {text}") from None
-    except OSError as error:
-        raise MotionError(f"flow map {source} cannot be read: {error.strerror or error}") from None
+    motion = _read_named(source, convention, numbers)
     if size is None:
         return motion
     windows = checked_windows(windows, *size)
     if not rescale and not matches(motion.windows, windows):
         raise MotionError(
-            f"flow map {source} is {motion.windows} and the plate {windows}: make it for this plate, or ask for it to "
-            "be rescaled"
+            f"flow map {source} is {motion.windows} and the plate {windows}: make it for this plate, or allow rescaling"
         )
     return motion.over(windows)
 
 
 def detect(path: str | Path) -> str:
-    """The convention that a file is in, one of `CONVENTIONS`.
+    """Returns the convention of a file, one of `CONVENTIONS`.
+
+    Args:
+        path: the file.
 
     Raises:
-        MotionError: it cannot be told.
+        MotionError: the file does not determine it.
     """
     source = existing_file(path)
-    kind = _kind(source)
-    if kind == "flo":
+    file_type = _file_type(source)
+    if file_type == "flo":
         return "flo"
-    if kind == "png":
-        codes, notes = pictures.read_png(source)
-        return _png_convention(codes, notes)
+    if file_type == "png":
+        codes, texts = pictures.read_png(source)
+        return _png_convention(codes, texts)
     return _exr_convention(_Exr(source))
 
 
+def _read_named(source: Path, convention: str | None, numbers: FlowNumbers) -> MotionField:
+    """Calls `_read`; errors name the file."""
+    try:
+        return _read(source, convention, numbers)
+    except LoopcoreError as error:
+        text = str(error).removeprefix("motion field ").removeprefix(f"{source}: ")
+        raise MotionError(f"flow map {source}: {text}") from None
+    except OSError as error:
+        raise MotionError(f"flow map {source} cannot be read: {error.strerror or error}") from None
+
+
 def _read(source: Path, convention: str | None, numbers: FlowNumbers) -> MotionField:
-    kind = _kind(source)
-    wanted = {"exr": IN_EXR, "png": IN_PNG, "flo": ("flo",)}[kind]
+    file_type = _file_type(source)
+    wanted = {"exr": IN_EXR, "png": IN_PNG, "flo": ("flo",)}[file_type]
     if convention is not None and convention not in wanted:
-        names = {"exr": "an EXR", "png": "a PNG, whose 8 or 16 bits hold no signed pixels", "flo": "a .flo"}
+        names = {"exr": "an EXR", "png": "a PNG, whose 8 or 16 bits cannot hold signed pixels", "flo": "a .flo"}
         raise MotionError(
-            f"it is {names[kind]}, and {convention} is not kept in one: "
+            f"it is {names[file_type]}, which {convention} does not use: "
             f"name {' or '.join(wanted)}, or export it again as {_file_of(convention)}"
         )
-    if kind == "flo":
+    if file_type == "flo":
         return pictures.read_flo(source)
-    if kind == "png":
+    if file_type == "png":
         return _from_png(source, convention, numbers)
     return _from_exr(source, convention)
 
@@ -116,7 +133,8 @@ def _file_of(convention: str) -> str:
     return "a 32-bit EXR" if convention in IN_EXR else "a .flo" if convention == "flo" else "a PNG"
 
 
-def _kind(source: Path) -> str:
+def _file_type(source: Path) -> str:
+    """Returns "exr", "png" or "flo"."""
     with source.open("rb") as file:
         start = file.read(8)
     if start.startswith(MAGIC):
@@ -128,48 +146,49 @@ def _kind(source: Path) -> str:
     raise MotionError(f"{source.name} is neither EXR, PNG nor .flo: export the vectors as a 32-bit EXR")
 
 
-def _png_convention(codes: np.ndarray, notes: Mapping[str, str]) -> str:
-    named = notes.get("convention")
+def _png_convention(codes: np.ndarray, texts: Mapping[str, str]) -> str:
+    named = texts.get("convention")
     if named in ("rsmb", "game"):
         return str(named)
     if codes.dtype == np.uint16 and codes[..., 2].max() <= 1:
         return "kitti"
     raise MotionError(
-        "it is a PNG that does not say what its colours mean: name the convention (rsmb with its max displace, game "
-        "with its strength, kitti)"
+        "it is a PNG without a convention in its header: name the convention (rsmb with its max displace, game with "
+        "its strength, kitti)"
     )
 
 
 def _from_png(source: Path, convention: str | None, numbers: FlowNumbers) -> MotionField:
-    codes, notes = pictures.read_png(source)
-    convention = convention or _png_convention(codes, notes)
-    ours = notes.get("convention") == convention
+    codes, texts = pictures.read_png(source)
+    convention = convention or _png_convention(codes, texts)
+    from_loopcore = texts.get("convention") == convention
     if convention == "kitti":
         return pictures.motion_of_kitti(codes)
     if convention == "rsmb":
         if codes.dtype != np.uint16:
-            raise MotionError("it has 8 bits a colour, which holds vectors to a quarter pixel at best: export 16")
-        return pictures.motion_of_rsmb(codes, _number(numbers.max_displace, notes, "max_displace"), ours)
-    green = numbers.green or notes.get("green")
+            raise MotionError("it has 8 bits per channel, too few for vectors in pixels: export 16")
+        return pictures.motion_of_rsmb(codes, _number(numbers.max_displace, texts, "max_displace"), from_loopcore)
+    green = numbers.green or texts.get("green")
     if green is None:
-        raise MotionError("it does not say whether its green points up or down: name it")
-    return pictures.motion_of_game(codes, _number(numbers.strength, notes, "strength"), green, ours)
+        raise MotionError("it does not store whether its green points up or down: give it")
+    return pictures.motion_of_game(codes, _number(numbers.strength, texts, "strength"), green, from_loopcore)
 
 
-def _number(given: float | None, notes: Mapping[str, str], key: str) -> float:
-    if given is None and key not in notes:
-        raise MotionError(f"it does not say its {key.replace('_', ' ')}: give the one it was made with")
+def _number(given: float | None, texts: Mapping[str, str], key: str) -> float:
+    """Returns the value given, else the one in the file."""
+    if given is None and key not in texts:
+        raise MotionError(f"it does not store its {key.replace('_', ' ')}: give the value that it was made with")
     try:
-        value = float(notes[key]) if given is None else float(given)
+        value = float(texts[key]) if given is None else float(given)
     except ValueError:
-        raise MotionError(f"its {key.replace('_', ' ')} is {notes[key]!r}, which is no number") from None
+        raise MotionError(f"its {key.replace('_', ' ')} is {texts[key]!r}, which is not a number") from None
     if not np.isfinite(value) or value <= 0:
         raise MotionError(f"its {key.replace('_', ' ')} is {value:g}: it must be above 0")
     return value
 
 
 class _Exr:
-    """The float channels of a whole EXR, over its display window and overscan, and how to find them."""
+    """The float channels of an EXR over its display window and overscan."""
 
     def __init__(self, source: Path) -> None:
         parts = read_exr(source)
@@ -179,44 +198,46 @@ class _Exr:
             name: array for name, array in channels.items()
             if array.shape == self.windows.size and array.dtype != np.uint32
         }  # fmt: skip
-        # Where the first part, which holds what is read here, has pixels.
+        # The region where the first part has pixels.
         self.filled = Windows(self.windows.data, parts[0].data_window).shown
         self._find = layouts.finder(self.channels)
 
     def find(self, name: str) -> np.ndarray | None:
+        """Returns a channel by its name or the end of it; see `layouts.finder`."""
         return self._find(name)
 
-    def pair(self, *names: str) -> list[np.ndarray]:
-        """Channels that have to be there."""
+    def require(self, *names: str) -> list[np.ndarray]:
+        """Returns channels; raises MotionError where one is missing."""
         found = [self.find(name) for name in names]
-        lost = [name for name, array in zip(names, found, strict=True) if array is None]
-        if lost:
-            raise MotionError(f"it lacks {' and '.join(lost)}; it has {', '.join(sorted(self.channels)[:12])}")
+        missing = [name for name, array in zip(names, found, strict=True) if array is None]
+        if missing:
+            raise MotionError(f"it lacks {' and '.join(missing)}; it has {', '.join(sorted(self.channels)[:12])}")
         return [array for array in found if array is not None]
 
     @property
-    def named(self) -> str | None:
-        named = self.attributes.get("loopcore/convention")
-        return named if isinstance(named, str) and named in IN_EXR else None
+    def convention(self) -> str | None:
+        """Returns the convention in the header, where Loopcore wrote the file."""
+        stored = self.attributes.get("loopcore/convention")
+        return stored if isinstance(stored, str) and stored in IN_EXR else None
 
 
 def _exr_convention(file: _Exr) -> str:
-    if file.named:
-        return file.named
-    whole: dict[str, tuple[str, ...]] = {
+    if file.convention:
+        return file.convention
+    channels: dict[str, tuple[str, ...]] = {
         "motion": ("velocity.X", "velocity.Y", "forward.u"), "nuke": ("forward.u", "forward.v"),
         "blender": ("Vector.X", "Vector.Y"), "fusion": ("velX", "velY"),
         "idistort": ("past.u", "past.v"), "displace": ("past.X", "past.Y"), "stmap": ("R", "G"),
     }  # fmt: skip
-    for convention, names in whole.items():
+    for convention, names in channels.items():
         if all(file.find(name) is not None for name in names):
             if convention == "stmap" and _slopes(file) is None:
                 break
             return convention
     listed = ", ".join(sorted(file.channels)[:12]) or "none that are float"
     raise MotionError(
-        f"its channels ({listed}) are those of no flow map known here. Vectors in pixels belong in forward.u and "
-        "forward.v (y up, to the next frame)"
+        f"its channels ({listed}) match no known flow map. Store vectors in pixels as forward.u and forward.v "
+        "(y up, to the next frame)"
     )
 
 
@@ -225,21 +246,21 @@ def _from_exr(source: Path, convention: str | None) -> MotionField:
     convention = convention or _exr_convention(file)
     if convention == "motion" and file.channels.keys() >= {"forward.u", "forward.v"}:
         return MotionField.load(source)
-    ours = file.named == convention
+    from_loopcore = file.convention == convention
     readers: dict[str, Callable[[_Exr], MotionField]] = {
         "stmap": _from_stmap, "displace": _from_offsets, "idistort": _from_offsets,
     }  # fmt: skip
     if convention in readers:
         motion = readers[convention](file)
     else:
-        motion = layouts.from_channels(file.find, "nuke" if convention == "motion" else convention, ours)
+        motion = layouts.from_channels(file.find, "nuke" if convention == "motion" else convention, from_loopcore)
     return replace(motion, windows=file.windows)
 
 
 def _slopes(file: _Exr) -> tuple[float, float] | None:
-    """How fast red grows to the right and green downward, in pictures; None where they are no coordinates at all."""
+    """Returns the slopes of red to the right and green downward, times width and height; None if not coordinates."""
     height, width = file.windows.display_size
-    u, v = (values[file.filled] for values in file.pair("R", "G"))
+    u, v = (values[file.filled] for values in file.require("R", "G"))
     if min(u.shape) < 2:
         return None
     across = float(np.median(np.diff(u.astype(np.float32), axis=1))) * width
@@ -248,27 +269,27 @@ def _slopes(file: _Exr) -> tuple[float, float] | None:
 
 
 def _from_stmap(file: _Exr) -> MotionField:
-    u, v = file.pair("R", "G")
+    u, v = file.require("R", "G")
     if np.float16 in (u.dtype, v.dtype):
         raise MotionError(
-            f"it is an STMap in half floats, which are up to {u.shape[1] / 4096:.2f} px off at this width: "
+            f"it is an STMap in half floats, whose error is up to {u.shape[1] / 4096:.2f} px at this width: "
             "export it as 32-bit float"
         )
     _require_finite(u, v)
     slopes = _slopes(file)
     if slopes is None:
         raise MotionError(
-            f"it is no STMap: red spans {u.min():g} to {u.max():g} and green {v.min():g} to {v.max():g}, where "
-            "coordinates would grow from 0 to 1 across the picture"
+            f"it is not an STMap: red spans {u.min():g} to {u.max():g} and green {v.min():g} to {v.max():g}, but "
+            "coordinates span 0 to 1"
         )
     if slopes[0] < 0 or slopes[1] > 0:
         raise MotionError("its coordinates do not start at the bottom left: flip it (1 - red, or 1 - green)")
     displacement = maps.displacement_of_stmap(u, v, file.windows)
-    fetched = np.zeros_like(displacement)  # where the file has no pixels, nothing moves
+    fetched = np.zeros_like(displacement)  # no motion where the file has no pixels
     fetched[file.filled] = displacement[file.filled]
     span = _span(file, str(file.attributes.get("loopcore/direction", "past")))
     velocity, known = maps.velocity_from(fetched, span)
-    return _masked(velocity, known, _mask_beside(file.source, u.shape))
+    return _masked(velocity, known, _mask_of_weights(file.source, u.shape))
 
 
 def _from_offsets(file: _Exr) -> MotionField:
@@ -276,22 +297,22 @@ def _from_offsets(file: _Exr) -> MotionField:
     names, sign = (("X", "Y"), (-1, 1)) if push else (("u", "v"), (1, -1))
     spans = {layer: _span(file, layer, lenient=True) for layer in ("past", "future")}
     layer = min((s for s in spans if spans[s]), key=lambda s: abs(spans[s]))
-    x, y = file.pair(*(f"{layer}.{name}" for name in names))
+    x, y = file.require(*(f"{layer}.{name}" for name in names))
     _require_finite(x, y)
     displacement = np.stack([sign[0] * x, sign[1] * y], axis=-1).astype(np.float32)
     velocity, known = maps.velocity_from(displacement, spans[layer])
-    still = file.find("weight.Z")
-    return _masked(velocity, known, None if still is None else 1 - still.astype(np.float32))
+    rest = file.find("weight.Z")
+    return _masked(velocity, known, None if rest is None else 1 - rest.astype(np.float32))
 
 
 def _span(file: _Exr, direction: str, lenient: bool = False) -> float:
-    """Over how many frames a map fetches: negative from the past. 0 where nothing has moved, which says nothing."""
+    """Returns the frames that a map spans, negative for the past; 0 at the loop's ends, where it has no motion."""
     time, total = (file.attributes.get(f"loopcore/{key}") for key in ("loop_time", "loop_frames"))
     if not isinstance(time, int | float) or not isinstance(total, int | float):
         return -1.0 if direction == "past" else 1.0
     span = float(-time if direction == "past" else total - time)
     if span == 0 and not lenient:
-        raise MotionError("it is the map of the moment when nothing has moved yet: give the frame next to it")
+        raise MotionError("it is the map of a frame without displacement: give the next frame")
     return span
 
 
@@ -299,16 +320,16 @@ def _require_finite(*channels: Any) -> None:
     for channel in channels:
         if not np.isfinite(channel).all():
             y, x = np.argwhere(~np.isfinite(channel))[0]
-            raise MotionError(f"it holds NaN or Inf (first at x {x}, y {y}): repair it where it was made")
+            raise MotionError(f"it holds NaN or Inf (first at x {x}, y {y}): export it again")
 
 
-def _mask_beside(source: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """The mask out of the shares that we write beside our STMaps, where they are."""
-    beside = source.with_name(source.name.replace("_stmap_past.", "_weight.").replace("_stmap_future.", "_weight."))
-    if beside == source or not beside.is_file():
+def _mask_of_weights(source: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """Returns the mask from the weights that Loopcore writes beside its STMaps, if they exist."""
+    path = source.with_name(source.name.replace("_stmap_past.", "_weight.").replace("_stmap_future.", "_weight."))
+    if path == source or not path.is_file():
         return None
-    still = _Exr(beside).find("B")
-    return None if still is None or still.shape != shape else 1 - still.astype(np.float32)
+    rest = _Exr(path).find("B")
+    return None if rest is None or rest.shape != shape else 1 - rest.astype(np.float32)
 
 
 def _masked(velocity: np.ndarray, known: np.ndarray, mask: np.ndarray | None) -> MotionField:

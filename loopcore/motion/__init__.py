@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where motion comes from: drawn hints, and the field they make."""
+"""Motion of a plate: hints, the solver, prediction, and the motion field."""
 
 from loopcore.motion.field import MotionField
 from loopcore.motion.hints import Anchor, Hints, Stroke, read_hints, read_mask, write_hints

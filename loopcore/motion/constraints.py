@@ -25,7 +25,7 @@ _ANCHOR_RADIUS = 1.5  # cells
 
 @dataclass(frozen=True)
 class StrokeSamples:
-    """All strokes, resampled.
+    """All strokes, resampled on the grid.
 
     Attributes:
         points: (m, 2) positions in cells.
@@ -135,7 +135,7 @@ def prediction_on_grid(grid: Grid, prediction: MotionField | None) -> tuple[np.n
         Velocity (2, rows, columns) in the plate's pixels per frame, and confidence (rows, columns).
 
     Raises:
-        MotionError: the prediction is of another aspect than the plate.
+        MotionError: the prediction's aspect is not the plate's.
     """
     rows, columns = grid.shape
     if prediction is None:
@@ -143,11 +143,11 @@ def prediction_on_grid(grid: Grid, prediction: MotionField | None) -> tuple[np.n
     height, width = grid.pixels.shape
     if not masks.same_aspect((prediction.width, prediction.height), (width, height)):
         raise MotionError(
-            f"the prediction is {prediction.width}x{prediction.height}, but the plate is {width}x{height}: another "
-            "aspect"
+            f"the prediction is {prediction.width}x{prediction.height}, but the plate is {width}x{height}: the "
+            "aspects differ"
         )
     scale = (width / prediction.width, height / prediction.height)
-    # where the prediction is still its velocity is undefined
+    # where the prediction's mask is 0 its velocity is undefined
     confidence = prediction.confidence * (prediction.mask > 0)
     weight = shrink(confidence, rows, columns)
     velocity = np.stack([shrink(prediction.velocity[..., i] * confidence, rows, columns) * scale[i] for i in (0, 1)])

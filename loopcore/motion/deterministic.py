@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Torch inference whose result does not depend on the number of threads.
 
-With another number of threads torch partitions its work differently, and sums and vector remainders round differently:
-enough to change the field, and machines that share the frames of one loop have to agree on it. So each task runs on one
+With another number of threads torch partitions its work differently, and sums and vector remainders round differently,
+which changes the field; but machines that share the frames of one loop need the same field. So each task runs on one
 thread, and several tasks run in parallel. Processors of another architecture may still differ in the last digits.
 """
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Direction and speed of each class of fluid, from its texture, its banks and physical priors.
 
-Falls go down, smoke and fire rise, rivers follow their bed, seas and skies drift sideways, what is near moves faster
-than what is far. The sense of a level surface's drift cannot be told from a still: it is to the right, unless falls in
-the same region lead to the left.
+Falls go down, smoke and fire rise, rivers follow their bed, seas and skies drift sideways, and near water moves faster
+than far water. A still does not show the sense of a level drift: it is to the right, unless falls in the same region
+lead to the left.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from loopcore.image import luma
 from loopcore.motion.segmentation import Segmentation
 from loopcore.motion.streaks import axis_angle, bank_axes, streak_axes
 
-# Longer sides of the picture a frame: a pixel a frame at 2K. Much faster, and the middle of a loop shows double images.
+# Longer sides of the picture per frame: about a pixel per frame at 2K. Much faster shows double images in mid-loop.
 _SPEED = {"water": 0.6e-3, "sky": 0.3e-3, "smoke": 0.6e-3, "fire": 1.0e-3}
 _CONFIDENCE = {"water": 0.9, "sky": 0.5, "smoke": 0.7, "fire": 0.7}
 _FALL_SPEEDUP = 0.6  # extra speed of upright water
-_MIN_LEAD = 0.05  # mean sideways part of the falls in a region of water above which they set its sense
-_STEEP = np.deg2rad(30)  # water at more than this from level goes down
+_MIN_LEAD = 0.05  # mean horizontal component of a region's falls above which they set its sense
+_STEEP = np.deg2rad(30)  # angle from level above which water goes down
 
-# Weights of what sets the axis of water; streaks contribute up to 1 each at two scales.
+# Weights of the axes of water beside those of fine streaks, which have 1.
 _WIDE_STREAK_WEIGHT, _BANK_WEIGHT, _LEVEL_WEIGHT = 0.6, 0.5, 0.3
 
 
@@ -63,7 +63,7 @@ def _ground_distance(sky: np.ndarray) -> np.ndarray:
     """Returns relative distance on level ground by row, (h, 1) float32: 1 at the horizon, 0 at the lower edge."""
     rows = np.arange(len(sky), dtype=np.float32)[:, None] / max(1, len(sky) - 1)
     sky_rows = np.flatnonzero(sky.mean(axis=1) > 0.5)
-    # without a horizon the picture looks down: near and far differ little
+    # without a horizon the camera looks down: distances differ little
     horizon = rows[sky_rows[-1], 0] if len(sky_rows) else -1.0
     return np.clip((1 - rows) / max(1 - horizon, 0.2), 0, 1) if horizon < 0.95 else np.zeros_like(rows)
 
@@ -87,7 +87,7 @@ def _water(segmentation: Segmentation, distance: np.ndarray) -> tuple[np.ndarray
     water = segmentation.water
     side = max(water.shape)
     inside = (water > 0.5).astype(np.float32)
-    # excludes edges at the banks, and the lines that scans and films have along the frame: neither is a streak
+    # excludes edges at the banks, and the lines that scans and films have along the frame
     margin = max(2, side // 100)
     interior = grey_erosion(np.pad(inside[margin:-margin, margin:-margin], margin), size=max(3, margin))
     grey = luma(segmentation.picture)

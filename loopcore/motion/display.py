@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The display-referred copy of a plate that networks, streaks and edges are computed from.
 
-The networks were trained on photographs as displays show them. The plate's own pixels are never modified.
+The networks were trained on display-referred photographs. The plate's pixels are not modified.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from loopcore.plate import Plate
 
 MAX_SIDE = 1024  # pixels of the display copy
 _MIDDLE_GREY = 0.18
-_MAX_EXPOSURE_SAMPLES = 500_000  # pixels that the exposure is measured on, about
+_MAX_EXPOSURE_SAMPLES = 500_000  # approximate number of pixels that the exposure is measured on
 _BLUE_CAST = 1.25  # mean blue over mean red, in sRGB codes, above which a picture counts as lit by blue light
 _MAX_GAIN = 1.3  # of a channel in the white balance
 
 
 def display_copy(plate: Plate) -> np.ndarray:
-    """Returns the plate as a display shows it, (h, w, 3) float32 sRGB 0..1, at most ``MAX_SIDE`` pixels long.
+    """Returns the plate as (h, w, 3) float32 sRGB 0..1, with at most ``MAX_SIDE`` pixels a side.
 
-    Plates stored for a display are shown as they are. Scene-linear ones are exposed so that their log-average luminance
-    is middle grey, whatever their exposure was (Reinhard et al., "Photographic Tone Reproduction", SIGGRAPH 2002). NaN
-    and Inf become black.
+    Display-referred plates are only converted. Scene-linear ones are exposed so that their log-average luminance is
+    middle grey (Reinhard et al., "Photographic Tone Reproduction", SIGGRAPH 2002). NaN and Inf become black.
     """
     return _to_display(plate, _reduced(plate.pixels, MAX_SIDE), _exposure(plate))
 
@@ -39,12 +38,11 @@ def display_rows(plate: Plate) -> Callable[[int, int], np.ndarray]:
 
 
 def white_balanced(picture: np.ndarray) -> np.ndarray | None:
-    """Returns a display picture with an overall blue cast as it would be in white light; None for any other.
+    """Returns a display picture with its overall blue cast removed; None without such a cast.
 
-    Snow in the shade, dusk and day for night tint everything, and the training photographs are mostly lit by white
-    light. Where blue is an object's own colour (sky, sea) the original is the better input, so this serves a second
-    attempt only. Grey-world assumption: each channel's mean becomes the overall mean (Buchsbaum, 1980), with limited
-    gains.
+    For snow in shade, dusk and day for night, since the training photographs are mostly lit by white light. Where blue
+    is an object's colour (sky, sea) the original is the better input, so this is for a second attempt only. Grey-world
+    assumption (Buchsbaum, 1980): each channel's mean becomes the overall mean, with limited gains.
 
     Args:
         picture: (h, w, 3) float32 sRGB 0..1.
@@ -77,18 +75,18 @@ def _to_display(plate: Plate, pixels: np.ndarray, exposure: float) -> np.ndarray
     pixels *= np.float32(exposure)
     part = Plate(pixels, plate.channels, plate.colorspace, plate.encoded,
                  metadata={k: v for k, v in plate.metadata.items() if k == "chromaticities"})  # fmt: skip
-    # any exposure but 1 also rolls off the highlights
+    # any exposure other than 1 also rolls off the highlights
     codes = display_image(part, exposure=1.0 if plate.encoded != "linear" else 1.0 + 1e-6)
     return codes.astype(np.float32) / np.float32(255)
 
 
 def _reduced(pixels: np.ndarray, long_side: int) -> np.ndarray:
-    """Returns area averages, so that highlights and noise count by the area they cover."""
+    """Returns area averages, which weight highlights and noise by their area."""
     height, width = pixels.shape[:2]
     scale = long_side / max(height, width)
     if scale >= 1:
         return pixels
-    # whole blocks first, without a copy of the plate; the rest on what is small by then
+    # whole blocks first, without a copy of the plate, then the remaining factor
     block = int(1 / scale)
     rows, columns = height // block, width // block
     if rows and columns and block > 1:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A coarse mask refined to the plate's own edges by a guided filter with coefficients at low resolution.
+"""A coarse mask refined to the plate's edges by a guided filter with coefficients at low resolution.
 
 Source: He, Sun, Tang, "Guided Image Filtering" (TPAMI 2013), section 3.4 (colour guide); He, Sun, "Fast Guided Filter"
-(arXiv:1505.00996): the local linear models are fitted at low resolution, and applied to the picture at full size.
+(arXiv:1505.00996): the local linear models are fitted at low resolution, and applied to the full-size picture.
 """
 
 from __future__ import annotations
@@ -83,18 +83,23 @@ def apply_guided_filter(
     out = np.empty(size, np.float32)
 
     def fill(first: int) -> None:
-        stop = min(first + _BAND_ROWS, height)
-        band = coefficients[:, above[first:stop]]
-        band += fraction[first:stop, None] * (coefficients[:, above[first:stop] + 1] - band)
-        rows = guide(first, stop)
-        total = band[3]
-        for channel in range(3):
-            total += band[channel] * rows[..., channel]
-        out[first:stop] = smoothstep(total, *ramp)
+        band = slice(first, min(first + _BAND_ROWS, height))
+        values = _linear_models(coefficients, above[band], fraction[band], guide(band.start, band.stop))
+        out[band] = smoothstep(values, *ramp)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(fill, range(0, height, _BAND_ROWS)))
     return out
+
+
+def _linear_models(coefficients: np.ndarray, above: np.ndarray, fraction: np.ndarray, guide: np.ndarray) -> np.ndarray:
+    """Returns slopes · guide + offset, (n, W), with (4, h, W) coefficients interpolated to rows above + fraction."""
+    models = coefficients[:, above]
+    models += fraction[:, None] * (coefficients[:, above + 1] - models)
+    total = models[3]
+    for channel in range(3):
+        total += models[channel] * guide[..., channel]
+    return total
 
 
 def _enlarge_columns(planes: np.ndarray, width: int) -> np.ndarray:
@@ -105,8 +110,7 @@ def _enlarge_columns(planes: np.ndarray, width: int) -> np.ndarray:
 
 
 def _linear_lookup(count: int, known: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns, for each of ``count`` pixels along a side, the index of the last of ``known`` samples before it and the
-    fraction of the way to the next."""
+    """Returns for each of ``count`` pixels the last of ``known`` samples before it, and the fraction to the next."""
     position = np.clip((np.arange(count) + 0.5) * (known / count) - 0.5, 0, known - 1)
     before = np.minimum(position.astype(np.int64), known - 2)
     return before, (position - before).astype(np.float32)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The motion field: one static velocity a pixel, where it holds, how sure it is; and its EXR file.
+"""The motion field, a static velocity per pixel with mask and confidence, and its EXR file.
 
-The file is one EXR, float32, ZIP, tagged as data, whose channels compositors read without a fix-up (y up):
+The file is one EXR, float32, ZIP, tagged as data, in the channels that compositors expect (y up):
 
-- ``forward.u/.v``: the motion that the loop shows, velocity times mask, as Nuke names it; ``backward.u/.v`` is its
-  negative (the field does not change in time); ``Vector.X/.Y/.Z/.W`` is Blender's pass (backward, then minus forward);
-- ``velocity.X/.Y``: the velocity itself, which goes on beyond the mask's edge; ``mask.V`` and ``confidence.V``.
+- ``forward.u/.v``: velocity times mask, in Nuke's names; ``backward.u/.v``: its negative, since the field is static;
+  ``Vector.X/.Y/.Z/.W``: Blender's pass (backward, then minus forward);
+- ``velocity.X/.Y``: the velocity without the mask; ``mask.V`` and ``confidence.V``.
 
-Loading gives back the very bits that were saved. Where ``forward`` was changed since (painted on in Nuke, say), it is
-what counts: the velocity becomes ``forward`` over the mask there. Any other EXR with ``forward.u/.v`` loads too.
+A saved field loads bit-identically. Where ``forward`` was edited afterwards, in Nuke for example, the velocity is
+``forward`` divided by the mask. Any other EXR with ``forward.u/.v`` can be loaded too.
 """
 
 from __future__ import annotations
@@ -35,19 +35,20 @@ _UNITS = "pixels_per_frame_y_up"
 
 @dataclass(frozen=True, eq=False)
 class MotionField(EqualByContent):
-    """Where content goes, for one plate.
+    """The motion of one plate.
 
-    velocity: (H, W, 2) float32, pixels per frame; smooth, not multiplied by the mask.
-    mask: (H, W) float32 in 0..1, the share of that velocity that is shown; 0 is still, bit for bit.
-    confidence: (H, W) float32 in 0..1, how sure the velocity is; 1 where it was drawn.
-    windows: the plate's: the window that these arrays cover and the display window in it; left out, both are the same.
+    Fields are equal if all their bits are; they are not hashable, use ``digest()`` as a key.
 
-    Fields are equal that are so bit for bit; they cannot be hashed, ``digest()`` serves as a key.
-
-    Convention: (vx, vy) with x right and y down, row 0 at the top, pixel centres at integers.
+    Attributes:
+        velocity: (H, W, 2) float32, pixels per frame; smooth, not multiplied by the mask.
+        mask: (H, W) float32 in 0..1, the factor of the velocity; pixels where it is 0 stay unchanged.
+        confidence: (H, W) float32 in 0..1; 1 where the velocity was drawn.
+        windows: of the plate: data and display window; by default both are the arrays' size.
 
     Raises:
-        MotionError: shapes that do not fit, values that are not finite or not in 0..1.
+        MotionError: shapes that do not match, values that are not finite or not in 0..1.
+
+    Convention: (vx, vy) where content goes, x right, y down, row 0 at the top, pixel centres at integers.
     """
 
     velocity: np.ndarray
@@ -61,17 +62,17 @@ class MotionField(EqualByContent):
         except (TypeError, ValueError):
             raise MotionError(f"velocity must be an array of numbers, not {type(self.velocity).__name__}") from None
         if velocity.ndim != 3 or velocity.shape[2] != 2 or not velocity.size:
-            raise MotionError(f"velocity must be an array of (height, width, 2), not of shape {velocity.shape}")
+            raise MotionError(f"velocity must have the shape (height, width, 2), not {velocity.shape}")
         if not np.isfinite(velocity).all():
             y, x = np.argwhere(~np.isfinite(velocity).all(axis=2))[0]
             raise MotionError(
-                f"velocity holds NaN or Inf (first at x {x}, y {y}): replace them with 0, and mask what is still"
+                f"velocity contains NaN or Inf (first at x {x}, y {y}): replace them with 0, and mask what is still"
             )
         object.__setattr__(self, "velocity", velocity)
         for name in ("mask", "confidence"):
             values = masks.as_mask(getattr(self, name))
             if values.shape != velocity.shape[:2]:
-                raise MotionError(f"{name} is of shape {values.shape}, but the velocity of {velocity.shape[:2]}")
+                raise MotionError(f"{name} has the shape {values.shape}, but velocity has {velocity.shape[:2]}")
             object.__setattr__(self, name, values)
         try:
             object.__setattr__(self, "windows", checked_windows(self.windows, *velocity.shape[:2]))
@@ -80,21 +81,24 @@ class MotionField(EqualByContent):
 
     @property
     def height(self) -> int:
-        """Rows of pixels."""
+        """Number of rows."""
         return self.velocity.shape[0]
 
     @property
     def width(self) -> int:
-        """Pixels in a row."""
+        """Number of columns."""
         return self.velocity.shape[1]
 
     @property
     def effective(self) -> np.ndarray:
-        """(H, W, 2) float32: velocity times mask, the motion that the loop shows."""
+        """Velocity times mask, the motion that a loop shows, (H, W, 2) float32."""
         return self.velocity * self.mask[..., None]
 
     def scaled(self, speed: float) -> MotionField:
-        """The same field ``speed`` times as fast; negative turns it round.
+        """Returns the field with its velocity multiplied by a factor.
+
+        Args:
+            speed: the factor; a negative one reverses the motion.
 
         Raises:
             MotionError: ``speed`` is not finite.
@@ -104,7 +108,11 @@ class MotionField(EqualByContent):
         return replace(self, velocity=self.velocity * np.float32(speed))
 
     def resized(self, height: int, width: int) -> MotionField:
-        """The same motion over a plate of another size, without overscan: vectors scale with the picture.
+        """Returns the field for a plate of another size without overscan; vectors are scaled.
+
+        Args:
+            height: rows.
+            width: columns.
 
         Raises:
             MotionError: a size below 1.
@@ -114,9 +122,12 @@ class MotionField(EqualByContent):
         return self.over(Windows.whole(height, width))
 
     def over(self, windows: Windows) -> MotionField:
-        """The same motion over a plate of these windows; vectors scale with the display window.
+        """Returns the field for a plate of these windows; vectors are scaled with the display window.
 
-        Its edges go on into the plate's overscan, unless it has overscan itself; beyond that all is still.
+        A field without overscan is extended by its edges into the plate's overscan; one with overscan is 0 outside it.
+
+        Args:
+            windows: of the plate.
         """
         if windows == self.windows:
             return self
@@ -131,11 +142,11 @@ class MotionField(EqualByContent):
         return MotionField(np.stack(velocity, axis=-1), mask, confidence, windows)
 
     def displayed(self) -> MotionField:
-        """The motion in the display window: overscan cut off."""
+        """Returns the field cropped to the display window."""
         return self.over(Windows.whole(*self.windows.display_size))
 
     def digest(self) -> str:
-        """SHA-256 over size, velocity, mask, confidence and windows, in hex."""
+        """Returns the SHA-256 of size, velocity, mask, confidence and windows, in hex."""
         state = hashlib.sha256(f"loopcore motion field {self.width}x{self.height}\n".encode())
         for values in (self.velocity, self.mask, self.confidence):
             state.update(values.astype("<f4", copy=False).data)
@@ -144,10 +155,13 @@ class MotionField(EqualByContent):
         return state.hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """Writes the field as EXR, atomically; ``load`` gives back the same bits.
+        """Writes the field as EXR, atomically and without loss.
+
+        Args:
+            path: of the file, ending in .exr.
 
         Raises:
-            MotionError: the file's name does not end in .exr.
+            MotionError: the name does not end in .exr.
             SequenceError: the file cannot be written.
         """
         from loopcore.exr import write_exr
@@ -180,13 +194,15 @@ class MotionField(EqualByContent):
 
     @classmethod
     def load(cls, path: str | Path) -> MotionField:
-        """A motion field from any EXR with ``forward.u`` and ``forward.v`` (pixels per frame, y up).
+        """Reads a field from any EXR with ``forward.u`` and ``forward.v`` (pixels per frame, y up).
 
-        Without ``mask.V`` everything moves, without ``confidence.V`` the field is sure of itself. Outside the file's
-        data window all is 0.
+        Without ``mask.V`` or ``confidence.V`` these are 1. Everything is 0 outside the data window.
+
+        Args:
+            path: of the file.
 
         Raises:
-            MotionError: no EXR, no such channels, values that are not finite.
+            MotionError: not an EXR, missing channels, or values that are not finite.
         """
         from loopcore.exr import read_exr
 
@@ -207,12 +223,12 @@ def _from_parts(cls: type[MotionField], parts: Sequence[ExrPart]) -> MotionField
     except PlateError as error:
         raise MotionError(str(error)) from None
     if "forward.u" not in channels or "forward.v" not in channels:
-        raise MotionError(_what_instead(channels))
+        raise MotionError(_missing_flow(channels))
     used = {name: channels[name] for name in _OWN if name in channels}
     shape = channels["forward.u"].shape
     for name, values in used.items():
         if values.shape != shape:
-            raise MotionError(f"channel {name} is of size {values.shape[::-1]}, but forward.u of {shape[::-1]}")
+            raise MotionError(f"channel {name} has the size {values.shape[::-1]}, but forward.u has {shape[::-1]}")
     full = {name: np.ascontiguousarray(values, np.float32) for name, values in used.items()}
     holder = next(part for part in parts if "forward.u" in part.channels)
     ones = np.ones(holder.channels["forward.u"].shape, np.float32)
@@ -222,18 +238,19 @@ def _from_parts(cls: type[MotionField], parts: Sequence[ExrPart]) -> MotionField
     velocity = shown
     if {"velocity.X", "velocity.Y", "mask.V"} <= full.keys():
         stored = np.stack([full["velocity.X"], -full["velocity.Y"]], axis=-1)
-        with np.errstate(all="ignore"):  # what is not finite is refused below
+        with np.errstate(all="ignore"):  # the constructor refuses values that are not finite
             edited = (stored * mask[..., None] != shown).any(axis=-1, keepdims=True) & (mask > 0)[..., None]
             velocity = np.where(edited, shown / np.where(mask > 0, mask, 1)[..., None], stored)
     return cls(velocity, mask, confidence, windows)
 
 
-def _what_instead(channels: Mapping[str, Any]) -> str:
+def _missing_flow(channels: Mapping[str, Any]) -> str:
+    """Returns the message for a file without ``forward.u`` and ``forward.v``."""
     names = ", ".join(sorted(channels)[:12]) or "none"
     if {"R", "G"} <= channels.keys():
         return (
             f"it is a picture (channels {names}), not a motion field. If red and green are pixels per frame (y up), "
-            "shuffle them into forward.u and forward.v and write that"
+            "shuffle them into forward.u and forward.v"
         )
     return f"it has the channels {names}, but a motion field needs forward.u and forward.v (pixels per frame, y up)"
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The motion network of the paper: picture in, velocity out, in the shape of pix2pixHD's global generator.
+"""The paper's motion network, from picture to velocity: pix2pixHD's global generator.
 
 Source: Holynski, Curless, Seitz, Szeliski, "Animating Pictures with Eulerian Motion Fields" (CVPR 2021), whose motion
-network is an image-to-image translation by Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation with
-Conditional GANs" (CVPR 2018), appendix: convolutions that halve the picture and double the channels, residual blocks,
-and upsampling. Two things differ: upsampling interpolates and then convolves, since a motion field is smooth; and a
-third output is the logit of moving at all, since the still parts of a plate have to stay bit-identical.
+network is that of Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs" (CVPR
+2018), appendix: convolutions that halve the picture and double the channels, residual blocks, and upsampling. Two
+differences: upsampling is interpolation and a convolution, since a motion field is smooth; and a third output is the
+logit of moving, since the still parts of a plate must stay bit-identical.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class GeneratorSettings:
 
     Attributes:
         width: channels of the first layer.
-        widest: channels of any layer at most.
+        widest: largest number of channels of a layer.
         halvings: downsampling layers.
         blocks: residual blocks.
         side: pixels of the longer side of its inputs, in training and at inference.
@@ -43,7 +43,7 @@ class GeneratorSettings:
 
     @property
     def multiple(self) -> int:
-        """What the input's sides must be multiples of."""
+        """Number of pixels that the input's sides must be multiples of."""
         return 2**self.halvings
 
 
@@ -64,7 +64,7 @@ class Block(nn.Module):
         self.second = _layer(width, width, 3)[:2]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, width, H, W) to the same."""
+        """Maps (N, width, H, W) to the same shape."""
         return x + self.second(self.first(x))
 
 
@@ -76,7 +76,7 @@ class Up(nn.Module):
         self.layer = _layer(inputs, outputs, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, 2 H, 2 W)."""
+        """Maps (N, inputs, H, W) to (N, outputs, 2 H, 2 W)."""
         return self.layer(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
 
 
@@ -109,19 +109,14 @@ class FieldGenerator(nn.Module):
 def save_generator(
     state: Mapping[str, Tensor], settings: GeneratorSettings, path: str | Path, notes: Mapping[str, str]
 ) -> None:
-    """Writes a generator's state as safetensors in half precision, atomically; ``notes`` go into its metadata."""
+    """Writes a generator's state as safetensors in half precision, atomically, with ``notes`` as metadata."""
     from safetensors.torch import save
 
-    from loopcore.files.atomic import write_atomically
+    from loopcore.files.atomic import write_bytes_atomically
 
     tensors = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in state.items()}
     shape = {name: str(value) for name, value in asdict(settings).items()}
-    data = save(tensors, metadata={**notes, **shape, "kind": KIND})
-    write_atomically(Path(path), lambda hidden: _write_bytes(data, hidden))
-
-
-def _write_bytes(data: bytes, path: Path) -> None:
-    path.write_bytes(data)
+    write_bytes_atomically(path, save(tensors, metadata={**notes, **shape, "kind": KIND}))
 
 
 def weights_kind(path: str | Path) -> str:
@@ -134,10 +129,10 @@ def weights_kind(path: str | Path) -> str:
 
 
 def load_generator(path: str | Path) -> tuple[FieldGenerator, dict[str, str]]:
-    """Reads the generator that ``save_generator`` wrote, in float32 and evaluation mode, and its notes.
+    """Reads what :func:`save_generator` wrote; returns the generator, float32 in evaluation mode, and its notes.
 
     Raises:
-        MotionError: no such file, or not such weights.
+        MotionError: no such file, or other weights.
     """
     from safetensors import safe_open
 

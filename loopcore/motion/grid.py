@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The working grid that motion is solved on: which cells hold moving content, where its banks are, and the way back.
+"""The working grid that motion is solved on: regions of the mask, their banks, and interpolation back to pixels.
 
-A plate is covered by square cells, a few pixels wide. Regions of the mask that do not touch are told apart at full
-resolution, so that two rivers beside each other never mix, however thin the ground between them.
+A plate is covered by square cells, a few pixels wide. Regions of the mask are labelled at full resolution, so that two
+neighbouring rivers stay separate, however narrow the gap between them.
 
 Convention: cell (row, column) is centred on pixel ((column + 0.5) * W / columns - 0.5, ...), as pixel centres are at
 integers. In-grid positions are (x, y) in cells, cell centres at integers.
@@ -16,18 +16,21 @@ import numpy as np
 
 from loopcore.image import resize
 
-_MOVES = 0.1  # a pixel of the mask above this belongs to a region
-_ACTIVE = 0.4  # a cell is solved for when this share of it belongs to regions
-_APART = 4  # cells: regions nearer than twice this are never interpolated together
-_MANY = 64  # regions beyond so many, the smallest, are speckle: they share the first layer
+_MOVES = 0.1  # mask value above which a pixel belongs to a region
+_ACTIVE = 0.4  # fraction of a cell inside regions from which on it is solved for
+_APART = 4  # cells: regions closer than twice this are interpolated separately
+_MANY = 64  # largest number of separate regions; all smaller ones are speckle and share the first layer
 
 
 @dataclass(frozen=True)
 class Grid:
     """Cells over a mask.
 
-    labels: (rows, columns) int32, the region a cell belongs to, 0 where it is still; pixels: the same at full size.
-    count: how many regions there are. coverage: (rows, columns) float32, the share of each cell that is in a region.
+    Attributes:
+        labels: (rows, columns) int32, the region of each cell, 0 where it is still.
+        pixels: (H, W) int32, the region of each pixel.
+        count: number of regions.
+        coverage: (rows, columns) float32, the fraction of each cell inside regions.
     """
 
     labels: np.ndarray
@@ -42,15 +45,15 @@ class Grid:
 
     @property
     def cell(self) -> np.ndarray:
-        """(2,) float64: width and height of a cell in pixels."""
+        """Width and height of a cell in pixels, (2,) float64."""
         return np.array(self.pixels.shape[::-1], np.float64) / self.labels.shape[::-1]
 
     def to_cells(self, points: np.ndarray) -> np.ndarray:
-        """(n, 2) pixel positions as positions in cells."""
+        """Converts (n, 2) positions from pixels to cells."""
         return (points + 0.5) / self.cell - 0.5
 
     def label_at(self, points: np.ndarray) -> np.ndarray:
-        """The region at (..., 2) positions in cells: 0 outside any, -1 outside the picture."""
+        """Returns the region at (..., 2) positions in cells: 0 outside any, -1 outside the picture."""
         rows, columns = self.shape
         near = np.floor(points + 0.5).astype(np.int64)
         x, y = near[..., 0], near[..., 1]
@@ -59,14 +62,14 @@ class Grid:
         return np.where(inside, found, -1)
 
     def faces(self) -> tuple[np.ndarray, np.ndarray]:
-        """Face weights (rows, columns-1) and (rows-1, columns): 1 inside a region, 0 at walls."""
+        """Returns face weights, (rows, columns - 1) and (rows - 1, columns): 1 inside a region, 0 at walls."""
         labels = self.labels
         across = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] > 0)
         down = (labels[1:] == labels[:-1]) & (labels[1:] > 0)
         return across.astype(np.float32), down.astype(np.float32)
 
     def edges(self) -> np.ndarray:
-        """Cells at the bank of their region, (rows, columns) bool; the picture's border is no bank."""
+        """Returns the cells at the bank of their region, (rows, columns) bool; the picture's border is not a bank."""
         padded = np.pad(self.labels, 1, mode="edge")
         inner = padded[1:-1, 1:-1]
         bank = np.zeros(self.shape, bool)
@@ -76,9 +79,12 @@ class Grid:
 
 
 def build_grid(mask: np.ndarray, working_size: int, along: np.ndarray) -> Grid:
-    """Cells over ``mask`` (H, W), ``working_size`` on the longer side, or the pixels themselves where they are fewer.
+    """Returns the grid over a mask, one cell per pixel if the mask has no more than ``working_size`` pixels a side.
 
-    The (n, 2) pixel positions ``along`` get a cell wherever they are in the mask, however thin it is there.
+    Args:
+        mask: (H, W) in 0..1.
+        working_size: cells on the longer side.
+        along: (n, 2) positions in pixels; those inside the mask get a cell, however thin it is there.
     """
     height, width = mask.shape
     scale = max(1.0, max(height, width) / working_size)
@@ -90,10 +96,17 @@ def build_grid(mask: np.ndarray, working_size: int, along: np.ndarray) -> Grid:
     coverage = shrink(inside.astype(np.float32), rows, columns)
     labels = _cell_labels(pixels, rows, columns)
     active = coverage >= _ACTIVE
-    # a region too small or thin for any cell still gets the cells it touches
+    # regions without an active cell keep every cell that they touch
     seen = np.zeros(count + 1, bool)
     seen[labels[active]] = True
     labels[~active & seen[labels]] = 0
+    _label_along(labels, pixels, along)
+    return Grid(labels, pixels, count, coverage)
+
+
+def _label_along(labels: np.ndarray, pixels: np.ndarray, along: np.ndarray) -> None:
+    """Labels, in place, unlabelled cells (rows, columns) under positions (n, 2) inside regions of (H, W) ``pixels``."""
+    (rows, columns), (height, width) = labels.shape, pixels.shape
     x, y = np.floor(along + 0.5).astype(np.int64).T
     within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     x, y = x[within], y[within]
@@ -102,11 +115,10 @@ def build_grid(mask: np.ndarray, working_size: int, along: np.ndarray) -> Grid:
     row, column = y * rows // height, x * columns // width
     free = labels[row, column] == 0
     labels[row[free], column[free]] = pixels[y[free], x[free]]
-    return Grid(labels, pixels, count, coverage)
 
 
 def label_regions(inside: np.ndarray) -> tuple[np.ndarray, int]:
-    """Numbers the 4-connected regions of ``inside`` (H, W) bool in scan order: (H, W) int32 labels from 1, count."""
+    """Labels the 4-connected regions of (H, W) bool in scan order; returns (H, W) int32 labels from 1, and a count."""
     from scipy.ndimage import label
 
     labels, count = label(inside)
@@ -114,7 +126,7 @@ def label_regions(inside: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _cell_labels(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """The region most seen in each cell, on up to 6 x 6 samples; 0 where none is."""
+    """Returns the most frequent region in each cell, from up to 6 x 6 samples; 0 without any."""
     height, width = pixels.shape
     k = min(6, int(np.ceil(max(height / rows, width / columns))))
     ys = ((np.arange(rows * k) + 0.5) * height / (rows * k)).astype(np.int64)
@@ -131,12 +143,12 @@ def _cell_labels(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def shrink(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Area average of (H, W) float32 over a smaller grid."""
+    """Returns area averages of (H, W) float32 on a smaller grid."""
     return resize(values, rows, columns, "box")
 
 
 def enlarge(values: np.ndarray, height: int, width: int, box: tuple[slice, slice] | None = None) -> np.ndarray:
-    """(rows, columns) float32 cell values as (H, W) pixels, by Catmull-Rom cubics; or a box (rows, columns) of them."""
+    """Interpolates (rows, columns) float32 cells to (H, W) pixels by Catmull-Rom cubics, or to a box of them."""
     rows, columns = box or (slice(0, height), slice(0, width))
     tall, wide = values.shape[0] / height, values.shape[1] / width
     source = (columns.start * wide, rows.start * tall, columns.stop * wide, rows.stop * tall)
@@ -144,18 +156,18 @@ def enlarge(values: np.ndarray, height: int, width: int, box: tuple[slice, slice
 
 
 def bank_normals(grid: Grid) -> np.ndarray:
-    """How strongly and which way banks face, as (3, rows, columns) symmetric matrices (xx, xy, yy); else 0.
+    """Returns symmetric matrices (xx, xy, yy) of the banks' normals, (3, rows, columns), 0 elsewhere.
 
-    At a straight bank the matrix is n n^T, n the unit normal; where the bank turns within a cell or two it fades, since
-    no direction is tangent to both sides. Directions come from a structure tensor of the coverage, which unlike its
-    gradient does not cancel in a channel a cell or two wide.
+    At a straight bank the matrix is n n^T, n the unit normal. It fades where the bank turns within a cell or two, since
+    no direction is tangent to both sides. Normals are from a structure tensor of the coverage, which unlike its
+    gradient does not cancel in a channel one or two cells wide.
     """
     smooth = _blur(_blur(grid.coverage))
     padded = np.pad(smooth, 1, mode="edge")
     gx = padded[1:-1, 2:] - padded[1:-1, :-2]
     gy = padded[2:, 1:-1] - padded[:-2, 1:-1]
     xx, xy, yy = (_blur(_blur(product)) for product in (gx * gx, gx * gy, gy * gy))
-    # eigenvalues m + d and m - d: the normal belongs to the larger, and d / m says how straight the bank is
+    # eigenvalues m + d and m - d: the larger one's eigenvector is the normal, and d / m measures straightness
     m, half = 0.5 * (xx + yy), 0.5 * (xx - yy)
     d = np.sqrt(half * half + xy * xy)
     bank = grid.edges() & (m > 1e-6)
@@ -172,9 +184,9 @@ def _blur(values: np.ndarray) -> np.ndarray:
 
 
 def extended(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """``values`` (n, rows, columns) continued smoothly from the ``known`` cells over all others.
+    """Extrapolates ``values`` (n, rows, columns) smoothly from ``known`` cells to all others.
 
-    The next three rings take the mean of their known neighbours, the rest a pyramid of averages.
+    The three nearest rings are means of known neighbours, the rest is filled by a pyramid of averages.
     """
     values = values * known
     known = known.astype(np.float32)
@@ -183,15 +195,15 @@ def extended(values: np.ndarray, known: np.ndarray) -> np.ndarray:
         new = (known == 0) & (weight > 0)
         values = np.where(new, np.divide(total, weight, out=np.zeros_like(total), where=weight > 0), values)
         known = np.where(new, np.float32(1), known)
-    return _pulled(values, known)
+    return _pull_push(values, known)
 
 
 def _blur_all(values: np.ndarray) -> np.ndarray:
     return np.stack([_blur(channel) for channel in values])
 
 
-def _pulled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Pull-push (Gortler et al., "The Lumigraph", 1996): unknown cells from the next coarser average, bilinearly."""
+def _pull_push(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Fills unknown cells from coarser averages, bilinearly (pull-push; Gortler et al., "The Lumigraph", 1996)."""
     rows, columns = known.shape
     if known.all() or max(rows, columns) == 1 or not known.any():
         return values
@@ -201,16 +213,16 @@ def _pulled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     quarter = weight[::2, ::2] + weight[1::2, ::2] + weight[::2, 1::2] + weight[1::2, 1::2]
     coarse = total[:, ::2, ::2] + total[:, 1::2, ::2] + total[:, ::2, 1::2] + total[:, 1::2, 1::2]
     coarse = np.divide(coarse, quarter, out=np.zeros_like(coarse), where=quarter > 0)
-    coarse = _pulled(coarse, (quarter > 0).astype(np.float32))
+    coarse = _pull_push(coarse, (quarter > 0).astype(np.float32))
     double = np.repeat(np.repeat(coarse, 2, axis=1), 2, axis=2)
     double = _blur_all(double)[:, :rows, :columns]
     return np.where(known > 0, values, double)
 
 
 def to_pixels(grid: Grid, velocity: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Cell velocities (2, rows, columns) as (H, W, 2) pixels, each region continued beyond its bank on its own.
+    """Interpolates cell velocities (2, rows, columns) to (H, W, 2) pixels, each region extrapolated separately.
 
-    Regions of which no cell is ``known`` are still.
+    Regions without a ``known`` cell are still.
     """
     height, width = grid.pixels.shape
     out = np.zeros((height, width, 2), np.float32)
@@ -225,9 +237,9 @@ def to_pixels(grid: Grid, velocity: np.ndarray, known: np.ndarray) -> np.ndarray
         field = extended(velocity, owner == layer)
         if wanted is None:
             for i in (0, 1):
-                out[..., i] = _whole(field[i], height, width)
+                out[..., i] = _enlarged(field[i], height, width)
         else:
-            _lay(out, field, wanted == layer)
+            _fill_pixels(out, field, wanted == layer)
     still = np.ones(grid.count + 1, bool)
     still[moving] = False
     still[0] = False
@@ -236,8 +248,8 @@ def to_pixels(grid: Grid, velocity: np.ndarray, known: np.ndarray) -> np.ndarray
     return out
 
 
-def _lay(out: np.ndarray, field: np.ndarray, here: np.ndarray) -> None:
-    """Puts cell velocities (2, rows, columns) into the pixels ``here``, enlarging no more than the box around them."""
+def _fill_pixels(out: np.ndarray, field: np.ndarray, here: np.ndarray) -> None:
+    """Writes cell velocities (2, rows, columns) to the pixels ``here``, interpolating only their bounding box."""
     height, width = here.shape
     rows, columns = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
     if not len(rows):
@@ -249,12 +261,12 @@ def _lay(out: np.ndarray, field: np.ndarray, here: np.ndarray) -> None:
         np.copyto(out[..., i][box], values, where=here[box])
 
 
-def _whole(channel: np.ndarray, height: int, width: int) -> np.ndarray:
+def _enlarged(channel: np.ndarray, height: int, width: int) -> np.ndarray:
     return channel if channel.shape == (height, width) else enlarge(channel, height, width)
 
 
 def _layers(grid: Grid, moving: np.ndarray) -> np.ndarray:
-    """Layer, from 1, of each label, such that regions of one layer are far apart; 0 for still ones."""
+    """Returns each label's layer, from 1, regions of a layer being at least 2 ``_APART`` apart; 0 for still ones."""
     layer_of = np.zeros(grid.count + 1, np.int32)
     layer_of[moving] = 1
     if len(moving) == 1:
@@ -262,7 +274,7 @@ def _layers(grid: Grid, moving: np.ndarray) -> np.ndarray:
     cells = np.bincount(grid.labels.ravel(), minlength=grid.count + 1)
     grown: list[tuple[int, np.ndarray]] = []
     for label in sorted(moving.tolist(), key=lambda label: -cells[label])[:_MANY]:
-        reach = _near(grid.labels == label, _APART)
+        reach = _dilated(grid.labels == label, _APART)
         taken = {layer for layer, other in grown if (other & reach).any()}
         layer = next(n for n in range(1, len(moving) + 1) if n not in taken)
         layer_of[label] = layer
@@ -270,7 +282,7 @@ def _layers(grid: Grid, moving: np.ndarray) -> np.ndarray:
     return layer_of
 
 
-def _near(cells: np.ndarray, distance: int) -> np.ndarray:
+def _dilated(cells: np.ndarray, distance: int) -> np.ndarray:
     out = cells.copy()
     for _ in range(distance):
         wide = out.copy()
@@ -283,10 +295,10 @@ def _near(cells: np.ndarray, distance: int) -> np.ndarray:
 
 
 def _pixel_layers(grid: Grid, layer_of: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """The layer each pixel takes its velocity from: its region's, or outside all regions the nearest one's."""
+    """Returns the layer that each pixel's velocity is from: its region's, or the nearest outside regions."""
     nearest = owner.copy()
     rows, columns = owner.shape
-    for _ in range(4 * _APART):  # further out no mask is faded from
+    for _ in range(4 * _APART):  # no mask fades further out
         empty = nearest == 0
         if not empty.any():
             break

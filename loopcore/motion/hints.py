@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of hints: Loopcore's own JSON, and LabelMe's as published cinemagraph demos use it.
+"""Reading and writing of hints: Loopcore's JSON format, and LabelMe files as published cinemagraph demos use them.
 
-Loopcore's own::
+Loopcore's format::
 
     {
       "loopcore_hints": 1,
-      "size": [1920, 1080],                                  the picture they were drawn over
-      "strokes": [{"points": [[x, y], ...], "speed": 2.5}],  speed in pixels per frame: one number or one a point
+      "size": [1920, 1080],                                  of the picture that the hints were drawn over
+      "strokes": [{"points": [[x, y], ...], "speed": 2.5}],  pixels per frame: one number, or one per point
       "anchors": [[x, y], ...],
       "mask": {"polygons": [[[x, y], ...], ...], "exclude": [...], "feather": 8}
     }
 
-or ``"mask": "mask.png", "feather": 8`` with a picture beside the JSON. Only ``loopcore_hints`` and ``size`` must be
-there. Coordinates are as in :mod:`loopcore.motion.strokes`; a file is not trusted: every value is checked, and a
-mask is only read from the JSON's own folder or below it.
+or ``"mask": "mask.png", "feather": 8`` with the name of a picture. Only ``loopcore_hints`` and ``size`` are required.
+Coordinates are those of :mod:`loopcore.motion.strokes`. Files are untrusted: every value is checked, and a mask is read
+only from the JSON's folder or below it.
 """
 
 from __future__ import annotations
@@ -34,25 +34,28 @@ __all__ = ["Anchor", "Hints", "Stroke", "read_hints", "read_mask", "write_hints"
 VERSION = 1
 _LARGEST_FILE = 256 << 20  # LabelMe embeds the picture
 _LARGEST_SIDE = 1 << 16
-# Published demos read a LabelMe hint line from a to b as a motion of (b - a) / 50 pixels per frame.
+# In published demos a LabelMe line from a to b is a velocity of (b - a) / 50 pixels per frame.
 _LABELME_FRAMES = 50.0
 
 
 def read_hints(path: str | Path) -> Hints:
-    """Hints from a JSON file, Loopcore's own or LabelMe's.
+    """Reads hints from a JSON file in Loopcore's or LabelMe's format.
 
-    A mask of polygons stays polygons until ``Hints.fitted`` rasterises it for a plate; a painted one is read.
+    A painted mask is read with them. Polygons are kept; ``Hints.fitted`` rasterises them for a plate.
+
+    Args:
+        path: of the JSON.
 
     Raises:
-        MotionError: the file cannot be read, or something in it is wrong; the message names the item.
+        MotionError: an unreadable file or an invalid item, which the message names.
     """
     path = Path(path)
     document = _load(path)
     try:
         if "loopcore_hints" in document:
-            return _own(document, path)
+            return _from_own_format(document, path)
         if "shapes" in document:
-            return _labelme(document)
+            return _from_labelme(document)
     except LoopcoreError as error:
         raise MotionError(f"hints {path}: {error}") from None
     raise MotionError(
@@ -61,20 +64,24 @@ def read_hints(path: str | Path) -> Hints:
 
 
 def write_hints(hints: Hints, path: str | Path) -> None:
-    """Writes ``hints`` as Loopcore's own JSON; a painted mask goes to ``NAME_mask.png`` (16-bit grey) beside it.
+    """Writes hints in Loopcore's format, and a painted mask as ``NAME_mask.png`` (16-bit grey) beside it.
+
+    Args:
+        hints: with ``size``, or a mask that has it.
+        path: of the JSON.
 
     Raises:
-        MotionError: neither the hints nor their mask know the size of the picture.
-        SequenceError: the file cannot be written.
+        MotionError: the size of the picture is unknown.
+        SequenceError: a file cannot be written.
     """
-    from loopcore.files.atomic import write_atomically
+    from loopcore.files.atomic import write_atomically, write_text_atomically
 
     path = Path(path)
     size = hints.size
     if size is None and hints.mask is not None:
         size = (hints.mask.shape[1], hints.mask.shape[0])
     if size is None:
-        raise MotionError("hints to be written need the size of the picture they were drawn over: Hints(size=(w, h))")
+        raise MotionError("hints need the size of the picture they were drawn over: set Hints(size=(width, height))")
     document: dict[str, Any] = {"loopcore_hints": VERSION, "size": list(size)}
     if hints.strokes:
         document["strokes"] = [
@@ -93,12 +100,7 @@ def write_hints(hints: Hints, path: str | Path) -> None:
         grey = np.rint(hints.mask * 65535).astype(np.uint16)
         write_atomically(beside, lambda hidden: _write_grey(grey, hidden))
         document["mask"] = beside.name
-    text = json.dumps(document, indent=1) + "\n"
-    write_atomically(path, lambda hidden: _write_text(text, hidden))
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_text_atomically(path, json.dumps(document, indent=1) + "\n")
 
 
 def _write_grey(grey: np.ndarray, path: Path) -> None:
@@ -111,25 +113,25 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > _LARGEST_FILE:
-            raise MotionError(f"hints {path} is {size >> 20} MiB large: no file of hints")
+            raise MotionError(f"hints {path} has {size >> 20} MiB, more than {_LARGEST_FILE >> 20} MiB")
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise MotionError(f"hints {path} cannot be read: {error.strerror or error}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise MotionError(f"hints {path} is no JSON: {error}") from None
+        raise MotionError(f"hints {path} is not valid JSON: {error}") from None
     except ValueError as error:
         if isinstance(error, MotionError):
             raise
-        raise MotionError(f"hints {path} is no JSON that can be read: {error}") from None
+        raise MotionError(f"hints {path} cannot be read as JSON: {error}") from None
     if not isinstance(document, dict):
-        raise MotionError(f"hints {path} holds a JSON {type(document).__name__}, not an object {{...}}")
+        raise MotionError(f"hints {path} contains a JSON {type(document).__name__}, not an object {{...}}")
     return document
 
 
 # Loopcore's own format
 
 
-def _own(document: dict[str, Any], path: Path) -> Hints:
+def _from_own_format(document: dict[str, Any], path: Path) -> Hints:
     version = document["loopcore_hints"]
     if isinstance(version, bool) or version != VERSION:
         raise MotionError(f'"loopcore_hints" is {version!r}: this Loopcore reads version {VERSION}')
@@ -192,21 +194,21 @@ def _stroke(item: Any, where: str) -> Stroke:
 
 
 def _beside(path: Path, name: str) -> Path:
-    """The mask picture ``name`` stands for, which must lie in the JSON's own folder."""
-    given = PureWindowsPath(name)  # knows both kinds of slashes, and drives
+    """Returns the path of the mask ``name``, which must be in the JSON's folder or below it."""
+    given = PureWindowsPath(name)  # parses both kinds of slashes, and drives
     if not name.strip() or given.is_absolute() or given.drive or given.root or ".." in given.parts:
         raise MotionError(f'"mask" is {name!r}: it must be a file in the folder of the hints, named relative to it')
     folder = path.parent.resolve()
     target = folder.joinpath(*given.parts)
     if not target.resolve().is_relative_to(folder):
-        raise MotionError(f'"mask" is {name!r}, a link out of the folder of the hints: put the picture itself there')
+        raise MotionError(f'"mask" is {name!r}, a link to outside the folder of the hints: copy the picture there')
     return target
 
 
 # LabelMe
 
 
-def _labelme(document: dict[str, Any]) -> Hints:
+def _from_labelme(document: dict[str, Any]) -> Hints:
     size = _size([document.get("imageWidth"), document.get("imageHeight")], "imageWidth, imageHeight")
     polygons: list[np.ndarray] = []
     strokes: list[Stroke] = []
@@ -216,13 +218,13 @@ def _labelme(document: dict[str, Any]) -> Hints:
         label, kind = shape.get("label"), shape.get("shape_type", "polygon")
         if not isinstance(label, str):
             continue
-        # LabelMe counts from the picture's corner, we from the first pixel's centre
+        # LabelMe's origin is the picture's corner, ours the centre of the first pixel
         if label == "motion" and kind == "polygon":
             polygons.append(_points(shape.get("points"), f"shapes[{i}].points", 3) - 0.5)
         elif label.startswith("hint") and kind in ("line", "linestrip"):
             points = _points(shape.get("points"), f"shapes[{i}].points", 2) - 0.5
             length = float(np.hypot(*(points[-1] - points[0])))
-            if length > 0:  # a click without a drag says nothing
+            if length > 0:  # ignores a click without a drag
                 strokes.append(Stroke(points, length / _LABELME_FRAMES))
     return Hints(tuple(strokes), size=size, polygons=tuple(polygons))
 
@@ -272,7 +274,7 @@ def _size(value: Any, where: str = "size") -> tuple[int, int]:
     good = isinstance(value, list) and len(value) == 2
     if not good or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= _LARGEST_SIDE for n in value):
         raise MotionError(
-            f"{where} must be [width, height] of the picture the hints were drawn over, whole numbers of pixels, "
+            f"{where} must be [width, height] of the picture the hints were drawn over, in whole pixels, "
             f"not {_shown(value)}"
         )
     return value[0], value[1]

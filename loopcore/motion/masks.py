@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks: polygons to pictures, feathering, and masks painted elsewhere.
+"""Masks: rasterised polygons, feathering, fitting to other windows, and painted masks from files.
 
-A mask says where things may move, 0..1. Feathering goes inward, as a compositor would have it: outside the drawn
-edge the mask is exactly 0, so those pixels of the plate stay untouched, and ``feather`` pixels inside it is exactly 1.
+A mask is 0..1, 1 where the plate may move. Feathering goes inward, as compositors do it: the mask is exactly 0 outside
+the drawn edge, so those pixels of the plate stay unchanged, and exactly 1 from ``feather`` pixels inside it.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from loopcore.errors import LoopcoreError, MotionError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place, place_channels
 from loopcore.image import luma, resize
 
-_SUBPIXELS = 4  # each way, where polygons are drawn
-_BIG = 5_000_000  # pixels above which half of that has to do
-_STEPS = 24  # distances are measured over so many pixels at most; wider feathers on a smaller picture
+_SUBPIXELS = 4  # per pixel and axis, for antialiased polygons
+_BIG = 5_000_000  # pixels of a picture above which half as many subpixels are used
+_STEPS = 24  # largest distance in pixels measured at full size; wider feathers are measured on a reduced mask
 _GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 def as_mask(values: Any) -> np.ndarray:
-    """``values`` as a contiguous (H, W) float32 mask.
+    """Returns ``values`` as a contiguous (H, W) float32 mask.
 
     Raises:
-        MotionError: not two-dimensional, or values that are not in 0..1.
+        MotionError: not two-dimensional, or values not in 0..1.
     """
     try:
         mask = np.ascontiguousarray(values, np.float32)
     except (TypeError, ValueError):
         raise MotionError(f"a mask must be an array of numbers, not {type(values).__name__}") from None
     if mask.ndim != 2 or not mask.size:
-        raise MotionError(f"a mask must be an array of (height, width), not of shape {mask.shape}")
+        raise MotionError(f"a mask must have the shape (height, width), not {mask.shape}")
     low, high = float(mask.min()), float(mask.max())
     if not (low >= 0.0 and high <= 1.0):
-        raise MotionError(f"a mask's values must lie in 0..1 (0 still, 1 moving), these span {low:g} to {high:g}")
+        raise MotionError(f"mask values must be in 0..1 (0 still, 1 moving), these range from {low:g} to {high:g}")
     return mask
 
 
 def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two (width, height) show the same picture: aspects within 1 %, or the rounding of one pixel."""
+    """Returns whether two (width, height) have the same aspect, within 1 % or the rounding of one pixel."""
     (w, h), (width, height) = size, other
     off = abs(w * height - h * width)
     return off <= 0.01 * min(w * height, h * width) or off <= max(w, h, width, height)
@@ -51,9 +51,16 @@ def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
 def rasterise(
     polygons: Sequence[np.ndarray], exclude: Sequence[np.ndarray], feather: float, height: int, width: int
 ) -> np.ndarray:
-    """The union of ``polygons`` less the union of ``exclude``, antialiased and feathered: (H, W) float32 in 0..1.
+    """Returns the union of ``polygons`` minus the union of ``exclude``, antialiased and feathered, as (H, W) float32.
 
-    Outlines are (n, 2) in pixels, pixel centres at integers. No polygons means the whole picture.
+    Args:
+        polygons: outlines, (n, 2) each; without any, the whole picture.
+        exclude: outlines of holes.
+        feather: pixels, inward.
+        height: rows of the result.
+        width: columns of the result.
+
+    Convention: (x, y) in pixels, y down, pixel centres at integers.
     """
     from PIL import Image, ImageDraw
 
@@ -69,7 +76,7 @@ def rasterise(
 
 
 def feathered(mask: np.ndarray, feather: float) -> np.ndarray:
-    """``mask`` (H, W) faded inward over ``feather`` pixels from its edge (where it is 0.5); the frame is no edge."""
+    """Returns ``mask`` (H, W) faded inward over ``feather`` pixels from its edge (0.5), but not from the frame."""
     if feather <= 0:
         return mask
     whole, window = mask, _window(mask)
@@ -80,7 +87,7 @@ def feathered(mask: np.ndarray, feather: float) -> np.ndarray:
     if shrink == 1:
         depth = _depth(inside, int(np.ceil(feather)) + 1)
     else:
-        # any still pixel makes its cell still, so the fade never reaches the edge too late
+        # the minimum of each cell, so that the fade ends no later than the edge
         rows, cols = -(-height // shrink), -(-width // shrink)
         padded = np.pad(inside, ((0, rows * shrink - height), (0, cols * shrink - width)), mode="edge")
         small = padded.reshape(rows, shrink, cols, shrink).min(axis=(1, 3))
@@ -93,7 +100,7 @@ def feathered(mask: np.ndarray, feather: float) -> np.ndarray:
 
 
 def _window(mask: np.ndarray) -> tuple[slice, slice]:
-    """The part of the picture with anything in it, and a pixel around it."""
+    """Returns the bounding box of the non-zero pixels, one pixel larger on each side."""
     found = []
     for axis in (1, 0):
         used = np.flatnonzero(mask.any(axis=axis))
@@ -102,7 +109,7 @@ def _window(mask: np.ndarray) -> tuple[slice, slice]:
 
 
 def _depth(inside: np.ndarray, limit: int) -> np.ndarray:
-    """Euclidean distance of each pixel centre to the nearest outside one, as float32, exact up to ``limit``."""
+    """Returns the Euclidean distance of each pixel centre to the nearest outside one, exact up to ``limit``."""
     height, width = inside.shape
     column = np.where(inside, np.uint16(limit), np.uint16(0))
     for _ in range(min(limit, height) - 1):  # each pass carries the distance one row further
@@ -120,36 +127,42 @@ def _depth(inside: np.ndarray, limit: int) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``mask`` at another size, (height, width) float32 in 0..1; the same array where the size is right already."""
+    """Returns ``mask`` resized to (height, width), float32 in 0..1; the same array if it has that size."""
     return fit_mask(mask, Windows.whole(*mask.shape), Windows.whole(height, width))
 
 
 def fit_mask(mask: np.ndarray, source: Windows, target: Windows) -> np.ndarray:
-    """``mask`` over a picture of other windows, as :func:`fit_windows`; values stay in 0..1."""
+    """Returns ``mask`` fitted to other windows by :func:`fit_windows`, clipped to 0..1."""
     fitted = fit_windows(mask, source, target)
     return fitted if fitted is mask else np.clip(fitted, 0, 1)
 
 
 def matches(source: Windows, target: Windows) -> bool:
-    """Whether a mask or motion of these windows is of the very size of a plate's: of its display window, or of all."""
+    """Returns whether a mask or motion has exactly the size of the target's display window, or of all its pixels."""
     return source.display_size == target.display_size or covers_all(source, target)
 
 
 def fits(source: Windows, target: Windows) -> bool:
-    """Whether it can be brought to that size: the display windows are of one aspect, or it covers all of the plate."""
+    """Returns whether a mask or motion can be resized to the target: same aspect, or it covers all its pixels."""
     return same_aspect(source.display_size[::-1], target.display_size[::-1]) or covers_all(source, target)
 
 
 def covers_all(source: Windows, target: Windows) -> bool:
-    """Whether one of the two knows no overscan, and was drawn over all pixels of the other."""
+    """Returns whether both have the same number of pixels, and at most one of them has overscan."""
     return source.size == target.size and not (source.overscan and target.overscan)
 
 
 def fit_windows(values: np.ndarray, source: Windows, target: Windows, *, cubic: bool = False) -> np.ndarray:
-    """``values`` (h, w) over a picture of other windows; the same array where none of them have to move.
+    """Returns ``values`` (h, w) fitted to other windows, display window onto display window; the same array if equal.
 
-    The display windows are laid on one another, scaled where their sizes differ. What has overscan itself is 0 beyond
-    it; the edges of what has none go on into the target's. What :func:`covers_all` of the target stays as it is.
+    A source with overscan is 0 outside it; a source without is extended by its edges into the target's overscan. A
+    source that :func:`covers_all` of the target is returned unchanged.
+
+    Args:
+        values: (h, w), of the source's size.
+        source: windows of ``values``.
+        target: windows of the result.
+        cubic: Catmull-Rom instead of bilinear interpolation, where sizes differ.
     """
     if source == target or covers_all(source, target):
         return values
@@ -160,7 +173,7 @@ def fit_windows(values: np.ndarray, source: Windows, target: Windows, *, cubic: 
     if (rows, columns) == (h, w):
         moved = (x - left, y - top, x + right - 1, y + bottom - 1)
         return place(values, source.data, moved, extend=extend)
-    # the target's borders in pixels of the source, whose corner is the display window's
+    # borders of the target in source pixels, from the corner of the display window
     box = (-left * w / columns, -top * h / rows, right * w / columns, bottom * h / rows)
     (first_x, first_y), (last_x, last_y) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
     cover = (x + int(first_x), y + int(first_y), x + int(last_x) - 1, y + int(last_y) - 1)
@@ -170,17 +183,24 @@ def fit_windows(values: np.ndarray, source: Windows, target: Windows, *, cubic: 
 
 
 def read_mask(path: str | Path, height: int, width: int, windows: Windows = WHOLE) -> np.ndarray:
-    """A painted mask for a plate of ``height`` x ``width``: (H, W) float32 in 0..1, white moves.
+    """Reads a painted mask, white where the plate may move.
 
-    Reads EXR (channel ``mask.V`` or the only one, else A, Y, or the luminance of R, G, B) and what pillow reads,
-    8-bit or 16-bit grey. A picture whose alpha varies is masked by its alpha. Values are data: no transfer curve is
-    undone. Another size of the same aspect is resized. An EXR is 0 outside its data window.
+    EXR: the only channel, else the first of A (if it varies), ``mask.V``, Y and the luminance of R, G, B; 0 outside the
+    data window. Other formats (8 bits, or 16-bit grey): the alpha if it varies, else the luminance. Values are data: no
+    transfer curve is applied.
 
-    windows: the plate's. Its overscan is masked as the edge of what is shown, unless the mask has overscan, too, or is
-    as large as the plate with it.
+    Args:
+        path: of the file.
+        height: of the plate, pixels.
+        width: of the plate, pixels.
+        windows: of the plate. Overscan repeats the mask's edges, unless the mask has overscan itself or is as large as
+            the plate with its overscan.
+
+    Returns:
+        (H, W) float32 in 0..1, resized from any size of the same aspect.
 
     Raises:
-        MotionError: unreadable, another aspect, values that make no mask.
+        MotionError: an unreadable file, another aspect, NaN or Inf, or a mask that is 0 everywhere.
     """
     path, windows = Path(path), checked_windows(windows, height, width)
     if path.suffix.lower() == ".exr":
@@ -190,10 +210,10 @@ def read_mask(path: str | Path, height: int, width: int, windows: Windows = WHOL
         source = Windows.whole(*mask.shape)
     if not fits(source, windows):
         raise MotionError(
-            f"mask {path} is {source}, but the plate is {windows}: another aspect. Paint the mask over the plate itself"
+            f"mask {path} is {source}, but the plate is {windows}: the aspects differ. Paint the mask over the plate"
         )
     if not np.isfinite(mask).all():
-        raise MotionError(f"mask {path} holds NaN or Inf: write it again with finite values")
+        raise MotionError(f"mask {path} contains NaN or Inf: write it again with finite values")
     if float(mask.max()) <= 0.0:
         raise MotionError(f"mask {path} is black all over: nothing would move. Paint white where things move")
     return fit_mask(np.ascontiguousarray(np.clip(mask, 0, 1), np.float32), source, windows)
@@ -208,7 +228,7 @@ def _read_exr(path: Path) -> tuple[np.ndarray, Windows]:
     except LoopcoreError as error:
         raise MotionError(f"mask {path}: {error}") from None
     channels = {name: values for name, values in placed.items() if values.shape == windows.size}
-    # An alpha that is the same all over its data window only says where that is.
+    # a constant alpha carries no mask
     plain = any("A" in part.channels and np.ptp(part.channels["A"]) == 0 for part in parts)
     names = [] if plain or "A" not in channels else ["A"]
     names = list(channels) if len(channels) == 1 else [*names, "mask.V", "mask.a", "mask.A", "Y"]
@@ -254,6 +274,6 @@ def _read_picture(path: Path) -> np.ndarray:
 
 
 def _refuse_lost_depth(picture: Any, path: Path) -> None:
-    # pillow reads 16-bit colour PNG as 8 bits and says nothing; the tile's raw mode still tells
+    # pillow silently reduces 16-bit colour PNG to 8 bits; only the tile's raw mode shows it
     if any("16" in str(tile[-1]) for tile in picture.tile) and picture.mode not in (*_GREY_16, "I", "F"):
-        raise MotionError(f"mask {path} has 16 bits a channel in colour: save it as 16-bit grey, or as 8 bits")
+        raise MotionError(f"mask {path} has 16 bits per channel in colour: save it as 16-bit grey, or with 8 bits")

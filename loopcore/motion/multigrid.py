@@ -5,8 +5,8 @@ Minimises over a field ``x`` of n channels on H x W cells, for right hand side `
 
     1/2 sum_faces w |x_i - x_j|^2  +  1/2 sum_cells x^T B x  +  1/2 sum_corners c (div x)^2  -  b.x
 
-``w`` are weights of the faces between neighbouring cells (0 is a wall), ``B`` a symmetric block a cell (data terms
-and edge conditions), ``c`` weights of the divergence taken over four cells around a corner (two-channel fields only).
+``w`` are weights of the faces between neighbouring cells (0 is a wall), ``B`` a symmetric block per cell (data terms
+and edge conditions), ``c`` weights of the divergence over the four cells around a corner (two-channel fields only).
 The solver is conjugate gradients with a V-cycle over aggregates of 2 x 2 cells as preconditioner: piecewise constant
 interpolation never crosses a wall, and coarse face weights are averaged, not summed, which is the over-correction that
 aggregation needs (Braess, "Towards algebraic multigrid for elliptic problems of second order", Computing 55, 1995).
@@ -28,11 +28,15 @@ _DAMPING = 0.75
 
 @dataclass(frozen=True)
 class Problem:
-    """One quadratic energy on a grid; see the module's docstring.
+    """A quadratic energy on a grid, as in this module's docstring; all arrays are float32.
 
-    face_x (H, W-1), face_y (H-1, W), block (H, W) for a multiple of the identity or (3, H, W) for the symmetric
-    matrices ((b0, b1), (b1, b2)); corner (H-1, W-1) or None. All float32, not negative where they are weights.
-    Cells with no face and a zero block are left at zero.
+    Cells without faces and with a zero block stay at zero.
+
+    Attributes:
+        face_x: weights of faces between horizontal neighbours, (H, W-1).
+        face_y: weights of faces between vertical neighbours, (H-1, W).
+        block: (H, W) for multiples of the identity, or (3, H, W) for symmetric matrices ((b0, b1), (b1, b2)).
+        corner: weights of the divergence, (H-1, W-1), or None.
     """
 
     face_x: np.ndarray
@@ -125,7 +129,7 @@ class Solver:
             b: right hand side, (n, H, W) float32.
             start: initial guess; by default a coarse-to-fine solve.
             tolerance: residual norm, in the preconditioner's metric, over that of ``b``, at which iteration stops.
-            iterations: at most.
+            iterations: largest number of iterations.
         """
         out = np.zeros_like(b)
         b = np.ascontiguousarray(b[:, *self._window])
@@ -214,7 +218,7 @@ def _cropped(problem: Problem, window: tuple[slice, slice]) -> Problem:
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> float:
-    # not np.dot: a threaded BLAS may add in another order
+    # not np.dot: the order of a threaded BLAS's sums may vary
     return float((a * b).sum(dtype=np.float64))
 
 
@@ -255,7 +259,7 @@ def _pair_sum(values: np.ndarray, axis: int, length: int) -> np.ndarray:
 
 
 def _restrict(x: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Sums over aggregates of 2 x 2 cells; an odd last row or column stands alone."""
+    """Sums over aggregates of 2 x 2 cells, smaller ones in an odd last row or column."""
     height, width = shape
     rows = x[..., 0::2, :].copy()
     rows[..., : height // 2, :] += x[..., 1::2, :]

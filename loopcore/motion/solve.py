@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hints to motion: the smooth, nearly divergence-free field that follows what was drawn.
+"""Hints to motion: the smooth, nearly divergence-free field that follows strokes, anchors and mask.
 
 Three least-squares problems on a working grid (:mod:`loopcore.motion.grid`), solved by multigrid:
 
-1. direction: a unit vector field d, smooth, along the strokes, tangent to the banks. Its length decays away from
-   strokes and in bends, as a membrane's must; only its direction is used.
-2. speed: a scalar s, smooth, free at the banks, equal to the strokes' speeds on them and 0 at anchors: along a river
-   with one stroke it stays that stroke's speed. The product s d/|d| is the guide of the third.
-3. motion: the field v whose gradient is nearest to the guide's (as in Perez et al., "Poisson Image Editing", 2003),
-   with little divergence, tangent to the banks, equal to the strokes where they are and 0 at anchors. Where strokes
-   disagree (|d| falls off within a few cells) the guide is ignored and v changes smoothly from one to the other.
+1. direction: a smooth vector field d, along the strokes and tangent to the banks. Its length decays away from strokes
+   and in bends (the membrane energy), so only its direction is used.
+2. speed: a smooth scalar s, free at the banks, the strokes' speeds on strokes and 0 at anchors, hence constant along a
+   river with one stroke. The guide of the third problem is s d/|d|.
+3. velocity: the field v whose gradient is nearest to the guide's (Perez et al., "Poisson Image Editing", 2003), with
+   low divergence, tangent to the banks, equal to the strokes on strokes and 0 at anchors. Where strokes conflict
+   (d turns within a few cells) the guide is ignored, and v interpolates smoothly.
 
-A stroke that crosses the bank opens it there; the picture's frame is open everywhere. A prediction joins the guide
+A stroke that crosses a bank opens it there; the picture's frame is open everywhere. A prediction is part of the guide
 where strokes do not override it.
 
 Convention: fields on the grid are (2, rows, columns) or (rows, columns); face values are (rows, columns - 1) between
@@ -48,10 +48,10 @@ MIN_WORKING_SIZE = 8
 _BANK_WEIGHT = 25.0
 _DIVERGENCE_WEIGHT = 2.0
 _PREDICTION_WEIGHT = 0.2  # of a prediction of confidence 1
-_GUIDE_WEIGHT = 0.01  # of the guide itself: dead ends and narrows are felt some 1 / sqrt(_GUIDE_WEIGHT) cells away
+_GUIDE_WEIGHT = 0.01  # of the guide's values: dead ends and narrows act over about 1 / sqrt(_GUIDE_WEIGHT) cells
 
-_CONFLICT = 4.0  # cells: directions that turn within fewer are strokes in conflict, not a bend
-_INFLUENCE = 0.08  # of the longer side: how far a stroke overrides a prediction
+_CONFLICT = 4.0  # cells: where directions turn within fewer, strokes conflict; else it is a bend
+_INFLUENCE = 0.08  # of the longer side: distance over which a stroke overrides a prediction
 
 
 def solve_motion(
@@ -65,23 +65,22 @@ def solve_motion(
 ) -> MotionField:
     """Solves for the motion field that follows ``hints``.
 
-    Regions of the mask that no stroke touches and no prediction covers stay still. The velocity is smooth and continues
-    beyond the mask's edge, so that the mask alone makes the fade. Confidence is 1 where strokes override the
-    prediction, else the prediction's.
+    Regions of the mask without a stroke or a prediction stay still. The velocity is smooth and extends beyond the
+    mask's edge, so that only the mask fades. Confidence is 1 where strokes override the prediction, else the
+    prediction's.
 
     Args:
         height: of the plate, pixels.
         width: of the plate, pixels.
         hints: strokes, anchors and mask, rescaled if they were drawn for another size of the same aspect.
-        mask: (H, W) in 0..1, used instead of the hints' mask; with neither, the prediction's; with none of them,
-            everything moves.
-        prediction: a field followed where nothing is drawn, by its confidence; strokes override it around them.
+        mask: (H, W) in 0..1; by default the hints' mask, else the prediction's, else everything moves.
+        prediction: followed by its confidence where strokes nearby do not override it.
         working_size: cells on the longer side of the working grid, at least 8.
 
-    Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
-
     Raises:
-        MotionError: nothing to follow, a mask that is empty or of another size, or no stroke that touches the mask.
+        MotionError: neither strokes nor a prediction, a mask that is empty or of another size, or no stroke inside it.
+
+    Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
     """
     if working_size < MIN_WORKING_SIZE:
         raise MotionError(f"working_size must be {MIN_WORKING_SIZE} cells or more, not {working_size}")
@@ -91,12 +90,8 @@ def solve_motion(
         raise MotionError(
             "nothing defines the motion: draw at least one stroke along the flow (in the hints), or give a motion field"
         )
-    spacing = max(1.0, max(height, width) / working_size) * SAMPLE_SPACING
-    resampled = [resample_stroke(stroke, spacing) for stroke in hints.strokes]
-    points = np.concatenate([points for points, _ in resampled]) if resampled else np.zeros((0, 2))
-    grid = build_grid(mask, working_size, points)
-    samples = sample_strokes(grid, resampled)
-    if hints.strokes and not (samples.labels > 0).any() and prediction is None:
+    grid, samples = _grid_and_samples(mask, hints, working_size)
+    if prediction is None and not (samples.labels > 0).any():
         x, y = hints.strokes[0].points[0]
         raise MotionError(
             f"no stroke touches the mask (the first starts at {x:.0f}, {y:.0f}): nothing would move. "
@@ -104,6 +99,14 @@ def solve_motion(
         )
     velocity, known, confidence = _solve(grid, samples, hints, prediction)
     return MotionField(to_pixels(grid, velocity, known), mask, _confidence_pixels(grid, confidence))
+
+
+def _grid_and_samples(mask: np.ndarray, hints: Hints, working_size: int) -> tuple[Grid, StrokeSamples]:
+    spacing = max(1.0, max(mask.shape) / working_size) * SAMPLE_SPACING
+    resampled = [resample_stroke(stroke, spacing) for stroke in hints.strokes]
+    points = np.concatenate([points for points, _ in resampled]) if resampled else np.zeros((0, 2))
+    grid = build_grid(mask, working_size, points)
+    return grid, sample_strokes(grid, resampled)
 
 
 def _choose_mask(
@@ -118,7 +121,7 @@ def _choose_mask(
     mask = masks.as_mask(mask)
     if mask.shape != (height, width):
         raise MotionError(
-            f"the mask is {mask.shape[1]}x{mask.shape[0]}, but the plate is {width}x{height}: read it with read_mask"
+            f"the mask is {mask.shape[1]}x{mask.shape[0]}, but the plate is {width}x{height}: resize it with read_mask"
         )
     if not mask.any():
         raise MotionError("the mask is empty: nothing would move. Draw it over what moves")
@@ -130,7 +133,7 @@ def _choose_mask(
 
 @dataclass(frozen=True)
 class _Terms:
-    """Weights and data that the three problems share; see the module's convention and :class:`Problem`."""
+    """Weights and data shared by the three problems, by the module's convention and :class:`Problem`."""
 
     face_x: np.ndarray
     face_y: np.ndarray
@@ -164,7 +167,7 @@ def _solve(
 
 
 def _terms(grid: Grid, samples: StrokeSamples, hints: Hints, confidence: np.ndarray) -> tuple[_Terms, np.ndarray]:
-    """Returns the terms, with closed banks, and the cells that strokes or the prediction reach."""
+    """Returns the terms, with closed banks, and the cells connected to strokes or the prediction."""
     strokes, direction, speed = splat_strokes(grid, samples)
     known = _reached(grid, (strokes > 0) | (confidence > 0))
     face_x, face_y = grid.faces()
@@ -273,7 +276,7 @@ def _reached(grid: Grid, seeds: np.ndarray) -> np.ndarray:
 
 def _flood(cells: np.ndarray, face_x: np.ndarray, face_y: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     rows, columns = cells.shape
-    # cells interleaved with the faces between them, as one picture whose regions are connected through faces
+    # cells interleaved with the faces between them, so that labelling connects cells through open faces
     interleaved = np.zeros((2 * rows - 1, 2 * columns - 1), bool)
     interleaved[::2, ::2] = cells
     interleaved[::2, 1::2] = face_x > 0

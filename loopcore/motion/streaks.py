@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Axes along which a fluid flows, from its texture (structure tensor) and from the banks it runs along.
+"""Axes along which a fluid flows, from its texture (structure tensor) and its banks.
 
 Axes are represented by doubled angles: an axis at angle a is (cos 2a, sin 2a) times its confidence, so that the two
 directions of a streak agree and axes can be averaged. Source: Bigün, Granlund, "Optimal orientation detection of linear
@@ -14,8 +14,8 @@ import numpy as np
 
 from loopcore.motion.deterministic import resize_planes
 
-_NOISE_ENERGY = 4e-5  # squared gradient, sRGB codes per pixel, below which there is no texture to speak of
-_MIN_COHERENT_PART = 0.15  # the least denominator, as a fraction of the area: flat water gives only noise
+_NOISE_ENERGY = 4e-5  # squared gradient, sRGB codes per pixel, of noise
+_MIN_COHERENT_PART = 0.15  # smallest denominator, as a fraction of the area, which attenuates the noise of flat water
 
 
 def streak_axes(grey: np.ndarray, inside: np.ndarray, sigma: float) -> np.ndarray:
@@ -31,7 +31,7 @@ def streak_axes(grey: np.ndarray, inside: np.ndarray, sigma: float) -> np.ndarra
     dx = gaussian_filter(grey, 1.0, order=(0, 1))
     dy = gaussian_filter(grey, 1.0, order=(1, 0))
     energy = dx * dx + dy * dy
-    # normalised by the local energy: a strong edge counts for more than a weak one, but does not rule its surroundings
+    # normalised by the local energy, so that a strong edge outweighs a weak one but does not dominate its surroundings
     local = _gaussian_mean(np.stack([energy * inside, inside]), 2 * sigma)
     typical = np.divide(local[0], local[1], out=np.zeros_like(energy), where=local[1] > 1e-3)
     weight = inside / (energy + typical + np.float32(_NOISE_ENERGY))
@@ -44,20 +44,20 @@ def streak_axes(grey: np.ndarray, inside: np.ndarray, sigma: float) -> np.ndarra
 def bank_axes(inside: np.ndarray, sigma: float) -> np.ndarray:
     """Returns the axes of the borders of a region, (2, h, w) float32 doubled angles of length 0..1.
 
-    They fade with the distance to the border; the picture's frame is no border.
+    They fade with the distance to the border; the picture's frame is not a border.
     """
     from scipy.ndimage import gaussian_filter
 
     dx = gaussian_filter(inside, 1.5, order=(0, 1), mode="nearest")
     dy = gaussian_filter(inside, 1.5, order=(1, 0), mode="nearest")
     sums = _gaussian_mean(np.stack([dy * dy - dx * dx, -2 * dx * dy, dx * dx + dy * dy]), sigma)
-    # chosen so that the length is near 1 on a straight border
+    # gives a length near 1 on a straight border
     scale = np.float32(0.05 / sigma)
     return sums[:2] / (sums[2] + scale)
 
 
 def _gaussian_mean(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Returns Gaussian means of (n, h, w); wide ones on a coarser grid, which loses nothing they would show."""
+    """Returns Gaussian means of (n, h, w); wide ones on a coarser grid, which is enough for their smoothness."""
     from scipy.ndimage import gaussian_filter
 
     height, width = values.shape[1:]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hints: the strokes, anchors and mask that an artist draws over a plate to define its motion.
 
-Convention: coordinates are pixels of the plate, x right, y down, pixel centres at integers; so the top left corner
-of the picture is (-0.5, -0.5). Speeds are pixels per frame. On a plate with overscan they are pixels of its display
-window, and may lie outside it; hints drawn over a picture as large as the plate with its overscan are pixels of that.
+Convention: coordinates are pixels, x right, y down, pixel centres at integers, so the top left corner of the picture is
+(-0.5, -0.5). Speeds are pixels per frame. On a plate with overscan coordinates refer to the display window, and may lie
+outside it; hints whose ``size`` is that of the plate with its overscan refer to all its pixels.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from loopcore.exr.windows import WHOLE, Windows, checked_windows
 from loopcore.image import EqualByContent
 from loopcore.motion import masks
 
-# An outline that reaches so many pixels beyond the display window was drawn for the overscan, too.
-_BEYOND = 1.0
-# Points may lie outside the picture (a stroke that leaves it), but not further than this many picture sizes.
-_FAR = 8.0
+_BEYOND = 1.0  # pixels outside the display window from which on an outline was drawn over the overscan, too
+_FAR = 8.0  # largest coordinates, in sizes of the picture: strokes may leave it, but not by more
 
 
 @dataclass(frozen=True, eq=False)
 class Stroke(EqualByContent):
     """A polyline that the flow follows, from its first point to its last.
 
-    points: (n, 2) float64, x and y in pixels, n >= 2, of length above 0.
-    speed: pixels per frame along the whole stroke, or n of them, one a point; not negative.
+    Strokes are equal if all their bits are; they are not hashable.
 
-    Strokes are equal that are so bit for bit; they cannot be hashed.
+    Attributes:
+        points: (n, 2) float64, x and y in pixels, n >= 2, of length above 0.
+        speed: pixels per frame, 0 or more, for the whole stroke or (n,) for each point.
 
     Raises:
-        MotionError: points or speeds are of the wrong shape, not finite or negative, or the stroke has no length.
+        MotionError: wrong shapes, values that are not finite, a negative speed, or no length.
+
+    Convention: as in this module's docstring.
     """
 
     points: np.ndarray
@@ -43,19 +44,19 @@ class Stroke(EqualByContent):
     def __post_init__(self) -> None:
         points = _as_points(self.points, "a stroke's points")
         if len(points) < 2 or not np.ptp(points, axis=0).any():
-            raise MotionError(f"a stroke needs two different points or more to point anywhere, not {points.tolist()}")
+            raise MotionError(f"a stroke needs at least two different points, not {points.tolist()}")
         try:
             speed = np.asarray(self.speed, np.float64)
         except (TypeError, ValueError):
             raise MotionError(f"a stroke's speed must be a number of pixels per frame, not {self.speed!r}") from None
         if speed.ndim > 1 or (speed.ndim == 1 and len(speed) != len(points)):
             raise MotionError(
-                f"a stroke's speed is one number, or one for each of its {len(points)} points, not an array of shape "
-                f"{speed.shape}"
+                f"a stroke's speed must be one number, or one for each of its {len(points)} points, not an array of "
+                f"shape {speed.shape}"
             )
         if not np.isfinite(speed).all() or (speed < 0).any():
             raise MotionError(
-                f"a stroke's speed must be 0 or more pixels per frame, not {speed.tolist()}; to turn the flow round, "
+                f"a stroke's speed must be 0 or more pixels per frame, not {speed.tolist()}; to reverse the flow, "
                 "reverse the stroke's points"
             )
         object.__setattr__(self, "points", points)
@@ -63,13 +64,21 @@ class Stroke(EqualByContent):
 
     @property
     def speeds(self) -> np.ndarray:
-        """(n,) float64: the speed at each point."""
+        """Speed at each point, (n,) float64."""
         return np.broadcast_to(np.asarray(self.speed, np.float64), (len(self.points),))
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A point that stays still, in pixels."""
+    """A point that stays still.
+
+    Attributes:
+        x: pixels to the right.
+        y: pixels down.
+
+    Raises:
+        MotionError: a coordinate is not finite.
+    """
 
     x: float
     y: float
@@ -83,12 +92,22 @@ class Anchor:
 class Hints(EqualByContent):
     """Everything drawn for one plate.
 
-    mask: (H, W) float32 in 0..1, where things may move; None: not drawn (or, with ``polygons``, not yet rasterised).
-    size: (width, height) of the picture the hints were drawn over; None: the plate's own.
-    polygons, exclude: the mask's outline, areas (n, 2) joined and then cut out; ``feather`` in pixels, inward.
-    ``fitted`` makes ``mask`` of the polygons at the size that is asked for.
+    Hints are equal if all their bits are; they are not hashable.
 
-    Hints are equal that are so bit for bit; they cannot be hashed.
+    Attributes:
+        strokes: along the flow.
+        anchors: that stay still.
+        mask: (H, W) float32 in 0..1, 1 where the plate may move; None if not drawn, or not yet rasterised from
+            ``polygons`` by :meth:`fitted`.
+        size: (width, height) of the picture that the hints were drawn over; None for the plate's.
+        polygons: outlines of the mask, (n, 2) each, whose union moves.
+        exclude: outlines cut out of it.
+        feather: pixels over which the mask of the polygons fades, inward.
+
+    Raises:
+        MotionError: wrong shapes, or values that are not finite or out of range.
+
+    Convention: as in this module's docstring.
     """
 
     strokes: tuple[Stroke, ...] = ()
@@ -105,7 +124,7 @@ class Hints(EqualByContent):
         for name in ("polygons", "exclude"):
             outlines = tuple(_as_points(area, f"{name}: an outline") for area in getattr(self, name))
             if short := [len(area) for area in outlines if len(area) < 3]:
-                raise MotionError(f"{name}: an outline needs three points or more, not {short[0]}")
+                raise MotionError(f"{name}: an outline needs at least three points, not {short[0]}")
             object.__setattr__(self, name, outlines)
         if self.mask is not None:
             object.__setattr__(self, "mask", masks.as_mask(self.mask))
@@ -118,13 +137,16 @@ class Hints(EqualByContent):
             raise MotionError(f"feather must be 0 or more pixels, not {self.feather}")
 
     def fitted(self, height: int, width: int, windows: Windows = WHOLE) -> Hints:
-        """These hints for a plate of another size and the same aspect, the mask rasterised for it.
+        """Returns the hints for a plate of the same aspect: points, speeds and feather scaled, the mask rasterised.
 
-        Points, speeds and feather scale with the picture. windows: the plate's; the points become those of all its
-        pixels. A mask that ends with the display window is continued into the overscan.
+        Args:
+            height: of the plate, pixels.
+            width: of the plate, pixels.
+            windows: of the plate. Points then refer to all its pixels, and a mask that covers only the display window
+                is extended by its edges into the overscan.
 
         Raises:
-            MotionError: the aspect differs, or a point lies far outside the picture.
+            MotionError: the aspects differ, or a point is far outside the picture.
         """
         windows = checked_windows(windows, height, width)
         size = self.size or windows.display_size[::-1]
@@ -134,7 +156,7 @@ class Hints(EqualByContent):
         if not masks.same_aspect(size, (columns, rows)):
             raise MotionError(
                 f"the hints were drawn over a picture of {size[0]}x{size[1]}, but the plate is {windows}: "
-                "another aspect. Draw them over this plate, or crop the plate as that picture was"
+                "the aspects differ. Draw them over this plate, or crop the plate to that picture"
             )
         scale = np.array([columns / size[0], rows / size[1]])
         mean = float(np.sqrt(scale.prod()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plates: any still a studio has, as scene-linear float pixels."""
+"""Plates: stills of any format as scene-linear float pixels."""
 
 from loopcore.plate.plate import Plate, read_plate
 

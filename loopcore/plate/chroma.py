@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Luminance-chroma EXR files back to RGB: Y at full size, RY and BY at full size or at half of it both ways.
+"""Luminance-chroma EXR pixels to RGB: Y at full size, RY and BY at full size or half of it in both directions.
 
 Y is the luminance of the file's primaries, RY = (R - Y) / Y and BY = (B - Y) / Y. Source: "Luminance/Chroma Images"
 in the OpenEXR technical introduction; the 27-tap filter between chroma samples and the limit on saturation are those of
-the format's own reader, so that plates look here as they look there.
+OpenEXR's own reader.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-# The half-band filter, outward from the middle; every second tap of the 27 is zero but for the chroma sample itself.
+# The half-band filter from its centre outward, without the zeros that are every second of its 27 taps.
 _TAPS = (0.627123, -0.186077, 0.087929, -0.043159, 0.019597, -0.007540, 0.002128)
 
 
 def to_rgb(y: np.ndarray, ry: np.ndarray, by: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(H, W, 3) linear float32 RGB.
+    """Convert luminance and chroma to (H, W, 3) linear float32 RGB.
 
-    `y` is (H, W), `ry` and `by` are (H, W) or (H / 2, W / 2), samples at even rows and columns counted from the first.
-    `weights` are the three parts that red, green and blue have in luminance; they add up to 1, green's is not 0.
+    Args:
+        y: (H, W) luminance.
+        ry, by: chroma, (H, W), or (H / 2, W / 2) samples at even rows and columns.
+        weights: luminance weights of red, green and blue; their sum is 1, green's is not 0.
     """
     y = y.astype(np.float32)
     subsampled = ry.shape != y.shape
@@ -27,13 +29,13 @@ def to_rgb(y: np.ndarray, ry: np.ndarray, by: np.ndarray, weights: np.ndarray) -
     red, blue = (ry + 1) * y, (by + 1) * y
     red_part, green_part, blue_part = (float(weight) for weight in weights)
     green = (y - red * red_part - blue * blue_part) / green_part
-    # Without chroma the three are Y itself, not Y within rounding.
+    # Without chroma the three equal Y exactly, without rounding.
     rgb = np.stack([np.where(grey, y, color) for color in (red, green, blue)], axis=-1)
     return _limited_saturation(rgb, np.array([red_part, green_part, blue_part], np.float32)) if subsampled else rgb
 
 
 def _doubled(chroma: np.ndarray, axis: int) -> np.ndarray:
-    """Twice as many samples along `axis`: the given ones, and filtered ones between; edges repeat."""
+    """Double the samples along `axis` with filtered ones between them; edges are repeated."""
     count = chroma.shape[axis]
     reach = len(_TAPS)
     padded = np.moveaxis(np.take(chroma, np.clip(np.arange(-reach, count + reach), 0, count - 1), axis), axis, 0)
@@ -49,7 +51,7 @@ def _doubled(chroma: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _limited_saturation(rgb: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Tone down pixels far more saturated than their diagonal neighbours, as coarse chroma makes them; Y stays."""
+    """Desaturate pixels far more saturated than their diagonal neighbours, an artefact of subsampling, at equal Y."""
     saturation = _saturation(rgb)
     edged = np.pad(saturation, 1, mode="edge")
     around = np.minimum(1, 0.25 * (edged[:-2, :-2] + edged[:-2, 2:] + edged[2:, :-2] + edged[2:, 2:]))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Embedded ICC profiles: codes of Adobe RGB, Display P3, ProPhoto and the like to linear Rec.709, at any bit depth.
 
-Profiles made of curves and a matrix, as cameras, phones and editors embed them, are worked out here, without clipping
-colours that Rec.709 lacks: they come out negative and survive. Profiles made of lookup tables are left to the caller.
+For profiles of curves and a matrix, as cameras, phones and editors embed them. Colours outside Rec.709 are not clipped:
+they become negative. Profiles of lookup tables are left to the caller.
 Source: ICC.1:2022, sections 7 to 10.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from loopcore import color
 
-# The connection space's white: D50.
+# White of the profile connection space: D50.
 _PCS_WHITE = np.array([0.9642, 1.0, 0.8249])
 _XYZ_TAGS = (b"rXYZ", b"gXYZ", b"bXYZ")
 _CURVE_TAGS = (b"rTRC", b"gTRC", b"bTRC")
@@ -30,7 +30,7 @@ class Profile:
     matrix: np.ndarray | None  # (3, 3) float32
 
     def to_linear(self, values: np.ndarray) -> np.ndarray:
-        """(H, W, C) uint8 or uint16 codes, or floats of 0..1, a channel a curve, to linear float32 Rec.709 or grey."""
+        """(H, W, C) uint8 or uint16 codes, or floats 0..1, a channel per curve, to float32 linear Rec.709 or grey."""
         light = np.empty(values.shape, np.float32)
         for index, curve in enumerate(self.curves):
             steps = np.linspace(0, 1, curve.size)
@@ -42,14 +42,14 @@ class Profile:
         return light if self.matrix is None else light @ self.matrix.T
 
     def is_srgb(self) -> bool:
-        """Whether it says, within a step of 8 bits, what an image without a profile means."""
+        """Whether it equals sRGB, which images without a profile have, within a step of 8 bits."""
         codes = np.linspace(0, 1, self.curves[0].size)
         same_curve = all(np.abs(color.linear_to_srgb(curve) - codes).max() < 1 / 255 for curve in self.curves)
         return same_curve and (self.matrix is None or bool(np.abs(self.matrix - np.eye(3)).max() < 5e-3))
 
 
 def parse(data: bytes) -> Profile | None:
-    """The profile, or None where `data` is damaged or made of lookup tables."""
+    """The profile, or None if `data` is damaged or a profile of lookup tables."""
     try:
         tags = _tags(data)
         kind = data[16:20]
@@ -68,7 +68,7 @@ def parse(data: bytes) -> Profile | None:
 
 
 def description(data: bytes) -> str:
-    """The profile's name for itself, or an empty text."""
+    """The profile's description, or an empty text."""
     try:
         tag = _tags(data)[b"desc"]
         if tag[:4] == b"desc":
@@ -109,7 +109,7 @@ def _curve(tag: bytes, size: int = 16384) -> np.ndarray:
     numbers = struct.unpack_from(f">{len(names)}i", tag, 12)
     p = dict.fromkeys("abcdef", 0.0) | {"a": 1.0} | {n: v / 65536 for n, v in zip(names, numbers, strict=True)}
     if form in (1, 2):
-        # The break is where the power's base is 0; below it the curve is flat at c, which the power part also gets.
+        # Below the zero of the power's base the curve is the constant c, which is added above it too.
         base = np.maximum(p["a"] * x + p["b"], 0)
         return base ** p["g"] + p["c"]
     power = np.maximum(p["a"] * x + p["b"], 0) ** p["g"] + p["e"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which channels of an EXR file are the picture: layers, parts, views and passes, and the one to take by default.
+"""The layers of an EXR file, including parts, views and passes, and the choice of the one that is the picture.
 
-Channel ``C`` of layer ``L`` is named ``L.C``; layers nest. Blender's ``ViewLayer.Combined.R``, Nuke's ``beauty.red``, a
-part named ``rgba_left`` with plain ``R``, and a stereo file's ``left.R`` are all layers here.
+Channel ``C`` of layer ``L`` is named ``L.C``; layers nest. Blender's ``ViewLayer.Combined.R``, Nuke's ``beauty.red``,
+``R`` in a part named ``rgba_left``, and a stereo file's ``left.R`` are all in layers.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from loopcore.exr import ExrPart
 
 _LONG_NAMES = {"red": "R", "green": "G", "blue": "B", "alpha": "A"}
 _COLORS = ("R", "G", "B")
-# Last words of names that mean the finished picture, best first.
+# Last words of the names of finished pictures, in order of preference.
 _PICTURES = (("combined",), ("rgba", "rgb", "beauty", "default", "main", "master"))
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of one part: what it is called, and its channels from short name ("R", "A", "RY", "Z") to full name."""
+    """One layer of one part: its name, and its channels from short name ("R", "A", "RY", "Z") to full name."""
 
     part: ExrPart
     index: int
@@ -31,7 +31,7 @@ class Layer:
 
     @property
     def title(self) -> str:
-        """The name to list it by: what distinguishes it within the file."""
+        """The name that distinguishes it within the file."""
         if not self.of_many_parts:
             return self.prefix
         return (
@@ -42,17 +42,17 @@ class Layer:
 
     @property
     def view(self) -> str:
-        """The stereo view it belongs to, where the file says."""
+        """Its stereo view, if the file names one."""
         view = self.part.attributes.get("view")
         if isinstance(view, str):
             return view
-        # One part may hold several views: the first listed is the one whose channels bear no name.
+        # A part may hold several views; the channels of the first have no prefix.
         views = self.part.attributes.get("multiView")
         return views[0] if isinstance(views, list) and views and not self.prefix else ""
 
     @property
     def names(self) -> set[str]:
-        """Everything the layer may be asked for by."""
+        """All names that select the layer."""
         names = {self.title, self.prefix, ".".join(filter(None, (self.part.name, self.prefix)))}
         if self.of_many_parts or not self.prefix:
             names.add(self.part.name)
@@ -94,14 +94,14 @@ def _short_name(name: str) -> str:
 
 
 def choose_layer(parts: list[ExrPart], name: str | None) -> Layer:
-    """The layer called `name`, else the file's main picture.
+    """Return the layer called `name`, or by default the file's main picture.
 
-    A name is a layer (``diffuse``, ``ViewLayer.Combined``), a part, both (``part.layer``), or a view; case and leading
-    words may be left out where one layer alone fits. Without a name: the unnamed layer, then Combined, then rgba or
-    beauty, of several views the first; else the only layer with colour.
+    A name is a layer (``diffuse``, ``ViewLayer.Combined``), a part, both (``part.layer``), or a view; case is ignored
+    and leading words may be left out if only one layer fits. The default is the unnamed layer, then Combined, then rgba
+    or beauty, of several views the first; else the only layer with colour.
 
     Raises:
-        PlateError: nothing fits, or more than one does. The message, without the path, lists the layers there are.
+        PlateError: no layer fits, or several do. The message lists the layers; it does not name the path.
     """
     layers = layers_of(parts)
     if name is None:
@@ -137,7 +137,7 @@ def _default_layer(layers: list[Layer]) -> Layer:
     ranks = {id(layer): _rank(layer) for layer in colored}
     best = min(ranks.values())
     first, *others = (layer for layer in colored if ranks[id(layer)] == best)
-    # Views of one picture are no choice to be made: the first of the file is its default view.
+    # Of the views of one picture the first is the default.
     if others and not (first.view and all(layer.view and layer.view != first.view for layer in others)):
         raise PlateError(f"it has several layers, say which with layer=: {_listed(layers)}")
     return first
@@ -162,6 +162,6 @@ def _listed(layers: list[Layer]) -> str:
     titles = []
     for layer in layers[:40]:
         lasts = [full.rpartition(".")[2] for full in layer.channels.values()]
-        lasts.sort(key=lambda name: "RGBA".find(name) % 5)  # what is not found, at -1, comes last
+        lasts.sort(key=lambda name: "RGBA".find(name) % 5)  # -1, not found, sorts last
         titles.append(f"{layer.title or '(unnamed)'} ({', '.join(lasts)})")
     return ", ".join(titles)

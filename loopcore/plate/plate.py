@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plates: any still a studio has -> scene-linear float pixels, alpha premultiplied, and what is known about them."""
+"""Plates: stills of any format as scene-linear float pixels, alpha premultiplied, with their metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from loopcore.plate import chroma, layers, stills
 from loopcore.plate.layers import Layer
 from loopcore.plate.stills import Still
 
-# Attributes that belong to the file that was read, not to the picture: they would be wrong in another file.
+# Attributes of the file, not of the picture: they would be wrong in another file.
 _NOT_CARRIED = frozenset(
     "name view multiView dwaCompressionLevel colorInteropID acesImageContainerFlag BlenderMultiChannel"
     " deepImageState idManifest hash".split()
@@ -29,25 +29,28 @@ _NOT_CARRIED_PREFIXES = ("loopcore/", "cryptomatte/", "oiio:")
 
 @dataclass(frozen=True, eq=False)
 class Plate(EqualByContent):
-    """A still, ready to be moved.
+    """A still as scene-linear pixels.
 
-    Plates are equal whose attributes are, pixels bit for bit; they cannot be hashed, ``digest()`` serves as a key.
+    Plates are equal if their attributes are, pixels bit for bit; they cannot be hashed: use ``digest()`` as a key.
 
     Attributes:
-        pixels: (H, W, C) float32 scene-linear, colour premultiplied where there is alpha: the display window, and
-            the overscan around it where there is some. Values above 1 and below 0, NaN and infinity are kept.
-        channels: names of the last axis: ("R", "G", "B"), ("R", "G", "B", "A"), ("Y",), ("Y", "A"); files with fewer
-            give fewer ("G",) and single channels keep their name ("mask",).
-        colorspace: Color Interop Forum name of `pixels` (``lin_rec709_scene``), or empty when the file does not say.
-        encoded: how the source stored it: ``"srgb"`` for display images of 8 or 16 bits, else ``"linear"``.
+        pixels: (H, W, C) float32 scene-linear, colour premultiplied if there is alpha; covers the display window and
+            any overscan. Values above 1 and below 0, NaN and infinity are kept.
+        channels: names of the last axis: ("R", "G", "B"), ("R", "G", "B", "A"), ("Y",) or ("Y", "A"), fewer if the file
+            has fewer ("G",); other single channels keep their name ("mask",).
+        colorspace: Color Interop Forum name of `pixels` (``lin_rec709_scene``); empty if unknown.
+        encoded: encoding of the source: ``"srgb"`` for display images of 8 or 16 bits, else ``"linear"``.
         pixel_aspect: width over height of a pixel.
-        windows: of an EXR, the window that `pixels` cover and the display window in it; left out, both are the picture.
-        metadata: attributes worth carrying on (owner, comments, framesPerSecond, chromaticities...), plain values that
-            `loopcore.exr.write_exr` takes.
-        source: the file it came from.
+        windows: the window that `pixels` cover and the display window in it; by default both are the picture.
+        metadata: attributes to copy to other files (owner, comments, framesPerSecond, chromaticities...), plain values
+            that `loopcore.exr.write_exr` takes.
+        source: the file that was read.
+
+    Raises:
+        PlateError: pixels, channels and windows do not match, or have invalid types.
 
     Convention:
-        row 0 is the top, x right, y down, pixel centres at integers.
+        Row 0 is the top, x right, y down, pixel centres at integers.
     """
 
     pixels: np.ndarray
@@ -70,9 +73,9 @@ class Plate(EqualByContent):
             or pixels.dtype != np.float32
         ):
             found = f"{pixels.dtype} {pixels.shape}" if is_array else f"a {type(pixels).__name__}"
-            raise PlateError(f"plate pixels are {found}: give (H, W, {count}) float32, a channel for each of the names")
+            raise PlateError(f"plate pixels are {found}: give (H, W, {count}) float32, one channel per name")
         if len(set(self.channels)) != len(self.channels):
-            raise PlateError(f"plate channels {self.channels} name one twice")
+            raise PlateError(f"plate channels {self.channels} are not unique")
         object.__setattr__(self, "windows", checked_windows(self.windows, *pixels.shape[:2]))
 
     @property
@@ -87,19 +90,19 @@ class Plate(EqualByContent):
 
     @property
     def alpha_index(self) -> int | None:
-        """Where alpha is in the last axis of `pixels`, or None."""
+        """Index of alpha in the last axis of `pixels`, or None."""
         return self.channels.index("A") if "A" in self.channels else None
 
     def displayed(self) -> Plate:
-        """The plate as its display window shows it: overscan cut off."""
+        """Return the plate cropped to its display window."""
         if not self.windows.overscan:
             return self
         pixels = np.ascontiguousarray(self.pixels[self.windows.shown])
         return replace(self, pixels=pixels, windows=WHOLE)
 
     def digest(self) -> str:
-        """SHA-256, in hex, of pixels, channels, colour space and windows; equal for equal plates. 0.1 s at 4K."""
-        # Not kept: the pixels may be written to.
+        """Return the SHA-256, in hex, of pixels, channels, colour space and windows. Takes 0.1 s at 4K."""
+        # Not cached: the pixels may be written to.
         sha = hashlib.sha256(f"{self.pixels.shape} {self.channels} {self.colorspace}".encode())
         sha.update(np.ascontiguousarray(self.pixels).data)
         if self.windows != Windows.whole(self.height, self.width):
@@ -110,18 +113,22 @@ class Plate(EqualByContent):
 def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colorspace: str | None = None) -> Plate:
     """Read a still as scene-linear float32.
 
-    The format is told by what the file holds, not by its name. EXR: any layout but deep, see `choose_layer` for what
-    `layer` may say; colour is taken as linear unless ``colorInteropID`` says otherwise. PNG, JPEG and WebP of 8 bits:
-    sRGB, or what an embedded ICC profile says; turned upright. Everything else, 16-bit PNG included, needs the optional
-    OpenImageIO: integers are sRGB, floats linear, DPX is film density where its header says so.
+    The format is detected from the file's content, not its name. EXR of any layout but deep is linear, unless
+    ``colorInteropID`` names another encoding. 8-bit PNG, JPEG and WebP are sRGB, or decoded by their ICC profile, and
+    rotated upright. All other formats, 16-bit PNG among them, need the optional OpenImageIO: integers are sRGB, floats
+    linear, and DPX is film density if its header says so.
 
     Args:
-        layer: layer, part or view of an EXR file.
-        colorspace: how the stored values are encoded, where the file is wrong or silent: ``srgb_rec709_scene``,
-            ``lin_rec709_scene``, another name of that kind, ``cineon`` (film printing density) or ``data``.
+        path: the file.
+        layer: layer, part or view of an EXR file, see `plate.layers.choose_layer`; by default the main picture.
+        colorspace: encoding of the stored values, instead of the file's: ``srgb_rec709_scene``, ``lin_rec709_scene``,
+            another such name, ``cineon`` (film printing density) or ``data``.
+
+    Returns:
+        The plate, alpha premultiplied.
 
     Raises:
-        PlateError: the file is missing, damaged, of an unknown kind, or cannot be read without loss; says why.
+        PlateError: the file is missing, damaged, of an unknown kind, or cannot be read without loss.
     """
     source = existing_file(path)
     try:
@@ -135,7 +142,7 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
         if kind == "EXR" or (not kind and source.suffix.lower() == ".exr"):
             return _read_exr_plate(source, layer, colorspace)
         if layer is not None:
-            raise PlateError(f"only EXR files have layers, so that it has no {layer!r}")
+            raise PlateError(f"it has no layer {layer!r}: only EXR files have layers")
         return _from_still(stills.read_still(source, kind, colorspace), source)
     except PlateError as error:
         if str(error).startswith(str(source)):
@@ -151,7 +158,7 @@ def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> 
     parts = exr.read_exr(source)
     chosen = layers.choose_layer(parts, layer)
     part = chosen.part
-    # What the file says once, it says in its first part.
+    # Attributes of the whole file are in its first part.
     attributes = {**parts[0].attributes, **part.attributes}
     windows = Windows.around(part.display_window, part.data_window)
     pixels, channels = _layer_pixels(chosen, attributes)
@@ -176,7 +183,7 @@ def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> 
 
 
 def _exr_colorspace(attributes: dict[str, object]) -> str:
-    # The order in which the Color Interop Forum says to look; chromaticities alone do not name a space.
+    # In the order that the Color Interop Forum prescribes; chromaticities alone do not name a space.
     if attributes.get("acesImageContainerFlag") == 1:
         return "lin_ap0_scene"
     named = attributes.get("colorInteropID")
@@ -184,7 +191,7 @@ def _exr_colorspace(attributes: dict[str, object]) -> str:
 
 
 def _layer_pixels(layer: Layer, attributes: dict[str, object]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(h, w, C) float32 pixels of the data window, in the order that plates have."""
+    """(h, w, C) float32 pixels of the data window, channels in a plate's order."""
     found = {short: layer.part.channels[full] for short, full in layer.channels.items()}
     if layer.kind == "ycc":
         names: tuple[str, ...] = ("R", "G", "B")
@@ -202,7 +209,7 @@ def _layer_pixels(layer: Layer, attributes: dict[str, object]) -> tuple[np.ndarr
         if layer.kind == "ycc" and name in "RGB":
             continue
         if found[name].shape != (height, width):
-            raise PlateError(f"its channel {layer.channels[name]!r} is subsampled: only RY and BY may be")
+            raise PlateError(f"its channel {layer.channels[name]!r} is subsampled: only RY and BY are supported")
         pixels[..., index] = found[name]
     return pixels, names
 
@@ -212,7 +219,7 @@ def _chroma_pixels(found: dict[str, np.ndarray], attributes: dict[str, object]) 
     half = (y.shape[0] // 2, y.shape[1] // 2)
     if ry.shape != by.shape or ry.shape not in (y.shape, half):
         raise PlateError(
-            f"its chroma is {ry.shape} and {by.shape} to a luminance of {y.shape}: only half of it is known"
+            f"its chroma is {ry.shape} and {by.shape} for a luminance of {y.shape}: give full or half size"
         )
     chromaticities = attributes.get("chromaticities", color.PRIMARIES["rec709"])
     weights = color.rgb_to_xyz(chromaticities)[1]  # type: ignore[arg-type]
@@ -235,7 +242,7 @@ def _from_still(still: Still, source: Path) -> Plate:
 
 
 def _still_pixels(still: Still) -> np.ndarray:
-    """Stored values -> linear float32, colour multiplied by alpha once, in linear light."""
+    """Stored values as linear float32, premultiplied in linear light."""
     values, profile = still.values, still.profile
     is_code = values.dtype.kind == "u"
     if "A" not in still.channels:
@@ -246,7 +253,7 @@ def _still_pixels(still: Still) -> np.ndarray:
     top = np.float32(np.iinfo(values.dtype).max if is_code else 1)
     alpha = values[..., -1:].astype(np.float32) / top
     if still.associated:
-        # Multiplied by alpha as codes: take that back before the codes are decoded, unless they are linear already.
+        # The codes are premultiplied: divide by alpha before decoding, unless they are linear.
         stored = values.astype(np.float32) / top
         if profile is None and color.is_linear(still.encoding):
             return stored
@@ -262,12 +269,12 @@ def _still_pixels(still: Still) -> np.ndarray:
 
 
 def _decoded(pixels: np.ndarray, channels: tuple[str, ...], encoding: str) -> np.ndarray:
-    """Premultiplied, encoded EXR pixels to premultiplied linear ones."""
+    """Premultiplied, encoded EXR pixels as premultiplied linear ones."""
     if "A" not in channels:
         return color.decode(pixels, encoding).astype(np.float32, copy=False)
     straight = color.unpremultiply(pixels)
     straight[..., :-1] = color.decode(straight[..., :-1], encoding)
-    # Where alpha is 0 there was nothing to divide by, and light that adds to the background stays.
+    # Pixels of alpha 0 were not divided: light that adds to the background stays.
     alpha = np.where(pixels[..., -1:] > 0, pixels[..., -1:], 1)
     straight[..., :-1] *= alpha
     return straight

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stills other than EXR, as stored: 8-bit PNG, JPEG and WebP through Pillow, everything else through OpenImageIO.
+"""Stills other than EXR, as stored: 8-bit PNG, JPEG and WebP by Pillow, all others by OpenImageIO.
 
-Files are told apart by what they hold, not by their names. Pillow turns 16-bit colour into 8 bits without a word, so a
-PNG's depth is read from its header before Pillow sees it.
+Formats are detected from content, not from names. Pillow silently reduces 16-bit colour to 8 bits, so that
+a PNG's depth is read from its header first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from loopcore.plate.icc import Profile, description, parse
 INSTALL = 'pip install "loopcore[openimageio]"'
 _EXIF_TEXTS = {0x8298: "owner", 0x013B: "owner", 0x010E: "comments"}  # copyright, artist, description
 _PNG_TEXTS = {"Copyright": "owner", "Author": "owner", "Description": "comments", "Comment": "comments"}
-# What the first bytes say, for messages: formats that go to OpenImageIO need no other telling apart.
+# For OpenImageIO's formats these only serve messages.
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
@@ -41,14 +41,14 @@ _PILLOW_FORMATS = {"PNG": ("PNG",), "JPEG": ("JPEG", "MPO"), "WebP": ("WEBP",)}
 
 @dataclass(frozen=True, eq=False)
 class Still:
-    """Pixels as a file stores them, upright, and how to read them.
+    """Pixels as a file stores them, upright, and their encoding.
 
     Attributes:
         values: (H, W, C) uint8, uint16 or float32.
         channels: ("Y",), ("Y", "A"), ("R", "G", "B") or ("R", "G", "B", "A").
         encoding: colour-space name of `values`, alpha aside; empty for linear values of unknown primaries.
-        profile: what to use instead of `encoding`.
-        associated: whether the stored colour is already multiplied by alpha.
+        profile: decodes the values, instead of `encoding`.
+        associated: whether the stored colour is premultiplied.
     """
 
     values: np.ndarray
@@ -61,7 +61,7 @@ class Still:
 
 
 def sniff(head: bytes) -> str:
-    """Format that the first 16 bytes of a file announce: ``"EXR"``, ``"PNG"``... or ``""``."""
+    """Format of a file by its first 16 bytes: ``"EXR"``, ``"PNG"``... or ``""``."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
     return next((name for signature, name in _SIGNATURES if head.startswith(signature)), "")
@@ -71,7 +71,7 @@ def read_still(path: Path, kind: str, colorspace: str | None = None) -> Still:
     """Read a still of the format `kind`, as `sniff` names it; a `colorspace` overrides what the file says.
 
     Raises:
-        PlateError: with the reason, without the path.
+        PlateError: it cannot be read. The message does not name the path.
     """
     if kind in _PILLOW_FORMATS and not (kind == "PNG" and png_depth(path) == 16):
         return _read_with_pillow(path, kind, colorspace)
@@ -79,7 +79,7 @@ def read_still(path: Path, kind: str, colorspace: str | None = None) -> Still:
 
 
 def png_depth(path: Path) -> int:
-    """Bits of one sample, as the header of a PNG file says; 0 where the header is damaged."""
+    """Bits of a sample from the header of a PNG file; 0 if the header is damaged."""
     with path.open("rb") as file:
         head = file.read(25)
     return head[24] if len(head) == 25 and head[12:16] == b"IHDR" else 0
@@ -100,7 +100,7 @@ def _read_with_pillow(path: Path, kind: str, colorspace: str | None) -> Still:
         raise
     except Image.DecompressionBombError as error:
         raise PlateError(f"it is too large for Pillow ({error}): save it as EXR or TIFF") from error
-    except Exception as error:  # Pillow raises nearly anything: OSError, SyntaxError, struct.error, EOFError
+    except Exception as error:  # OSError, SyntaxError, struct.error, EOFError and more
         raise PlateError(f"its {kind} data are damaged: {_first_line(error)}") from error
 
 
@@ -127,13 +127,13 @@ def _plain_mode(image: Any) -> str:
         return "RGBA" if has_alpha else "RGB"
     if image.mode in ("RGB", "RGBA", "RGBX", "YCbCr"):
         return "RGBA" if image.mode == "RGBA" or transparent else "RGB"
-    raise PlateError(f"its pixels are of a kind ({image.mode}) that cannot be read without loss: save it as EXR")
+    raise PlateError(f"its pixel format {image.mode} cannot be read without loss: save it as EXR")
 
 
 def _with_profile(
     icc: bytes, values: np.ndarray, channels: tuple[str, ...], metadata: dict[str, object]
 ) -> tuple[Profile | None, np.ndarray]:
-    """The profile to decode with, if any, and the values, converted to sRGB where the profile is made of tables."""
+    """The profile to decode with, if any, and the values, converted to sRGB if the profile has lookup tables."""
     profile = parse(icc)
     name = profile.description if profile else description(icc)
     colors = len(channels) - ("A" in channels)
@@ -143,9 +143,9 @@ def _with_profile(
         metadata["iccProfile"] = name or "unnamed"
         return profile, values
     if colors != 3 or icc[16:20] != b"RGB " or icc[36:40] != b"acsp":
-        return None, values  # a profile for another kind of image, or damaged: nothing to be done with it
+        return None, values  # damaged, or for another kind of image: ignored
     if values.dtype != np.uint8:
-        raise PlateError(f"its ICC profile {name!r} is made of tables for 8 bits: convert the image to sRGB first")
+        raise PlateError(f"its ICC profile {name!r} has lookup tables for 8 bits: convert the image to sRGB first")
     metadata["iccProfile"] = name or "unnamed"
     return None, _tables_to_srgb(icc, values)
 
@@ -166,7 +166,7 @@ def _cmyk_to_srgb(image: Any, icc: bytes | None) -> Any:
     from PIL import ImageCms
 
     if not icc:
-        raise PlateError("it is CMYK without an ICC profile that says how its inks look: convert it to RGB first")
+        raise PlateError("it is CMYK without an ICC profile of its inks: convert it to RGB first")
     try:
         source, target = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
@@ -176,13 +176,13 @@ def _cmyk_to_srgb(image: Any, icc: bytes | None) -> Any:
 
 
 def _pillow_aspect(image: Any) -> float:
-    # PNG gives an aspect or dots per inch; JPEG's density without a unit (0) is an aspect.
+    # PNG has an aspect or dots per inch; JPEG's density without a unit (0) is an aspect.
     density = image.info.get("aspect") or image.info.get("dpi") or image.info.get("jfif_density")
     return _aspect_of(density)
 
 
 def _aspect_of(density: Any) -> float:
-    """Width over height of a pixel from dots per length across and down; 1.0 where those are no sane pair."""
+    """Width over height of a pixel from dots per length across and down; 1.0 if those are invalid."""
     try:
         across, down = (float(number) for number in density)
         aspect = down / across
@@ -192,7 +192,7 @@ def _aspect_of(density: Any) -> float:
 
 
 def _texts(image: Any) -> dict[str, object]:
-    """Who owns the image and what it shows, under the names that EXR has for it."""
+    """Owner, comments and date of the image, under the names of EXR attributes."""
     exif = image.getexif()
     found = [(name, exif.get(tag)) for tag, name in _EXIF_TEXTS.items()]
     found += [(name, image.info.get(key)) for key, name in _PNG_TEXTS.items()]
@@ -209,13 +209,13 @@ def _read_with_oiio(path: Path, kind: str, colorspace: str | None) -> Still:
     try:
         import OpenImageIO as oiio
     except ImportError as error:
-        what = f"it is a {kind}" if kind else "it is no EXR, PNG, JPEG or WebP"
+        what = f"it is a {kind}" if kind else "it is not an EXR, PNG, JPEG or WebP"
         raise PlateError(f"{what}, which needs OpenImageIO: {INSTALL}") from error
 
     if kind == "PSD":
         _check_psd(path)
     wanted = oiio.ImageSpec()
-    # Alpha as stored: multiplied here, once, in linear light.
+    # Alpha unassociated: it is multiplied here, in linear light.
     wanted.attribute("oiio:UnassociatedAlpha", 1)
     source = oiio.ImageInput.open(str(path), wanted)
     if source is None:
@@ -225,7 +225,7 @@ def _read_with_oiio(path: Path, kind: str, colorspace: str | None) -> Still:
         if spec.deep or spec.depth > 1:
             raise PlateError("it is deep or a volume, not a still")
         if spec.width < 1 or spec.height < 1 or spec.width * spec.height > MAX_PIXELS:
-            raise PlateError(f"its {spec.width}x{spec.height} pixels are none, or more than {MAX_PIXELS}")
+            raise PlateError(f"its size is {spec.width}x{spec.height} pixels: give 1 to {MAX_PIXELS} pixels")
         stored = str(spec.format)
         if stored.startswith("int"):
             raise PlateError(f"its pixels are signed integers ({stored}): save it as half or float")
@@ -240,7 +240,7 @@ def _read_with_oiio(path: Path, kind: str, colorspace: str | None) -> Still:
 
 
 def _check_psd(path: Path) -> None:
-    # OpenImageIO turns inks into RGB by a rule of thumb and says nothing of it.
+    # OpenImageIO silently converts inks to RGB by a rough formula.
     with path.open("rb") as file:
         head = file.read(26)
     mode = int.from_bytes(head[24:26], "big")
@@ -293,7 +293,7 @@ def _oiio_channels(spec: Any) -> tuple[tuple[str, ...], list[int]]:
 
 
 def _oiio_encoding(values: np.ndarray, spec: Any) -> str:
-    """Floats are linear, integers sRGB; DPX goes by the transfer its header names."""
+    """Floats are linear, integers sRGB, DPX by the transfer in its header."""
     transfer = spec.getattribute("dpx:Transfer")
     if transfer is not None:
         if transfer in ("Printing density", "Logarithmic"):
@@ -301,8 +301,8 @@ def _oiio_encoding(values: np.ndarray, spec: Any) -> str:
         if transfer == "Linear":
             return ""
         raise PlateError(
-            f"its DPX header gives the transfer as {transfer!r}, which does not say how to make it linear:"
-            f" name its colour space with colorspace=, {color.CINEON} or {color.SRGB} for instance"
+            f"its DPX header gives the transfer as {transfer!r}, which does not define an encoding:"
+            f" give its colour space with colorspace=, for instance {color.CINEON} or {color.SRGB}"
         )
     if values.dtype != np.float32:
         return color.SRGB
@@ -310,7 +310,7 @@ def _oiio_encoding(values: np.ndarray, spec: Any) -> str:
 
 
 def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo a camera's turn or mirroring, numbered as EXIF and TIFF do."""
+    """Undo a camera's rotation or mirroring, by the EXIF and TIFF orientation number."""
     if orientation in (5, 6, 7, 8):
         values = values.transpose(1, 0, 2)
     flips = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(orientation, ())

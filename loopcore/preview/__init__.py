@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and films to look at: a loop as mp4 or contact sheet, a motion field as colours or arrows.
-
-All of them are for eyes only. The frames and flow maps that other programs read come from elsewhere.
-"""
+"""Pictures and films for viewing only: a loop as mp4 or contact sheet, a motion field as colours or arrows."""
 
 from loopcore.preview.arrows import arrow_picture
 from loopcore.preview.film import write_film

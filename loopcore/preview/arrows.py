@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A motion field as arrows over its plate, with the edge of the mask."""
+"""Draws a motion field as arrows over its plate, with the outline of the mask."""
 
 from __future__ import annotations
 
@@ -15,20 +15,26 @@ if TYPE_CHECKING:
 _STEPS = 10
 _HALO = (8, 10, 14)
 _OUTLINE = (255, 255, 255)
-# Slow to fast: readable on the darkened plate, and in this order without colour vision too.
+# Slow to fast. The order is recognisable without colour vision, too.
 _SPEED_COLOURS = ((95, 165, 255), (110, 235, 215), (215, 250, 110), (255, 215, 70), (255, 130, 60))
 _BAND_ROWS = 192
 
 
 def arrow_picture(plate: np.ndarray, motion: MotionField, spacing: float | None = None) -> np.ndarray:
-    """Return the plate, darkened, with arrows along the motion and the mask's edge; (H, W, 3) uint8.
+    """Draws the motion as arrows over the darkened plate, with the outline of the mask.
 
-    ``plate`` is (H, W, 3) uint8 for display, of the motion's size. Arrows stand on a staggered grid ``spacing``
-    pixels wide (by default about thirty rows of them), follow the flow's bend, and are as long and as warm
-    in colour as the motion is fast; still places have none.
+    The arrows are curved along the flow; their length and colour (cold to warm) grow with the speed.
+
+    Args:
+        plate: (H, W, 3) uint8 for display.
+        motion: the motion field, of the plate's size.
+        spacing: width of the arrows' staggered grid in pixels, at least 4; None gives about thirty rows.
+
+    Returns:
+        (H, W, 3) uint8.
 
     Raises:
-        MotionError: plate and motion differ in size, or ``spacing`` is under 4 pixels.
+        MotionError: plate and motion differ in size, or `spacing` is under 4 pixels.
     """
     height, width = motion.velocity.shape[:2]
     if plate.shape != (height, width, 3) or plate.dtype != np.uint8:
@@ -36,7 +42,7 @@ def arrow_picture(plate: np.ndarray, motion: MotionField, spacing: float | None 
     if spacing is None:
         spacing = max(15.0, min(height, width) / 30)
     if not 4 <= spacing:
-        raise MotionError(f"arrows cannot stand {spacing} pixels apart: give 4 or more")
+        raise MotionError(f"arrows {spacing} pixels apart are too dense: give 4 or more")
     velocity = np.where(np.isfinite(motion.effective), motion.effective, 0)
     paths, speeds = _streamlets(velocity, spacing)
     canvas = _draw_outline(_darken(plate), motion.mask, spacing)
@@ -44,14 +50,14 @@ def arrow_picture(plate: np.ndarray, motion: MotionField, spacing: float | None 
 
 
 def _darken(plate: np.ndarray) -> np.ndarray:
-    """Return the plate dim and half grey, so that the arrows' colours are the only strong ones."""
-    # In whole numbers: half the brightness, split between the colours and their luma.
+    """Returns the plate darkened and half desaturated, so that the arrows stand out."""
+    # Integer weights of colour and luma (BT.709), which sum to half the brightness.
     luma = (plate @ np.array([54, 183, 19], np.uint32)) >> 8
     return ((plate.astype(np.uint32) * 74 + luma[..., None] * 54) >> 8).astype(np.uint8)
 
 
 def _streamlets(velocity: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the arrows' middle lines, tail first, (n, steps + 1, 2), and their speeds, 1 for the fast ones, (n,)."""
+    """Returns the arrows' centre lines (n, steps + 1, 2), tail first, and speeds (n,), 1 at the 98th percentile."""
     height, width = velocity.shape[:2]
     y, x = np.mgrid[spacing / 2 : height : spacing, spacing / 2 : width : spacing]
     x = x + np.where(np.arange(len(x)) % 2, spacing / 4, -spacing / 4)[:, None]
@@ -60,7 +66,7 @@ def _streamlets(velocity: np.ndarray, spacing: float) -> tuple[np.ndarray, np.nd
     moving = speed > 0
     if not moving.any():
         return np.empty((0, _STEPS + 1, 2)), np.empty(0)
-    # One wild pixel must not shrink all the others to dots.
+    # A percentile, so that single outliers do not shrink all other arrows.
     top = np.percentile(speed[moving], 98)
     points, speed = points[speed > 0.02 * top], np.minimum(speed[speed > 0.02 * top] / top, 1.15)
     step = (1.15 * spacing * speed / _STEPS)[:, None]
@@ -84,11 +90,11 @@ def _sample(velocity: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _draw_outline(canvas: np.ndarray, mask: np.ndarray, spacing: float) -> np.ndarray:
-    """Draw the line where the mask is one half, antialiased, with a dark rim."""
+    """Draws the antialiased line where the mask is 0.5, with a dark rim."""
     from scipy.ndimage import gaussian_filter
 
     thick = max(0.75, spacing / 30)
-    # Softened first, so that a hard-edged mask has a slope to measure the distance by too.
+    # Blurred, because the distance to the line is measured by the slope, which a hard edge lacks.
     soft = gaussian_filter(np.nan_to_num(mask).astype(np.float32), max(1.0, thick), mode="nearest")
     down, across = np.gradient(soft) if min(soft.shape) > 1 else (np.zeros_like(soft), np.zeros_like(soft))
     slope = np.hypot(down, across)
@@ -103,11 +109,11 @@ def _draw_outline(canvas: np.ndarray, mask: np.ndarray, spacing: float) -> np.nd
 
 
 def _draw_arrows(canvas: np.ndarray, paths: np.ndarray, speeds: np.ndarray, spacing: float) -> np.ndarray:
-    """Draw the arrows in bands of rows, each enlarged, drawn on and averaged down again."""
+    """Draws the arrows antialiased: in bands of rows that are enlarged, drawn on and averaged down."""
     from PIL import Image, ImageDraw
 
     height, width = canvas.shape[:2]
-    times = 4 if width * height < 3_000_000 else 3
+    scale = 4 if width * height < 3_000_000 else 3
     reach = spacing / 2
     for top in range(0, height, _BAND_ROWS):
         bottom = min(top + _BAND_ROWS, height)
@@ -115,38 +121,38 @@ def _draw_arrows(canvas: np.ndarray, paths: np.ndarray, speeds: np.ndarray, spac
         if not touched.any():
             continue
         band = Image.fromarray(canvas[top:bottom]).resize(
-            (width * times, (bottom - top) * times), Image.Resampling.NEAREST
+            (width * scale, (bottom - top) * scale), Image.Resampling.NEAREST
         )
         draw = ImageDraw.Draw(band)
         arrows = [(path, speed) for path, speed in zip((paths - (0, top)), speeds, strict=True)]
         arrows = [arrow for arrow, inside in zip(arrows, touched, strict=True) if inside]
-        # All rims first: none may cut into a neighbour.
+        # All rims first, so that none covers another arrow.
         for rim in (True, False):
             for path, speed in arrows:
-                _draw_arrow(draw, (path + 0.5) * times, float(speed), spacing * times, rim)
-        canvas[top:bottom] = np.asarray(band.reduce(times))
+                _draw_arrow(draw, (path + 0.5) * scale, float(speed), spacing * scale, rim)
+        canvas[top:bottom] = np.asarray(band.reduce(scale))
     return canvas
 
 
 def _draw_arrow(draw: Any, path: np.ndarray, speed: float, spacing: float, rim: bool) -> None:
-    """Draw one arrow or its dark rim; lengths in the enlarged band's pixels."""
+    """Draws one arrow or its dark rim; lengths are in pixels of the enlarged band."""
     colour = _HALO if rim else _speed_colour(speed)
-    swell = 0.045 * spacing if rim else 0.0
+    rim_width = 0.045 * spacing if rim else 0.0
     thick = (0.05 + 0.04 * speed) * spacing
     head = (0.16 + 0.22 * speed) * spacing
     tip = path[-1]
-    way = tip - path[-3]
-    length = float(np.hypot(*way))
+    direction = tip - path[-3]
+    length = float(np.hypot(*direction))
     if length < 1e-6:
         return
-    way /= length
-    side = np.array([-way[1], way[0]])
+    direction /= length
+    side = np.array([-direction[1], direction[0]])
     line = [tuple(point) for point in path[:-1]]
-    draw.line(line, fill=colour, width=max(1, round(thick + 2 * swell)), joint="curve")
-    radius = thick / 2 + swell
+    draw.line(line, fill=colour, width=max(1, round(thick + 2 * rim_width)), joint="curve")
+    radius = thick / 2 + rim_width
     draw.ellipse([*(path[0] - radius), *(path[0] + radius)], fill=colour)
-    base, half = tip - way * (head * 0.75), side * (head * 0.5 + 1.6 * swell)
-    point, foot = tip + way * (head * 0.35 + 2.4 * swell), base - way * swell
+    base, half = tip - direction * (head * 0.75), side * (head * 0.5 + 1.6 * rim_width)
+    point, foot = tip + direction * (head * 0.35 + 2.4 * rim_width), base - direction * rim_width
     draw.polygon([tuple(point), tuple(foot + half), tuple(foot - half)], fill=colour)
 
 

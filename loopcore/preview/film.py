@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing an H.264 film of a loop, several cycles long, so that the seam can be watched.
+"""Writes an H.264 film of several cycles of a loop, so that the seam can be seen.
 
-One cycle is encoded; its packets are then written again with later times. That is exact, because the cycle begins
-with a key frame and refers to nothing before it, and it costs neither a second reading nor a second encoding.
+One cycle is encoded, and its packets are written again with later times. This is exact, because the cycle begins with
+a key frame and refers to no frame before it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from loopcore.preview.sheet import check_picture
 
 Progress = Callable[[int, int], None]
 
-# Encoders by preference with their settings. Key frames are usually given more bits than the rest: here
-# hardly so, or each cycle's first frame would look a touch crisper, like a seam that is not in the frames.
+# Encoders by preference with their settings. Key frames usually get more bits than others. Here the difference is
+# small: a sharper first frame of each cycle would look like a seam that is not in the frames.
 _ENCODERS: dict[str, dict[str, str]] = {
     "libx264": {"crf": "16", "preset": "medium", "x264-params": "ipratio=1.1:pbratio=1.1:open-gop=0"},
     "mpeg4": {"flags": "+qscale", "global_quality": str(2 * 118)},
@@ -39,15 +39,24 @@ def write_film(
     on_progress: Progress | None = None,
     count: int | None = None,
 ) -> str:
-    """Write frames as an mp4 that plays them ``cycles`` times over; return the encoder's name.
+    """Writes frames as an mp4.
 
-    ``frames`` are (H, W, 3) uint8 sRGB pictures of one size, taken once and one by one, so a generator will do.
-    Odd sizes are padded to even by repeating the last row or column. ``on_progress(done, total)`` is called after
-    each frame; ``total`` is ``count``, or the length of ``frames`` if it has one, or else the number so far.
+    Args:
+        frames: (H, W, 3) uint8 sRGB pictures of one size, iterated once. Odd sizes are padded to even by repeating
+            the last row or column.
+        path: the file.
+        fps: frames per second; see `frame_rate`.
+        cycles: how many times the frames are repeated, at least 1.
+        on_progress: called with (done, total) after each frame.
+        count: the total; None takes the length of `frames`, or the number so far where it has none.
+
+    Returns:
+        The encoder's name.
 
     Raises:
-        SequenceError: no frames, frames that differ in size, a bad rate or number of cycles, or no place for the file.
-        EngineError: the av package has no encoder for it, or encoding fails.
+        SequenceError: no frames, frames that differ in size, an invalid rate or number of cycles, or a path that
+            cannot be written.
+        EngineError: the av package has no encoder for films, or encoding fails.
     """
     rate = frame_rate(fps)
     if cycles < 1:
@@ -55,8 +64,8 @@ def write_film(
     encoder = _find_encoder()
     if count is None and isinstance(frames, Sized):
         count = len(frames)
-    watched = _watched(frames, count, on_progress)
-    write_atomically(path, lambda temporary: _encode(watched, temporary, rate, cycles, encoder))
+    checked = _checked(frames, count, on_progress)
+    write_atomically(path, lambda temporary: _encode(checked, temporary, rate, cycles, encoder))
     return encoder
 
 
@@ -75,8 +84,8 @@ def _find_encoder(wanted: Iterable[str] = tuple(_ENCODERS)) -> str:
     )
 
 
-def _watched(frames: Iterable[np.ndarray], count: int | None, on_progress: Progress | None) -> Iterator[np.ndarray]:
-    """Yield checked frames and report each once the next is asked for, which is when it has been encoded."""
+def _checked(frames: Iterable[np.ndarray], count: int | None, on_progress: Progress | None) -> Iterator[np.ndarray]:
+    """Yields the frames after checking them; reports each when the next is requested, when it has been encoded."""
     size = None
     for index, frame in enumerate(frames):
         check_picture(frame, f"frame {index + 1} of the film")
@@ -96,7 +105,7 @@ def _encode(frames: Iterator[np.ndarray], path: Path, rate: Fraction, cycles: in
     import av
 
     try:
-        # Absolute, or a colon in the name would read as a protocol.
+        # Absolute, because a colon in a relative name would be parsed as a protocol.
         with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             stream = None
             packets: list[Any] = []
@@ -142,7 +151,7 @@ def _video_frame(pixels: np.ndarray, index: int, rate: Fraction) -> Any:
 
 
 def _padded(pixels: np.ndarray) -> np.ndarray:
-    """Return the picture with even sides, which halved colour needs, as one block of memory."""
+    """Returns the picture with even sides, which 4:2:0 chroma needs."""
     height, width = pixels.shape[:2]
     return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A velocity field as colours: hue says where to, strength says how fast."""
+"""Draws a velocity field as colours: hue is the direction, saturation the speed."""
 
 import numpy as np
 
 from loopcore.errors import MotionError
 
 # Colours from one corner of the wheel to the next: red, yellow, green, cyan, blue, magenta, red.
-# Uneven, because the eye tells more shades apart in some arcs than in others.
+# Uneven, because some arcs have more distinguishable shades than others.
 _ARCS = (15, 6, 4, 11, 13, 6)
 _CORNERS = ((1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1))
 _UNKNOWN = 1e9
@@ -14,16 +14,20 @@ _BAND_ROWS = 256
 
 
 def flow_picture(velocity: np.ndarray, max_speed: float | None = None) -> np.ndarray:
-    """Return the colour-wheel picture of a velocity field, (H, W, 3) uint8.
+    """Returns the colour-wheel picture of a velocity field.
 
-    ``velocity`` is (H, W, 2), any float type. Nothing moving is white; ``max_speed`` (by default the
-    largest speed there is) is fully coloured, and what is faster is dimmed to three quarters.
-    NaN, infinity and components beyond 1e9, which mean "unknown" in .flo files, are black.
+    Args:
+        velocity: (H, W, 2), any float type.
+        max_speed: the speed that is fully saturated, in pixels per frame; None takes the largest. Higher speeds are
+            dimmed to three quarters.
 
-    Convention: x right, y down. Red goes right, yellow down, cyan left, violet up.
+    Returns:
+        (H, W, 3) uint8. Speed 0 is white. NaN, infinity and components beyond 1e9 ("unknown" in .flo files) are black.
 
     Raises:
-        MotionError: not an (H, W, 2) array, or a ``max_speed`` that is not a positive number.
+        MotionError: not an (H, W, 2) array, or a `max_speed` that is not a positive number.
+
+    Convention: x right, y down. Red is right, yellow down, cyan left, violet up.
 
     Source: Baker et al., "A Database and Evaluation Methodology for Optical Flow", ICCV 2007, figure 2.
     """
@@ -57,7 +61,7 @@ def _largest_speed(velocity: np.ndarray) -> float:
 
 
 def colour_wheel() -> np.ndarray:
-    """Return the 55 colours of the wheel, (55, 3) float32 in 0..1, beginning at red."""
+    """Returns the 55 colours of the wheel, (55, 3) float32 in 0..1, starting at red."""
     colours = []
     for arc, count in enumerate(_ARCS):
         start = np.array(_CORNERS[arc])
@@ -73,7 +77,7 @@ def _colours(velocity: np.ndarray, max_speed: float) -> np.ndarray:
     u, v = scaled[..., 0], scaled[..., 1]
     radius = np.hypot(u, v)[..., None]
     wheel = colour_wheel()
-    # The wheel's two ends, at angle -pi and pi, are both red's neighbours: 54 steps go round, not 55.
+    # The wheel's two ends, at angles -pi and pi, are both next to red: the circle has 54 steps, not 55.
     position = (np.arctan2(-v, -u) / np.float32(np.pi) + 1) * np.float32(0.5 * (len(wheel) - 1))
     lower = np.minimum(position.astype(np.intp), len(wheel) - 1)
     share = (position - lower)[..., None]

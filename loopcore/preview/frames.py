@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the frames of a loop on disk to a film or a contact sheet of them."""
+"""Makes a film or a contact sheet of a loop's frames on disk."""
 
 from __future__ import annotations
 
@@ -41,15 +41,24 @@ def preview_sequence(
     max_width: int = 1920,
     on_progress: Progress | None = None,
 ) -> str:
-    """Make a film (``.mp4``) or a contact sheet (``.png``, ``.jpg``) of frames on disk; return the encoder's name.
+    """Makes a film or a contact sheet of frames on disk.
 
-    ``source`` is the folder of one sequence, a pattern (``plate_loop.####.exr``), or the frames' paths in order.
-    All frames are shown with the first one's exposure, so that none flickers; wider ones are averaged down to
-    ``max_width`` in linear light, and pixels that are not square are made so. What lies
-    outside the display window is not shown. A contact sheet has up to twelve.
+    The display windows are shown, all with the first frame's exposure. They are resized in linear light to square
+    pixels and at most `max_width`.
+
+    Args:
+        source: the folder of one sequence, a pattern (`plate_loop.####.exr`), or the frames' paths in order.
+        out_path: `.mp4` for a film; `.png` or `.jpg` for a contact sheet of up to twelve frames.
+        fps: frames per second of a film.
+        cycles: how many times a film repeats the frames.
+        max_width: in pixels, at least 16.
+        on_progress: called with (done, total) after each frame.
+
+    Returns:
+        The encoder's name.
 
     Raises:
-        SequenceError: frames are missing, named twice or of different sizes, or ``out_path`` cannot be written.
+        SequenceError: frames are missing, listed twice or of different sizes, or `out_path` cannot be written.
         PlateError: a frame cannot be read.
         EngineError: no encoder for films.
     """
@@ -72,7 +81,7 @@ def preview_sequence(
 
 def _sheet(files: list[tuple[str, Path]], max_width: int, on_progress: Progress | None) -> np.ndarray:
     count = min(_SHEET_FRAMES, len(files))
-    # Evenly round the loop: after the last comes the first again, so the last is not one of them.
+    # Evenly spaced around the loop, where the first frame follows the last.
     chosen = [files[index * len(files) // count] for index in range(count)]
     frames = []
     pictures = _read_all([path for _, path in chosen], max(16, max_width // 2))
@@ -84,7 +93,7 @@ def _sheet(files: list[tuple[str, Path]], max_width: int, on_progress: Progress 
 
 
 def _list_frames(source: Source) -> list[tuple[str, Path]]:
-    """Return labels and files of all frames in order, none missing."""
+    """Returns labels and files of all frames in order; raises SequenceError where one is missing."""
     if isinstance(source, str | Path):
         source = find_sequence(source) if Path(source).is_dir() else FramePattern.from_text(source)
     if isinstance(source, FramePattern):
@@ -97,13 +106,13 @@ def _list_frames(source: Source) -> list[tuple[str, Path]]:
         if not path.is_file():
             raise SequenceError(f"frame '{path}' is missing")
         if path in seen:
-            raise SequenceError(f"frame '{path}' is named twice")
+            raise SequenceError(f"frame '{path}' is listed twice")
         seen.add(path)
     return [(path.stem.rpartition(".")[2] or path.name, path) for path in paths]
 
 
 def _read_all(paths: list[Path], max_width: int) -> Iterator[np.ndarray]:
-    """Yield each file as a picture for display, all with the first one's exposure, read a little ahead."""
+    """Yields each file as a picture for display with the first one's exposure, reading ahead."""
     first = read_plate(paths[0]).displayed()
     exposure = 1.0 if first.encoded != "linear" else display_exposure(first.pixels, first.channels)
     size = first.pixels.shape[:2]
@@ -112,21 +121,21 @@ def _read_all(paths: list[Path], max_width: int) -> Iterator[np.ndarray]:
         plate = read_plate(path).displayed()
         if plate.pixels.shape[:2] != size:
             here, there = f"{plate.width}x{plate.height}", f"{size[1]}x{size[0]}"
-            raise SequenceError(f"frame '{path}' is {here}, the first one is {there}: all must be of one size")
+            raise SequenceError(f"frame '{path}' is {here}, the first one is {there}: all must have the same size")
         return _picture(plate, max_width, exposure)
 
     yield _picture(first, max_width, exposure)
     del first
-    yield from _ahead(read, paths[1:])
+    yield from _read_ahead(read, paths[1:])
 
 
-def _ahead(work: Callable[[Path], np.ndarray], paths: Iterable[Path]) -> Iterator[np.ndarray]:
-    """Yield the results of ``work`` in order while threads are busy with the next few."""
+def _read_ahead(read: Callable[[Path], np.ndarray], paths: Iterable[Path]) -> Iterator[np.ndarray]:
+    """Yields the results of `read` in order, while threads read the next few."""
     pool = ThreadPoolExecutor(_READERS)
     waiting: deque[Future[np.ndarray]] = deque()
     try:
         for path in paths:
-            waiting.append(pool.submit(work, path))
+            waiting.append(pool.submit(read, path))
             if len(waiting) > _READERS:
                 yield waiting.popleft().result()
         while waiting:
@@ -146,9 +155,9 @@ def _picture(plate: Plate, max_width: int, exposure: float) -> np.ndarray:
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return linear (H, W, C) pixels at another (width, height): means of whole blocks, then a triangle filter.
+    """Resizes linear (H, W, C) pixels to (width, height): block means, then a triangle filter, which does not ring.
 
-    Sharper filters would ring around highlights. What is not finite would spread over its neighbours, and is dropped.
+    NaN becomes 0 and Inf the largest half, so that they do not spread.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if not np.isfinite(pixels.sum()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Light copies of a loop's frames for a viewport: 8 bits sRGB, at most 1280 pixels wide."""
+"""Small copies of a loop's frames for viewports: 8-bit sRGB, at most 1280 pixels wide."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ PROXY_FOLDER = "proxy"
 
 
 class Proxies:
-    """Copies made while the next frames are baked: JPEG, or PNG where there is alpha, numbered as the frames are.
+    """Writes copies in a thread while the next frames are baked: JPEG, or PNG with alpha, numbered as the frames.
 
     Args:
-        frames: the names of the frames. alpha: whether they have any. wanted: False makes none.
+        frames: names of the frames.
+        alpha: whether they have alpha.
+        wanted: False makes no copies.
     """
 
     def __init__(self, frames: FramePattern, alpha: bool, wanted: bool) -> None:
@@ -42,12 +44,17 @@ class Proxies:
         self._pool.shutdown(cancel_futures=True)
 
     def frame_done(self, path: Path | None) -> None:
-        """Begins the copy of a frame that was written; None is ignored."""
+        """Queues the copy of a frame just written; None is ignored."""
         if self._wanted and path is not None:
             self._made.append(self._pool.submit(self._write, path))
 
     def finish(self, skipped: list[int], on_progress: Callable[[int, int], None]) -> None:
-        """Waits for all copies, those of frames that were up to date included."""
+        """Copies skipped frames whose copy is missing or older, and waits for all copies.
+
+        Args:
+            skipped: numbers of the frames that were up to date.
+            on_progress: called with (done, total) after each copy.
+        """
         if not self._wanted:
             return
         for number in skipped:
@@ -74,7 +81,15 @@ class Proxies:
 
 
 def viewport_picture(plate: Plate, alpha: bool) -> np.ndarray:
-    """Returns (H, W, 3 or 4) uint8 sRGB, at most 1280 wide; clips values above 1; alpha is straight, as PNG has it."""
+    """Returns a plate as an sRGB picture, at most 1280 pixels wide.
+
+    Args:
+        plate: scene-linear; values above 1 are clipped.
+        alpha: whether the result has alpha.
+
+    Returns:
+        (H, W, 3) uint8, or (H, W, 4) with straight alpha.
+    """
     scale = min(1.0, PROXY_WIDTH / plate.width)
     pixels = resize_linear(plate.pixels, max(1, round(plate.height * scale)), max(1, round(plate.width * scale)))
     if plate.alpha_index is None:

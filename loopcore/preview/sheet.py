@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contact sheets, and writing a picture as a file."""
+"""Makes contact sheets, and writes pictures to files."""
 
 from __future__ import annotations
 
@@ -16,19 +16,25 @@ from loopcore.files.atomic import write_atomically
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
-_PAPER = (24, 24, 26)
-_INK = (190, 190, 194)
+_BACKGROUND = (24, 24, 26)
+_TEXT_COLOUR = (190, 190, 194)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def contact_sheet(frames: Sequence[tuple[str, np.ndarray]], columns: int = 4, width: int = 1920) -> np.ndarray:
-    """Return one picture of many, row by row, each with its label below; (H, ``width``, 3) uint8.
+    """Returns a contact sheet: pictures row by row, each with its label below.
 
-    ``frames`` are pairs of a label and an (H, W, 3) uint8 picture. Each picture keeps its proportions; the cells
-    take those of the first.
+    Args:
+        frames: pairs of a label and an (H, W, 3) uint8 picture. Each keeps its aspect ratio; the cells have that of
+            the first.
+        columns: pictures per row.
+        width: of the sheet, in pixels.
+
+    Returns:
+        (H, width, 3) uint8.
 
     Raises:
-        SequenceError: no frames, a picture of another shape or type, or cells that would be under 16 pixels wide.
+        SequenceError: no frames, an invalid picture, or cells under 16 pixels wide.
     """
     from PIL import Image, ImageDraw
 
@@ -41,18 +47,18 @@ def contact_sheet(frames: Sequence[tuple[str, np.ndarray]], columns: int = 4, wi
     cell = (width - gap) // max(columns, 1) - gap
     if columns < 1 or cell < 16:
         raise SequenceError(
-            f"{columns} columns do not fit a contact sheet {width} pixels wide: give fewer, or more pixels"
+            f"{columns} columns do not fit a contact sheet {width} pixels wide: give fewer columns or a larger width"
         )
     tall = max(1, round(cell * frames[0][1].shape[0] / frames[0][1].shape[1]))
     letters = max(10, cell // 22)
     pitch = tall + letters + 2 * gap
-    sheet = Image.new("RGB", (width, gap + pitch * math.ceil(len(frames) / columns)), _PAPER)
+    sheet = Image.new("RGB", (width, gap + pitch * math.ceil(len(frames) / columns)), _BACKGROUND)
     draw, font = ImageDraw.Draw(sheet), _font(letters)
     for index, (label, picture) in enumerate(frames):
         left, top = gap + index % columns * (cell + gap), gap + index // columns * pitch
         small = _fit(Image.fromarray(picture), cell, tall)
         sheet.paste(small, (left + (cell - small.width) // 2, top + (tall - small.height) // 2))
-        draw.text((left + 1, top + tall + gap // 2), label, fill=_INK, font=font)
+        draw.text((left + 1, top + tall + gap // 2), label, fill=_TEXT_COLOUR, font=font)
     return np.asarray(sheet)
 
 
@@ -71,20 +77,28 @@ def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 
 def check_picture(picture: np.ndarray, name: str) -> None:
-    """Refuse what is not an (H, W, 3) uint8 picture.
+    """Checks that a picture is (H, W, 3) uint8.
+
+    Args:
+        picture: the array.
+        name: used in the message.
 
     Raises:
-        SequenceError: naming the picture, its shape and its type.
+        SequenceError: it is not, or it is empty.
     """
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
         raise SequenceError(f"{name}: a picture is (H, W, 3) uint8, not {picture.shape} {picture.dtype}")
 
 
 def write_picture(picture: np.ndarray, path: str | Path) -> None:
-    """Write an (H, W, 3) uint8 picture as PNG or JPEG, whole or not at all.
+    """Writes a picture as PNG or JPEG, atomically.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        path: `.png`, `.jpg` or `.jpeg`.
 
     Raises:
-        SequenceError: another extension, not such a picture, or the file cannot be written.
+        SequenceError: another extension, an invalid picture, or the file cannot be written.
     """
     from PIL import Image
 
@@ -95,7 +109,7 @@ def write_picture(picture: np.ndarray, path: str | Path) -> None:
     image = Image.fromarray(np.ascontiguousarray(picture))
 
     def write(temporary: Path) -> None:
-        # The temporary's name has no extension that tells the format.
+        # The temporary name has no extension, so the format is given.
         if path.suffix.lower() == ".png":
             image.save(temporary, format="PNG", compress_level=4)
         else:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the shipped predictor is trained and measured. Only the command line uses this package."""
+"""Training and evaluation of the motion predictor; used only by the command line."""

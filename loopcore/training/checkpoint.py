@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of a training run: tensors as safetensors, numbers as JSON, written atomically.
 
-``state.json`` names its file of tensors and is written last; a run that dies while saving resumes from the previous
+``state.json`` names the file of tensors and is written last, so a run killed while saving resumes from the previous
 checkpoint.
 """
 
@@ -16,13 +16,19 @@ import torch
 from torch import Tensor
 
 from loopcore.errors import MotionError
-from loopcore.files.atomic import write_atomically
+from loopcore.files.atomic import write_atomically, write_text_atomically
 
 STATE = "state.json"
 
 
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Writes a checkpoint and deletes the previous one.
+
+    Args:
+        folder: of the run.
+        step: number of the checkpoint.
+        tensors: by name.
+        state: JSON values.
 
     Raises:
         SequenceError: the disk is full, or the folder cannot be written.
@@ -34,25 +40,20 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
 
     def write(hidden: Path) -> None:
         save_file(whole, hidden)
-        hidden.chmod(0o644)  # safetensors makes it readable by its owner only
+        hidden.chmod(0o644)  # safetensors creates files readable only by their owner
 
     write_atomically(folder / name, write)
-    text = json.dumps({**state, "step": step, "tensors": name}, indent=1)
-    write_atomically(folder / STATE, lambda hidden: _write_text(text, hidden))
+    write_text_atomically(folder / STATE, json.dumps({**state, "step": step, "tensors": name}, indent=1))
     for old in folder.glob("checkpoint_*.safetensors"):
         if old.name != name:
             old.unlink(missing_ok=True)
 
 
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Returns tensors and state of the last checkpoint; None if there is none.
+    """Returns the tensors and the state of the last checkpoint; None without one.
 
     Raises:
-        MotionError: it is damaged.
+        MotionError: the checkpoint is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips of real fluids: their frames, and the one steady field that explains them best."""
+"""Clips of real fluids: their frames, and the steady field that explains them best."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ from loopcore.training.video import Shot, clip_name, read_shots
 
 LONG_SIDE = 640
 FRAMES = 60
-MIN_STEADINESS = 0.8  # of a clip that counts as steady
+MIN_STEADINESS = 0.8  # of a steady clip
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames (n, h, w, 3) uint8 sRGB, and the truth made of them.
+    """Frames of a clip, and their ground truth.
 
-    velocity: (h, w, 2) float32 px per frame, mean flow; mask: (h, w) bool, where it moves; steadiness: the share of
-    the flow's energy inside the mask that the one field explains (NaN where a mean was given); source: what the flow
-    is from; rejection: why one field cannot describe this clip, or "".
+    Attributes:
+        name: of the clip.
+        frames: (n, h, w, 3) uint8 sRGB.
+        velocity: (h, w, 2) float32, mean flow in px per frame.
+        mask: (h, w) bool, where it moves.
+        steadiness: fraction of the flow's energy inside the mask that the field explains; NaN where only the mean is
+            known.
+        source: of the flow.
+        rejection: why one field cannot describe the clip, or "".
     """
 
     name: str
@@ -45,8 +51,15 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """long_side: pixels; frames: of each window, at most; windows: of each file, at most; least: frames of a window;
-    steadiness: share of its motion that one field has to explain; enlarge: whether smaller frames are enlarged.
+    """How clips are read.
+
+    Attributes:
+        long_side: pixels of the longer side.
+        frames: largest number of frames of a window.
+        windows: largest number of windows of a file.
+        least: smallest number of frames of a window.
+        steadiness: smallest fraction of the motion that one field has to explain.
+        enlarge: whether smaller frames are enlarged.
     """
 
     long_side: int = LONG_SIDE
@@ -60,8 +73,13 @@ class ClipSettings:
 def read_clip(path: Path, on_pair: Callable[[], None] | None = None) -> Clip:
     """Reads the first 60 frames of a clip's first shot at 640 px, and their mean motion.
 
+    Args:
+        path: of a video, or a folder of numbered pictures.
+        on_pair: called after the flow of each pair of frames.
+
     Raises:
-        PlateError, MotionError: unreadable, fewer than two frames, files of flow that do not fit, or OpenCV is absent.
+        PlateError: unreadable, fewer than two frames, or OpenCV is absent.
+        MotionError: flow files that do not match the clip.
     """
     return next(read_windows(path, ClipSettings(), on_pair))
 
@@ -69,8 +87,14 @@ def read_clip(path: Path, on_pair: Callable[[], None] | None = None) -> Clip:
 def read_windows(path: Path, settings: ClipSettings, on_pair: Callable[[], None] | None = None) -> Iterator[Clip]:
     """Yields consecutive windows of a clip, each within one shot.
 
+    Args:
+        path: of a video, or a folder of numbered pictures.
+        settings: size and number of the windows.
+        on_pair: called after the flow of each pair of frames.
+
     Raises:
-        PlateError, MotionError: unreadable, too short, files of flow that do not fit, or OpenCV is absent.
+        PlateError: unreadable, too short, or OpenCV is absent.
+        MotionError: flow files that do not match the clip.
     """
     shots = read_shots(path, settings.long_side, settings.frames * settings.windows, settings.enlarge)
     windows = [part for shot in shots for part in _parts(shot, settings.frames)]
@@ -78,7 +102,7 @@ def read_windows(path: Path, settings: ClipSettings, on_pair: Callable[[], None]
     if not long_enough:
         longest = max(len(window.frames) for window in windows)
         raise PlateError(
-            f"clip {path} has {longest} frame(s) of one shot, repeats apart: motion needs {settings.least}"
+            f"clip {path} has {longest} frame(s) in its longest shot, without repeats: {settings.least} are needed"
         )
     for number, window in enumerate(long_enough[: settings.windows]):
         clip = _measured(path, window, settings, on_pair)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a training run: one TOML file, every entry optional, unknown entries refused.
+"""Settings of a training run: a TOML file whose entries are all optional; unknown entries are refused.
 
 Paths in the file are relative to it.
 """
@@ -29,12 +29,12 @@ class DataSettings:
 
     Attributes:
         clips: folder of videos, or None.
-        long_side: pixels, of the clips that crops are taken from, and of the plates at inference.
-        side: pixels, of a square training crop.
-        flow_side: pixels, the longer side at which flow is measured; ``long_side`` if that is larger.
-        frames: of a window that flow is averaged over.
-        windows: of each file, at most.
-        least_frames: of a window.
+        long_side: longer side of the clips that crops are taken from, and of plates at inference, pixels.
+        side: of a square training crop, pixels.
+        flow_side: longer side at which flow is measured, pixels; ``long_side`` if that is larger.
+        frames: largest number of frames of a window that flow is averaged over.
+        windows: largest number of windows of a file.
+        least_frames: smallest number of frames of a window.
         kept: frames of each window that crops are taken from.
         held_out: fraction of scenes for val and test.
         steadiness: fraction of a window's motion energy that one steady field has to explain.
@@ -100,7 +100,7 @@ class RunSettings:
         validate: steps between validations.
         sample: steps between sample pictures.
         save: steps between checkpoints.
-        checked: crops of the split val at most.
+        checked: largest number of crops of the split val.
     """
 
     steps: int = 60_000
@@ -121,7 +121,14 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class FieldConfig:
-    """All settings of a run that trains the motion generator."""
+    """All settings of a run that trains the motion generator.
+
+    Attributes:
+        data: training data.
+        model: the generator's shape.
+        loss: weights of the losses.
+        run: optimisation, hardware and reports.
+    """
 
     data: DataSettings = DataSettings()
     model: GeneratorSettings = GeneratorSettings()
@@ -131,7 +138,16 @@ class FieldConfig:
 
 @dataclass(frozen=True)
 class PictureConfig:
-    """All settings of a run that trains the segmentation network."""
+    """All settings of a run that trains the segmentation network.
+
+    Attributes:
+        pictures: folder with manifest.csv.
+        encoder: file of a published encoder to start from, or None for the shipped one.
+        weights: file of a trained network to continue from, or None.
+        epochs: passes over the pictures.
+        seed: of everything random.
+        threads: of the processor.
+    """
 
     pictures: Path
     encoder: Path | None = None
@@ -145,7 +161,13 @@ Section = TypeVar("Section")
 
 
 def read_config(path: str | Path) -> FieldConfig | PictureConfig:
-    """Reads a run's settings; with the entry ``pictures`` they are those of the segmentation network.
+    """Reads a run's settings.
+
+    Args:
+        path: of the TOML file.
+
+    Returns:
+        A :class:`PictureConfig` if the file has the entry ``pictures``, else a :class:`FieldConfig`.
 
     Raises:
         MotionError: unreadable, an unknown entry, or an invalid value.
@@ -166,7 +188,7 @@ def read_config(path: str | Path) -> FieldConfig | PictureConfig:
             if name not in {f.name for f in fields(FieldConfig)} or not isinstance(values, dict):
                 raise MotionError(f"unknown entry {name!r}: known are [data], [model], [loss] and [run]")
             if name == "model" and "side" in values:
-                raise MotionError("unknown entry model.side: plates are shown at data.long_side")
+                raise MotionError("unknown entry model.side: the size is data.long_side")
             made = _section(type(getattr(config, name)), values, f"{name}.", path.parent)
             config = replace(config, **{name: made})
         return checked(config)
@@ -188,12 +210,18 @@ def _section(kind: type[Section], values: dict[str, Any], where: str, folder: Pa
         elif type(value).__name__ == wanted:
             made[name] = value
         else:
-            raise MotionError(f"{where}{name} is {value!r}, but it has to be of the type {wanted.split(' ')[0]}")
+            raise MotionError(f"{where}{name} is {value!r}, but it must be of the type {wanted.split(' ')[0]}")
     return kind(**made)
 
 
 def checked(config: FieldConfig) -> FieldConfig:
-    """Validates the settings and returns them with ``model.side`` set to the size of the data.
+    """Validates the settings.
+
+    Args:
+        config: to be validated.
+
+    Returns:
+        The settings, with ``model.side`` set to ``data.long_side``.
 
     Raises:
         MotionError: an invalid value; the message names its entry.
@@ -204,12 +232,12 @@ def checked(config: FieldConfig) -> FieldConfig:
         for name in names:
             value = getattr(entries[section], name)
             if value < 1:
-                raise MotionError(f"{section}.{name} is {value}, but it has to be 1 or more")
+                raise MotionError(f"{section}.{name} is {value}, but it must be 1 or more")
     shares = {"data.held_out": data.held_out, "data.synthetic_share": data.synthetic_share,
               "data.steadiness": data.steadiness, "run.average": run.average}  # fmt: skip
     for name, share in shares.items():
         if not 0 <= share <= 1:
-            raise MotionError(f"{name} is {share}, but it has to be from 0 to 1")
+            raise MotionError(f"{name} is {share}, but it must be in 0..1")
     least = 2 * model.multiple
     for name, value, bottom in (
         ("data.side", data.side, max(least, MIN_SIDE)), ("data.long_side", data.long_side, data.side),
@@ -217,13 +245,13 @@ def checked(config: FieldConfig) -> FieldConfig:
         ("model.blocks", model.blocks, 0), ("loss.scales", loss.scales, 0), ("data.synthetic", data.synthetic, 0),
     ):  # fmt: skip
         if value < bottom:
-            raise MotionError(f"{name} is {value}, but it has to be {bottom} or more")
+            raise MotionError(f"{name} is {value}, but it must be {bottom} or more")
     if data.side % model.multiple:
-        raise MotionError(f"data.side is {data.side}, but it has to be a multiple of {model.multiple}")
+        raise MotionError(f"data.side is {data.side}, but it must be a multiple of {model.multiple}")
     if run.precision not in PRECISIONS:
         raise MotionError(f"run.precision is {run.precision!r}: choose one of {', '.join(PRECISIONS)}")
     if data.clips is None and not data.synthetic:
         raise MotionError("there is nothing to train on: give data.clips a folder of videos, or data.synthetic scenes")
     if run.learning_rate <= 0:
-        raise MotionError(f"run.learning_rate is {run.learning_rate}, but it has to be above 0")
+        raise MotionError(f"run.learning_rate is {run.learning_rate}, but it must be above 0")
     return replace(config, model=replace(model, side=data.long_side))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training data of the motion generator: pictures with their motion, prepared once and cached on disk.
 
-Each window of a clip, and each synthetic scene, becomes one safetensors file: some of its frames, any of which serves
-as the input still, and the one motion field that all of them share.
+Each window of a clip, and each synthetic scene, becomes one safetensors file: some of its frames, each a possible
+input, and their common motion field.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
-from loopcore.files.atomic import write_atomically
+from loopcore.files.atomic import write_bytes_atomically, write_text_atomically
 from loopcore.motion.field import MotionField
 from loopcore.training.clips import Clip, ClipSettings, read_windows
 from loopcore.training.config import DataSettings
@@ -26,13 +26,21 @@ from loopcore.training.video import PICTURES, clip_name, find_clips, scene_of, s
 
 Progress = Callable[[int, int], None]
 
-_VERSION = 1  # of the cache: another one prepares everything again
+_VERSION = 1  # of the cache: a new one invalidates all prepared files
 _FRAME_STEP = 8  # between frames of a synthetic scene
 
 
 @dataclass(frozen=True)
 class Example:
-    """One prepared file: its name, the scene it shows, its split, and its number of frames."""
+    """One prepared file.
+
+    Attributes:
+        name: of the clip or synthetic scene.
+        scene: that it shows.
+        split: train, val or test.
+        frames: number of frames in it.
+        file: its path.
+    """
 
     name: str
     scene: str
@@ -43,23 +51,36 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All examples, of clips and synthetic; and (name, reason) of clips that were refused."""
+    """All examples of a run.
+
+    Attributes:
+        clips: examples of clips.
+        synthetic: examples of synthetic scenes.
+        refused: (name, reason) of clips that cannot be used.
+    """
 
     clips: tuple[Example, ...]
     synthetic: tuple[Example, ...]
     refused: tuple[tuple[str, str], ...]
 
     def of(self, split: str) -> tuple[Example, ...]:
-        """Returns the examples of a split: the clips', or synthetic ones where no clip is in it."""
+        """Returns the clips' examples of a split, or the synthetic ones if it has no clips."""
         real = tuple(example for example in self.clips if example.split == split)
         return real or tuple(example for example in self.synthetic if example.split == split)
 
 
 def prepare_dataset(settings: DataSettings, cache: Path, on_progress: Progress | None = None) -> Dataset:
-    """Prepares examples that are not in ``cache`` yet, or have changed since.
+    """Prepares the examples that are not in ``cache`` or have changed.
+
+    Args:
+        settings: of the data.
+        cache: folder of prepared files.
+        on_progress: called with (done, total); may raise to interrupt.
 
     Raises:
-        MotionError, PlateError, SequenceError: no clips, OpenCV is absent, or the cache cannot be written.
+        MotionError: unusable background photographs, or LZ4 is absent.
+        PlateError: OpenCV is absent.
+        SequenceError: no clips, or the cache cannot be written.
     """
     paths = [] if settings.clips is None else find_clips(settings.clips)
     total = len(paths) + settings.synthetic
@@ -70,7 +91,7 @@ def prepare_dataset(settings: DataSettings, cache: Path, on_progress: Progress |
         assert settings.clips is not None
 
         def on_pair(done: int = done) -> None:
-            if on_progress:  # may raise to interrupt: a clip can take half a minute
+            if on_progress:  # also between clips, which take up to half a minute each
                 on_progress(done - 1, total)
 
         record = _prepare_clip(path, settings, cache, on_pair)
@@ -88,7 +109,7 @@ def prepare_dataset(settings: DataSettings, cache: Path, on_progress: Progress |
 
 
 def _prepare_clip(path: Path, settings: DataSettings, cache: Path, on_pair: Callable[[], None]) -> dict[str, Any]:
-    """Returns the record of a clip: its windows' files, and what of it was refused."""
+    """Returns the record of a clip: its windows' files, and its refused windows."""
     key = _clip_key(path, settings)
     name = f"{clip_name(path)}-{key[:12]}"
     record_file = cache / f"{name}.json"
@@ -112,8 +133,7 @@ def _prepare_clip(path: Path, settings: DataSettings, cache: Path, on_pair: Call
         if "loopcore[training]" in str(error):
             raise
         record["refused"].append([clip_name(path), str(error)])
-    text = json.dumps(record, indent=1)
-    write_atomically(record_file, lambda hidden: _write_text(text, hidden))
+    write_text_atomically(record_file, json.dumps(record, indent=1))
     return record
 
 
@@ -163,7 +183,7 @@ def _background(folder: Path, number: int, height: int, width: int) -> np.ndarra
 
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES) if folder.is_dir() else []
     if not found:
-        raise MotionError(f"data.backgrounds {folder} holds no pictures ({', '.join(PICTURES)})")
+        raise MotionError(f"data.backgrounds {folder} contains no pictures ({', '.join(PICTURES)})")
     path = found[int(np.random.default_rng((number, 7)).integers(len(found)))]
     try:
         with Image.open(path) as opened:
@@ -176,20 +196,14 @@ def _write_example(file: Path, frames: np.ndarray, velocity: np.ndarray, mask: n
     from safetensors.numpy import save
 
     tensors = {"frames": frames, "velocity": velocity.astype(np.float16), "mask": mask.astype(np.uint8)}
-    data = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
-    write_atomically(file, lambda hidden: _write_bytes(data, hidden))
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def _write_bytes(data: bytes, path: Path) -> None:
-    path.write_bytes(data)
+    write_bytes_atomically(file, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
 
 
 def read_example(example: Example, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reads one frame (h, w, 3) uint8, its motion (h, w, 2) float32 px per frame and its mask (h, w) float32.
+    """Reads one frame of an example.
+
+    Returns:
+        The frame (h, w, 3) uint8, its motion (h, w, 2) float32 in px per frame and its mask (h, w) float32.
 
     Raises:
         MotionError: the prepared file is missing or damaged.
@@ -201,4 +215,4 @@ def read_example(example: Example, frame: int) -> tuple[np.ndarray, np.ndarray, 
             picture = file.get_slice("frames")[frame : frame + 1][0]
             return picture, file.get_tensor("velocity").astype(np.float32), file.get_tensor("mask").astype(np.float32)
     except (OSError, SafetensorError, KeyError, IndexError) as error:
-        raise MotionError(f"prepared clip {example.file} is damaged ({error}): delete it, and train again") from None
+        raise MotionError(f"prepared clip {example.file} is damaged ({error}): delete it and train again") from None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation of predicted motion: from one frame of a clip, against its optical flow, beside simple baselines."""
+"""Evaluation of motion predicted from a clip's first frame against its optical flow, with simple baselines."""
 
 from __future__ import annotations
 
@@ -19,16 +19,22 @@ from loopcore.plate import Plate
 from loopcore.training.clips import FRAMES, Clip, read_clip
 from loopcore.training.video import clip_name, find_clips
 
-_COMPARED = 15  # frames of the clip that the loop's first ones are held against
-_STEPS = FRAMES + 40  # of progress a clip: its pairs of frames, and what is done with them
+_COMPARED = 15  # frames of the clip that are compared with those of a loop
+_STEPS = FRAMES + 40  # of progress per clip: about its pairs of frames and the frames of loops
 
 
 @dataclass(frozen=True)
 class MethodScore:
-    """One method on one clip: IoU of the mask, degrees inside the true mask, error over mean true speed, and pictures.
+    """Scores of one method on one clip.
 
-    axis, direction: (median, 90th percentile) in degrees. scaled_error: end-point error after the best single scale,
-    over the mean true speed. psnr, ssim: of the first 15 frames against the clip's, NaN where not made.
+    Attributes:
+        method: its name.
+        overlap: intersection over union of the masks.
+        axis: angle between lines of motion inside the true mask, (median, 90th percentile) in degrees.
+        direction: the same with the sense, 0 to 180 degrees.
+        scaled_error: end-point error after the best single scale, over the mean true speed.
+        psnr: of a loop's first 15 frames against the clip's, dB; NaN if no loop was made.
+        ssim: likewise.
     """
 
     method: str
@@ -42,10 +48,14 @@ class MethodScore:
 
 @dataclass(frozen=True)
 class ClipEvaluation:
-    """One clip: what was read of its first frame (None: nothing seemed to flow), and each method's row.
+    """Evaluation of one clip.
 
-    remark: why it does not count among the others, or "". clip is None where it cannot be read, and then there are no
-    rows, nor where nothing moves.
+    Attributes:
+        name: of the clip.
+        clip: None if it cannot be read.
+        predicted: from the first frame; None if nothing seemed to flow.
+        rows: scores of each method; empty if the clip cannot be read or nothing moves.
+        remark: why the clip is excluded from the means, or "".
     """
 
     name: str
@@ -56,12 +66,12 @@ class ClipEvaluation:
 
     @property
     def steady(self) -> bool:
-        """Whether one field explains the clip, so that it counts."""
+        """Whether one field explains the clip, so that it is included in the means."""
         return not self.remark
 
     @property
     def upright(self) -> bool:
-        """Whether it falls or rises, more than it goes sideways: then a still tells the direction, too."""
+        """Whether the mean motion is more vertical than horizontal, so that a still shows its direction."""
         if self.clip is None or not self.clip.mask.any():
             return False
         vx, vy = self.clip.velocity[self.clip.mask].mean(axis=0)
@@ -71,10 +81,20 @@ class ClipEvaluation:
 def evaluate_motion(
     folder: str | Path, weights: Path | None = None, on_progress: Callable[[int, int], None] | None = None
 ) -> Iterator[ClipEvaluation]:
-    """Each clip of a folder, measured; with the shipped network, or weights of either kind.
+    """Evaluates the predictor on each clip of a folder.
+
+    Args:
+        folder: of videos, or of folders of numbered pictures.
+        weights: of a segmentation network or a generator; by default the shipped networks.
+        on_progress: called with (done, total).
+
+    Yields:
+        The evaluation of each clip.
 
     Raises:
-        PlateError, SequenceError, MotionError: no clips, no OpenCV, or weights that cannot be read.
+        SequenceError: no clips.
+        PlateError: OpenCV is absent.
+        MotionError: weights that cannot be read, or LZ4 is absent.
     """
     paths = find_clips(folder)
     if weights is not None:
@@ -114,7 +134,7 @@ def _measured(path: Path, weights: Path | None, step: Callable[[], None]) -> Cli
 
 
 def frame_to_plate(frame: np.ndarray) -> Plate:
-    """An 8-bit sRGB frame as a plate."""
+    """Returns an 8-bit sRGB frame as a plate."""
     return Plate(decode_codes(frame), ("R", "G", "B"), "lin_rec709_scene", "srgb")
 
 
@@ -161,10 +181,11 @@ def _row(
     psnr = ssim = float("nan")
     if shown is not None:
         psnr, ssim = _fidelity(clip, plate, MotionField(velocity * np.float32(scale), shown, shown), step)
-    return MethodScore(method, float(both), _spread(axis), _spread(direction), float(error), psnr, ssim)
+    return MethodScore(method, float(both), _quantiles(axis), _quantiles(direction), float(error), psnr, ssim)
 
 
-def _spread(values: np.ndarray) -> tuple[float, float]:
+def _quantiles(values: np.ndarray) -> tuple[float, float]:
+    """Returns the median and the 90th percentile."""
     return float(np.median(values)), float(np.quantile(values, 0.9))
 
 
@@ -173,7 +194,7 @@ def _angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _fidelity(clip: Clip, plate: Plate, motion: MotionField, step: Callable[[], None]) -> tuple[float, float]:
-    """Mean PSNR (dB) and SSIM of our first frames against the clip's, as section 6 of the paper compares."""
+    """Returns mean PSNR (dB) and SSIM of a loop's first frames against the clip's, as in section 6 of the paper."""
     from loopcore.color import encode_8bit
     from loopcore.loop import Loop
 
@@ -191,7 +212,7 @@ def _fidelity(clip: Clip, plate: Plate, motion: MotionField, step: Callable[[], 
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean SSIM of two grey pictures 0..255. Source: Wang et al. (TIP 2004), Gaussian windows of sigma 1.5."""
+    """Returns the mean SSIM of two grey pictures 0..255 (Wang et al., TIP 2004; Gaussian windows of sigma 1.5)."""
     from scipy.ndimage import gaussian_filter
 
     def mean(x: np.ndarray) -> np.ndarray:

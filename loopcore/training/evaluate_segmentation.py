@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation of the segmentation: overlap of its classes with labels, and scores of pictures where nothing flows."""
+"""Evaluation of the segmentation: overlap of its classes with labels, and scores of pictures with and without fluid."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from loopcore.motion.networks import CLASSES, FluidNet
 from loopcore.motion.segmentation import MIN_SCORE, class_probabilities, segment
 from loopcore.training.pictures import UNKNOWN, read_manifest, read_sample
 
-_MAX_STILL_FLUID = 0.001  # of the known pixels: a picture with less fluid than this holds none
-_MIN_FLUID = 0.05  # a picture with more than this holds some
+_MAX_STILL_FLUID = 0.001  # of the known pixels: a picture with less counts as one without fluid
+_MIN_FLUID = 0.05  # of the known pixels: a picture with more counts as one with fluid
 
 
 @dataclass(frozen=True)
 class SegmentationReport:
-    """Numbers of one split.
+    """Evaluation of one split.
 
-    overlap: class to intersection over union, of all its known pixels together; NaN where the split has none of it.
-    pixels: class to its known pixels. still_scores, moving_scores: of pictures without fluid and of those with some.
+    Attributes:
+        split: its name.
+        pictures: their number.
+        overlap: intersection over union by class, over all known pixels of the split; NaN for a class without pixels.
+        pixels: number of known pixels by class.
+        still_scores: of pictures without fluid.
+        moving_scores: of pictures with fluid.
     """
 
     split: str
@@ -34,7 +39,7 @@ class SegmentationReport:
     moving_scores: tuple[float, ...]
 
     def lines(self) -> list[str]:
-        """The report as text."""
+        """Returns the report as lines of text."""
         head = f"{self.split}: {self.pictures} pictures, intersection over union"
         rows = [f"  {name:<8}{self.overlap[name]:6.3f}   {self.pixels[name]:>10} pixels" for name in CLASSES]
         moved = sum(score >= MIN_SCORE for score in self.still_scores)
@@ -42,8 +47,8 @@ class SegmentationReport:
         return [
             head,
             *rows,
-            f"  nothing flows: {moved} of {len(self.still_scores)} moved nevertheless",
-            f"  something flows: {lost} of {len(self.moving_scores)} refused",
+            f"  without fluid: {moved} of {len(self.still_scores)} would move",
+            f"  with fluid: {lost} of {len(self.moving_scores)} would be refused",
         ]
 
 
@@ -53,10 +58,16 @@ def evaluate_segmentation(
     network: FluidNet | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SegmentationReport:
-    """Evaluates a network, by default the shipped ones, on one split of a folder of labelled pictures.
+    """Evaluates the segmentation on one split of a folder of labelled pictures.
+
+    Args:
+        folder: with ``manifest.csv``, pictures and labels.
+        split: train, val or test.
+        network: by default the shipped ones.
+        on_progress: called with (done, total).
 
     Raises:
-        PlateError: no such pictures.
+        PlateError: no pictures in that split, or unreadable ones.
     """
     samples = [sample for sample in read_manifest(folder) if sample.split == split]
     if not samples:
@@ -72,7 +83,7 @@ def evaluate_segmentation(
         best = _full_size(probabilities, *labels.shape).argmax(axis=0)
         pairs = labels[known].astype(np.int64) * len(CLASSES) + best[known]
         confusion += np.bincount(pairs, minlength=confusion.size).reshape(confusion.shape)
-        # skies may be clear, and then nothing is to move: only water, smoke and fire are sure to
+        # only water, smoke and fire: a clear sky does not move
         flows, stays = (np.isin(labels[known], c).mean() if known.any() else 0.0 for c in ((1, 3, 4), (0,)))
         if max(flows - _MIN_FLUID, stays - 1 + _MAX_STILL_FLUID) > 0:
             (moving if flows > _MIN_FLUID else still).append(segment(shown, probabilities, network).score)

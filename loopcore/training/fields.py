@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Velocity fields of synthetic scenes, in closed form, and their regions.
 
-Points are (..., 2) arrays of pixels, x right, y down; speeds are relative, for the scene scales them. Fields without
-sources are curls of stream functions: v = (d psi / dy, -d psi / dx) (Bridson et al., "Curl-Noise for Procedural Fluid
-Flow", SIGGRAPH 2007).
+Fields without sources are curls of stream functions: v = (d psi / dy, -d psi / dx) (Bridson et al., "Curl-Noise for
+Procedural Fluid Flow", SIGGRAPH 2007).
+
+Convention: points are (..., 2) arrays of pixels, x right, y down; speeds are relative, since the scene scales them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ Where = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Layout:
-    """flow: points to relative velocity; inside: points to pixels from the fluid's edge, positive inside; look: its
-    texture.
+    """A velocity field and its region.
+
+    Attributes:
+        flow: maps points to relative velocities.
+        inside: maps points to the distance from the fluid's edge in pixels, positive inside.
+        look: name of the texture.
     """
 
     flow: Flow
@@ -29,21 +34,21 @@ class Layout:
 
 
 def soft(distance: np.ndarray, width: float) -> np.ndarray:
-    """0 outside, 1 inside, smooth over ``width`` pixels around the edge."""
+    """Returns a ramp from 0 outside to 1 inside, smooth over ``width`` pixels around the edge."""
     ramp = np.clip(0.5 + distance / max(2 * width, 1e-6), 0, 1)
     return ramp * ramp * (3 - 2 * ramp)
 
 
 def _depth(below: np.ndarray, focal: float, height: int) -> np.ndarray:
-    """Of level ground seen ``below`` pixels under the horizon, in camera heights.
+    """Returns the depth of level ground ``below`` pixels under the horizon, in camera heights.
 
-    Beyond the picture it comes no nearer: a particle that comes from behind the camera would be infinitely fast.
+    Constant far below the picture, since velocities would be infinite behind the camera.
     """
     return focal / np.clip(below, 1.0, 2.0 * height)
 
 
 def eddies(random: np.random.Generator, side: float, count: int = 8) -> Flow:
-    """Curl noise of plane waves between an eighth and a half of ``side`` long, speed about 1."""
+    """Returns curl noise of plane waves, an eighth to a half of ``side`` long, of speed about 1."""
     angle = random.uniform(0, 2 * np.pi, count)
     wave = 2 * np.pi / (side * random.uniform(0.125, 0.5, count))
     kx, ky, phase = wave * np.cos(angle), wave * np.sin(angle), random.uniform(0, 2 * np.pi, count)
@@ -57,7 +62,7 @@ def eddies(random: np.random.Generator, side: float, count: int = 8) -> Flow:
 
 
 def wavy(random: np.random.Generator, size: float, roughness: float, count: int = 5) -> Callable[..., np.ndarray]:
-    """A smooth random line of about ``roughness`` pixels up and down over ``size`` pixels."""
+    """Returns a smooth random function over ``size`` pixels with an amplitude of about ``roughness`` pixels."""
     k = 2 * np.pi / size * np.arange(1, count + 1) * random.uniform(0.5, 1.2)
     height, phase = roughness / np.arange(1, count + 1), random.uniform(0, 2 * np.pi, count)
 
@@ -69,7 +74,7 @@ def wavy(random: np.random.Generator, size: float, roughness: float, count: int 
 
 
 def channel(random: np.random.Generator, height: int, width: int) -> Layout:
-    """Water in a winding bed seen from above, slower at its banks, around a rock now and then."""
+    """Returns water in a winding bed seen from above, slower at its banks, half the time around a rock."""
     side = max(height, width)
     turn = random.uniform(-np.pi, np.pi)
     axis = np.array([np.cos(turn), np.sin(turn)])
@@ -86,13 +91,13 @@ def channel(random: np.random.Generator, height: int, width: int) -> Layout:
 
     def flow(points: np.ndarray) -> np.ndarray:
         s, n, slope = along(points)
-        # psi = g(n), so the lines n = const are those of the flow; faster in the middle
+        # psi = g(n), so the lines n = const are streamlines; faster in the middle
         pace = 0.35 + 0.65 * np.exp(-((n / half) ** 2))
         across = np.array([-axis[1], axis[0]])
         v = pace[..., None] * (axis + slope[..., None] * across)
         if not small:
             return v
-        # what a cylinder adds to a level stream (potential flow), fading where the bed bends away
+        # dipole of a cylinder in uniform potential flow
         gap = points - rock
         r2 = np.maximum((gap**2).sum(axis=-1, keepdims=True), radius**2)
         lead = axis + slope[..., None] * across
@@ -107,7 +112,7 @@ def channel(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def river(random: np.random.Generator, height: int, width: int) -> Layout:
-    """A winding river on level ground that goes off to the horizon: the picture's motion is that of the plane's."""
+    """Returns a winding river on level ground to the horizon, whose motion is projected from the ground plane."""
     horizon = random.uniform(0.15, 0.4) * height
     centre, focal = width * random.uniform(0.35, 0.65), 1.2 * width
     way = random.choice([-1.0, 1.0])
@@ -121,7 +126,7 @@ def river(random: np.random.Generator, height: int, width: int) -> Layout:
 
     def flow(points: np.ndarray) -> np.ndarray:
         x, depth = ground(points)
-        # on the ground the offset from the bend stays as it is: (bend'(z), 1) dz/dt
+        # on the ground the offset from the bend is constant: (bend'(z), 1) dz/dt
         dx, dz = way * bend(depth, slope=True), way
         return np.stack([focal * (dx / depth - x * dz / depth**2), -focal * dz / depth**2], axis=-1)
 
@@ -134,7 +139,7 @@ def river(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def sea(random: np.random.Generator, height: int, width: int) -> Layout:
-    """Level water to the horizon, all of it going one way, sideways more than to or fro."""
+    """Returns level water to the horizon that flows in one direction, mostly sideways."""
     horizon = random.uniform(0.25, 0.55) * height
     centre, focal = width * random.uniform(0.3, 0.7), 1.2 * width
     turn = random.normal(0, 0.5) + random.choice([0, np.pi])
@@ -153,7 +158,7 @@ def sea(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def falls(random: np.random.Generator, height: int, width: int) -> Layout:
-    """Water that comes to a ledge, falls faster and faster, and runs off below."""
+    """Returns water that falls from a ledge with acceleration, and spreads in a pool below."""
     top, bottom = random.uniform(0.1, 0.3) * height, random.uniform(0.65, 0.85) * height
     centre, half = width * random.uniform(0.35, 0.65), random.uniform(0.12, 0.35) * width
     ledge, left, right = (wavy(random, side, 0.03 * side) for side in (width, height, height))
@@ -183,12 +188,12 @@ def falls(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def clouds(random: np.random.Generator, height: int, width: int) -> Layout:
-    """A deck of clouds over a skyline, all going one way; those overhead are faster."""
+    """Returns a level deck of clouds over a skyline that moves in one direction, faster overhead."""
     skyline = random.uniform(0.45, 0.85) * height
     edge = wavy(random, width, 0.06 * height, 6)
     turn = random.normal(0, 0.4) + random.choice([0, np.pi])
     centre, focal = width * random.uniform(0.3, 0.7), 1.2 * width
-    level = skyline + 0.25 * height  # the deck's own horizon, below the skyline
+    level = skyline + 0.25 * height  # the deck's horizon, below the skyline
 
     def flow(points: np.ndarray) -> np.ndarray:
         depth = _depth(level - points[..., 1], focal, height)
@@ -200,7 +205,7 @@ def clouds(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def smoke(random: np.random.Generator, height: int, width: int) -> Layout:
-    """A plume that rises from a source, spreads and is carried off sideways, with eddies in it."""
+    """Returns a plume with eddies that rises from a source, widens and leans."""
     foot = np.array([width * random.uniform(0.3, 0.7), height * random.uniform(0.8, 1.05)])
     lean, spread = random.uniform(-0.5, 0.5), random.uniform(0.18, 0.32)
     width0 = 0.05 * max(height, width)
@@ -215,7 +220,7 @@ def smoke(random: np.random.Generator, height: int, width: int) -> Layout:
     def flow(points: np.ndarray) -> np.ndarray:
         _, across, wide = place(points)
         rise = (width0 / wide) ** 0.5
-        # lines of constant across / wide are those of the flow: the plume widens as it rises
+        # lines of constant across / wide are streamlines: the plume widens as it rises
         aside = lean + spread * across / wide
         return np.stack([rise * aside, -rise], axis=-1) + 0.12 * swirl(points)
 
@@ -228,7 +233,7 @@ def smoke(random: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def whirl(random: np.random.Generator, height: int, width: int) -> Layout:
-    """Nothing but eddies, within a pool."""
+    """Returns eddies in a pool."""
     swirl = eddies(random, max(height, width))
     drift = random.normal(0, 0.5, 2)
     centre = np.array([width, height]) * random.uniform(0.4, 0.6, 2)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic flames, as pictures with their coverage.
+"""Synthetic flames, as pictures with coverage.
 
-Flames are tongues over what burns, torn by noise that is drawn out upwards and bent more the higher it is. They glow:
-what a picture shows of it is 1 - exp(-exposure) of the light in each channel, so that thin flame is red, thicker
-yellow, and what is over-exposed white.
+Flames are tongues, distorted by noise that is stretched upwards and bent more with height. They emit light, exposed as
+1 - exp(-exposure) in each channel, so that thin flame is red, thicker flame yellow, and over-exposed flame white.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from loopcore.training.textures import smooth_noise
 
 SIDE = 192  # of a picture, pixels
-FLAMES = 64  # different ones
+FLAMES = 64  # number of different ones
 _GREEN, _BLUE = (0.22, 0.5), (0.02, 0.14)  # light of soot at 1300 to 1900 K, over its red
 
 
@@ -39,7 +38,7 @@ def _heat(random: np.random.Generator) -> np.ndarray:
     up = 1 - y
     bent = sum(k * _noise(random, w, 1.5 * w) for w, k in ((60.0, 0.10), (25.0, 0.05), (10.0, 0.02)))
     x = x + random.uniform(0.3, 1.3) * bent * np.clip(up + 0.1, 0, 1) + random.uniform(-0.25, 0.25) * up**1.5
-    wide = float(random.choice([0.06, 0.15, 0.3, 0.6], p=[0.2, 0.3, 0.3, 0.2]))  # of what burns
+    wide = float(random.choice([0.06, 0.15, 0.3, 0.6], p=[0.2, 0.3, 0.3, 0.2]))  # of the fire's base
     total = np.full_like(x, -1.0)
     for _ in range(random.integers(1, 9)):
         middle, tall = 0.5 + wide * random.uniform(-1, 1), random.uniform(0.35, 0.95)

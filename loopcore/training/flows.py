@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optical flow between a clip's frames: measured, or read from files beside the clip.
+"""Optical flow between a clip's frames, measured or read from files beside the clip.
 
 By default OpenCV's DIS (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016; the extra
-``training``). Beside a clip ``NAME.mp4`` the files of any other estimator take its place:
+``training``). For a clip ``NAME.mp4``, files of another estimator replace it:
 
 - ``NAME_flow/*.flo``: one file for each pair of neighbouring frames, in the order of their names;
-- ``NAME_motion.flo`` or ``NAME_motion.pth``: the mean motion of the whole clip, and no flow is measured.
+- ``NAME_motion.flo`` or ``NAME_motion.pth``: the mean motion of the whole clip; no flow is measured.
 
-``NAME_gt.mp4`` goes with ``NAME_motion.pth`` too, as in the released Eulerian dataset. Files of another size than the
-frames are brought to it, vectors too.
+``NAME_motion.pth`` also belongs to ``NAME_gt.mp4``, as in the released Eulerian dataset. Files of another size are
+resized to the frames, with their vectors scaled.
 
-Convention: (vx, vy) in pixels a frame, x right, y down, where content goes.
+Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,19 @@ import numpy as np
 from loopcore.errors import MotionError, PlateError
 from loopcore.training.video import Shot, clip_name
 
-# Where going there and coming back ends this far from the start, one of the two is wrong.
+# Forward and backward flow are consistent if their squared gap is below _SLACK_SHARE of their squares plus _SLACK.
 _SLACK, _SLACK_SHARE = 0.5, 0.01
 
 
 @dataclass(frozen=True)
 class Flows:
-    """Flow of each pair: values (n, h, w, 2) float32; known (n, h, w) bool, where it is reliable."""
+    """Flow of each pair of frames.
+
+    Attributes:
+        values: (n, h, w, 2) float32, px per frame.
+        known: (n, h, w) bool, where the flow is reliable.
+        source: the estimator, or the folder of files.
+    """
 
     values: np.ndarray
     known: np.ndarray
@@ -41,10 +47,14 @@ class Flows:
 def measure_flows(shot: Shot, on_pair: Callable[[], None] | None = None) -> Flows:
     """Measures DIS flow forward and backward between neighbouring frames; known where both agree.
 
+    Source of the test: Sundaram, Brox, Keutzer, "Dense Point Trajectories" (ECCV 2010), equation 5.
+
+    Args:
+        shot: at least two frames.
+        on_pair: called after each pair.
+
     Raises:
         PlateError: OpenCV is absent.
-
-    Source of the agreement: Sundaram, Brox, Keutzer, "Dense Point Trajectories" (ECCV 2010), equation 5.
     """
     frames = [grey(frame) for frame in shot.frames]
     dis = estimator()
@@ -69,10 +79,10 @@ def agree(there: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 
 def read_flows(path: Path, shot: Shot) -> Flows | None:
-    """The flow that ``NAME_flow`` holds for a shot of the clip ``path``; None where there is no such folder.
+    """Reads the flow of a shot of the clip ``path`` from the folder ``NAME_flow``; None without such a folder.
 
     Raises:
-        MotionError: fewer files than pairs of frames, or one that is no .flo.
+        MotionError: fewer files than pairs of frames, or a file that is not a .flo.
     """
     folder = path.with_name(f"{clip_name(path)}_flow")
     if not folder.is_dir():
@@ -80,20 +90,23 @@ def read_flows(path: Path, shot: Shot) -> Flows | None:
     files = sorted(folder.glob("*.flo"))
     if len(files) < shot.numbers[-1]:
         raise MotionError(
-            f"{folder} has {len(files)} .flo files, but the clip's frames to {shot.numbers[-1]} have as many pairs: "
-            "there is to be one for each two neighbouring frames"
+            f"{folder} has {len(files)} .flo files, but {shot.numbers[-1]} are needed: one for each pair of "
+            "neighbouring frames"
         )
     size = shot.frames.shape[1:3]
-    # a frame shown twice is left out, and the flow to the next is that from its repeat
+    # repeated frames are dropped, so the flow to a frame is the one from the last repeat before it
     pairs = [_read_flo(files[number - 1], size) for number in shot.numbers[1:]]
     return Flows(np.stack([flow for flow, _ in pairs]), np.stack([known for _, known in pairs]), folder.name)
 
 
 def read_mean_motion(path: Path, height: int, width: int) -> tuple[np.ndarray, str] | None:
-    """The mean motion that a file beside the clip holds, (height, width, 2) float32, and the file's name; or None.
+    """Reads the mean motion from a file beside the clip.
+
+    Returns:
+        Velocity (height, width, 2) float32, and the file's name; None without such a file.
 
     Raises:
-        MotionError: the file is not what it is called.
+        MotionError: the file is invalid.
     """
     for suffix in (".flo", ".pth"):
         file = path.with_name(f"{clip_name(path)}_motion{suffix}")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of the motion generator: end-point error, where things move, and a discriminator with feature matching.
+"""Losses of the motion generator: end-point error, the mask's cross-entropy, and a discriminator's losses.
 
 Source: Holynski et al. (CVPR 2021) and Wang et al., pix2pixHD (CVPR 2018), sections 3.2 and 3.3: discriminators that
 rate patches of picture and motion together, at several scales; least-squares adversarial loss (Mao et al., ICCV
-2017); feature matching, where the generator has to cause the same layer outputs as the truth.
+2017); feature matching between the discriminators' layer outputs for generated and true motion.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 _DOWNSAMPLING_LAYERS = 3
 _VELOCITY_SCALE = 4.0  # px per frame that a discriminator receives as 1
-_MIN_SPEED = 0.05  # px per frame: slower crops count as if they were as fast
-MIN_SIDE = 32  # pixels of a crop, so that the second scale has any patches
+_MIN_SPEED = 0.05  # px per frame, smallest mean speed that errors are divided by
+MIN_SIDE = 32  # pixels of a crop, so that the second scale has patches
 
 
 class PatchDiscriminator(nn.Module):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steady field that explains a clip best: its mean optical flow, outliers excluded."""
+"""The steady field that explains a clip best: its mean optical flow without outliers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 MIN_SPEED = 0.12  # px per frame at 640 px below which flow is noise
 MIN_RELATIVE_SPEED = 0.2  # of the clip's fast flow (95th percentile) that a pixel of the moving mask has
-_OUTLIER = 3.0  # spreads from the median beyond which a flow is something else: a boat, a bird, a failed match
-_NOISE = 0.05  # px per frame: the least spread there is
-_MIN_KNOWN = 0.3  # share of the pairs that has to be left for a pixel to be known
+_OUTLIER = 3.0  # spreads from the median beyond which a flow is an outlier: a boat, a bird, a failed match
+_NOISE = 0.05  # px per frame, added to the spread
+_MIN_KNOWN = 0.3  # smallest fraction of the pairs for a mean; else the median
 _MIN_ISLAND = 5e-4  # of the picture: smaller islands of motion, and holes in it, are noise
 
 
@@ -19,9 +19,11 @@ _MIN_ISLAND = 5e-4  # of the picture: smaller islands of motion, and holes in it
 class MeanFlow:
     """Ground truth of a clip.
 
-    velocity: (h, w, 2) float32 px per frame, mean flow; mask: (h, w) bool, where it moves; steadiness: the share of
-    the flow's energy inside the mask, outliers apart, that the one field explains, 0..1; NaN where only a mean was
-    given.
+    Attributes:
+        velocity: (h, w, 2) float32, mean flow in px per frame.
+        mask: (h, w) bool, where it moves.
+        steadiness: fraction of the flow's energy inside the mask, without outliers, that the field explains; NaN where
+            only the mean is known.
     """
 
     velocity: np.ndarray
@@ -30,11 +32,14 @@ class MeanFlow:
 
 
 def average(values: np.ndarray, known: np.ndarray) -> MeanFlow:
-    """The mean of flows (n, h, w, 2) where they are known (n, h, w), outliers left out pixel by pixel.
+    """Averages flows without outliers, pixel by pixel.
 
-    The median is the first guess; flows further from it than three spreads are dropped (the spread is 1.48 times the
-    median distance, as of a Gaussian), and the mean of the others is taken. A pixel most of whose flows are doubtful
-    keeps the median.
+    Outliers are further than three spreads from the median; the spread is 1.48 times the median distance, which for a
+    Gaussian is its deviation. Pixels with too few flows left take the median.
+
+    Args:
+        values: (n, h, w, 2), px per frame.
+        known: (n, h, w) bool, where they are reliable.
     """
     median = np.median(values, axis=0)
     far = np.hypot(*np.moveaxis(values - median, -1, 0))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``*_motion.pth``: the mean motion of a clip as the Eulerian motion field dataset was released, and as torch saves it.
+"""``*_motion.pth``: the mean motion of a clip, as in the released Eulerian motion field dataset or from ``torch.save``.
 
 The released files are an LZ4 frame around a pickled numpy array, (1, 2, H, W) float32, pixels per frame, x then y.
-A pickle is a program: here it may build one array and nothing else, and nothing that it names is ever run. What
-``torch.save`` wrote is read by torch's restricted loader.
+Pickles can run code, so the unpickler here builds only one array and calls nothing that the file names. Files of
+``torch.save`` are read by torch's restricted loader.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ _TYPES = ("f2", "f4", "f8")
 
 
 def read_motion_pth(path: str | Path) -> np.ndarray:
-    """(H, W, 2) float32, pixels per frame.
+    """Reads a mean motion, (H, W, 2) float32, pixels per frame.
 
-    Convention: x right, y down, where content goes.
+    Args:
+        path: of the file.
 
     Raises:
-        MotionError: not such a file, something else than one array of numbers in it, or values that are not finite.
+        MotionError: unreadable, anything but one array of numbers, or values that are not finite.
+
+    Convention: (vx, vy), x right, y down, where content goes.
     """
     path = Path(path)
     try:
@@ -44,35 +47,35 @@ def read_motion_pth(path: str | Path) -> np.ndarray:
 
 def _array(data: bytes) -> np.ndarray:
     if data.startswith(_LZ4):
-        data = _unpacked(data)
+        data = _decompressed(data)
     if not zipfile.is_zipfile(io.BytesIO(data)):
         try:
             return _from_pickle(data)
-        except _Torch:
+        except _LegacyTorchFile:
             pass
     return _from_torch(data)
 
 
-def _unpacked(data: bytes) -> bytes:
+def _decompressed(data: bytes) -> bytes:
     try:
         import lz4.frame
     except ImportError:
-        raise MotionError("it is packed with LZ4: install loopcore[training]") from None
+        raise MotionError("it is compressed with LZ4: install loopcore[training]") from None
     unpacker = lz4.frame.LZ4FrameDecompressor()
     try:
         plain: bytes = unpacker.decompress(data, MAX_BYTES)
     except RuntimeError:
         raise MotionError("its LZ4 data is damaged") from None
     if not unpacker.eof:
-        raise MotionError(f"its LZ4 data is cut short, or more than {MAX_BYTES} bytes unpacked")
+        raise MotionError(f"its LZ4 data is truncated, or decompresses to more than {MAX_BYTES} bytes")
     return plain
 
 
-class _Torch(Exception):
-    """The data begins as torch's older files do."""
+class _LegacyTorchFile(Exception):
+    """The data is in torch's older file format."""
 
 
-# Stand-ins for what a pickled array names: they keep what they are told and do nothing.
+# Replacements for the names in a pickled array: they store their arguments and do nothing else.
 
 
 class _Dtype:
@@ -93,7 +96,7 @@ class _Array:
 
 
 class _Named:
-    """numpy.ndarray, which is only named as the class of what is rebuilt."""
+    """Replaces numpy.ndarray, which is only named as the class of the array."""
 
 
 def _rebuild(*_: object) -> _Array:
@@ -102,20 +105,20 @@ def _rebuild(*_: object) -> _Array:
 
 def _from_buffer(content: object = None, kind: object = None, shape: object = None, order: object = "C",
                  *_: object) -> _Array:  # fmt: skip
-    """How protocol 5 spells an array."""
+    """Replaces the function that builds an array in protocol 5."""
     array = _Array()
     array.state = (1, shape, kind, order == "F", bytes(content) if isinstance(content, bytearray) else content)
     return array
 
 
 def _encode(text: object, encoding: object = None) -> bytes:
-    """Bytes that old protocols spell as text."""
+    """Returns bytes, which old protocols store as text."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise MotionError("it is no pickled array")
+        raise MotionError("it is not a pickled array")
     return text.encode("latin-1")
 
 
-_STAND_INS = {
+_REPLACEMENTS = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _rebuild for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
     ("numpy", "ndarray"): _Named,
@@ -126,9 +129,9 @@ _STAND_INS = {
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _STAND_INS:
-            raise MotionError(f"it names {module}.{name}, which no array needs: it is not read")
-        return _STAND_INS[module, name]
+        if (module, name) not in _REPLACEMENTS:
+            raise MotionError(f"it names {module}.{name}, which an array does not need: it is not read")
+        return _REPLACEMENTS[module, name]
 
 
 def _from_pickle(data: bytes) -> np.ndarray:
@@ -137,11 +140,11 @@ def _from_pickle(data: bytes) -> np.ndarray:
     except MotionError:
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise MotionError(f"it is damaged, or no file of motion ({type(error).__name__})") from None
+        raise MotionError(f"it is damaged or not a motion file ({type(error).__name__})") from None
     if isinstance(found, int):  # torch's older files begin with a magic number
-        raise _Torch
+        raise _LegacyTorchFile
     if not isinstance(found, _Array) or len(found.state) != 5:
-        raise MotionError(f"it holds a {type(found).__name__.strip('_').lower()}, not one array")
+        raise MotionError(f"it contains a {type(found).__name__.strip('_').lower()}, not one array")
     _, shape, kind, fortran, content = found.state
     if not isinstance(kind, _Dtype) or kind.kind not in _TYPES or not isinstance(content, bytes):
         raise MotionError("its array is not of floating-point numbers")
@@ -151,7 +154,7 @@ def _from_pickle(data: bytes) -> np.ndarray:
         values = np.frombuffer(content, np.dtype(f"{kind.order}{kind.kind}"))
         return values.reshape(shape, order="F" if fortran else "C")
     except ValueError:
-        raise MotionError(f"its array is said to be {shape}, but holds {len(content)} bytes") from None
+        raise MotionError(f"its array is declared as {shape}, but has {len(content)} bytes") from None
 
 
 def _from_torch(data: bytes) -> np.ndarray:
@@ -159,11 +162,11 @@ def _from_torch(data: bytes) -> np.ndarray:
 
     try:
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises nearly anything on a bad file, or on what it refuses to run
+    except Exception as error:  # torch raises nearly anything on a bad or refused file
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise MotionError(f"it is damaged, or holds something else than a tensor ({reason})") from None
+        raise MotionError(f"it is damaged or not a tensor ({reason})") from None
     if not isinstance(found, torch.Tensor) or not found.is_floating_point() or found.layout != torch.strided:
-        raise MotionError(f"it holds a {type(found).__name__}, not one tensor of floating-point numbers")
+        raise MotionError(f"it contains a {type(found).__name__}, not one tensor of floating-point numbers")
     return found.detach().float().numpy()
 
 
@@ -171,7 +174,7 @@ def _checked(values: np.ndarray) -> np.ndarray:
     if values.ndim == 4 and len(values) == 1:
         values = values[0]
     if values.ndim != 3 or values.shape[0] != 2:
-        raise MotionError(f"motion is of the shape (1, 2, height, width), not {values.shape}")
+        raise MotionError(f"motion must have the shape (1, 2, height, width), not {values.shape}")
     if not np.isfinite(values).all():
-        raise MotionError("it holds NaN or Inf: its maker failed")
+        raise MotionError("it contains NaN or Inf")
     return np.ascontiguousarray(values.transpose(1, 2, 0), np.float32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic smoke, white water and flames composited over training photographs, which show too little of them."""
+"""Synthetic smoke, white water and flames composited over training photographs, where they are rare."""
 
 from __future__ import annotations
 
@@ -14,25 +14,36 @@ from loopcore.training.plumes import PLUMES, plume
 from loopcore.training.whitewater import WATERS, white_water
 
 Sprite = tuple[np.ndarray, np.ndarray]
+"""Premultiplied colours (s, s, 3) and coverage (s, s) 0..1, float32."""
 
-# Share of the pictures that show each, and sizes over the picture's longer side: of smoke, much of which fills the
-# frame, evenly spread, of the others by their logarithms.
+# Fraction of the pictures that show each, and sizes over the picture's longer side: uniform for smoke, which often
+# fills the frame, log-uniform for the others.
 _SMOKE_PROBABILITY, _WATER_PROBABILITY, _FLAME_PROBABILITY = 0.08, 0.2, 0.05
 _SMOKE_SIZES, _WATER_SIZES, _FLAME_SIZES = (0.5, 2.5), (0.15, 1.6), (0.2, 1.5)
 _EXPOSURES = (0.6, 1.05)  # in shadow to full light
-# Coverage from which on a pixel is no longer what lies behind, and from which on it is what lies before.
+# Coverage above which a pixel's label becomes unknown, and above which it becomes the overlay's.
 _BEGINS, _COVERS = 0.1, 0.7
-_SEEN = 0.03  # mean change of codes below which what was laid over cannot be told from what was there
+_SEEN = 0.03  # mean change of codes below which an overlay is invisible
 _MAX_WATERS = 3  # falls of one picture
-_BEHIND = 0.65  # how often water lies behind what is bright or dark in the photograph
-_SHADED = 0.6  # how often it is as dark as what is around
-_NIGHT = 0.6  # how often flames are photographed in the dark
+_BEHIND = 0.65  # fraction of water that is behind bright or dark parts of the photograph
+_SHADED = 0.6  # fraction of water that is lit like its surroundings
+_NIGHT = 0.6  # fraction of flames in the dark
 
 
 def add_overlay(
     picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, unknown: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a picture, (h, w, 3) float32 sRGB 0..1, and labels, (h, w) uint8, at random with a fluid over it."""
+    """Adds a fluid to some pictures, at random.
+
+    Args:
+        picture: (h, w, 3) float32 sRGB 0..1.
+        labels: (h, w) uint8.
+        random: decides everything.
+        unknown: label of partly covered pixels.
+
+    Returns:
+        The picture and its labels.
+    """
     chance = random.random()
     if chance < _SMOKE_PROBABILITY:
         sprite = plume(int(random.integers(PLUMES)))
@@ -56,7 +67,7 @@ def _lit(sprite: Sprite, random: np.random.Generator) -> Sprite:
 def _with_water(
     picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, unknown: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Adds falls, rapids or fountains, not over the sky, often behind bright or dark parts of the photograph."""
+    """Adds falls, rapids or fountains, not over the sky, often behind bright or dark parts of the picture."""
     visible = (labels != CLASSES.index("sky")).astype(np.float32)
     if random.random() < _BEHIND:
         visible *= _gaps(picture, random)
@@ -70,7 +81,7 @@ def _with_water(
 
 
 def _gaps(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Returns (h, w) float32 0..1: the gaps between the bright parts of a picture (pale rocks), or its dark ones."""
+    """Returns (h, w) float32 0..1, the gaps between the bright parts of a picture (pale rocks) or its dark ones."""
     tone = gaussian_filter(picture.mean(axis=-1), random.uniform(1.0, 6.0))
     if random.random() < 0.35:
         tone = -tone
@@ -79,7 +90,7 @@ def _gaps(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _light_around(picture: np.ndarray) -> np.ndarray:
-    """Returns the brightness around each pixel, (h, w, 1) float32, 1 at middle codes, that water is shaded by."""
+    """Returns the brightness around each pixel, (h, w, 1) float32, about 1 at middle codes, to shade water by."""
     grey = gaussian_filter(picture.mean(axis=-1), 0.1 * max(picture.shape))
     return np.clip(grey / 0.45, 0.3, 1.1)[..., None].astype(np.float32)
 
@@ -110,9 +121,15 @@ def composite(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns copies of a picture and its labels with a sprite at a random place, half the time mirrored.
 
-    picture: (h, w, 3) float32; labels: (h, w) uint8. sprite: (s, s, 3) colours times coverage and (s, s) coverage 0..1,
-    float32, made ``size`` pixels wide. label_values: of pixels it mostly covers, and of those it partly covers.
-    visible: (h, w) float32 0..1, where nothing stands before it; light: (h, w, 1) float32 that its colours take.
+    Args:
+        picture: (h, w, 3) float32 sRGB 0..1.
+        labels: (h, w) uint8.
+        random: decides the place.
+        sprite: premultiplied colours and coverage.
+        size: of the sprite in the picture, pixels.
+        label_values: labels of pixels that it mostly covers, and of those that it partly covers.
+        visible: (h, w) float32 0..1, where it is not occluded; by default everywhere.
+        light: (h, w, 1) float32, multiplies its colours.
     """
     planes = torch.from_numpy(np.concatenate([sprite[0], sprite[1][..., None]], axis=-1)).permute(2, 0, 1)[None]
     if random.random() < 0.5:

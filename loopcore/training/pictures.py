@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of pictures with a class for each pixel, and the crops of them that a network is trained on.
+"""A folder of pictures with a class for each pixel, and the crops that a network is trained on.
 
-The folder holds ``manifest.csv`` with the columns image, label, set and split (train, val or test); other columns are
+The folder has a ``manifest.csv`` with the columns image, label, set and split (train, val or test); other columns are
 ignored. image and label are paths in the folder. A label is an 8-bit picture of the image's size whose values are
-indices into :data:`loopcore.motion.networks.CLASSES`; 255 is unknown and counts neither way.
+indices into :data:`loopcore.motion.networks.CLASSES`; 255 is unknown and ignored.
 """
 
 from __future__ import annotations
@@ -21,22 +21,29 @@ from loopcore.training.manifest import path_inside, read_rows
 
 UNKNOWN = 255
 CROP = 256
-_LONG_SIDES = (256, 640)  # of the whole picture, before it is cropped
-_FULL_SET = 120  # pictures below which those of a set are seen more often
+_LONG_SIDES = (256, 640)  # of the whole picture before cropping, pixels
+_FULL_SET = 120  # pictures in a set below which they are cropped more often
 _MAX_REPEATS = 8.0
-# How often a picture is seen that shows the class on 2 % of it or more.
+# Crops of a picture that shows the class on at least ``_MIN_CLASS_AREA`` of its known pixels.
 _CLASS_REPEATS = {1: 3.0, 3: 2.0, 4: 2.0}
 _MIN_CLASS_AREA = 0.02
-# Shares of the crops that are mixed with another, blurred, noisy, saved as JPEG.
+# Fractions of the crops that are mixed with another, blurred, noisy, saved as JPEG.
 _MIX_PROBABILITY, _BLUR_PROBABILITY, _NOISE_PROBABILITY, _JPEG_PROBABILITY = 0.2, 0.25, 0.25, 0.3
-# Casts of white balance: mostly, and in snow, at dusk or by lamps.
+# Casts of white balance: normal ones, and strong ones as in snow, at dusk or by lamps.
 _CASTS, _STRONG_CAST_PROBABILITY = (0.08, 0.25), 0.2
-_BLURS = (0.4, 3.0)  # sigma, pixels: up to what is far out of focus
+_BLURS = (0.4, 3.0)  # sigma, pixels
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and its labels, by path."""
+    """One picture of a manifest.
+
+    Attributes:
+        image: path of the picture.
+        label: path of its labels.
+        set: where it is from.
+        split: train, val or test.
+    """
 
     image: Path
     label: Path
@@ -48,7 +55,7 @@ def read_manifest(folder: str | Path) -> list[Sample]:
     """Reads all samples of a folder, in the manifest's order.
 
     Raises:
-        PlateError: no manifest there, a column is missing, nothing in it, or a path leads out of the folder.
+        PlateError: no manifest, a missing column, no rows, or a path outside the folder.
     """
     folder = Path(folder)
     rows = read_rows(folder, "pictures", ("image", "label", "set", "split"))
@@ -78,7 +85,7 @@ def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 
 
 def crop_plan(samples: list[Sample]) -> list[Sample]:
-    """Returns the samples, each repeated as often as it is to be cropped: rare classes and small sets more often."""
+    """Returns the samples, each repeated by its number of crops: more for rare classes and small sets."""
     sizes = Counter(sample.set for sample in samples)
     plan = []
     for sample in samples:
@@ -91,9 +98,9 @@ def crop_plan(samples: list[Sample]) -> list[Sample]:
 
 
 def crop_of(plan: list[Sample], index: int, seed: int, epoch: int, size: int = CROP) -> tuple[np.ndarray, np.ndarray]:
-    """Entry ``index`` of the plan as it is seen in an epoch: (3, size, size) float32 in 0..1, (size, size) labels.
+    """Returns entry ``index`` of the plan in an epoch: (3, size, size) float32 0..1, and (size, size) labels.
 
-    Depends on the four numbers alone. Some crops have a part of another crop composited over them.
+    Deterministic by ``index``, ``seed``, ``epoch`` and ``size``. Some crops are partly covered by another crop.
     """
     random = np.random.default_rng((seed, epoch, index))
     crop, known = random_crop(*read_sample(plan[index]), random, size)
@@ -109,9 +116,9 @@ def crop_of(plan: list[Sample], index: int, seed: int, epoch: int, size: int = C
 def random_crop(
     picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int = CROP
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a crop at a random scale and place, half the time mirrored, its colours varied as by cameras and grading.
+    """Returns a crop at a random scale and place, half the time mirrored, with varied colours.
 
-    Some have made-up smoke or water composited over them.
+    Some crops have synthetic fluids composited over them.
     """
     from PIL import Image
 
@@ -135,7 +142,7 @@ def random_crop(
 
 
 def _augment_colours(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Exposure and gamma, contrast, saturation and white balance; (H, W, 3) sRGB codes 0..1 to the same."""
+    """Varies gamma, contrast, saturation and white balance of (H, W, 3) sRGB codes 0..1."""
     rgb = rgb ** np.float32(np.exp(random.uniform(-0.35, 0.35)))
     grey = luma(rgb)
     saturation = np.float32(random.uniform(0.5, 1.3) if random.random() > 0.07 else 0.0)
@@ -147,7 +154,7 @@ def _augment_colours(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray
 
 
 def _degrade(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Blur, grain and JPEG, as lenses, sensors and files add them; (H, W, 3) sRGB codes 0..1 to the same."""
+    """Adds blur, noise and JPEG artefacts to (H, W, 3) sRGB codes 0..1, at random."""
     from PIL import Image
     from scipy.ndimage import gaussian_filter
 
@@ -166,9 +173,9 @@ def _degrade(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def soft_targets(labels: np.ndarray, classes: int, stride: int) -> np.ndarray:
-    """(H, W) labels to the share of each class in each block, (classes, H / stride, W / stride) float32.
+    """Converts (H, W) labels to class fractions per block, (classes, H / stride, W / stride) float32.
 
-    Shares sum to the part of the block that is known.
+    They sum to the known fraction of the block.
     """
     index = np.arange(classes, dtype=np.uint8)[:, None, None]
     counts = np.zeros((classes, labels.shape[0] // stride, labels.shape[1] // stride), np.float32)

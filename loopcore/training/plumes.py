@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic plumes of smoke, ash and steam, as pictures with their coverage.
+"""Synthetic plumes of smoke, ash and steam, as pictures with coverage.
 
-Photographs of thick smoke with outlines are scarce. A plume here is a volume of soot: a column, a puff, a bank or a
-heap that fills the picture, whose border is pushed out into billows by noise, lit by a sun from above and by the sky,
-and seen from one side.
+A plume is a volume of soot: a column, a puff, a bank or a heap that fills the picture, whose border is displaced by
+noise into billows, lit by the sun and the sky and seen from the side.
 Billows are folded noise, |n|: round bulges between sharp creases (Musgrave in Ebert et al., "Texturing and Modeling",
-chapter 16). Light is dimmed along its way by Beer's law, once scattered, as clouds are in Schneider's "Real-time
-volumetric cloudscapes" (GPU Pro 7, 2016).
+chapter 16). Light is scattered once and attenuated by Beer's law, as in Schneider, "Real-time volumetric cloudscapes"
+(GPU Pro 7, 2016).
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIDE = 192  # of a plume's picture, pixels
-PLUMES = 96  # different ones
+PLUMES = 96  # number of different ones
 _DEPTH_CELLS = 64  # cells along the line of sight
 _OCTAVES = 5  # of noise
-_GAMMAS = (0.55, 0.95)  # light to codes: from nearly sRGB's to what is graded hard
-# What is fully lit, sRGB codes: ash, soot, dust, steam.
+_GAMMAS = (0.55, 0.95)  # light to codes: from nearly sRGB's to a hard grade
+# Fully lit, sRGB codes: ash, soot, dust, steam.
 _TINTS = ((0.84, 0.83, 0.82), (0.45, 0.44, 0.43), (0.80, 0.72, 0.63), (0.97, 0.97, 0.97))
-_TINTED = (0.4, 0.25, 0.1, 0.25)  # how often
-# Sizes of the surroundings, cells, that hide the sky from what lies among them, and by how much: creases between small
-# billows are grey, those between large ones dark.
+_TINTED = (0.4, 0.25, 0.1, 0.25)  # their probabilities
+# Ambient occlusion: sizes of the neighbourhoods in cells, and their strengths. Creases between small billows are grey,
+# those between large ones dark.
 _OCCLUSION = ((9, 0.35), (21, 0.6), (45, 0.9))
 
 
@@ -51,7 +50,7 @@ def plume(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _depth(random: np.random.Generator) -> Tensor:
-    """Returns (_DEPTH_CELLS, SIDE, SIDE), nearest and top first: 1 deep inside, 0 at the border, negative outside."""
+    """Returns (_DEPTH_CELLS, SIDE, SIDE), nearest and top first: 1 deep inside, 0 at the border, below 0 outside."""
     z = torch.linspace(-0.5, 0.5, _DEPTH_CELLS)[:, None, None] * (_DEPTH_CELLS / SIDE)
     y = torch.linspace(1, 0, SIDE)[:, None]  # height
     x = torch.linspace(-0.5, 0.5, SIDE)
@@ -78,7 +77,7 @@ def _heap(random: np.random.Generator, x: Tensor, y: Tensor, z: Tensor) -> Tenso
     for _ in range(random.integers(6, 20)):
         radius = size * random.lognormal(0, 0.35)
         across, up = random.uniform(-0.6, 0.6), random.uniform(-0.1, 1.1)
-        # not so near that the eye would be in it
+        # not around the camera
         away = max(random.uniform(-0.2, 0.35), 1.2 * radius - 0.45)
         tall = random.uniform(0.8, 1.8)
         distance = torch.sqrt((x - across) ** 2 + ((y - up) / tall) ** 2 + (z - away) ** 2)
@@ -87,7 +86,7 @@ def _heap(random: np.random.Generator, x: Tensor, y: Tensor, z: Tensor) -> Tenso
 
 
 def _billows(random: np.random.Generator) -> Tensor:
-    """(_DEPTH_CELLS, SIDE, SIDE) folded noise of mean about 0; finer bulges on coarser ones."""
+    """Returns folded noise of several octaves, (_DEPTH_CELLS, SIDE, SIDE), of mean about 0."""
     total = torch.zeros(_DEPTH_CELLS, SIDE, SIDE)
     size, fade = 1.0, float(random.uniform(0.5, 0.62))
     along = torch.fft.fftfreq(_DEPTH_CELLS)[:, None, None] * SIDE
@@ -105,8 +104,7 @@ def _billows(random: np.random.Generator) -> Tensor:
 
 
 def _light(depth: Tensor, density: Tensor, shown: Tensor, random: np.random.Generator) -> Tensor:
-    """Returns the light each cell sends to the camera, about 1 where bright: of the sun, by the facing and the smoke in
-    between, and of the sky, which is occluded in creases."""
+    """Returns each cell's radiance towards the camera, about 1 where bright, from the sun and the occluded sky."""
     aside, front = random.uniform(-1.2, 1.2), random.uniform(-0.5, 1.5)
     to_sun = np.array([-front, -1.0, aside]) / np.sqrt(front**2 + 1 + aside**2)  # z, y, x
     slopes = torch.gradient(_mean(depth, 3))
@@ -127,8 +125,7 @@ def _mean(values: Tensor, size: int) -> Tensor:
 
 
 def _before(density: Tensor, aside: float, front: float) -> Tensor:
-    """Returns the cells of smoke between each cell and the sun, which is ``aside`` cells to the right and ``front``
-    cells nearer for each cell of height."""
+    """Returns the smoke between each cell and the sun, in cells; the sun is at (x, y, z) = (aside, -1, -front)."""
     taken = torch.empty_like(density)
     z, x = torch.meshgrid(torch.linspace(-1, 1, _DEPTH_CELLS), torch.linspace(-1, 1, SIDE), indexing="ij")
     grid = torch.stack([x + 2 * aside / (SIDE - 1), z - 2 * front / (_DEPTH_CELLS - 1)], dim=-1)[None]

@@ -12,32 +12,33 @@ from typing import Any
 
 import numpy as np
 
-from loopcore.files.atomic import make_folder, write_atomically
+from loopcore.files.atomic import make_folder, write_text_atomically
 from loopcore.training.evaluate_motion import ClipEvaluation, MethodScore
 from loopcore.training.run_log import flow_colours, write_grid
 
 
 def table(found: Sequence[ClipEvaluation]) -> list[str]:
-    """A line for each method on each clip, what is to be said of clips, and means over the steady ones.
+    """Formats evaluations as a table.
 
-    Those that fall or rise have means of their own: in the others the direction is a guess.
+    Args:
+        found: one evaluation per clip.
+
+    Returns:
+        Lines of text: a row per clip and method, remarks, means over the steady clips, and means over those that move
+        vertically, since the direction of the others is a guess.
     """
     head = f"{'clip':<26}{'method':<11}{'IoU':>6}{'axis':>7}{'p90':>6}{'direction':>11}{'p90':>6}{'error':>7}"
     lines = [head + f"{'PSNR':>7}{'SSIM':>7}"]
     for measured in found:
         name = measured.name[:24] + ("" if measured.steady else " *")
         lines += [_line(name, row) for row in measured.rows]
-    lines += [f"* {measured.name}: {_said(measured)}" for measured in found if not measured.steady]
+    lines += [f"* {m.name}: {m.remark}; left out of the means" for m in found if not m.steady]
     lines += [f"  {m.name}: nothing seemed to flow" for m in found if m.rows and m.predicted is None]
     steady = [measured for measured in found if measured.steady]
     lines += [_line(f"mean of {len(steady)} steady", row) for row in means(steady)]
     upright = [measured for measured in steady if measured.upright]
     lines += [_line(f"mean of {len(upright)} up or down", row) for row in means(upright)]
     return lines
-
-
-def _said(measured: ClipEvaluation) -> str:
-    return f"{measured.remark}; left out of the means"
 
 
 def _line(name: str, row: MethodScore) -> str:
@@ -48,7 +49,7 @@ def _line(name: str, row: MethodScore) -> str:
 
 
 def means(found: Sequence[ClipEvaluation]) -> list[MethodScore]:
-    """The mean of each method over clips."""
+    """Returns each method's mean scores over clips."""
     rows = [row for measured in found for row in measured.rows]
     made = []
     for method in dict.fromkeys(row.method for row in rows):
@@ -60,7 +61,11 @@ def means(found: Sequence[ClipEvaluation]) -> list[MethodScore]:
 
 
 def as_json(found: Sequence[ClipEvaluation]) -> dict[str, Any]:
-    """Returns JSON values; NaN becomes null."""
+    """Returns evaluations as JSON values; NaN becomes null.
+
+    Args:
+        found: one evaluation per clip.
+    """
     clips = []
     for measured in found:
         facts: dict[str, Any] = {"clip": measured.name, "steady": measured.steady, "remark": measured.remark}
@@ -83,7 +88,7 @@ def _values(row: MethodScore) -> dict[str, Any]:
 
 
 def without_nan(value: Any) -> Any:
-    """Replaces NaN and Inf, which JSON lacks, by None."""
+    """Replaces NaN and Inf, which are not in JSON, by None."""
     if isinstance(value, dict):
         return {key: without_nan(inside) for key, inside in value.items()}
     if isinstance(value, list | tuple):
@@ -92,7 +97,11 @@ def without_nan(value: Any) -> Any:
 
 
 def write_report(found: Sequence[ClipEvaluation], folder: Path) -> None:
-    """Writes ``report.txt`` and ``report.json`` in a folder.
+    """Writes ``report.txt`` and ``report.json``.
+
+    Args:
+        found: one evaluation per clip.
+        folder: created if absent.
 
     Raises:
         SequenceError: they cannot be written.
@@ -109,17 +118,17 @@ def write_texts(texts: Mapping[str, str], folder: Path) -> None:
     """
     make_folder(folder)
     for name, text in texts.items():
-        write_atomically(folder / name, lambda hidden, text=text: _write_text(text, hidden))  # type: ignore[misc]
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
+        write_text_atomically(folder / name, text)
 
 
 def write_comparison(measured: ClipEvaluation, path: Path) -> None:
-    """Writes plate, truth and prediction side by side as PNG, motion by the colour wheel; nothing for no clip.
+    """Writes plate, truth and prediction side by side as PNG; nothing if the clip could not be read.
 
-    Each motion is as strong as its own 95th percentile: how fast things are cannot be told from a still.
+    Motion is shown by the colour wheel, scaled to its own 95th percentile, since a still does not show its speed.
+
+    Args:
+        measured: evaluation of a clip.
+        path: of the PNG; its folder is created if absent.
 
     Raises:
         SequenceError: the file cannot be written.

@@ -75,7 +75,7 @@ def write_grid(rows: Sequence[Sequence[np.ndarray]], path: Path) -> None:
     """Writes rows of (h, w, 3) uint8 pictures of equal size as one PNG.
 
     Raises:
-        SequenceError: it cannot be written.
+        SequenceError: the file cannot be written.
     """
     from PIL import Image
 

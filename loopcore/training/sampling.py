@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches for the motion generator: the crops of a step depend on the seed and the step alone.
+"""Batches for the motion generator.
 
-So a resumed run draws the same crops as an uninterrupted one.
+The crops of a step depend only on the seed and the step, so a resumed run draws the same crops as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from loopcore.training.dataset import Dataset, Example, read_example
 Batch = tuple[Tensor, Tensor, Tensor]
 """Pictures (N, 3, s, s) 0..1, velocity (N, 2, s, s) px per frame, mask (N, 1, s, s)."""
 
-_SCALES = (0.75, 1.33)  # of a crop, about the size that clips are kept at
+_SCALES = (0.75, 1.33)  # of a crop, relative to the prepared clips
 _PREFETCH = 2  # batches
 
 
 class Sampler:
-    """Draws crops of the split ``train``; scenes are equally likely, however many clips show them.
+    """Draws crops of the split ``train``; scenes are equally likely, whatever their number of clips.
 
     Raises:
         MotionError: nothing to train on.
@@ -63,7 +63,7 @@ class Sampler:
         return _augmented(batch[0], random), batch[1], batch[2]
 
     def batches(self, steps: range, count: int, workers: int) -> Iterator[Batch]:
-        """Yields a batch of ``count`` crops for each step; the next ones are prepared in the background."""
+        """Yields a batch of ``count`` crops for each step; the next batches are prepared in the background."""
         with ThreadPoolExecutor(workers) as pool:
             waiting: list[list[Future[Batch]]] = []
             for step in (*steps, *[None] * _PREFETCH):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synthetic scenes of fluids whose motion is known exactly, deterministic by seed.
 
-A scene is a steady velocity field in closed form, a texture, and a mask over still ground. Each frame carries the
-texture along the field: its colour at x is the first frame's texture where a particle at x came from, found by
-integrating backward (Runge-Kutta, fourth order). So the field is exact ground truth by construction.
+A scene is a steady velocity field in closed form, a texture, and a mask over still ground. The colour at x in a frame
+is the texture at the first position of the particle now at x, found by backward integration (Runge-Kutta, fourth
+order), so the field is exact ground truth.
 
 Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
 """
@@ -26,8 +26,11 @@ _EDGE = 0.01  # of the longer side: how wide the mask fades
 class Scene:
     """One synthetic scene.
 
-    velocity: (h, w, 2) float32 px per frame, everywhere, also under the still ground; mask: (h, w) float32 0..1, where
-    it shows.
+    Attributes:
+        kind: one of ``KINDS``.
+        seed: of everything random.
+        velocity: (h, w, 2) float32 px per frame, also under the still ground.
+        mask: (h, w) float32 0..1, where the fluid shows.
     """
 
     kind: str
@@ -40,18 +43,18 @@ class Scene:
 
     def frame(self, time: float) -> np.ndarray:
         """Returns (h, w, 3) uint8 sRGB at a time in frames, which may be negative or fractional."""
-        return self._carried(backtrace(self._flow, textures.positions(*self.mask.shape), time))
+        return self._rendered(backtrace(self._flow, textures.positions(*self.mask.shape), time))
 
     def frames(self, count: int, apart: int) -> np.ndarray:
-        """(count, h, w, 3) uint8 sRGB: those at times 0, ``apart``, twice ``apart`` and so on."""
+        """Returns (count, h, w, 3) uint8 sRGB at the times 0, ``apart``, 2 ``apart`` and so on."""
         came_from, shown = textures.positions(*self.mask.shape), []
         for number in range(count):
             if number:
-                came_from = backtrace(self._flow, came_from, apart)  # on from where the last was
-            shown.append(self._carried(came_from))
+                came_from = backtrace(self._flow, came_from, apart)  # continues from the last frame
+            shown.append(self._rendered(came_from))
         return np.stack(shown)
 
-    def _carried(self, came_from: np.ndarray) -> np.ndarray:
+    def _rendered(self, came_from: np.ndarray) -> np.ndarray:
         fluid = self._texture.colours(came_from)
         mixed = self._ground + self.mask[..., None] * (fluid - self._ground)
         return (np.clip(mixed, 0, 1) * 255 + 0.5).astype(np.uint8)
@@ -60,20 +63,26 @@ class Scene:
 def make_scene(
     kind: str, seed: int, height: int, width: int, ground: np.ndarray | None = None, speed: float | None = None
 ) -> Scene:
-    """A scene of a kind (one of ``KINDS``): the same for the same seed and size.
+    """Returns a scene, the same for the same arguments.
 
-    ground: (height, width, 3) uint8 sRGB of what stands still, a photograph, say; made up by default. speed: px per
-    frame, the mean over the mask; by default drawn between 0.25 % and 0.75 % of 256 pixels' worth of the longer side.
+    Args:
+        kind: one of ``KINDS``.
+        seed: of everything random.
+        height: pixels, at least 32.
+        width: pixels, at least 32.
+        ground: (height, width, 3) uint8 sRGB, still background, by default synthetic.
+        speed: mean over the mask, px per frame; by default random, 0.6 to 1.8 for a longer side of 256 pixels, and in
+            proportion for others.
 
     Raises:
-        MotionError: unknown kind, or a picture below 32 pixels or of another size.
+        MotionError: an unknown kind, a size below 32 pixels, or a ground of another size.
     """
     if kind not in fields.KINDS:
         raise MotionError(f"unknown kind of scene {kind!r}: choose one of {', '.join(KINDS)}")
     if min(height, width) < 32:
-        raise MotionError(f"a scene of {width}x{height} pixels is too small: 32 is the least")
+        raise MotionError(f"a scene of {width}x{height} pixels is too small: the minimum is 32")
     if ground is not None and ground.shape != (height, width, 3):
-        raise MotionError(f"the ground is of the shape {ground.shape}, but the scene of {(height, width, 3)}")
+        raise MotionError(f"the ground has the shape {ground.shape}, but the scene has {(height, width, 3)}")
     random = np.random.default_rng((seed, list(KINDS).index(kind)))
     layout = fields.KINDS[kind](random, height, width)
     places = textures.positions(height, width)

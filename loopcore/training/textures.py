@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Textures of synthetic fluids: multi-scale noise, stretched along the flow where real fluids show streaks.
 
-A texture covers the plane: beyond the picture its noise goes on (mirrored), so that what flows in is as textured as
-what flows out. Streaks are line integral convolution (Cabral, Leedom, SIGGRAPH 1993) of noise along the field.
+A texture covers the plane (mirrored beyond its array), so that inflow is textured too. Streaks are line integral
+convolution (Cabral, Leedom, SIGGRAPH 1993) of noise along the field.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ Flow = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Appearance:
-    """roughness: k of 1/f^k; streaks: half their length over the longer side; colours: from dark to bright, sRGB."""
+    """Parameters of a texture.
+
+    Attributes:
+        roughness: k of the spectrum 1/f^k.
+        streaks: half their length over the longer side.
+        colours: from dark to bright, sRGB 0..1.
+    """
 
     roughness: float
     streaks: float
@@ -32,37 +38,43 @@ _APPEARANCES = {
     "smoke": Appearance(1.4, 0.01, ((0.25, 0.25, 0.26), (0.55, 0.54, 0.53), (0.85, 0.84, 0.83))),
     "fire": Appearance(1.2, 0.03, ((0.10, 0.02, 0.01), (0.75, 0.22, 0.03), (1.0, 0.65, 0.15), (1.0, 0.95, 0.7))),
 }
-_STEPS = 8  # of a streak, each way
+_STEPS = 8  # of a streak in each direction
 
 
 @dataclass(frozen=True)
 class Texture:
-    """values: (H, W) float64 0..1 over more than the picture; origin: where in it the picture's (0, 0) lies."""
+    """A texture over a picture and its surroundings.
+
+    Attributes:
+        values: (H, W) float64 0..1.
+        origin: (x, y) of the picture's first pixel in ``values``.
+        ramp: (n, 3) sRGB 0..1 that values are mapped to.
+    """
 
     values: np.ndarray
     origin: tuple[int, int]
     ramp: np.ndarray
 
     def colours(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) sRGB 0..1 at points (..., 2) of the picture's pixels."""
+        """Returns (..., 3) sRGB 0..1 at points (..., 2) in pixels of the picture."""
         value = sample(self.values, points + np.array(self.origin, np.float64)) * (len(self.ramp) - 1)
         return np.stack([np.interp(value, np.arange(len(self.ramp)), self.ramp[:, c]) for c in range(3)], axis=-1)
 
 
 def positions(height: int, width: int) -> np.ndarray:
-    """(height, width, 2) float64: each pixel's (x, y)."""
+    """Returns each pixel's (x, y), (height, width, 2) float64."""
     return np.stack(np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)), axis=-1)
 
 
 def sample(values: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Cubic lookup of (H, W) values at (..., 2) points, mirrored beyond the border."""
+    """Samples (H, W) values at (..., 2) points by cubic splines, mirrored beyond the border."""
     from scipy.ndimage import map_coordinates
 
     return map_coordinates(values, [points[..., 1], points[..., 0]], order=3, mode="mirror")
 
 
 def noise(random: np.random.Generator, height: int, width: int, roughness: float) -> np.ndarray:
-    """(height, width) float64 of mean 0 and deviation 1, spectrum 1/f^roughness; nothing finer than three pixels."""
+    """Returns noise of mean 0 and deviation 1, (height, width) float64, of spectrum 1/f^roughness down to 3 pixels."""
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
     f = np.hypot(fy, fx)
     f[0, 0] = np.inf
@@ -74,7 +86,7 @@ def noise(random: np.random.Generator, height: int, width: int, roughness: float
 
 
 def smooth_noise(random: np.random.Generator, side: int, across: float, down: float) -> np.ndarray:
-    """(side, side) float64 of mean 0 and deviation 1, with features of ``across`` by ``down`` pixels; wraps around."""
+    """Returns periodic noise of mean 0 and deviation 1, (side, side), with features of ``across`` x ``down`` pixels."""
     from scipy.ndimage import gaussian_filter
 
     values = gaussian_filter(random.normal(size=(side, side)), (down / 2, across / 2), mode="wrap", truncate=3)
@@ -82,22 +94,22 @@ def smooth_noise(random: np.random.Generator, side: int, across: float, down: fl
 
 
 def make(look: str, random: np.random.Generator, flow: Flow, height: int, width: int) -> Texture:
-    """The texture of a look over a field; ``flow`` says which way it is drawn out."""
+    """Returns the texture of a look (a key of ``_APPEARANCES``), with streaks along ``flow``."""
     made = _APPEARANCES[look]
     edge = max(height, width) // 4
     tall, wide = height + 2 * edge, width + 2 * edge
     values = noise(random, tall, wide, made.roughness)
     if made.streaks > 0:
         points = positions(tall, wide) - edge
-        values = _drawn_out(values, points, edge, flow, made.streaks * max(height, width))
+        values = _convolved_along(values, points, edge, flow, made.streaks * max(height, width))
     values = (values - values.mean()) / max(float(values.std()), 1e-12)
     shade = np.array(made.colours) * random.uniform(0.8, 1.1) + random.normal(0, 0.03, 3)
     contrast = random.uniform(0.18, 0.28)
     return Texture(np.clip(random.uniform(0.4, 0.6) + contrast * values, 0, 1), (edge, edge), np.clip(shade, 0, 1))
 
 
-def _drawn_out(values: np.ndarray, points: np.ndarray, edge: int, flow: Flow, length: float) -> np.ndarray:
-    """Means along the field's lines, ``length`` pixels each way, all lines at one speed."""
+def _convolved_along(values: np.ndarray, points: np.ndarray, edge: int, flow: Flow, length: float) -> np.ndarray:
+    """Returns weighted means along streamlines, ``length`` pixels in each direction."""
     from scipy.ndimage import map_coordinates
 
     v = flow(points)
@@ -117,7 +129,7 @@ def _drawn_out(values: np.ndarray, points: np.ndarray, edge: int, flow: Flow, le
 
 
 def ground(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(height, width, 3) sRGB 0..1 of made-up ground: patches of earthy colours with fine texture and hard edges."""
+    """Returns synthetic ground, (height, width, 3) sRGB 0..1: patches of muted colours with fine texture."""
     shapes = noise(random, height, width, 1.8)
     levels = np.digitize(shapes, np.sort(random.normal(0, 0.8, 4)))
     palette = np.clip(random.uniform(0.1, 0.6, (5, 1)) * random.uniform(0.6, 1.2, (5, 3)), 0, 1)

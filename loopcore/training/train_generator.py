@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from loopcore.errors import EngineError, MotionError, SequenceError
+from loopcore.files.atomic import write_text_atomically
 from loopcore.motion.generator import FieldGenerator, save_generator
 from loopcore.training.checkpoint import load_checkpoint, optimiser_tensors, restore_optimiser, save_checkpoint
 from loopcore.training.config import FieldConfig
@@ -35,13 +36,13 @@ from loopcore.training.sampling import Batch, Sampler, centre_crops, concatenate
 
 WEIGHTS = "generator.safetensors"
 _BETAS = (0.5, 0.999)  # pix2pixHD's
-_SAMPLE_ROWS = 6  # rows of a picture of samples
+_SAMPLE_ROWS = 6  # rows of a sample picture
 _RESUMABLE = ("steps", "device", "threads", "log", "validate", "sample", "save", "checked")
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What a run reports to, and asks.
+    """Functions that a run calls.
 
     Attributes:
         progress: called with ("prepare" or "train", done, total).
@@ -56,7 +57,13 @@ class Callbacks:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended: its step, whether it was stopped before the last one, and the file of weights."""
+    """How a run ended.
+
+    Attributes:
+        step: its last one.
+        stopped: whether it was stopped before all steps were done.
+        weights: file of the averaged generator.
+    """
 
     step: int
     stopped: bool
@@ -66,13 +73,16 @@ class Result:
 def train_generator(
     config: FieldConfig, folder: str | Path, cache: Path | None = None, callbacks: Callbacks = Callbacks()
 ) -> Result:
-    """Trains in a folder, resuming from its checkpoint if it has one.
+    """Trains the motion generator in a folder, resuming from its checkpoint if there is one.
 
     Args:
         config: all settings of the run.
         folder: of the run.
-        cache: folder for prepared clips, by default ``clips`` in the run's.
+        cache: folder of prepared clips, by default ``clips`` in ``folder``.
         callbacks: for progress and interruption.
+
+    Returns:
+        The last step, whether it was stopped, and the file of weights.
 
     Raises:
         MotionError: settings that differ from the checkpoint's, nothing to train on, or a loss that is not finite.
@@ -98,11 +108,11 @@ def train_generator(
 
 def _report(dataset: Dataset, folder: Path, callbacks: Callbacks) -> None:
     lines = [f"{name}: {reason}\n" for name, reason in dataset.refused]
-    (folder / "refused.txt").write_text("".join(lines), encoding="utf-8")
+    write_text_atomically(folder / "refused.txt", "".join(lines))
     counts = {split: sum(pair.split == split for pair in dataset.clips) for split in ("train", "val", "test")}
     callbacks.message(
         f"{len(dataset.clips)} clips ({', '.join(f'{n} {split}' for split, n in counts.items())}), "
-        f"{len(dataset.synthetic)} made-up scenes, {len(lines)} refused{' (see refused.txt)' if lines else ''}"
+        f"{len(dataset.synthetic)} synthetic scenes, {len(lines)} refused{' (see refused.txt)' if lines else ''}"
     )
 
 
@@ -127,7 +137,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """Returns the type that networks compute in; "auto" is the fastest that the device supports well.
 
     Raises:
-        EngineError: float16 on a device that is no NVIDIA GPU.
+        EngineError: float16 on a device other than an NVIDIA GPU.
     """
     if name == "auto":
         if device.type != "cuda":
@@ -139,7 +149,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 class Trainer:
-    """Networks, optimisers and everything else that a checkpoint holds."""
+    """A training run: networks, optimisers and everything else in a checkpoint."""
 
     def __init__(self, config: FieldConfig, folder: Path) -> None:
         self.config, self.folder, self.step = config, folder, 0
@@ -156,7 +166,7 @@ class Trainer:
         self.average = {name: value.detach().clone() for name, value in self.generator.state_dict().items()}
         self.optimisers = {"generator": torch.optim.Adam(self.generator.parameters(), betas=_BETAS)}
         if self.discriminator:
-            # the name in checkpoints
+            # this name is part of the checkpoints' format
             self.optimisers["judge"] = torch.optim.Adam(self.discriminator.parameters(), betas=_BETAS)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.dtype == torch.float16)
         self.sums: dict[str, float] = {}
@@ -172,7 +182,7 @@ class Trainer:
         tensors, state = found
         for entry, was, now in _differences(state.get("config", {}), _json_values(self.config)):
             raise MotionError(
-                f"{self.folder} holds a run with {entry} = {was!r}, not {now!r}: take another folder, or delete it"
+                f"{self.folder} contains a run with {entry} = {was!r}, not {now!r}: use another folder, or delete it"
             )
         try:
             self.generator.load_state_dict(_with_prefix(tensors, "weights"))
@@ -184,7 +194,7 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
             self.step, self.sums, self.seconds = state["step"], dict(state["sums"]), state["seconds"]
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise MotionError(f"the checkpoint in {self.folder} does not fit ({error}): take another folder") from None
+            raise MotionError(f"the checkpoint in {self.folder} does not match ({error}): use another folder") from None
 
     def save(self) -> None:
         """Writes a checkpoint."""
@@ -199,7 +209,7 @@ class Trainer:
         save_checkpoint(self.folder, self.step, tensors, state)
 
     def write_weights(self, dataset: Dataset) -> Path:
-        """Writes the averaged generator, for ``loopcore predict --weights``; returns its path."""
+        """Writes the averaged generator for ``loopcore predict --weights``; returns its path."""
         notes = {f"run.{name}": str(value) for name, value in asdict(self.config.run).items()}
         notes |= {"step": str(self.step), "clips": str(len(dataset.clips)), "scenes": str(len(dataset.synthetic)),
                   "seconds": f"{self.seconds:.0f}"}  # fmt: skip
@@ -210,7 +220,7 @@ class Trainer:
     # training
 
     def run(self, dataset: Dataset, callbacks: Callbacks) -> bool:
-        """Trains to the last step; returns False if it was asked to stop earlier, after saving a checkpoint."""
+        """Trains to the last step, or saves a checkpoint and stops when asked to; returns whether it was the last."""
         run, started = self.config.run, time.monotonic()
         sampler = Sampler(dataset, self.config.data, run.seed)
         metrics, samples = MetricsLog(self.folder / "curve.csv", self.step), self._sample_batch(dataset)
@@ -267,16 +277,16 @@ class Trainer:
             loss = weights.end_point * error + weights.moving * found["moving"]
             if self.discriminator:
                 self.discriminator.requires_grad_(False)
-                judged, real = self.discriminator(pictures, made), self.discriminator(pictures, velocity)
-                found |= {"adversarial": least_squares_loss(judged, True), "matching": matching_loss(judged, real)}
+                rated, real = self.discriminator(pictures, made), self.discriminator(pictures, velocity)
+                found |= {"adversarial": least_squares_loss(rated, True), "matching": matching_loss(rated, real)}
                 loss = loss + weights.adversarial * found["adversarial"] + weights.matching * found["matching"]
                 self.discriminator.requires_grad_(True)
         self.scaler.scale(loss * share).backward()
         found["loss"] = loss
         if self.discriminator:
             with self._autocast():
-                fooled = least_squares_loss(self.discriminator(pictures, made.detach()), False)
-                found["discriminator"] = (fooled + least_squares_loss(self.discriminator(pictures, velocity), True)) / 2
+                fake = least_squares_loss(self.discriminator(pictures, made.detach()), False)
+                found["discriminator"] = (fake + least_squares_loss(self.discriminator(pictures, velocity), True)) / 2
             self.scaler.scale(found["discriminator"] * share).backward()
         return {name: float(value.detach()) for name, value in found.items()}
 
@@ -306,7 +316,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, validation: list[Batch]) -> dict[str, float]:
-        """Returns the averaged weights' end-point error, that of no motion at all, and the masks' overlap."""
+        """Returns the averaged weights' end-point error, that of no motion, and the masks' overlap."""
         network = self._averaged()
         error = still = common = union = 0.0
         for pictures, velocity, mask in validation:
@@ -343,7 +353,7 @@ class Trainer:
 
 
 def _initialise_small(generator: FieldGenerator) -> None:
-    """Initialises the last layer near no motion and an undecided mask, from where both losses fall at once."""
+    """Initialises the last layer near zero motion and an undecided mask, from where both losses decrease."""
     torch.nn.init.normal_(generator.last.weight, std=0.005)
     if generator.last.bias is not None:
         torch.nn.init.zeros_(generator.last.bias)
@@ -360,7 +370,7 @@ def _json_values(config: FieldConfig) -> dict[str, Any]:
 
 
 def _differences(was: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Returns entries that affect the weights and differ; a longer run or another device is the same run."""
+    """Returns the entries that affect the weights and differ; the number of steps and the device may change."""
     return [
         (f"{section}.{name}", was.get(section, {}).get(name), value)
         for section, values in now.items() for name, value in values.items()

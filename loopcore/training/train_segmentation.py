@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training of the segmentation network on pictures with a class for each pixel.
 
-The encoder's early stages are frozen, its later ones are fine-tuned at a low rate, the decoder starts
-from random weights.
+The encoder's early stages are frozen and its later ones fine-tuned at a low rate; the decoder starts from random
+weights.
 """
 
 from __future__ import annotations
@@ -32,14 +32,25 @@ from loopcore.training.pictures import Sample, crop_of, crop_plan, read_manifest
 
 Progress = Callable[[str, int, int], None]
 
-# Pixels of rare classes count for more; static, water, sky, smoke, fire.
+# Of static, water, sky, smoke and fire in the loss: rare classes weigh more.
 _CLASS_WEIGHTS = (1.0, 1.3, 1.0, 1.3, 3.0)
 _FEATURE_DROPOUT = 0.1
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Hyperparameters of a training run."""
+    """Hyperparameters of a training run.
+
+    Attributes:
+        seed: of everything random.
+        epochs: passes over the pictures.
+        batch: crops of a step.
+        learning_rate: highest rate of the decoder.
+        encoder_rate: highest rate of the encoder's late stages.
+        weight_decay: of AdamW.
+        dice: weight of the overlap loss; cross-entropy has 1.
+        average: decay per step of the exponential moving average of the weights.
+    """
 
     seed: int = 1
     epochs: int = 6
@@ -47,18 +58,26 @@ class TrainSettings:
     learning_rate: float = 2e-3
     encoder_rate: float = 2e-4
     weight_decay: float = 1e-2
-    dice: float = 0.5  # weight of the overlap loss beside cross-entropy
-    average: float = 0.995  # decay per step of the moving average of the weights
+    dice: float = 0.5
+    average: float = 0.995
 
 
 def fit_network(
     network: FluidNet, plan: list[Sample], settings: TrainSettings, on_step: Progress | None = None
 ) -> list[float]:
-    """Trains the decoder and the late stages of the encoder in place; returns the mean loss of each epoch.
+    """Trains the decoder and the late stages of the encoder in place; the network ends with averaged weights.
 
-    ``on_step`` is called after every batch, and after every epoch with its loss, while the network holds the averaged
-    weights.
     Deterministic: the same plan, settings and number of threads give the same weights.
+
+    Args:
+        network: is trained.
+        plan: samples, one for each crop of an epoch.
+        settings: hyperparameters.
+        on_step: called with ("train", done, total) after each step, and with ("loss X", done, total) after each epoch,
+            when the network has its averaged weights.
+
+    Returns:
+        The mean loss of each epoch.
 
     Raises:
         PlateError: a picture that cannot be read.
@@ -66,37 +85,61 @@ def fit_network(
     """
     if not plan:
         raise MotionError("there is nothing to train on: no picture of the manifest is in the split 'train'")
-    late, decoder = list(network.encoder.stages[EARLY:].parameters()), list(network.decoder.parameters())
-    trained = late + decoder
-    for value in trained:
-        value.requires_grad_(True)
+    report: Progress = on_step or (lambda what, done, total: None)
     steps = settings.epochs * -(-len(plan) // settings.batch)
-    optimizer, schedule = _optimizer(late, decoder, settings, steps)
-    average = [value.detach().clone() for value in trained]
-    random = torch.Generator().manual_seed(settings.seed)
-    losses, step = [], 0
+    fit = _Fit(network, settings, steps)
+    losses = []
     for epoch in range(settings.epochs):
         total = 0.0
         for pictures, target in _batches(plan, settings, epoch):
-            loss = segmentation_loss(_scores(network, pictures, random), target, settings.dice)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimizer.step()
-            schedule.step()
-            step += 1
-            _update_average(average, trained, min(settings.average, step / (step + 10)))
-            total += loss.item() * len(target)
-            if on_step:
-                on_step("train", step, steps)
+            total += fit.train_step(pictures, target) * len(target)
+            report("train", fit.step, steps)
         losses.append(total / len(plan))
-        if on_step:
-            _swap(average, trained)
-            on_step(f"loss {losses[-1]:.4f}", epoch + 1, settings.epochs)
-            _swap(average, trained)
-    _swap(average, trained)
+        fit.swap_average()
+        report(f"loss {losses[-1]:.4f}", epoch + 1, settings.epochs)
+        fit.swap_average()
+    fit.swap_average()
     network.eval().requires_grad_(False)
     return losses
+
+
+class _Fit:
+    """A network in training, with its optimiser and the moving average of the trained weights."""
+
+    def __init__(self, network: FluidNet, settings: TrainSettings, steps: int) -> None:
+        late, decoder = list(network.encoder.stages[EARLY:].parameters()), list(network.decoder.parameters())
+        self.network, self.settings, self.step = network, settings, 0
+        self.trained = late + decoder
+        for value in self.trained:
+            value.requires_grad_(True)
+        self.optimizer, self.schedule = _optimizer(late, decoder, settings, steps)
+        self.average = [value.detach().clone() for value in self.trained]
+        self.random = torch.Generator().manual_seed(settings.seed)
+
+    def train_step(self, pictures: Tensor, target: Tensor) -> float:
+        """Updates the weights by one batch; returns its loss."""
+        loss = segmentation_loss(_scores(self.network, pictures, self.random), target, self.settings.dice)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+        self._update_average(min(self.settings.average, self.step / (self.step + 10)))
+        return loss.item()
+
+    @torch.no_grad()
+    def _update_average(self, decay: float) -> None:
+        for value, new in zip(self.average, self.trained, strict=True):
+            value.lerp_(new, 1 - decay)
+
+    @torch.no_grad()
+    def swap_average(self) -> None:
+        """Exchanges the network's weights and their average."""
+        for one, other in zip(self.average, self.trained, strict=True):
+            held = one.clone()
+            one.copy_(other)
+            other.copy_(held)
 
 
 def _optimizer(
@@ -128,29 +171,15 @@ def _dropout(x: Tensor, random: torch.Generator) -> Tensor:
     return (keep / (1 - _FEATURE_DROPOUT))[:, :, None, None]
 
 
-@torch.no_grad()
-def _update_average(average: list[Tensor], now: list[nn.Parameter], decay: float) -> None:
-    for value, new in zip(average, now, strict=True):
-        value.lerp_(new, 1 - decay)
-
-
-@torch.no_grad()
-def _swap(a: list[Tensor], b: list[nn.Parameter]) -> None:
-    for one, other in zip(a, b, strict=True):
-        held = one.clone()
-        one.copy_(other)
-        other.copy_(held)
-
-
 def segmentation_loss(scores: Tensor, target: Tensor, dice: float) -> Tensor:
     """Returns cross-entropy against class fractions, plus ``dice`` times one minus their soft overlap.
+
+    Source of the overlap: Milletari, Navab, Ahmadi, "V-Net" (3DV 2016), section 3.
 
     Args:
         scores: (N, classes, H, W), before softmax.
         target: (N, classes, H, W), class fractions that sum to the known part of each pixel.
         dice: weight of the overlap.
-
-    Source of the overlap: Milletari, Navab, Ahmadi, "V-Net" (3DV 2016), section 3.
     """
     weights = torch.tensor(_CLASS_WEIGHTS)[:, None, None]
     entropy = -(weights * target * F.log_softmax(scores, dim=1)).sum() / (weights * target).sum().clamp(min=1)
@@ -171,7 +200,7 @@ def train_segmentation(
     weights: Path | None = None,
     on_progress: Progress | None = None,
 ) -> list[float]:
-    """Trains on the split ``train`` of a folder of pictures; returns the mean loss of each epoch.
+    """Trains the segmentation network on the split ``train`` of a folder of pictures.
 
     Args:
         folder: with ``manifest.csv``, pictures and labels.
@@ -179,34 +208,43 @@ def train_segmentation(
         settings: hyperparameters.
         encoder: published EfficientNet-Lite0 or Lite2 weights to start from; by default the shipped encoder.
         weights: of a trained network to continue from instead, at half the learning rates.
-        on_progress: called with (what, done, total).
+        on_progress: called with (what, done, total), as by :func:`fit_network`.
+
+    Returns:
+        The mean loss of each epoch.
 
     Raises:
         PlateError: pictures that cannot be read.
-        MotionError: weights that cannot be read, or both an encoder and weights.
+        MotionError: no pictures to train on, weights that cannot be read, or both an encoder and weights.
+        SequenceError: the output cannot be written.
     """
     if encoder is not None and weights is not None:
         raise MotionError("training starts from an encoder or from weights: give one of them, not both")
     started = time.monotonic()
     samples = [sample for sample in read_manifest(folder) if sample.split == "train"]
-    if weights is None:
-        network = new_network(settings.seed, encoder)
-    else:
-        network = load_weights(weights)[0]
-        rates = {name: getattr(settings, name) / 2 for name in ("learning_rate", "encoder_rate")}
-        settings = replace(settings, **rates)
+    network, settings = _starting_point(settings, encoder, weights)
     plan = crop_plan(samples)
     notes = {name: str(value) for name, value in asdict(settings).items()}
     notes |= {"pictures": str(len(samples)), "crops": str(len(plan))}
 
     def report(what: str, done: int, total: int) -> None:
         if what.startswith("loss"):
-            decoder = {"loss": what.split()[1], "epochs": str(done), "seconds": f"{time.monotonic() - started:.0f}"}
-            save_weights(network, output, notes | decoder)
+            run = {"loss": what.split()[1], "epochs": str(done), "seconds": f"{time.monotonic() - started:.0f}"}
+            save_weights(network, output, notes | run)
         if on_progress:
             on_progress(what, done, total)
 
     return fit_network(network, plan, settings, report)
+
+
+def _starting_point(
+    settings: TrainSettings, encoder: Path | None, weights: Path | None
+) -> tuple[FluidNet, TrainSettings]:
+    """Returns the network to train, and the settings, with half the learning rates if it continues from weights."""
+    if weights is None:
+        return new_network(settings.seed, encoder), settings
+    rates = {name: getattr(settings, name) / 2 for name in ("learning_rate", "encoder_rate")}
+    return load_weights(weights)[0], replace(settings, **rates)
 
 
 def new_network(seed: int, encoder: Path | None = None) -> FluidNet:
@@ -215,6 +253,6 @@ def new_network(seed: int, encoder: Path | None = None) -> FluidNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = FluidNet(lite=ready.lite)
-    # rounded to the precision of weights files, so that the decoder is trained on the features it will get
+    # rounded to the precision of weights files, so that training and inference have the same features
     network.encoder.load_state_dict({name: value.half().float() for name, value in ready.state_dict().items()})
     return network.eval().requires_grad_(False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips on disk: which there are, what scene and split each is of, and their frames without repeats or cuts."""
+"""Clips on disk: finding them, their scenes and splits, and their frames without repeats, divided at cuts."""
 
 from __future__ import annotations
 
@@ -19,33 +19,38 @@ PICTURES = (".jpg", ".jpeg", ".png")
 SPLITS = ("train", "val", "test")
 _FOLDERS = {"train": "train", "training": "train", "val": "val", "validation": "val", "test": "test"}
 
-# Of 8-bit grey at 64 pixels. Two frames that differ by less are one frame shown twice, as conversions of frame rates
-# leave them, compressed once more or not.
+# Mean differences of 8-bit grey at 64 pixels, absolute and relative to the usual change, below which a frame repeats
+# the one before, as after conversions of frame rates.
 _SAME, _SAME_SHARE = 0.02, 0.05
-_CUT, _CUT_FACTOR = 12.0, 3.0  # a cut changes this much, and this many times what frames around it mostly do
+_CUT, _CUT_FACTOR = 12.0, 3.0  # difference of a cut, absolute and relative to the frames around it
 _AROUND = 6  # frames to each side
 
 
 @dataclass(frozen=True)
 class Shot:
-    """Frames of one shot, none twice: (n, h, w, 3) uint8 sRGB, and the number of each in its file, from 0."""
+    """Frames of one shot without repeats.
+
+    Attributes:
+        frames: (n, h, w, 3) uint8 sRGB.
+        numbers: of each frame in its file, from 0.
+    """
 
     frames: np.ndarray
     numbers: tuple[int, ...]
 
 
 def find_clips(folder: str | Path) -> list[Path]:
-    """Videos and folders of numbered pictures below a folder; masks (``*_mask``) and hidden ones are left out.
+    """Finds videos and folders of numbered pictures below a folder, except masks (``*_mask``) and hidden ones.
 
     Raises:
-        SequenceError: none there.
+        SequenceError: not a folder, or no clips in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise SequenceError(f"{folder} is no folder of clips")
+        raise SequenceError(f"{folder} is not a folder of clips")
     found = [path for path in sorted(folder.rglob("*")) if _is_clip(path, folder)]
     if not found:
-        raise SequenceError(f"{folder} holds no clips: videos ({', '.join(SUFFIXES)}) or folders of pictures")
+        raise SequenceError(f"{folder} contains no clips: videos ({', '.join(SUFFIXES)}) or folders of pictures")
     return found
 
 
@@ -59,21 +64,25 @@ def _is_clip(path: Path, folder: Path) -> bool:
 
 
 def clip_name(path: Path) -> str:
-    """The name that goes with a clip's other files: ``00001_00000`` for ``00001_00000_gt.mp4``."""
+    """Returns the name that a clip shares with its other files: ``00001_00000`` for ``00001_00000_gt.mp4``."""
     return (path.stem if path.suffix.lower() in SUFFIXES else path.name).removesuffix("_gt")
 
 
 def scene_of(path: Path) -> str:
-    """The scene a clip is of: its name without a number at the end, so ``brook_01`` and ``brook_02`` are one."""
+    """Returns a clip's scene: its name without a number at the end, ``brook`` for ``brook_01`` and ``brook_02``."""
     name = clip_name(path)
     return re.sub(r"[._-]\d+$", "", name) or name
 
 
 def split_of(path: Path, folder: Path, held_out: float) -> str:
-    """train, val or test: by the folder it lies in, if that is called so; else by its scene's name alone.
+    """Returns train, val or test: by the name of the clip's folder, else by a hash of its scene's name.
 
-    held_out: the share of scenes, 0..1, kept for val and test, half each. A scene's split never changes as others come
-    and go.
+    A scene's split does not depend on other clips.
+
+    Args:
+        path: of the clip.
+        folder: of all clips.
+        held_out: fraction of scenes for val and test, half each, 0..1.
     """
     for name in reversed(path.relative_to(folder).parts[:-1]):
         if name.lower() in _FOLDERS:
@@ -84,30 +93,34 @@ def split_of(path: Path, folder: Path, held_out: float) -> str:
 
 
 def read_shots(path: Path, long_side: int, most: int, enlarge: bool = True) -> list[Shot]:
-    """The shots among a clip's first ``most`` frames that are no repeats, ``long_side`` pixels long.
+    """Reads the shots among a clip's first frames.
 
-    Without ``enlarge`` smaller frames keep their size.
+    Args:
+        path: of the clip.
+        long_side: of the frames, pixels.
+        most: largest number of frames, without repeats.
+        enlarge: whether smaller frames are enlarged.
 
     Raises:
-        PlateError: unreadable, or nothing in it.
+        PlateError: unreadable, or without frames.
     """
     kept: list[np.ndarray] = []
     numbers: list[int] = []
     small: list[np.ndarray] = []
     try:
         for number, frame in enumerate(_pictures(path, long_side, enlarge)):
-            glance = _glance(frame)
-            if small and _repeats(small, glance):
+            thumbnail = _thumbnail(frame)
+            if small and _repeats(small, thumbnail):
                 continue
             kept.append(frame)
             numbers.append(number)
-            small.append(glance)
+            small.append(thumbnail)
             if len(kept) == most:
                 break
     except LoopcoreError:
         raise
     except Exception as error:  # av and pillow raise nearly anything on a bad file
-        if len(kept) < 2:  # what came before the damage is good
+        if len(kept) < 2:  # frames before the damage are valid
             raise PlateError(f"clip {path} cannot be read: {error}") from None
     if not kept:
         raise PlateError(f"clip {path} has no frames")
@@ -146,8 +159,8 @@ def _size(width: int, height: int, long_side: int, enlarge: bool) -> tuple[int, 
     return max(16, round(width * scale)), max(16, round(height * scale))
 
 
-def _glance(frame: np.ndarray) -> np.ndarray:
-    """Grey at about 64 pixels, float32 0..255."""
+def _thumbnail(frame: np.ndarray) -> np.ndarray:
+    """Returns grey block means of about 64 pixels a side, float32 0..255."""
     step = max(1, max(frame.shape[:2]) // 64)
     height, width = (side // step * step for side in frame.shape[:2])
     blocks = frame[:height, :width].reshape(height // step, step, width // step, step, 3)
@@ -158,15 +171,15 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).mean())
 
 
-def _repeats(before: list[np.ndarray], glance: np.ndarray) -> bool:
-    change = _difference(before[-1], glance)
+def _repeats(before: list[np.ndarray], thumbnail: np.ndarray) -> bool:
+    change = _difference(before[-1], thumbnail)
     recent = before[-_AROUND:]
     usual = float(np.median([_difference(a, b) for a, b in zip(recent, recent[1:], strict=False)] or [0.0]))
     return change < max(_SAME, _SAME_SHARE * usual)
 
 
 def _cuts(small: list[np.ndarray]) -> list[int]:
-    """Where a new shot begins: a change far above those around it (flames and strobes change much all the time)."""
+    """Returns the first frame of each further shot, where the change is far above those of the frames around it."""
     changes = np.array([_difference(a, b) for a, b in zip(small, small[1:], strict=False)])
     cuts = []
     for at, change in enumerate(changes):

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic white water, falls, brooks, rapids and fountains, as pictures with their coverage.
+"""Synthetic white water, falls, brooks, rapids and fountains, as pictures with coverage.
 
-A fall is a curtain of streaks: noise that is fine across and long downwards, spread out the further it has fallen,
-broken by ledges over which it starts anew, with foam at its foot. A rapid is dark water with foam on it, seen at a
-slant, so that what is farther away is smaller and flatter. Boulders stand in both: holes, with foam below. A brook is
-dark pools with low falls between them. A fountain is many jets of water thrown up from a nozzle, each on its parabola.
+A fall is a curtain of vertical streaks that widens downwards, interrupted by ledges, with foam at its foot. A rapid is
+dark water with foam in perspective. Both may have boulders: holes with foam below. A brook is a series of dark pools
+with low falls between them. A fountain is many particles thrown up from nozzles, each on its parabola.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from loopcore.training.textures import smooth_noise
 
 SIDE = 192  # of a picture, pixels
-WATERS = 120  # different ones: two falls, a rapid, a fountain, a brook, and so on
+WATERS = 120  # number of different ones: two falls, a rapid, a fountain, a brook, and so on
 _PARTICLES = 600  # of a fountain's water
 _TIME_STEPS = 160  # along a parabola
 
@@ -27,9 +26,9 @@ def white_water(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns premultiplied colours (SIDE, SIDE, 3) float32 sRGB 0..1 and coverage (SIDE, SIDE) 0..1, by seed."""
     random = np.random.default_rng((seed, 0x5757))
     light, coverage = (_fall, _fall, _rapid, _fountain, _brook)[seed % 5](random)
-    if seed % 5 in (2, 4):  # one sees into it: brown, green or blue
+    if seed % 5 in (2, 4):  # transparent: brown, green or blue
         shade = random.uniform(0.1, 0.45) * random.uniform(0.7, 1.0, 3)
-    else:  # white, and blue in the shadow
+    else:  # white, with blue shadows
         shade = np.array([1, *np.sort(random.uniform(1.0, 1.1, 2))]) * random.uniform(0.35, 0.6)
     white = random.uniform(0.8, 1.0) * np.array([1.0, *random.uniform(0.97, 1.03, 2)])
     codes = np.clip(shade + (white - shade) * light[..., None], 0, 1)
@@ -70,7 +69,7 @@ def _fall(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rapid(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Returns light and coverage of water that flows towards the camera, away or past it."""
+    """Returns light and coverage, (SIDE, SIDE) 0..1 each, of a rapid in perspective."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1.0)
     near = 1 - random.uniform(0.2, 0.75) * (1 - y)  # size over that in the lowest row
     bend = random.uniform(-0.3, 0.3) * (1 - y) ** random.uniform(0.7, 2)
@@ -106,7 +105,7 @@ def _brook(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     long = random.uniform(6, 16)
     streaks = sum(k * _noise(random, w, long * w**0.5) for w, k in ((1.5, 0.6), (3.5, 0.7), (9.0, 0.5)))
     ripples = sum(k * _noise(random, w, w / 3) for w, k in ((6.0, 0.4), (14.0, 0.5), (40.0, 0.6)))
-    thin = random.uniform(-0.2, 1.0)  # falls as threads or as curtains
+    thin = random.uniform(-0.2, 1.0)  # from strands to curtains
     fall = np.clip(0.55 + thin * 0.3 + 0.35 * streaks + 0.3 * _noise(random, 14, 60), 0, 1)
     foam = np.exp(-np.abs(within - high) / random.uniform(0.06, 0.25))
     foam *= np.clip(0.6 + 0.6 * _noise(random, 7, 3), 0, 1.3)
@@ -115,7 +114,7 @@ def _brook(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     middle = 0.5 + random.normal(0, 0.06, steps)[step]
     half = np.maximum(random.uniform(0.12, 0.4) * near[::-1] * random.lognormal(0, 0.2, steps), 0.03)[step]
     coverage = np.clip((half - np.abs(x - middle)) / 0.03 + 1.2 * _noise(random, 14, 10), 0, 1)
-    coverage *= np.clip((within >= high) + 0.4 + 1.2 * fall, 0, 1)  # rock is seen between threads
+    coverage *= np.clip((within >= high) + 0.4 + 1.2 * fall, 0, 1)  # rock shows between strands
     coverage *= 1 - _boulders(random)[0] * (random.random() < 0.6)
     soft = random.uniform(0.2, 0.7)
     return gaussian_filter(light, soft), gaussian_filter(coverage, soft)
@@ -141,7 +140,7 @@ def _fountain(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         height, open_by = random.uniform(0.5, 0.93) * SIDE, random.uniform(0.02, 0.35)
         rise = np.sqrt(height) * random.normal(1, 0.06, _PARTICLES)
         aside = random.uniform(-0.15, 0.15) + random.normal(0, open_by, _PARTICLES)
-        time = np.linspace(0, 2, _TIME_STEPS)[:, None]  # 1 at the top, where gravity was chosen so
+        time = np.linspace(0, 2, _TIME_STEPS)[:, None]  # 1 at the top, by the choice of gravity
         up = rise**2 * (2 * time - time**2)
         along = from_x + aside * rise * np.sqrt(SIDE) * time * 0.5 + random.normal(0, 0.5, (_TIME_STEPS, _PARTICLES))
         grid, _, _ = np.histogram2d((SIDE - 1 - up).ravel(), along.ravel(), bins=SIDE, range=[[0, SIDE], [0, SIDE]])

@@ -2,7 +2,7 @@
 """The Numba kernels: integrate, warp and splat on the CPU.
 
 Each kernel works on a band of rows of flat float32 arrays, without the GIL; `loopcore.parallel` spreads the bands over
-threads. Every kernel has its oracle of the same name in `reference`.
+threads. The functions are tested against those of the same names in `reference`.
 
 Convention: arrays (H, W, C), row 0 at the top; x right, y down; pixel centres at integers;
 displacements and velocities are (x, y) in pixels.
@@ -22,7 +22,7 @@ _F = np.float32
 STEP_TOLERANCE = 3e-3
 MIN_STEP = 1.0 / 16.0
 # Splat: a pixel is subdivided where the field stretches it beyond 1.5 and up to this many times;
-# beyond that the field is torn, and the hole is real.
+# beyond that the field is considered torn, and the hole stays.
 MAX_SUBDIVISION = 8
 
 
@@ -33,8 +33,8 @@ def _integrate_rows(velocity, height, width, steps, out, first, last):
     origin, place, moved = np.zeros(2 * LANES, _F), np.zeros(2 * LANES, _F), np.zeros(2 * LANES, _F)
     slope, step, next_slope = np.zeros(2 * LANES, _F), np.zeros(2 * LANES, _F), np.zeros(2 * LANES, _F)
     for y in range(first, last):
-        # The step length carries over from block to block, so it starts afresh in each row: a result must
-        # not hang on where a band begins.
+        # The step length carries over from block to block and is reset in each row, so that results do not depend
+        # on where a band begins.
         h = span
         for start in range(0, width, LANES):
             moving = False
@@ -56,7 +56,7 @@ def _integrate_rows(velocity, height, width, steps, out, first, last):
                         place[k] = origin[k] + moved[k]
                         slope[k] = next_slope[k]
                     left -= now
-                # The error grows as the cube of the step; a last, cut-short step says nothing of longer ones.
+                # The error grows as the cube of the step. A last step, cut to `left`, may only shorten h.
                 growth = _F(0.9) * (_F(STEP_TOLERANCE) / max(error, _F(1e-9))) ** _F(1 / 3)
                 wanted = now * min(max(growth, _F(0.2)), _F(4))
                 if now == h or wanted < h:
@@ -70,7 +70,7 @@ def integrate(velocity: np.ndarray, steps: float) -> np.ndarray:
     """Displacement (H, W, 2) after `steps` frames (negative: backward) of a velocity (H, W, 2)."""
     height, width = velocity.shape[:2]
     if height < 2 or width < 2:
-        # The kernel loads whole cells: a single row or column is doubled, and taken off again.
+        # The kernel loads cells of 2 x 2: a single row or column is doubled, and the result cropped.
         doubled = np.pad(velocity, ((0, height < 2), (0, width < 2), (0, 0)), mode="edge")
         return np.ascontiguousarray(integrate(doubled, steps)[:height, :width])
     out = np.zeros((height, width, 2), np.float32)
@@ -94,7 +94,7 @@ def cubic_weights(t):
 
 @kernel(inline="always")
 def reflect(i, size):
-    """The index that i falls on when the frame is mirrored about its border pixels, again and again."""
+    """Index in the frame of pixel i of its periodic mirroring about the border pixels."""
     if size == 1:
         return 0
     period = 2 * (size - 1)
@@ -104,7 +104,7 @@ def reflect(i, size):
 
 @kernel(inline="always")
 def split(x):
-    """Whole and fractional part of a coordinate; NaN and the absurdly far, which no integer holds, count as 0."""
+    """Whole and fractional part of a coordinate; NaN and magnitudes from 1e9 on count as 0."""
     if not abs(x) < _F(1e9):
         x = _F(0)
     whole = np.floor(x)
@@ -126,7 +126,7 @@ def _gather_patch(values, height, width, channels, ix, iy, patch):
 
 @kernel
 def fetch4_at_border(values, height, width, x, y, out, position):
-    """What `cubic_fetch4` does, where the footprint crosses the border: the picture goes on mirrored."""
+    """Do what `cubic_fetch4` does where the footprint crosses the border; the picture is mirrored there."""
     patch = np.empty(64, np.float32)
     ix, tx = split(x)
     iy, ty = split(y)
@@ -170,7 +170,7 @@ def _warp_rows(values, height, width, channels, displacement, out_width, out, fi
 
 
 def warp(values: np.ndarray, displacement: np.ndarray) -> np.ndarray:
-    """values (H, W, C) fetched at each pixel of displacement (h, w, 2) plus its displacement: (h, w, C)."""
+    """values (H, W, C) sampled at each pixel of displacement (h, w, 2) plus its displacement: (h, w, C)."""
     height, width, channels = values.shape
     rows, columns = displacement.shape[:2]
     out = np.empty((rows, columns, channels), np.float32)
@@ -196,21 +196,20 @@ def _landing_rows(displacement, height, width, low, high, first, last):
 
 @kernel(inline="always")
 def _side(displacement, p, q):
-    """How much further than p the neighbour q is carried."""
+    """Displacement of q relative to that of p."""
     return displacement[2 * q] - displacement[2 * p], displacement[2 * q + 1] - displacement[2 * p + 1]
 
 
 @kernel(inline="always")
 def _square(u, v):
-    """Squared length; 0 for NaN, so that a neighbour without a place is ignored."""
+    """Squared length; 0 for NaN, so that neighbours without a valid displacement are ignored."""
     square = u * u + v * v
     return square if square == square else _F(0)
 
 
 @kernel(inline="always")
 def _pieces(longest):
-    """In how many pieces a pixel is deposited along one axis, for the longer of its sides squared: the side less a
-    half, rounded up."""
+    """Number of pieces along one axis, from the square of the longer side: that side less a half, rounded up."""
     if not (longest > _F(2.25)) or longest > _F(MAX_SUBDIVISION * MAX_SUBDIVISION):
         return 1
     return int(math.ceil(math.sqrt(longest) - _F(0.5)))
@@ -231,7 +230,7 @@ def _deposit(values, source, channels, weight, x, y, height, width, sums, weight
         across = (ty if j else _F(1) - ty) * weight
         left, right = across * (_F(1) - tx), across * tx
         p = row * width + ix
-        # The same arithmetic on both sides of a band's edge: the sums must not depend on the bands.
+        # The arithmetic is the same on both sides of a band's edge, so that sums do not depend on the bands.
         if channels == 4 and ix >= 0 and ix + 1 < width:
             splat_pair4(sums, weights, p, values, source, left, right)
             continue
@@ -271,7 +270,7 @@ def _splat_pieces(
 def _splat_rows(values, height, width, channels, displacement, weight, low, high, sums, weights, first, last):
     sample = np.empty(channels, np.float32)
     for y in range(height):
-        # Half the span of a subdivided pixel reaches beyond where its centre lands.
+        # A subdivided pixel reaches half its span beyond where its centre lands.
         if not (high[y] + MAX_SUBDIVISION >= first and low[y] - MAX_SUBDIVISION <= last):
             continue
         # A pixel's left side is its left neighbour's right side.
@@ -313,7 +312,7 @@ def splat(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted sums (H, W, C) and weights (H, W) of values (H, W, C) deposited where they land.
 
-    `into` adds to sums and weights that are already there.
+    With `into`, sums and weights are added to those arrays.
     """
     height, width, channels = values.shape
     if into is None:

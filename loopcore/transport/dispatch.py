@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the backend and converts arrays: numpy or torch from the caller, float32 for the kernels, and back."""
+"""Chooses the backend of a call, and converts its arrays: numpy or torch to what the backend takes, and back."""
 
 import sys
 from importlib.util import find_spec
@@ -14,16 +14,52 @@ BACKENDS = ("reference", "cpu", "triton")
 
 
 class Dispatch(NamedTuple):
-    """The backend of a call, and the kind of array to return."""
+    """The backend of a call, and what its results are converted to."""
 
     backend: str
     is_tensor: bool
     dtype: Any
     device: Any
 
+    def kernels(self) -> Any:
+        """Return the backend's module, which has `integrate`, `warp` and `splat`."""
+        if self.backend == "cpu":
+            from loopcore.transport import cpu
+
+            return cpu
+        if self.backend == "reference":
+            from loopcore.transport import reference
+
+            return reference
+        from loopcore.transport import gpu
+
+        return gpu
+
+    def given(self, x: Array | None) -> Any:
+        """Return the caller's array as the backend takes it: contiguous float32 numpy, or a floating torch tensor."""
+        if x is None:
+            return None
+        if self.backend == "cpu":
+            return np.ascontiguousarray(x.detach().numpy() if self.is_tensor else x, dtype=np.float32)
+        import torch
+
+        tensor = x if self.is_tensor else torch.from_numpy(np.ascontiguousarray(x))
+        tensor = tensor if tensor.is_floating_point() else tensor.float()
+        return tensor if self.backend == "reference" else self.kernels().to_device(tensor)
+
+    def returned(self, x: Any) -> Array:
+        """Return the backend's result as the caller's kind of array, on its device, float32 for integers."""
+        if self.backend != "cpu":
+            return x.to(self.device) if self.is_tensor else x.cpu().numpy()
+        if self.is_tensor:
+            import torch
+
+            return torch.from_numpy(x).to(self.dtype if self.dtype.is_floating_point else torch.float32)
+        return x.astype(self.dtype, copy=False) if np.issubdtype(self.dtype, np.floating) else x
+
 
 def is_tensor(x: object) -> bool:
-    """Whether x is a torch tensor, without importing torch."""
+    """Return whether x is a torch tensor, without importing torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 
@@ -31,11 +67,15 @@ def is_tensor(x: object) -> bool:
 def dispatch(
     backend: str | None, first: Array, *others: Array | None, extra: tuple[str, ...] = (), gradient: bool = True
 ) -> Dispatch:
-    """Choose the backend: Triton's for CUDA tensors, plain torch for gradients and other devices, else Numba's.
+    """Choose the backend: Triton for CUDA tensors, plain torch for gradients and other devices, Numba otherwise.
 
-    extra: backends besides the usual. gradient: whether the Triton kernel has one.
+    Args:
+        extra: backends allowed besides BACKENDS.
+        gradient: whether the Triton kernel is differentiable.
 
-    Raises EngineError for a backend that is unknown, not available, or without the gradient asked for.
+    Raises:
+        EngineError: the backend is unknown, not available, or lacks a gradient that is needed; or arrays of different
+            kinds or devices.
     """
     if backend is not None and backend not in BACKENDS + extra:
         raise EngineError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS + extra)}")
@@ -75,48 +115,6 @@ def _require_triton(backend: str | None) -> None:
 
     if not (torch.cuda.is_available() or gpu.INTERPRETED):
         raise EngineError(f"backend {backend!r} is not available: torch sees no GPU; use 'cpu' or 'reference'")
-
-
-def to_gpu(x: Array) -> Any:
-    """A floating torch tensor for the Triton kernels."""
-    from loopcore.transport.gpu import to_device
-
-    return to_device(to_tensor(x))
-
-
-def from_gpu(x: Any, kind: Dispatch) -> Array:
-    """The Triton kernel's result as the caller's kind of array, where the caller's is."""
-    return x.to(kind.device) if kind.is_tensor else x.cpu().numpy()
-
-
-def to_numpy(x: Array) -> np.ndarray:
-    """A C-contiguous float32 array for the kernels."""
-    if is_tensor(x):
-        x = x.detach().numpy()
-    return np.ascontiguousarray(x, dtype=np.float32)
-
-
-def from_numpy(x: np.ndarray, kind: Dispatch) -> Array:
-    """The kernel's result as the caller's kind of array, in the caller's floating type."""
-    if kind.is_tensor:
-        import torch
-
-        tensor = torch.from_numpy(x)
-        return tensor.to(kind.dtype) if kind.dtype.is_floating_point else tensor
-    return x.astype(kind.dtype, copy=False) if np.issubdtype(kind.dtype, np.floating) else x
-
-
-def to_tensor(x: Array) -> Any:
-    """A floating torch tensor for the reference."""
-    import torch
-
-    tensor = x if is_tensor(x) else torch.from_numpy(np.ascontiguousarray(x))
-    return tensor if tensor.is_floating_point() else tensor.float()
-
-
-def from_tensor(x: Any, kind: Dispatch) -> Array:
-    """The reference's result as the caller's kind of array."""
-    return x if kind.is_tensor else x.numpy()
 
 
 def require_shape(name: str, x: Array, expected: tuple[int | None, ...]) -> None:

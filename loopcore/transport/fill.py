@@ -2,9 +2,9 @@
 """Fills missing pixels from their surroundings: holes of a splat, NaN and Inf of a plate.
 
 A normalised pull-push pyramid (Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4): weighted means are pulled
-to ever coarser levels, and pushed back to where the finer level has none.
+to coarser levels, and pushed back to where the finer level has none.
 
-Written once, in torch operations, for numpy arrays and GPU tensors; torch loads only when there is something to fill.
+In torch operations for numpy arrays and GPU tensors alike; torch is imported only when there is something to fill.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def fill(sums: np.ndarray, weights: np.ndarray, where: np.ndarray | None = None)
     Args:
         sums: (H, W, C) float32, weighted sums.
         weights: (H, W) float32, at least 0.
-        where: (H, W) bool, the pixels that matter: with no hole among them nothing is filled, and holes stay 0.
+        where: (H, W) bool; unless one of these pixels is a hole, nothing is filled, and holes stay 0.
 
     Returns:
         (H, W, C) float32.
@@ -35,10 +35,10 @@ def fill(sums: np.ndarray, weights: np.ndarray, where: np.ndarray | None = None)
 
 
 def repair(picture: np.ndarray) -> np.ndarray:
-    """Replaces the pixels of a picture (H, W, C) that hold NaN or Inf by what surrounds them.
+    """Fills the pixels of a picture (H, W, C) that hold NaN or Inf from those around them.
 
     Returns:
-        The picture itself where all of it is finite, else a repaired copy.
+        The picture itself if it is finite, else a repaired copy.
     """
     from loopcore.transport.cpu import all_finite
 
@@ -56,31 +56,28 @@ def _fill_array(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def fill_tensor(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """values (H, W, C) with the pixels of weight (H, W) 0 filled from those around them, on any device.
-
-    Every operation is deterministic.
-    """
+    """Fills the pixels of values (H, W, C) whose weight (H, W) is 0, on any device, deterministically."""
     import torch
 
     known = weights > 0
     if bool(known.all()) or min(weights.shape) == 0 or max(weights.shape) == 1:
         return values
-    # One vote a pixel, however much landed on it: a bright, heavy neighbour is no better a guess.
-    sums, votes = _pull(torch.where(known[..., None], values, 0), known.to(values.dtype))
-    coarse = fill_tensor(sums / torch.where(votes > 0, votes, 1)[..., None], votes)
+    # Known pixels count alike, whatever their weights: a heavy neighbour is no better a guess.
+    sums, coverage = _pull(torch.where(known[..., None], values, 0), known.to(values.dtype))
+    coarse = fill_tensor(sums / torch.where(coverage > 0, coverage, 1)[..., None], coverage)
     return torch.where(known[..., None], values, _push(coarse, *weights.shape))
 
 
-def _pull(sums: torch.Tensor, votes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums and votes over 2 x 2 pixels, votes kept at most 1 a pixel so that none outweighs the rest."""
+def _pull(sums: torch.Tensor, coverage: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums and coverage over 2 x 2 pixels, coverage clamped to 1 so that no pixel outweighs the rest."""
     from torch.nn.functional import pad
 
-    height, width = votes.shape
-    sums, votes = pad(sums, (0, 0, 0, width % 2, 0, height % 2)), pad(votes, (0, width % 2, 0, height % 2))
+    height, width = coverage.shape
+    sums, coverage = pad(sums, (0, 0, 0, width % 2, 0, height % 2)), pad(coverage, (0, width % 2, 0, height % 2))
     sums = sums[0::2, 0::2] + sums[1::2, 0::2] + sums[0::2, 1::2] + sums[1::2, 1::2]
-    votes = votes[0::2, 0::2] + votes[1::2, 0::2] + votes[0::2, 1::2] + votes[1::2, 1::2]
-    scale = 1 / votes.clamp(min=1)
-    return sums * scale[..., None], votes * scale
+    coverage = coverage[0::2, 0::2] + coverage[1::2, 0::2] + coverage[0::2, 1::2] + coverage[1::2, 1::2]
+    scale = 1 / coverage.clamp(min=1)
+    return sums * scale[..., None], coverage * scale
 
 
 def _push(coarse: torch.Tensor, height: int, width: int) -> torch.Tensor:

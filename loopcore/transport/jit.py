@@ -21,18 +21,18 @@ import llvmlite
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-# Everything that machine code is made of: the kernels, what they inline, and the options below.
+# All sources of the machine code: the kernels, what they inline, and the options below.
 SOURCES = (
     "flowmap/planes.py", "loop/blend.py", "loop/contrast.py", "transport/cpu.py", "transport/jit.py",
     "transport/simd.py",
 )  # fmt: skip
 _PREFIX = "loopcore-"
-# Folders of other hashes that stay: other environments may share the place.
+# Folders of other hashes that are kept: other environments may share the parent folder.
 MAX_OTHERS = 3
 
 
 def _hash_sources() -> str:
-    """12 hexadecimal digits; empty where the sources are not there to be read, as in a frozen program."""
+    """12 hexadecimal digits; empty where the sources cannot be read, as in a frozen program."""
     state = hashlib.sha256(f"numba {numba.__version__}, llvmlite {llvmlite.__version__}".encode())
     for name in SOURCES:
         try:
@@ -73,7 +73,7 @@ class _Implementation(CompileResultCacheImpl):
 
 
 class _KernelCache(FunctionCache):
-    """Numba's cache in the folder of this KEY; a disk that fails costs a compilation, and is no error."""
+    """Numba's cache in the folder of this KEY; after an error of the disk, kernels are compiled again."""
 
     _impl_class = _Implementation
 
@@ -97,7 +97,7 @@ class _KernelCache(FunctionCache):
 def _remove_old(folder: Path) -> None:
     """Remove all but the latest folders of other keys beside `folder`.
 
-    Processes that still use one, or remove it at the same time, compile again or find it gone; neither is an error.
+    Processes that still use one compile again; one that another process removes meanwhile is no error.
     """
     others = [other for other in folder.parent.glob(f"{_PREFIX}*") if other != folder]
     for other in sorted(others, key=_modified)[:-MAX_OTHERS]:
@@ -112,9 +112,10 @@ def _modified(folder: Path) -> float:
 
 
 def kernel(function: Callable[..., Any] | None = None, *, inline: str = "never") -> Any:
-    """Compile a function when first called, without the GIL, dividing by 0 as numpy does; a decorator.
+    """Decorator: compile a function when first called, without the GIL, dividing by 0 as numpy does.
 
-    inline: "always" puts its code into the kernels that call it before types are inferred.
+    Args:
+        inline: "always" inlines the function into the kernels that call it before types are inferred.
     """
 
     def compiled(function: Callable[..., Any]) -> Any:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plain torch oracle: every kernel again, in whole-array operations, for any dtype and device.
+"""The reference backend: integrate, warp and splat in plain torch, for any dtype and device.
 
-Written to be read and to be trusted, not to be quick; differentiable in the values (and, for the warp, in the
-displacement). The kernels are tested against these.
+Written for clarity, not for speed, and differentiable. The kernels are tested against it.
 
 Convention: as in `cpu`.
 """
@@ -11,7 +10,7 @@ import torch
 
 from loopcore.transport.cpu import MAX_SUBDIVISION
 
-# RK4 steps a frame: at a quarter of a frame its error is far below a float32's own.
+# RK4 steps a frame: the error of a quarter of a frame is far below the precision of float32.
 SUBSTEPS = 4
 
 
@@ -24,7 +23,7 @@ def _grid(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def bilinear(field: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """field (H, W, C) at (x, y), the border's value going on beyond the frame."""
+    """field (H, W, C) at (x, y), clamped to the frame."""
     height, width = field.shape[:2]
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     left, top = x.floor().long(), y.floor().long()
@@ -72,7 +71,7 @@ def _mirror(index: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def warp(values: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
-    """values (H, W, C) at p + displacement[p]: bicubic, kept in the range of its 4 x 4 pixels."""
+    """values (H, W, C) at p + displacement[p]: bicubic, clamped to the range of the 4 x 4 pixels."""
     height, width = values.shape[:2]
     x, y = _grid(displacement)
     x, y = x + displacement[..., 0], y + displacement[..., 1]
@@ -97,7 +96,7 @@ def _shifted(x: torch.Tensor, step: int, axis: int) -> torch.Tensor:
 
 
 def _pieces(place: torch.Tensor, axis: int) -> torch.Tensor:
-    """(H, W): into how many pieces each pixel is deposited along an axis (0: y, 1: x)."""
+    """(H, W) number of pieces of each pixel along an axis (0: y, 1: x)."""
     sides = [((_shifted(place, step, axis) - place) ** 2).sum(-1) for step in (-1, 1)]
     longest = torch.maximum(*sides)
     whole = (longest.sqrt() - 0.5).ceil().long()
@@ -119,7 +118,7 @@ def splat(
         for i in range(int(nx.max())):
             keep = ((nx > i) & (ny > j)).reshape(-1)
             sx, sy = ((k + 0.5) / n.to(place.dtype) - 0.5 for k, n in ((i, nx), (j, ny)))
-            # The shift is interpolated, not the place: a pixel of the border has its outer half too.
+            # Displacements are interpolated, not positions: border pixels also have an outer half.
             at = (_between(displacement, sx, sy) + torch.stack([x + sx, y + sy], -1)).reshape(-1, 2)[keep]
             sample = _between(values, sx, sy).reshape(-1, channels)[keep]
             _deposit(at, sample, piece_weight.reshape(-1)[keep], (height, width), sums, weights)
@@ -127,7 +126,7 @@ def splat(
 
 
 def _between(x: torch.Tensor, sx: torch.Tensor, sy: torch.Tensor) -> torch.Tensor:
-    """x (H, W, C) at each pixel plus (sx, sy), at most half a pixel: linear towards the neighbours."""
+    """x (H, W, C) at each pixel plus (sx, sy), each at most half a pixel, interpolated linearly from its neighbours."""
     sx, sy = sx[..., None].to(x.dtype), sy[..., None].to(x.dtype)
     across = torch.where(sx > 0, _shifted(x, 1, 1), _shifted(x, -1, 1)) - x
     along = torch.where(sy > 0, _shifted(x, 1, 0), _shifted(x, -1, 0)) - x

@@ -3,7 +3,7 @@
 
 Numba leaves LLVM's SLP vectoriser off, so four channels (or eight paths) written side by side stay scalar
 operations, and a traced path waits for the latency of every lookup. These intrinsics emit the vector
-instructions themselves: portable LLVM vectors, which become AVX, SSE or NEON as the machine has them.
+instructions themselves, as portable LLVM vectors that compile to AVX, SSE or NEON.
 """
 
 from llvmlite import ir
@@ -115,8 +115,8 @@ def cubic_fetch4(typingctx, values, height, width, x, y, out, position):
     """out[position:position+4] = the 4-channel picture at (x, y), where its 4 x 4 footprint lies inside it.
 
     `values` and `out` are flat float32 arrays, x and y float32. The sum is clamped per channel to the
-    16 pixels' own range, so the filter's negative lobes never overshoot. Returns False, having
-    done nothing, where the footprint crosses the border or a coordinate is NaN.
+    16 pixels' own range, so the filter's negative lobes never overshoot. Returns False, and writes
+    nothing, where the footprint crosses the border or a coordinate is NaN.
     """
     i, f = types.intp, types.float32
     signature = types.boolean(values, i, i, f, f, out, i)
@@ -182,7 +182,7 @@ def splat_pair4(typingctx, sums, weights, place, values, source, w_left, w_right
 
 
 class _Lookup:
-    """Emits the bilinear lookup of LANES velocities at once; beyond the frame the border's goes on."""
+    """Emits the bilinear lookup of LANES velocities at once, clamped to the frame."""
 
     def __init__(self, builder, data, height, width):
         self.builder, self.data = builder, data
@@ -301,7 +301,7 @@ def mix4(typingctx, pair, weight, luma, out, position, tones, place, size):
         first = _load(builder, _pointer(context, builder, sig.args[0], pair, zero, _V4))
         second = _load(builder, _pointer(context, builder, sig.args[0], pair, four, _V4))
         luma = _load(builder, _pointer(context, builder, sig.args[2], channel_weights, zero, _V4))
-        # Not second + share (first - second): at weight 1 the blend has to be the first, to the bit.
+        # Not second + share (first - second): at weight 1 the blend must equal the first, bit for bit.
         rest = builder.fsub(ir.Constant(_F, 1.0), weight)
         blend = builder.fadd(
             builder.fmul(first, _broadcast(builder, _V4, [weight]), flags=_FLAGS),
@@ -341,7 +341,7 @@ def composite4(typingctx, still, moved, position, mask, ratio, colour, value):
     """value[0:4] = `mask` of the pixel moved[position:position+4] over still's, after its channels with colour[c] > 0
     are scaled by `ratio`.
 
-    From a mask of 1 on, it is the moved pixel to the bit.
+    Where the mask is at least 1, the result is the moved pixel, bit for bit.
     """
     i, f = types.intp, types.float32
     signature = types.void(still, moved, i, f, f, colour, value)
@@ -369,7 +369,7 @@ def composite4(typingctx, still, moved, position, mask, ratio, colour, value):
 def store_half4(typingctx, values, source, out, position):
     """out[position:position+4] = four float32 of `values` as IEEE half bits (uint16), rounded to nearest even.
 
-    Values beyond the range of half, infinite ones too, become its ends; NaN stays.
+    Clamps values, infinite ones too, to the range of half; NaN stays.
     """
     i = types.intp
     signature = types.void(values, i, out, i)

@@ -1,76 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forward warping: every source pixel deposits its value where it lands."""
+"""Forward warping: every source pixel adds its value where it lands."""
 
 from loopcore.errors import PlateError
-from loopcore.transport.dispatch import (
-    Array,
-    dispatch,
-    from_gpu,
-    from_numpy,
-    from_tensor,
-    require_shape,
-    to_gpu,
-    to_numpy,
-    to_tensor,
-)
+from loopcore.transport.dispatch import Array, dispatch, require_shape
 
-# The kernel that adds floats atomically, in whatever order they come: its last bits differ from run to run.
+# Adds floats atomically, in no fixed order: the last bits differ from run to run.
 ATOMIC = "triton-atomic"
 
 
 def splat(
     values: Array, displacement: Array, weight: Array | None = None, *, backend: str | None = None
 ) -> tuple[Array, Array]:
-    """Deposit `values` where `displacement` carries them: weighted sums, and the weights to divide by.
+    """Add `values` up where `displacement` moves them, weighted, and the weights to divide by.
+
+    Each sample is shared bilinearly among the four pixels around its target. A pixel that the field stretches to more
+    than 1.5 is deposited in several pieces, at most 8 a side, interpolated from its neighbours and sharing its weight,
+    so that stretching leaves no pinholes. Beyond 8 the field is considered torn, and the hole stays. What lands
+    outside the frame is lost.
+
+    The reference and the Triton kernels are differentiable in values, displacement and weight. All backends but
+    "triton-atomic" give the same bits on every run.
 
     Args:
         values: (H, W, C), any C; numpy array or torch tensor.
         displacement: (H, W, 2) in pixels.
         weight: (H, W), importance of each source pixel (e^Z of softmax splatting), finite and at least 0; default 1.
-        backend: "reference", "cpu", "triton" or "triton-atomic"; default: chosen by the kind of array.
+        backend: "reference", "cpu", "triton" or "triton-atomic"; by default "triton" for CUDA tensors where triton is
+            installed, "reference" for other devices and where a gradient is needed, else "cpu".
 
     Returns:
-        Sums (H, W, C) and weights (H, W) of the same kind of array; the picture is sums / weights where weights > 0,
-        and the rest are holes.
-
-    Each sample is shared bilinearly among the four pixels around where it lands. Where the field stretches a pixel
-    beyond 1.5, the pixel is deposited in as many pieces, at most 8 a side, interpolated from its neighbours, so that a
-    stretched field has no pinholes; the pieces share the pixel's weight, so that the total is kept. Beyond 8 the
-    field is torn, and what opens is a hole. What lands outside the frame is lost.
-
-    CUDA tensors run the Triton kernels where triton is installed; they and the reference have gradients by values,
-    displacement and weight. All backends give the same bits on every run but "triton-atomic", which adds up on the GPU
-    in whatever order deposits come.
-
-    Convention: content at p lands at p + displacement[p]; (x, y), x right, y down, pixel centres at integers.
+        Sums (H, W, C) and weights (H, W), the same kind of array. The picture is sums / weights; pixels of weight 0
+        are holes.
 
     Raises:
-        PlateError: a wrong shape, or a weight that is negative, NaN or infinite.
-        EngineError: an unknown backend.
+        PlateError: an array has a wrong shape, or a weight is negative, NaN or infinite.
+        EngineError: the backend is unknown or not available, or arrays of different kinds or devices.
+
+    Convention:
+        Content at p lands at p + displacement[p]. (x, y), x right, y down, pixel centres at integers.
     """
     kind = dispatch(backend, values, displacement, weight, extra=(ATOMIC,))
     require_shape("values", values, (None, None, None))
-    require_shape("displacement", displacement, (values.shape[0], values.shape[1], 2))
+    require_shape("displacement", displacement, (*values.shape[:2], 2))
     if weight is not None:
-        require_shape("weight", weight, (values.shape[0], values.shape[1]))
+        require_shape("weight", weight, tuple(values.shape[:2]))
         _require_weights(weight)
-    if kind.backend == "reference":
-        from loopcore.transport import reference
-
-        given = None if weight is None else to_tensor(weight)
-        sums, weights = reference.splat(to_tensor(values), to_tensor(displacement), given)
-        return from_tensor(sums, kind), from_tensor(weights, kind)
-    if kind.backend in ("triton", ATOMIC):
-        from loopcore.transport import gpu
-
-        given = None if weight is None else to_gpu(weight)
-        sums, weights = gpu.splat(to_gpu(values), to_gpu(displacement), given, atomic=kind.backend == ATOMIC)
-        return from_gpu(sums, kind), from_gpu(weights, kind)
-    from loopcore.transport import cpu
-
-    given = None if weight is None else to_numpy(weight)
-    sums, weights = cpu.splat(to_numpy(values), to_numpy(displacement), given)
-    return from_numpy(sums, kind), from_numpy(weights, kind)
+    options = {"atomic": True} if kind.backend == ATOMIC else {}
+    given = [kind.given(x) for x in (values, displacement, weight)]
+    sums, weights = kind.kernels().splat(*given, **options)
+    return kind.returned(sums), kind.returned(weights)
 
 
 def _require_weights(weight: Array) -> None:
@@ -79,4 +57,4 @@ def _require_weights(weight: Array) -> None:
     if bool(good.all()):
         return
     y, x = divmod(int((~good).reshape(-1).tolist().index(True)), weight.shape[1])
-    raise PlateError(f"weight is {float(weight[y, x])} at x={x}, y={y}: weights have to be finite and at least 0")
+    raise PlateError(f"weight is {float(weight[y, x])} at x={x}, y={y}: weights must be finite and at least 0")

@@ -1,55 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backward warping: every target pixel fetches the value from where it came."""
+"""Backward warping: every target pixel samples the source at its displacement."""
 
-from loopcore.transport.dispatch import (
-    Array,
-    dispatch,
-    from_gpu,
-    from_numpy,
-    from_tensor,
-    require_shape,
-    to_gpu,
-    to_numpy,
-    to_tensor,
-)
+from loopcore.transport.dispatch import Array, dispatch, require_shape
 
 
 def warp(values: Array, displacement: Array, *, backend: str | None = None) -> Array:
-    """Fetch `values` at each pixel plus its displacement, with one bicubic resampling.
+    """Sample `values` at each pixel plus its displacement, with one bicubic resampling.
+
+    The filter is Keys' cubic convolution with a = -1/2 (IEEE Trans. ASSP 29, 1981, eq. 15). Each result is clamped to
+    the range of its 4 x 4 pixels, which prevents halos; NaN and Inf among them propagate. The reference and the Triton
+    kernel are differentiable in both arguments.
 
     Args:
         values: (H, W, C), any C; numpy array or torch tensor.
         displacement: (H, W, 2) in pixels.
-        backend: "reference", "cpu" or "triton"; default: chosen by the kind of array.
+        backend: "reference", "cpu" or "triton"; by default "triton" for CUDA tensors where triton is installed,
+            "reference" for other devices and where a gradient is needed, else "cpu".
 
     Returns:
-        (H, W, C) of the same kind of array.
-
-    The filter is Keys' cubic convolution with a = -1/2 (IEEE Trans. ASSP 29, 1981, eq. 15), and every
-    result is kept within the range of the 4 x 4 pixels it is made of, so that no halo appears.
-
-    Convention: out[p] = values at p + displacement[p]; (x, y), x right, y down, pixel centres
-    at integers. Beyond the frame the picture is mirrored about its border pixels.
-
-    CUDA tensors run the Triton kernel where triton is installed; it and the reference have gradients by both.
-
-    NaN and Inf reach the pixels whose 4 x 4 footprint holds them.
+        (H, W, C), the same kind of array.
 
     Raises:
-        PlateError: a wrong shape.
-        EngineError: an unknown backend.
+        PlateError: an array has a wrong shape.
+        EngineError: the backend is unknown or not available, or arrays of different kinds or devices.
+
+    Convention:
+        result[p] = values at p + displacement[p]. (x, y), x right, y down, pixel centres at integers. Beyond the frame
+        the picture is mirrored about its border pixels.
     """
     kind = dispatch(backend, values, displacement)
     require_shape("values", values, (None, None, None))
-    require_shape("displacement", displacement, (values.shape[0], values.shape[1], 2))
-    if kind.backend == "reference":
-        from loopcore.transport import reference
-
-        return from_tensor(reference.warp(to_tensor(values), to_tensor(displacement)), kind)
-    if kind.backend == "triton":
-        from loopcore.transport import gpu
-
-        return from_gpu(gpu.warp(to_gpu(values), to_gpu(displacement)), kind)
-    from loopcore.transport import cpu
-
-    return from_numpy(cpu.warp(to_numpy(values), to_numpy(displacement)), kind)
+    require_shape("displacement", displacement, (*values.shape[:2], 2))
+    return kind.returned(kind.kernels().warp(kind.given(values), kind.given(displacement)))

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a worker can be asked to do: each method takes its task, reads its parameters and returns a JSON object."""
+"""The worker's methods. Each takes its task, reads the parameters and returns the result as a JSON object.
+
+The summary lines give parameters ("?": optional) -> result. All raise `Invalid` for wrong parameters, and the errors of
+the functions that they call.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,12 @@ from loopcore.worker.task import Invalid, Params, Task, Unfinished
 
 
 def hello(task: Task) -> dict[str, Any]:
-    """{import_torch?} -> {version, python, torch, device}; torch is null where it is not installed.
+    """{import_torch?} -> {version, python, torch, device}: versions, torch null if not installed.
 
-    import_torch: not only look for it, but load it, which takes seconds and finds a broken installation.
+    With import_torch torch is also loaded, which takes seconds and detects a broken installation.
+
+    Raises:
+        EngineError: torch is installed but cannot be loaded.
     """
     from loopcore import __version__
     from loopcore.loop.device import device_line
@@ -46,7 +53,7 @@ def hello(task: Task) -> dict[str, Any]:
 
 
 def _source(params: Params, **more: Any) -> Source:
-    """The plate and its motion, as `predict` and `animate` take them."""
+    """Reads the parameters of `predict` and `animate` that describe the plate and its motion."""
     return Source(
         params.path("plate"), layer=params.take("layer", str, None), colorspace=params.take("colorspace", str, None),
         hints=params.path_if_given("hints"), mask=params.path_if_given("mask"),
@@ -55,7 +62,7 @@ def _source(params: Params, **more: Any) -> Source:
 
 
 def predict(task: Task) -> dict[str, Any]:
-    """{plate, layer?, colorspace?, hints?, mask?, weights?, motion_out} -> {motion, width, height}."""
+    """{plate, layer?, colorspace?, hints?, mask?, weights?, motion_out} -> {motion, width, height}: saves a motion."""
     params = Params(task)
     source = _source(params)
     out = params.path("motion_out")
@@ -70,9 +77,12 @@ def predict(task: Task) -> dict[str, Any]:
 
 
 def animate(task: Task) -> dict[str, Any]:
-    """Runs a `loopcore.animate.Job`, whose settings are the parameters; a motion of another size is resized.
+    """{settings of `Job` and `Source`} -> {folder, pattern, first, frames, written, ...}: runs a `Job`.
 
-    -> {folder, pattern, first, frames, written, skipped, motion, width, height, proxy_pattern?}
+    Also returned: skipped, motion, width, height, proxy_pattern (with proxies). A motion of another size is resized.
+
+    Raises:
+        Unfinished: some frames failed.
     """
     job = _job(Params(task))
     task.folders |= {job.folder, job.folder / PROXY_FOLDER}
@@ -110,15 +120,19 @@ def _job(params: Params) -> Job:
 
 
 def _reasons(failed: dict[int, str]) -> str:
-    """The frames that could not be made, grouped by reason, the reason of the first of them first."""
+    """Returns the failed frames grouped by reason, in order of their first frame."""
     reasons = dict.fromkeys(failed[number] for number in sorted(failed))
-    # Frames not made because another one failed say nothing new.
+    # Frames not made because another one failed are listed only if there is no other reason.
     shown = [reason for reason in reasons if not reason.startswith("not made")] or list(reasons)
     return "; ".join(f"frame {format_range(n for n in failed if failed[n] == reason)}: {reason}" for reason in shown)
 
 
 def flow(task: Task) -> dict[str, Any]:
-    """{motion, folder, convention, name?, frames?, first?, range?, speed?, extras?, ...} -> {files}."""
+    """{motion, folder, convention, name?, speed?, settings of `FlowSettings`} -> {files}: exports flow maps.
+
+    Raises:
+        Cancelled: the request was cancelled.
+    """
     from loopcore.flowmap import FlowSettings, export_flow, read_motion
 
     params = Params(task)
@@ -145,21 +159,25 @@ def flow(task: Task) -> dict[str, Any]:
 
 
 def check(task: Task) -> dict[str, Any]:
-    """{folder, plate?} -> {passed, rows, folder, frames}: loop QC on the files."""
+    """{folder, plate?} -> {passed, rows, folder, frames}: checks a baked loop."""
     from loopcore.quality import check as measure
 
     params = Params(task)
     folder, plate = params.path("folder"), params.path_if_given("plate")
     params.finish()
     task.stage("Checking the loop")
-    return measure(folder, plate=plate, on_progress=task.stepping("Checking the loop")).to_dict()
+    return measure(folder, plate=plate, on_progress=task.step_callback("Checking the loop")).to_dict()
 
 
 def arrows(task: Task) -> dict[str, Any]:
     """{motion, spacing_px} -> {points: [[x, y, u, v], ...], width, height}: the motion at the nodes of a grid.
 
-    Convention: x, y in pixels, row 0 at the top, y down; u, v in pixels per frame, as shown (velocity times mask).
-    Nodes where nothing moves are left out.
+    Nodes without motion are omitted.
+
+    Raises:
+        Invalid: a spacing under 1.
+
+    Convention: x, y in pixels, y down; u, v in pixels per frame, velocity times mask.
     """
     from loopcore.flowmap import read_motion
 
@@ -179,7 +197,7 @@ def arrows(task: Task) -> dict[str, Any]:
 
 
 def _nodes(size: int, spacing: float) -> np.ndarray:
-    """Whole pixels about `spacing` apart, centred in 0 .. size - 1."""
+    """Returns whole pixels about `spacing` apart, centred in 0 .. size - 1."""
     count = max(1, int(size // spacing))
     return ((np.arange(count) + 0.5) * size / count).astype(int)
 

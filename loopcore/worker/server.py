@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker: bakes and measures for another program, which talks JSON-RPC 2.0 to it over stdin and stdout.
+"""The worker: a JSON-RPC 2.0 server on stdin and stdout that bakes and checks for another program.
 
-One JSON object a line, UTF-8. Requests are carried out one after another, in order; `methods.METHODS` lists them.
+One JSON object per line, UTF-8. Requests are executed one after another; `methods.METHODS` lists the methods.
 
+    <- {"jsonrpc": "2.0", "method": "started", "params": {"temporaries": "4711-0123456789abcdef"}}
     -> {"jsonrpc": "2.0", "id": 1, "method": "animate", "params": {"plate": "still.exr", "folder": "out", ...}}
     <- {"jsonrpc": "2.0", "method": "progress", "params": {"id": 1, "done": 3, "total": 60, "message": ...}}
     <- {"jsonrpc": "2.0", "id": 1, "result": {...}}
 
-Notifications to it: ``cancel`` {"id": 1} and ``shutdown``. Errors have JSON-RPC's codes, -32000 for what the user can
-mend (the message says how), -32001 for a request that was cancelled and -32002 for one that was right and could not be
-carried out whole: some frames failed, or there is too little memory. Logs go to stderr. The worker ends when its
-stdin is closed, within a second, whatever it is doing, and leaves no temporary file behind.
+``temporaries`` follows ``.tmp-`` in the names of its temporary files, for a parent that kills it and removes them.
+Notifications to it: `cancel` {"id": 1} and `shutdown`. Errors have JSON-RPC's codes, -32000 for what the user can
+correct (the message says how), -32001 for a cancelled request, and -32002 for a valid request that was not completed:
+some frames failed, or memory or disk ran out. Logs go to stderr. The worker ends within a second after its stdin is
+closed, whatever it is doing, and leaves no temporary files.
 """
 
 from __future__ import annotations
@@ -28,18 +30,23 @@ from typing import Any, BinaryIO
 from loopcore.errors import Cancelled, LoopcoreError
 from loopcore.files.atomic import temporary_mark
 from loopcore.worker.methods import METHODS
-from loopcore.worker.process import leave_control_keys_to_the_parent, start_guard, take_pipes
+from loopcore.worker.process import ignore_interrupts, start_watchdog, take_pipes
 from loopcore.worker.task import Invalid, Task, Unfinished
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 USER_ERROR, CANCELLED, UNFINISHED = -32000, -32001, -32002
-# How long what was begun may take to end in order once the parent has gone.
-_LAST_GRACE_S = 0.4
-_LONGEST_LINE = 64 << 20
+# Time for the running request to stop in order once stdin has closed.
+_SHUTDOWN_GRACE_S = 0.4
+_MAX_LINE_BYTES = 64 << 20
 
 
 class Worker:
-    """Reads requests in a thread of its own, so that cancelling and the parent's end are noticed at any time."""
+    """Reads requests in a separate thread, so that `cancel` and a closed stdin take effect at any time.
+
+    Args:
+        requests: pipe to read from.
+        answers: pipe to write to.
+    """
 
     def __init__(self, requests: BinaryIO, answers: BinaryIO) -> None:
         self._requests, self._answers = requests, answers
@@ -49,16 +56,20 @@ class Worker:
         self._idle = threading.Event()
 
     def run(self) -> None:
-        """Carry out requests until stdin closes or `shutdown` comes; then the process ends, and this never returns."""
+        """Executes requests until stdin closes or `shutdown` comes; then ends the process without returning."""
         reader = threading.Thread(target=self._read, name="loopcore-requests", daemon=True)
         reader.start()
         while (task := self._waiting.get()) is not None:
-            self._carry_out(task)
+            self._execute(task)
         self._idle.set()
         reader.join()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Write one message, whole."""
+        """Writes one message as a line; may be called from any thread.
+
+        Args:
+            message: without its "jsonrpc" member.
+        """
         line = json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False, allow_nan=False) + "\n"
         data = memoryview(line.encode("utf-8", "backslashreplace"))
         with self._lock:
@@ -66,12 +77,12 @@ class Worker:
                 while data:
                     data = data[self._answers.write(data) or 0 :]
             except OSError:
-                pass  # Nobody listens any more; the end of stdin says so, too.
+                pass  # The parent is gone; the reading thread notices that, too.
 
     def _fail(self, id: object, code: int, message: str) -> None:
         self.send({"id": id, **_error(code, message)})
 
-    # The thread that reads
+    # In the reading thread
 
     def _read(self) -> None:
         for line in _lines(self._requests):
@@ -85,7 +96,7 @@ class Worker:
         self._end()
 
     def _receive(self, message: Any) -> bool:
-        """Take one message; False when it asks for the end."""
+        """Handles one message; returns False for `shutdown`."""
         if not isinstance(message, dict) or not isinstance(message.get("method"), str):
             id = message.get("id") if isinstance(message, dict) else None
             self._fail(id, INVALID_REQUEST, 'not a request: give {"jsonrpc": "2.0", "id", "method", "params"}')
@@ -104,7 +115,7 @@ class Worker:
             if id is not None:
                 self.send({"id": id, "result": {"found": task is not None}})
         elif not isinstance(id, int | str) or repr(id) in self._tasks:
-            self._fail(id, INVALID_REQUEST, f"{method} needs an id of its own, a number or a text: {id!r} was given")
+            self._fail(id, INVALID_REQUEST, f"{method} needs a unique id, a number or a text, not {id!r}")
         else:
             task = self._tasks[repr(id)] = Task(self.send, id, method, params)
             self._waiting.put(task)
@@ -115,23 +126,23 @@ class Worker:
         for task in tasks:
             task.cancel()
         self._waiting.put(None)
-        self._idle.wait(_LAST_GRACE_S)
+        self._idle.wait(_SHUTDOWN_GRACE_S)
         for folder in {folder for task in tasks for folder in task.folders}:
             _remove_own_temporaries(folder)
-        # Not sys.exit: threads that compute or write would be waited for.
+        # Not sys.exit, which would wait for computing and writing threads.
         os._exit(0)
 
-    # The main thread
+    # In the main thread
 
-    def _carry_out(self, task: Task) -> None:
+    def _execute(self, task: Task) -> None:
         answer = _answer(task)
-        # First, so that the id is free again for whoever reads the answer.
+        # Before the answer, so that the client may use the id again.
         self._tasks.pop(repr(task.id), None)
         self.send({"id": task.id, **answer})
 
 
 def _answer(task: Task) -> dict[str, Any]:
-    """The result of a request, or its error."""
+    """Returns the result of a request, or its error."""
     try:
         if task.cancelled():
             raise Cancelled
@@ -148,11 +159,11 @@ def _answer(task: Task) -> dict[str, Any]:
         return _error(USER_ERROR, str(error))
     except ModuleNotFoundError as error:
         traceback.print_exc()
-        return _error(USER_ERROR, f"'{sys.executable}' lacks the package {error.name!r}, which this needs: install it")
+        return _error(USER_ERROR, f"'{sys.executable}' lacks the package {error.name!r}: install it")
     except MemoryError:
         return _error(UNFINISHED, "not enough memory for a plate of this size: use a smaller one")
     except OSError as error:
-        return _error(UNFINISHED, f"cannot go on: {error}")
+        return _error(UNFINISHED, f"cannot continue: {error}")
     except Exception as error:
         traceback.print_exc()
         return _error(INTERNAL_ERROR, f"{task.method} failed: {type(error).__name__}: {error}")
@@ -163,9 +174,9 @@ def _error(code: int, message: str) -> dict[str, Any]:
 
 
 def _lines(requests: BinaryIO) -> Iterator[bytes]:
-    """Yield whole lines until the end; a line that never ends is the end."""
+    """Yields lines until the pipe closes or a line exceeds the limit."""
     rest = b""
-    while len(rest) < _LONGEST_LINE:
+    while len(rest) < _MAX_LINE_BYTES:
         try:
             data = os.read(requests.fileno(), 1 << 16)
         except OSError:
@@ -181,16 +192,22 @@ def _remove_own_temporaries(folder: Path) -> None:
         try:
             path.unlink()
         except OSError:
-            pass  # Windows keeps a file that is still being written; the next bake in the folder removes it.
+            pass  # On Windows a file being written cannot be removed; the next bake in the folder removes it.
 
 
 def serve() -> int:
-    """Be a worker on this process's stdin and stdout."""
+    """Runs a worker on this process's stdin and stdout until it ends the process.
+
+    Returns:
+        2, where there is no stdin or stdout.
+    """
     if sys.stdin is None or sys.stdout is None:
-        print("loopcore: error: a worker needs a stdin and a stdout to talk over", file=sys.stderr)
+        print("loopcore: error: a worker needs stdin and stdout", file=sys.stderr)
         return 2
     requests, answers = take_pipes()
-    leave_control_keys_to_the_parent()
-    start_guard(requests)
-    Worker(requests, answers).run()
+    ignore_interrupts()
+    start_watchdog(requests)
+    worker = Worker(requests, answers)
+    worker.send({"method": "started", "params": {"temporaries": temporary_mark()}})
+    worker.run()
     return 0

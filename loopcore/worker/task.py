@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One request to a worker: its parameters, whether it was taken back, and how far it is."""
+"""One request to a worker: its parameters, progress and cancellation."""
 
 from __future__ import annotations
 
@@ -17,15 +17,25 @@ _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true o
 
 
 class Invalid(Exception):
-    """A request's parameters are not what its method takes."""
+    """A request has parameters that its method does not accept."""
 
 
 class Unfinished(Exception):
-    """The request was right, and some of it could not be done."""
+    """A valid request could not be completed."""
 
 
 class Task(Observer):
-    """One request: its parameters, whether it was cancelled, and its progress."""
+    """One request, as the observer of its job.
+
+    Args:
+        send: sends a message to the client.
+        id: the request's id.
+        method: name of the method.
+        params: its parameters.
+
+    Attributes:
+        folders: folders that the request writes to; temporary files are removed from them when the worker ends.
+    """
 
     def __init__(self, send: Send, id: object, method: str, params: dict[str, Any]) -> None:
         self.id, self.method, self.params = id, method, params
@@ -33,18 +43,27 @@ class Task(Observer):
         self._send, self._cancelled = send, threading.Event()
 
     def cancel(self) -> None:
+        """Asks the request to stop."""
         self._cancelled.set()
 
     def cancelled(self) -> bool:
-        """Whether to stop."""
+        """Returns whether to stop."""
         return self._cancelled.is_set()
 
     def stage(self, title: str) -> None:
-        """A stage without countable steps begins. Raises Cancelled if the request was cancelled."""
+        """Reports a stage without countable steps.
+
+        Args:
+            title: of the stage.
+
+        Raises:
+            Cancelled: the request was cancelled.
+        """
         self.raise_if_cancelled()
         self.step(title, 0, 0)
 
     def step(self, title: str, done: int, total: int, path: Path | None = None) -> None:
+        """Reports progress to the client; see `Observer.step`."""
         params: dict[str, object] = {"id": self.id, "done": done, "total": total, "message": title}
         if path is not None:
             params["path"] = str(path)
@@ -52,13 +71,22 @@ class Task(Observer):
 
 
 class Params:
-    """A request's parameters, each asked for once, by type; `finish` refuses those nobody asked for."""
+    """A request's parameters, each read once with its type; `finish` refuses those not read."""
 
     def __init__(self, task: Task) -> None:
         self._method, self._left = task.method, dict(task.params)
 
     def take(self, name: str, kind: type, default: Any = _MISSING) -> Any:
-        """The parameter, or `default` when it is absent or null. Raises Invalid for another type."""
+        """Returns a parameter, or `default` when it is absent or null.
+
+        Args:
+            name: of the parameter.
+            kind: its type; a float may be given as an int.
+            default: without one the parameter is required.
+
+        Raises:
+            Invalid: another type, or a required parameter is missing.
+        """
         value = self._left.pop(name, None)
         if value is None:
             if default is _MISSING:
@@ -71,16 +99,28 @@ class Params:
         return value
 
     def path(self, name: str) -> Path:
-        """A path that has to be given."""
+        """Returns a required path.
+
+        Args:
+            name: of the parameter.
+
+        Raises:
+            Invalid: missing, empty or not a path.
+        """
         text = self.take(name, str)
         if not text or "\0" in text:
-            raise Invalid(f"{name!r} of {self._method} is no path: {text!r}")
+            raise Invalid(f"{name!r} of {self._method} is not a path: {text!r}")
         return Path(text)
 
     def path_if_given(self, name: str) -> Path | None:
+        """Returns a path, or None when it is absent or null."""
         return self.path(name) if self._left.get(name) is not None else None
 
     def finish(self) -> None:
-        """Raise Invalid if there are more than the method takes."""
+        """Checks that all parameters were read.
+
+        Raises:
+            Invalid: the method does not take one of them.
+        """
         if self._left:
             raise Invalid(f"{self._method} takes no {', '.join(map(repr, self._left))}")

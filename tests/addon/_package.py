@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules of the add-on that need no Blender, imported without the package's own start, which does."""
+"""Import modules of the add-on that do not need Blender, without the package's __init__, which does."""
 
 import importlib
 import sys
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "addon"
 
 
 def module(name: str) -> types.ModuleType:
-    """One of the add-on's modules, with the relative imports in it."""
+    """Import a module of the add-on, including its relative imports."""
     if _NAME not in sys.modules:
         package = types.ModuleType(_NAME)
         package.__path__ = [str(FOLDER)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of setting up share: small wheels, and watching it as Blender does."""
+"""Helpers of the setup tests: small wheels, and polling as Blender does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ setup = _package.module("engine.setup")
 
 
 def wheel(folder: Path, name: str, files: dict[str, str], requires: tuple[str, ...] = ()) -> Path:
-    """A small wheel, version 0.1.0, with these files."""
+    """Write a small wheel, version 0.1.0, with these files."""
     info = f"{name}-0.1.0.dist-info"
     about = [f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0"] + [f"Requires-Dist: {r}" for r in requires]
     contents = {
@@ -38,7 +38,7 @@ def install(place: Any, wheels: Path, torch: bool = False) -> Any:
 
 
 def finish(work: Any, seconds: float = 900, until: Callable[[], object] = lambda: False) -> list[float]:
-    """Poll as Blender does, to the end or `until`; how long each poll took."""
+    """Poll as Blender does, to the end or until `until()`; returns the sorted times of the polls."""
     end = time.monotonic() + seconds
     polls = [0.0]
     while work.state == "running" and not until():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the tests that run inside real Blenders, each script in a process of its own.
+"""Fixtures of the tests that run scripts in real Blenders, each in its own process.
 
-``LOOPCORE_BPY_PYTHONS`` names the Pythons that can ``import bpy``, joined as PATH is; `make test-blender` makes some
-and sets it. The worker runs in the Python that runs pytest, as it does for users: another than Blender's.
+``LOOPCORE_BPY_PYTHONS`` lists Pythons that can ``import bpy``, separated as in PATH; `make test-blender` creates some
+and sets it. The worker runs in the Python that runs pytest: as for users, not in Blender's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RESULT = "RESULT: "
 
 @dataclass(frozen=True)
 class Ran:
-    """A script that ended well: what it handed back with `emit`, and all that it printed."""
+    """A script that succeeded: the result that it passed to `emit`, and its output."""
 
     result: Any
     output: str
@@ -33,13 +33,13 @@ class Ran:
 
 @dataclass(frozen=True)
 class Blender:
-    """A Python with bpy, and user resources that nobody used before."""
+    """A Python with bpy, and a new folder of user resources."""
 
     python: str
     resources: Path
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """This process's, without Python's own variables; the `addon` package can be imported by that name."""
+        """Return this process's environment without Python's variables, with the `addon` package on the path."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LOOPCORE_"))}
         return {
             **clean,
@@ -51,7 +51,7 @@ class Blender:
         }
 
     def start(self, script: Path, *arguments: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """The script in a process that the caller watches and ends."""
+        """Start the script in a process, which the caller has to end."""
         command = [self.python, "-u", str(script), *map(str, arguments)]
         return subprocess.Popen(
             command, env=self.environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -62,7 +62,7 @@ class Blender:
         self, script: Path, *arguments: object, env: Mapping[str, str] | None = None, timeout: float = 240,
         code: int = 0,
     ) -> Ran:  # fmt: skip
-        """Run `script` to its end; its last line that begins with ``RESULT: `` is JSON for us."""
+        """Run `script`; the result is the JSON in its last line that begins with ``RESULT: ``."""
         process = self.start(script, *arguments, env=env)
         try:
             output, _ = process.communicate(timeout=timeout)
@@ -77,7 +77,7 @@ class Blender:
 
 @pytest.fixture(scope="module", params=PYTHONS or ["none"], ids=lambda p: Path(p).parent.parent.name)
 def blender(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Blender:
-    """Each Blender there is, with fresh user resources for each test module."""
+    """Each available Blender, with new user resources for each test module."""
     if not PYTHONS:
         pytest.skip("LOOPCORE_BPY_PYTHONS names no Python with bpy")
     return Blender(request.param, tmp_path_factory.mktemp("resources"))

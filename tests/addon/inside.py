@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scripts inside Blender share: handing results back, an image plane with a photograph, installing the zip.
-
-Imported by scripts that conftest's `Blender.run` starts; `bpy` is there.
-"""
+"""Helpers of the scripts that conftest's `Blender.run` starts inside Blender."""
 
 import json
 import os
@@ -14,7 +11,7 @@ PHOTOGRAPH = Path(__file__).resolve().parents[2] / "examples" / "waterfall" / "p
 
 
 def emit(value):
-    """Hand `value` back to the test."""
+    """Return `value` to the test."""
     print("RESULT: " + json.dumps(value), flush=True)
 
 
@@ -29,12 +26,12 @@ def install(zip_path):
 
 
 def use_worker(package):
-    """Have the add-on run its worker in the Python that the test named."""
+    """Set the worker's Python in the preferences to the one that the test chose."""
     bpy.context.preferences.addons[package].preferences.python = os.environ["LOOPCORE_WORKER_PYTHON"]
 
 
 def photograph(folder, width=320, height=180, name="plate.png"):
-    """The example photograph, scaled down, as PNG in `folder`."""
+    """Write the example photograph, scaled down, as PNG to `folder`; returns its path."""
     image = bpy.data.images.load(str(PHOTOGRAPH))
     image.scale(width, height)
     path = Path(folder) / name
@@ -47,7 +44,7 @@ def photograph(folder, width=320, height=180, name="plate.png"):
 
 
 def image_plane(path, name="Plate", size=(3.2, 1.8)):
-    """A plane upright before the camera, its material an Emission with the image at `path`; alone in an empty scene."""
+    """Add an upright plane that faces the camera, with the image at `path` in an Emission shader."""
     bpy.ops.mesh.primitive_plane_add(size=1, rotation=(1.5707963267948966, 0, 0))
     plane = bpy.context.object
     plane.name, plane.scale = name, (*size, 1)
@@ -60,14 +57,23 @@ def image_plane(path, name="Plate", size=(3.2, 1.8)):
     texture.image = bpy.data.images.load(str(path))
     texture.interpolation = "Closest"
     light, output = tree.nodes.new("ShaderNodeEmission"), tree.nodes.new("ShaderNodeOutputMaterial")
+    texture.location, light.location, output.location = (-300, 0), (0, 0), (200, 0)
     tree.links.new(texture.outputs["Color"], light.inputs["Color"])
     tree.links.new(light.outputs["Emission"], output.inputs["Surface"])
     plane.data.materials.append(material)
     return plane
 
 
+def white_mask(plane):
+    """Create the plane's mask, completely white."""
+    bpy.ops.loopcore.paint_mask(object_name=plane.name)
+    mask = bpy.data.images[f"{plane.name} mask"]
+    mask.pixels.foreach_set([1.0] * len(mask.pixels))
+    mask.update()
+
+
 def camera_on(plane, pixels=(320, 180)):
-    """An orthographic camera that sees exactly the plane, the render set to as many pixels."""
+    """Add an orthographic camera that frames the plane exactly, and set the render size."""
     scene = bpy.context.scene
     data = bpy.data.cameras.new("Camera")
     data.type, data.ortho_scale = "ORTHO", max(plane.scale[0], plane.scale[1])
@@ -82,7 +88,7 @@ def camera_on(plane, pixels=(320, 180)):
 
 
 def render(path, engine="CYCLES"):
-    """One frame as 32-bit EXR, a sample a pixel from its very middle."""
+    """Render one frame as 32-bit EXR, with one sample at the center of each pixel."""
     scene = bpy.context.scene
     renamed = engine == "BLENDER_EEVEE" and bpy.app.version < (5, 0, 0)
     scene.render.engine = "BLENDER_EEVEE_NEXT" if renamed else engine

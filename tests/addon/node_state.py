@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inside Blender: all that an object's materials are, to see whether something was left behind."""
+"""Inside Blender: the complete state of an object's materials, to compare before and after."""
 
 import bpy
 
 
 def state(obj):
-    """All that the nodes of the object's materials are, down to each setting and link, and what else there is."""
+    """Return all settings and links of the nodes of the object's materials, and the names of all data-blocks."""
     out = {}
     for slot in obj.material_slots:
         out[f"slot {slot.slot_index}"] = [slot.link, slot.material.name]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inside Blender: render a frame small and exactly, read pictures as arrays."""
+"""Inside Blender: render a small frame exactly, and read and write images as arrays."""
 
 import tempfile
 from pathlib import Path
@@ -9,11 +9,11 @@ import numpy as np
 
 
 def render(frame=None, engine="CYCLES"):
-    """(H, W, 4) of a frame, row 0 at the top: one sample a pixel, from its very middle, as scene-linear as it comes."""
+    """Render a frame with one sample at the center of each pixel; returns (H, W, 4), scene-linear, row 0 at the top."""
     scene = bpy.context.scene
     try:
         scene.render.engine = engine
-    except TypeError:  # the name it has from 4.2 to 4.5
+    except TypeError:  # its name in 4.2 to 4.5
         scene.render.engine = f"{engine}_NEXT"
     if engine == "CYCLES":
         scene.cycles.samples, scene.cycles.use_denoising = 1, False
@@ -34,7 +34,7 @@ def render(frame=None, engine="CYCLES"):
 
 
 def pixels(path):
-    """(H, W, 4) of an EXR, as they are in the file."""
+    """Return the (H, W, 4) pixels stored in an EXR, row 0 at the top."""
     image = bpy.data.images.load(str(path))
     try:
         image.colorspace_settings.name = "Non-Color"
@@ -46,7 +46,7 @@ def pixels(path):
 
 
 def save(path, values):
-    """(H, W, 3) or (H, W, 4) as EXR at `path`, or as 8-bit PNG of encoded values, as its name says."""
+    """Write (H, W, 3) or (H, W, 4) pixels as EXR, or as 8-bit PNG of encoded values, by the suffix of `path`."""
     values = np.asarray(values, np.float32)
     if values.shape[2] == 3:
         values = np.concatenate([values, np.ones_like(values[..., :1])], axis=-1)

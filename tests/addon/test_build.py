@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The extension's zip: the same bytes each time, what Blender's own validator asks, a wheel that pip takes."""
+"""Tests of the extension's zip: reproducible bytes, Blender's validator, and a wheel that pip can install."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
 def copied(folder: Path, line_end: bytes = b"\n", source: Path = ROOT) -> Path:
-    """The tree's files, written in another order, now, with other line ends."""
+    """Copy the tree's files in another order, with new dates and other line ends."""
     names = ["addon", "loopcore", "LICENSES", "blender_manifest.toml", "build_addon.py", "pyproject.toml"]
     paths = [p for name in names for p in [source / name, *(source / name).rglob("*")] if p.is_file()]
     for path in reversed(paths):
@@ -45,7 +45,7 @@ def built(root: Path, output: Path) -> bytes:
 
 
 def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
-    """Whatever the order on disk, the dates, the line ends, what lies about, and a dot in the checkout's path."""
+    """For any order on disk, dates, line ends, stray files, and a dot in the checkout's path."""
     one = copied(tmp_path / ".tree")
     other = copied(tmp_path / "windows", b"\r\n", one)
     ours = built(one, tmp_path / "out")
@@ -54,7 +54,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     assert built(other, tmp_path / "out") != ours
 
 
-def test_the_zip_holds_the_addon_the_licences_and_one_wheel(extension: Path) -> None:
+def test_the_zip_contains_the_addon_the_licences_and_one_wheel(extension: Path) -> None:
     with zipfile.ZipFile(extension) as archive:
         names = archive.namelist()
         assert archive.testzip() is None
@@ -73,8 +73,8 @@ def test_versions_agree() -> None:
     assert MANIFEST["version"] == PROJECT["project"]["version"] == loopcore.__version__
 
 
-def test_the_manifest_asks_for_what_the_addon_does() -> None:
-    """Guidelines of the platform that its validator does not look at."""
+def test_the_manifest_has_the_permissions_the_addon_needs() -> None:
+    """Guidelines of the platform that its validator does not check."""
     assert set(MANIFEST["permissions"]) == {"files", "network"}
     assert MANIFEST["blender_version_min"] == "4.2.0" and "blender_version_max" not in MANIFEST
     assert "blender" not in MANIFEST["name"].lower()
@@ -88,7 +88,7 @@ def validator(python: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=lambda p: Path(p).parent.parent.name)
-def test_blenders_own_validator_takes_it(extension: Path, python: str, tmp_path: Path) -> None:
+def test_blenders_validator_accepts_the_zip(extension: Path, python: str, tmp_path: Path) -> None:
     cli, tags = validator(Path(python))
     command = [sys.executable, str(cli), "validate", "--valid-tags", str(tags)]
     done = subprocess.run([*command, str(extension)], capture_output=True, text=True)
@@ -109,19 +109,19 @@ def wheel(extension: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(archive.extract(name, tmp_path_factory.mktemp("wheel")))
 
 
-def test_the_wheel_says_of_itself_what_the_project_does(wheel: Path) -> None:
+def test_the_wheels_metadata_agrees_with_the_project(wheel: Path) -> None:
     about = PROJECT["project"]
     with zipfile.ZipFile(wheel) as archive:
         info = f"loopcore-{about['version']}.dist-info"
-        told = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+        metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
         record = {line.split(",")[0] for line in archive.read(f"{info}/RECORD").decode().splitlines()}
         assert record == set(archive.namelist())
-    wanted = [r.replace(" ", "") for r in told.get_all("Requires-Dist") if "extra" not in r]
+    wanted = [r.replace(" ", "") for r in metadata.get_all("Requires-Dist") if "extra" not in r]
     assert wanted == about["dependencies"]
-    assert told["Requires-Python"] == about["requires-python"]
+    assert metadata["Requires-Python"] == about["requires-python"]
 
 
-def test_pip_installs_the_wheel_and_it_works(wheel: Path, tmp_path: Path) -> None:
+def test_pip_installs_the_wheel(wheel: Path, tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*pip, "--target", str(tmp_path / "site"), str(wheel)], check=True, capture_output=True)
     code = (
@@ -134,7 +134,7 @@ def test_pip_installs_the_wheel_and_it_works(wheel: Path, tmp_path: Path) -> Non
     assert str(tmp_path / "site") in done.stdout.splitlines()[0]
 
 
-def test_the_wheel_holds_what_setuptools_would_put_in(tmp_path: Path) -> None:
+def test_the_wheel_has_the_contents_of_a_setuptools_build(tmp_path: Path) -> None:
     pytest.importorskip("setuptools.build_meta")
     root = copied(tmp_path / "tree")
     (root / "README.md").write_text("Loopcore")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of baking when it is killed and when disks say no, and of what it costs."""
+"""Tests of baking when it is killed or files cannot be written, and of its memory use."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
     return loop_of(folder / "plate.png", motion)
 
 
-# Killed, and disks that say no
+# Kills and write errors
 
 
 @pytest.fixture(scope="module")
 def long_bake(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], dict[str, bytes]]:
-    """A bake that takes a few seconds, and what it leaves when nobody disturbs it."""
+    """Arguments of a bake of a few seconds, and the files of an undisturbed run."""
     folder = tmp_path_factory.mktemp("long")
     plate, hints = _scenes.png(folder / "p.png", "RGBA", 200, 112), _scenes.hints(folder / "h.json", 200, 112)
     arguments: list[object] = ["animate", plate, "--hints", hints, "--frames", 64]
@@ -44,7 +44,7 @@ def long_bake(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], d
 
 
 @posix
-def test_a_killed_bake_goes_on_to_the_same_bytes(
+def test_a_killed_bake_resumes_to_the_same_bytes(
     long_bake: tuple[list[object], dict[str, bytes]], tmp_path: Path
 ) -> None:
     arguments, whole = long_bake
@@ -52,7 +52,7 @@ def test_a_killed_bake_goes_on_to_the_same_bytes(
     for least in (3, 20):
         process = _scenes.start(*arguments, "-o", out)
         _scenes.wait_for(lambda least=least: len(_scenes.frames(out)) >= least, process=process)  # type: ignore[misc]
-        # With a frame begun, so that the kill leaves a torn one behind.
+        # While a frame is being written, so that the kill leaves a partial file.
         _scenes.wait_for(lambda: bool(_scenes.hidden(out)), process=process)
         process.kill()
         assert process.wait() == -signal.SIGKILL
@@ -65,12 +65,12 @@ def test_a_killed_bake_goes_on_to_the_same_bytes(
 
 
 @posix
-def test_a_file_limit_in_mid_bake_tears_nothing(
+def test_a_file_size_limit_leaves_no_partial_frame(
     long_bake: tuple[list[object], dict[str, bytes]], tmp_path: Path
 ) -> None:
     resource = pytest.importorskip("resource")
     if not hasattr(resource, "prlimit"):
-        pytest.skip("no prlimit here")
+        pytest.skip("no prlimit on this system")
     arguments, whole = long_bake
     out = tmp_path / "out"
     process = _scenes.start(*arguments, "-o", out)
@@ -84,23 +84,25 @@ def test_a_file_limit_in_mid_bake_tears_nothing(
 
 @pytest.fixture
 def small_disk(long_bake: tuple[list[object], dict[str, bytes]], tmp_path: Path) -> Iterator[Path]:
-    """A disk with room for half of the long bake, where this user may make one."""
+    """A disk with space for half of the long bake, where the user may mount one."""
     size = sum(map(len, long_bake[1].values())) // 2
     folder = tmp_path / "disk"
     folder.mkdir()
     mount, umount = shutil.which("mount"), shutil.which("umount")
     if not (sys.platform == "linux" and mount and umount):
-        pytest.skip("no small disk can be made here")
+        pytest.skip("mounting a disk needs Linux")
     asked = subprocess.run([mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
     if asked.returncode:
-        pytest.skip("this user may not mount a small disk")
+        pytest.skip("this user may not mount a disk")
     try:
         yield folder
     finally:
         subprocess.run([umount, str(folder)], check=True)
 
 
-def test_a_full_disk_tears_nothing(long_bake: tuple[list[object], dict[str, bytes]], small_disk: Path) -> None:
+def test_a_full_disk_leaves_no_partial_frame(
+    long_bake: tuple[list[object], dict[str, bytes]], small_disk: Path
+) -> None:
     arguments, whole = long_bake
     done = _scenes.run(*arguments, "-o", small_disk)
     assert_failed_cleanly(done.returncode, done.stderr, small_disk, whole)
@@ -120,7 +122,7 @@ def assert_failed_cleanly(code: int, err: str, out: Path, whole: dict[str, bytes
 
 
 @posix
-def test_a_folder_removed_in_mid_bake(long_bake: tuple[list[object], dict[str, bytes]], tmp_path: Path) -> None:
+def test_a_folder_removed_during_the_bake(long_bake: tuple[list[object], dict[str, bytes]], tmp_path: Path) -> None:
     arguments, _ = long_bake
     out = tmp_path / "out"
     process = _scenes.start(*arguments, "-o", out)
@@ -144,7 +146,7 @@ def test_a_frame_that_vanishes_is_reported(loop: Loop, tmp_path: Path) -> None:
     assert list(report.failed) == [1002] and "vanished" in report.failed[1002]
 
 
-def test_a_folder_in_a_frames_place_fails_and_names_what_was_not_made(loop: Loop, tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_a_frame_fails_the_bake(loop: Loop, tmp_path: Path) -> None:
     (tmp_path / "p_loop.1002.exr").mkdir()
     report = bake(loop, tmp_path, "p_loop")
     assert "p_loop.1002.exr" in report.failed[1002]
@@ -153,14 +155,14 @@ def test_a_folder_in_a_frames_place_fails_and_names_what_was_not_made(loop: Loop
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_file_in_the_folders_place(loop: Loop, tmp_path: Path, place: str) -> None:
+def test_a_file_with_the_name_of_the_folder(loop: Loop, tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SequenceError, match="cannot make folder"):
         bake(loop, tmp_path / place, "p_loop")
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root and Windows may write anywhere")
-def test_a_folder_that_may_not_be_written_to(loop: Loop, tmp_path: Path) -> None:
+def test_a_read_only_folder(loop: Loop, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(SequenceError, match="cannot write"):
@@ -169,7 +171,7 @@ def test_a_folder_that_may_not_be_written_to(loop: Loop, tmp_path: Path) -> None
         tmp_path.chmod(0o700)
 
 
-def test_leftovers_of_the_dead_are_cleared_and_those_of_the_living_kept(loop: Loop, tmp_path: Path) -> None:
+def test_temporary_files_of_ended_processes_are_removed(loop: Loop, tmp_path: Path) -> None:
     from loopcore.files.atomic import _host_tag
 
     dead = subprocess.Popen([sys.executable, "-c", ""])
@@ -186,7 +188,7 @@ def test_leftovers_of_the_dead_are_cleared_and_those_of_the_living_kept(loop: Lo
         alive.wait()
 
 
-# Cost
+# Memory
 
 _PEAK = """
 import resource, sys

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frame rates as people write them."""
+"""Tests of frame rates."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_frame_rate_refuses(fps: float) -> None:
 
 
 @pytest.mark.parametrize("fps", [23.976, "23.976", Fraction(24000, 1001)])
-def test_a_bake_takes_any_of_them(fps: Fraction | float | str, tmp_path: Path) -> None:
+def test_bake_accepts_every_form_of_rate(fps: Fraction | float | str, tmp_path: Path) -> None:
     loop = loop_of(_scenes.exr(tmp_path / "p.exr", _scenes.linear("RGB"), "RGB"), make_motion(tmp_path))
     bake(loop, tmp_path / "out", "p_loop", fps=fps, numbers=[1001])
     header = exr.read_attributes(tmp_path / "out" / "p_loop.1001.exr")

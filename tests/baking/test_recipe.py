@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the recipe: one text and one hash for one way to make pixels."""
+"""Tests of the recipe: its JSON, hash and file."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ OTHERS: dict[str, object] = {
 }  # fmt: skip
 
 
-def test_everything_in_it_changes_the_hash() -> None:
+def test_every_field_changes_the_hash() -> None:
     assert set(OTHERS) == {field.name for field in fields(Recipe)}
     digests = {replace(RECIPE, **{name: value}).digest() for name, value in OTHERS.items()}  # type: ignore[arg-type]
     assert len(digests | {RECIPE.digest()}) == len(OTHERS) + 1
 
 
-def test_the_hash_is_that_of_its_canonical_text() -> None:
+def test_hash_of_the_canonical_json() -> None:
     text = RECIPE.to_json()
     assert RECIPE.digest() == hashlib.sha256(text.encode()).hexdigest()
     assert json.loads(text) == asdict(RECIPE)
@@ -42,7 +42,7 @@ def test_the_hash_is_that_of_its_canonical_text() -> None:
 
 
 @given(st.integers(-5000, 5000), st.integers(2, 500), st.integers(0, 499))
-def test_frame_numbers_and_times_fit(first: int, count: int, time: int) -> None:
+def test_loop_time_of_frame_numbers(first: int, count: int, time: int) -> None:
     recipe = replace(RECIPE, first=first, frames=count)
     assert recipe.time(first) == 0
     assert recipe.time(first + time % count) == time % count
@@ -55,7 +55,7 @@ def scene(plate_value: float = 0.5, speed: float = 1.0) -> Loop:
     return Loop(plate, MotionField(np.full((8, 9, 2), speed, np.float32), ones, ones), frames=6)
 
 
-def test_it_says_what_the_loop_is() -> None:
+def test_recipe_of_a_loop() -> None:
     def of(loop: Loop) -> Recipe:
         return Recipe.of(loop, first=7, fps=Fraction(30000, 1001), format="png", depth="16")
 
@@ -67,7 +67,7 @@ def test_it_says_what_the_loop_is() -> None:
     assert recipe.motion != of(scene(speed=2)).motion
 
 
-def test_what_is_written_into_frames_besides_pixels_is_in_it() -> None:
+def test_header_attributes_change_the_recipe() -> None:
     plate, ones = Plate(np.full((8, 9, 3), 0.5, np.float32), ("R", "G", "B")), np.ones((8, 9), np.float32)
     field = MotionField(np.ones((8, 9, 2), np.float32), ones, ones)
 
@@ -82,7 +82,7 @@ def test_what_is_written_into_frames_besides_pixels_is_in_it() -> None:
         {"metadata": {"captureRate": Fraction(24000, 1001)}},
     ]  # fmt: skip
     assert len({digest(**changes) for changes in values}) == len(values)
-    # Not of the pictures: each frame has its own time, and where the plate lies changes nothing.
+    # Time code and path of the plate do not change the pixels.
     assert digest(metadata={"timeCode": "01:00:00:00"}, source=Path("moved.exr")) == digest()
     arrays = {"worldToCamera": np.eye(4, dtype=np.float32), "isoSpeed": np.float32(100)}
     assert digest(metadata=arrays) == digest(metadata={key: value.tolist() for key, value in arrays.items()})
@@ -97,7 +97,7 @@ def test_frame_rates_are_exact(fps: Any, said: str) -> None:
     assert Recipe.of(scene(), first=1, fps=fps, format="exr", depth="half").fps == said
 
 
-def test_it_comes_back_from_its_file_with_notes(tmp_path: Path) -> None:
+def test_write_and_read_with_notes(tmp_path: Path) -> None:
     write_recipe(tmp_path, RECIPE, "plate_loop", Path("plate.exr"), {"layer": "beauty", "speed": 2.0})
     recipe, document = read_recipe(tmp_path)
     assert recipe == RECIPE
@@ -106,12 +106,12 @@ def test_it_comes_back_from_its_file_with_notes(tmp_path: Path) -> None:
     assert b"\r" not in (tmp_path / FILE_NAME).read_bytes()
 
 
-def test_notes_do_not_replace_what_the_file_is_for(tmp_path: Path) -> None:
+def test_notes_do_not_replace_other_entries(tmp_path: Path) -> None:
     write_recipe(tmp_path, RECIPE, "plate_loop", None, {"recipe": {}, "hash": "", "name": "other"})
     assert read_recipe(tmp_path)[0] == RECIPE
 
 
-def test_the_same_recipe_is_not_written_again(tmp_path: Path) -> None:
+def test_an_equal_file_is_not_rewritten(tmp_path: Path) -> None:
     write_recipe(tmp_path, RECIPE, "plate_loop", None, {})
     before = (tmp_path / FILE_NAME).stat().st_mtime_ns
     write_recipe(tmp_path, RECIPE, "plate_loop", None, {})
@@ -120,7 +120,7 @@ def test_the_same_recipe_is_not_written_again(tmp_path: Path) -> None:
     assert read_recipe(tmp_path)[0].frames == 25
 
 
-def test_a_folder_without_one_is_named(tmp_path: Path) -> None:
+def test_missing_recipe(tmp_path: Path) -> None:
     with pytest.raises(SequenceError, match=f"{tmp_path.name}.*has no recipe.json.*loopcore animate"):
         read_recipe(tmp_path)
 
@@ -128,20 +128,20 @@ def test_a_folder_without_one_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", "{}", '{"recipe": 3}', '{"recipe": {}}', "\x00\x01", "[" * 9999]
 )
-def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+def test_invalid_documents_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE_NAME).write_text(text, encoding="utf-8")
     with pytest.raises(SequenceError, match="cannot be read"):
         read_recipe(tmp_path)
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"\xff\xfe{}\x80")
     with pytest.raises(SequenceError, match="cannot be read"):
         read_recipe(tmp_path)
 
 
 @pytest.mark.parametrize("name, value", [("frames", 30), ("contrast", 0.0), ("plate", "00" * 32)])
-def test_a_changed_one_is_refused(tmp_path: Path, name: str, value: object) -> None:
+def test_a_changed_recipe_is_refused(tmp_path: Path, name: str, value: object) -> None:
     write_recipe(tmp_path, RECIPE, "plate_loop", None, {})
     document = json.loads((tmp_path / FILE_NAME).read_text("utf-8"))
     document["recipe"][name] = value
@@ -154,7 +154,7 @@ def test_a_changed_one_is_refused(tmp_path: Path, name: str, value: object) -> N
     "name, value",
     [("frames", 1), ("frames", 10**12), ("frames", "24"), ("frames", 24.0), ("first", None), ("contrast", "1")],
 )
-def test_one_that_makes_no_sense_is_refused_though_its_hash_fits(tmp_path: Path, name: str, value: Any) -> None:
+def test_an_invalid_recipe_with_a_valid_hash_is_refused(tmp_path: Path, name: str, value: Any) -> None:
     write_recipe(tmp_path, replace(RECIPE, **{name: value}), "plate_loop", None, {})
     with pytest.raises(SequenceError, match="bake the loop again"):
         read_recipe(tmp_path)

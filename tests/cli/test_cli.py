@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the command line as its users meet it: exit codes, one-line errors, signals, progress."""
+"""Tests of the command line: exit codes, one-line errors, signals, progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and terminals"
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with plates, hints, masks and motion, right and wrong ones."""
+    """A folder with plates, hints, masks and motion, valid and invalid ones."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("scene")
@@ -56,7 +56,7 @@ def animate(scene: Path, out: Path, *more: object, plate: str = "p.png") -> list
     return [str(part) for part in ("animate", scene / plate, "--hints", scene / "h.json", "-o", out, *more)]
 
 
-# What is asked for
+# Commands
 
 
 def test_help_version_and_info() -> None:
@@ -67,7 +67,7 @@ def test_help_version_and_info() -> None:
     assert _scenes.run("--version").stdout.strip() == f"loopcore {__version__}"
 
 
-def test_info_says_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     table = capsys.readouterr().out
     assert main(["info", "--json"]) == 0
@@ -78,7 +78,7 @@ def test_info_says_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize("command", ["animate", "predict", "check", "preview", "info"])
-def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
     assert ended.value.code == 0 and "usage: loopcore" in capsys.readouterr().out
@@ -91,7 +91,7 @@ def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[st
     assert ended.value.code == 2 and "usage:" in capsys.readouterr().err
 
 
-def test_animate_from_start_to_check(scene: Path, tmp_path: Path) -> None:
+def test_animate_then_check(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ("--frames", 24, "--fps", "23.976", "--first", 11, "--speed", 1.25, "--preview")
     made = _scenes.run(*animate(scene, out, *options))
@@ -112,7 +112,7 @@ def test_animate_from_start_to_check(scene: Path, tmp_path: Path) -> None:
     assert not table.stderr
 
 
-def test_check_by_table_and_json(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_a_table_or_json(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def check(code: int, *options: str) -> str:
         capsys.readouterr()
         assert main(["check", str(folder), *options]) == code
@@ -137,7 +137,7 @@ def test_predicted_motion_gives_the_same_bytes_as_the_hints(scene: Path, tmp_pat
     assert by_hints == by_motion and len(by_hints) == 7
 
 
-def test_a_mask_takes_the_place_of_the_hints_own(scene: Path, tmp_path: Path) -> None:
+def test_a_mask_replaces_that_of_the_hints(scene: Path, tmp_path: Path) -> None:
     from loopcore.motion import MotionField
 
     assert main(animate(scene, tmp_path / "out", "--frames", 2, "--mask", scene / "mask.png")) == 0
@@ -146,7 +146,7 @@ def test_a_mask_takes_the_place_of_the_hints_own(scene: Path, tmp_path: Path) ->
     assert np.array_equal(np.argwhere(mask > 0).max(axis=0), [69, 119])
 
 
-def test_predict_draws_a_picture_too(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_draws_a_picture(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     motion, picture = tmp_path / "m.exr", tmp_path / "m.png"
     hints = str(scene / "h.json")
     arguments = ["predict", str(scene / "p.png"), "--hints", hints, "-o", str(motion), "--picture", str(picture)]
@@ -162,12 +162,12 @@ def test_a_chunk_makes_only_its_frames_and_the_last_one_the_preview(
         assert main(animate(scene, tmp_path / "out", "--frames", 6, "--range", text, "--preview")) == 0
         return capsys.readouterr().out
 
-    assert "No preview yet: 3 of the loop's 6 frames are not there" in chunk("1001-1006x2")
+    assert "No preview yet: 3 of the loop's 6 frames are missing" in chunk("1001-1006x2")
     assert [path.name for path in _scenes.frames(tmp_path / "out")] == [f"p_loop.{n}.exr" for n in (1001, 1003, 1005)]
     assert f"Saved: '{tmp_path / 'out' / 'p_loop.mp4'}'" in chunk("1002, 1004,1006")
 
 
-def test_a_preview_shows_this_loop_and_not_what_lies_beside_it(scene: Path, tmp_path: Path) -> None:
+def test_a_preview_shows_only_frames_of_this_loop(scene: Path, tmp_path: Path) -> None:
     import av
 
     assert main(animate(scene, tmp_path, "--frames", 8)) == 0
@@ -176,7 +176,7 @@ def test_a_preview_shows_this_loop_and_not_what_lies_beside_it(scene: Path, tmp_
         assert sum(1 for _ in film.decode(video=0)) == 3 * 5
 
 
-def test_a_layer_and_its_colour_space_are_found_again_by_check(scene: Path, tmp_path: Path) -> None:
+def test_check_reads_the_same_layer_and_colour_space(scene: Path, tmp_path: Path) -> None:
     from loopcore.exr import write_exr
 
     light = _scenes.linear("RGB") / 4
@@ -190,7 +190,7 @@ def test_a_layer_and_its_colour_space_are_found_again_by_check(scene: Path, tmp_
     assert main(["check", str(tmp_path / "out")]) == 0
 
 
-def test_a_picture_is_all_that_is_needed(scene: Path, tmp_path: Path) -> None:
+def test_animate_without_hints(scene: Path, tmp_path: Path) -> None:
     assert main(["predict", str(scene / "p.png"), "-o", str(tmp_path / "m.exr")]) == 0
     assert main(["animate", str(scene / "p.png"), "-o", str(tmp_path / "out"), "--frames", "5"]) == 0
     assert (tmp_path / "out" / "motion.exr").read_bytes() == (tmp_path / "m.exr").read_bytes()
@@ -214,13 +214,13 @@ BAD: list[tuple[str, list[str], str]] = [
     ("picture as motion", ["animate", "p.png", "--motion", "picture.exr", "-o", "OUT"], "picture.exr"),
     ("missing motion", ["animate", "p.png", "--motion", "none.exr", "-o", "OUT"], "none.exr"),
     ("missing hints", ["animate", "p.png", "--hints", "none.json", "-o", "OUT"], "none.json"),
-    ("torn hints", ["animate", "p.png", "--hints", "torn.json", "-o", "OUT"], "no JSON"),
+    ("torn hints", ["animate", "p.png", "--hints", "torn.json", "-o", "OUT"], "not valid JSON"),
     ("wrong hints", ["animate", "p.png", "--hints", "wrong.json", "-o", "OUT"], "strokes[0].speed"),
     ("hints of another shape", ["animate", "square.png", "--hints", "h.json", "-o", "OUT"], "160"),
     ("mask of another shape", ["animate", "p.png", "--hints", "h.json", "--mask", "square.png", "-o", "OUT"], "aspect"),
     ("black mask", ["animate", "p.png", "--hints", "h.json", "--mask", "black.png", "-o", "OUT"], "black all over"),
     ("missing mask", ["animate", "p.png", "--hints", "h.json", "--mask", "none.png", "-o", "OUT"], "none.png"),
-    ("predict to PNG", ["predict", "p.png", "--hints", "h.json", "-o", "OUT.png"], "no EXR name"),
+    ("predict to PNG", ["predict", "p.png", "--hints", "h.json", "-o", "OUT.png"], "not an EXR name"),
     ("predict where nothing flows", ["predict", "black.png", "-o", "OUT.exr"], "nothing here seems to flow"),
     ("predict nowhere", ["predict", "p.png", "--hints", "h.json", "-o", "none/OUT.exr"], "OUT.exr"),
     ("output in a file", ["animate", "p.png", "--hints", "h.json", "-o", "text.png/OUT"], "cannot make folder"),
@@ -276,7 +276,7 @@ def test_bad_input_of_a_real_process(scene: Path, tmp_path: Path) -> None:
     assert done.stderr.startswith("loopcore: error: ") and done.stderr.count("\n") == 1
 
 
-def test_the_motion_in_the_output_is_not_sped_up_again_and_again(
+def test_scaling_the_motion_of_the_output_folder_is_refused(
     scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(scene / "m.exr", tmp_path / "motion.exr")
@@ -287,7 +287,7 @@ def test_the_motion_in_the_output_is_not_sped_up_again_and_again(
 
 
 @pytest.mark.parametrize("speed", ["1e4", "1e30", "-2"])
-def test_any_finite_speed_ends_well(speed: str, scene: Path, tmp_path: Path) -> None:
+def test_any_finite_speed_is_accepted(speed: str, scene: Path, tmp_path: Path) -> None:
     assert main(animate(scene, tmp_path, "--frames", 3, f"--speed={speed}")) == 0
     assert len(_scenes.frames(tmp_path)) == 3
 
@@ -306,7 +306,7 @@ def test_a_frame_that_cannot_be_written_is_1(scene: Path, tmp_path: Path, capsys
 # Terminals, pipes and encodings
 
 
-def test_names_that_the_terminal_cannot_show(scene: Path, tmp_path: Path) -> None:
+def test_names_outside_the_terminals_encoding(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "été 水"
     done = _scenes.run(*animate(scene, out, "--frames", 2), env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert done.returncode == 0 and not done.stderr
@@ -314,7 +314,7 @@ def test_names_that_the_terminal_cannot_show(scene: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_log_on_a_full_disk_is_1_without_a_traceback(scene: Path, tmp_path: Path) -> None:
+def test_stdout_on_a_full_disk_is_1_without_a_traceback(scene: Path, tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         done = _scenes.run(
             *animate(scene, tmp_path, "--frames", 4), stdout=full, stderr=subprocess.PIPE, capture_output=False
@@ -324,7 +324,7 @@ def test_a_log_on_a_full_disk_is_1_without_a_traceback(scene: Path, tmp_path: Pa
 
 
 @posix
-def test_a_reader_that_went_away_is_1_without_a_traceback(scene: Path, tmp_path: Path) -> None:
+def test_a_closed_stdout_pipe_is_1_without_a_traceback(scene: Path, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     done = _scenes.run(
@@ -336,7 +336,7 @@ def test_a_reader_that_went_away_is_1_without_a_traceback(scene: Path, tmp_path:
 
 
 @posix
-def test_a_terminal_gets_a_bar(scene: Path, tmp_path: Path) -> None:
+def test_a_terminal_shows_a_bar(scene: Path, tmp_path: Path) -> None:
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     process = _scenes.start(
@@ -363,7 +363,7 @@ def test_a_terminal_gets_a_bar(scene: Path, tmp_path: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_with_whole_frames(number: signal.Signals, code: int, scene: Path, tmp_path: Path) -> None:
+def test_a_signal_leaves_complete_frames(number: signal.Signals, code: int, scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = _scenes.start(*animate(scene, out, "--frames", 600))
     _scenes.wait_for(lambda: len(_scenes.frames(out)) >= 3, process=process)
@@ -379,8 +379,8 @@ def test_a_signal_ends_it_with_whole_frames(number: signal.Signals, code: int, s
     assert all(is_current(path, recipe, 1001 + k) for k, path in enumerate(_scenes.frames(out)))
 
 
-def at_its_hints(scene: Path, tmp_path: Path) -> tuple[subprocess.Popen[str], IO[str]]:
-    """An `animate` that waits for its hints, which come through the pipe returned, and has not begun to bake."""
+def waiting_for_hints(scene: Path, tmp_path: Path) -> tuple[subprocess.Popen[str], IO[str]]:
+    """An `animate` that waits for its hints from the returned pipe, before baking."""
     hints = tmp_path / "h.json"
     os.mkfifo(hints)
     process = _scenes.start("animate", scene / "p.png", "--hints", hints, "-o", tmp_path / "out")
@@ -389,7 +389,7 @@ def at_its_hints(scene: Path, tmp_path: Path) -> tuple[subprocess.Popen[str], IO
 
 @posix
 def test_a_signal_before_the_first_frame(scene: Path, tmp_path: Path) -> None:
-    process, pipe = at_its_hints(scene, tmp_path)
+    process, pipe = waiting_for_hints(scene, tmp_path)
     with pipe:
         process.send_signal(signal.SIGTERM)
         time.sleep(0.1)
@@ -400,14 +400,14 @@ def test_a_signal_before_the_first_frame(scene: Path, tmp_path: Path) -> None:
 
 
 @posix
-def test_the_second_ctrl_c_ends_it_at_once(scene: Path, tmp_path: Path) -> None:
-    process, pipe = at_its_hints(scene, tmp_path)
+def test_a_second_ctrl_c_ends_the_command_at_once(scene: Path, tmp_path: Path) -> None:
+    process, pipe = waiting_for_hints(scene, tmp_path)
     with pipe:
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         assert process.poll() is None, "the first one lets what was begun end"
         process.send_signal(signal.SIGINT)
-        # The pipe stays open and empty: only who gives up waiting for its hints ends.
+        # The pipe stays open and empty, so the command ends only by interrupting the read.
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err == "loopcore: interrupted\n" and not (tmp_path / "out").exists()
 
@@ -415,7 +415,7 @@ def test_the_second_ctrl_c_ends_it_at_once(scene: Path, tmp_path: Path) -> None:
 HOST = """
 import ctypes, os, signal, sys
 from loopcore.cli import console
-# A handler in C, as a host installs it: Python's module looks at what there is when it begins.
+# A handler installed in C, before Python's signal module is imported.
 kept = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: os.write(1, b"host "))
 ctypes.CDLL(None).signal(signal.SIGTERM, kept)
 old = [sys.modules.pop(name) for name in ("signal", "_signal")]
@@ -430,6 +430,6 @@ os.write(1, b"lives")
 
 
 @posix
-def test_a_hosts_own_signal_handler_stays() -> None:
+def test_a_hosts_signal_handler_is_kept() -> None:
     done = subprocess.run([sys.executable, "-c", HOST], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "host lives"), done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guarded OpenEXR reader and writer: what goes in comes out, and what cannot be written is refused."""
+"""The OpenEXR reader and writer: pixels round-trip, and what cannot be written is refused."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TestRoundTrip:
         seed=st.integers(0, 2**32 - 1),
     )
     @settings(max_examples=60, deadline=None)
-    def test_any_view_is_written_as_it_reads(
+    def test_views_are_written_like_contiguous_arrays(
         self, tmp_path_factory: pytest.TempPathFactory, height: int, width: int, dtype: type, view: str, seed: int
     ) -> None:
         bits = np.random.default_rng(seed).integers(0, 2**16, (height + 2, width + 2, 3))
@@ -74,7 +74,7 @@ class TestRoundTrip:
         # Bits, not values: NaN payloads too.
         assert only_part(path).channels["Y"].tobytes() == np.ascontiguousarray(array).tobytes()
 
-    def test_nan_and_infinity_survive(self, tmp_path: Path) -> None:
+    def test_nan_and_infinity_are_kept(self, tmp_path: Path) -> None:
         path = tmp_path / "x.exr"
         array = np.array([[np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4e38]], np.float32)
         exr.write_exr(path, {"Y": array})
@@ -101,7 +101,7 @@ class TestRoundTrip:
             tracemalloc.stop()
         assert peak < pixels.nbytes / 4
 
-    def test_a_flipped_group_is_written_as_it_reads(self, tmp_path: Path) -> None:
+    def test_a_flipped_group_is_written_like_a_contiguous_one(self, tmp_path: Path) -> None:
         pixels = np.stack([noise(9, 8) for _ in "RGB"], axis=-1)[::-1, ::-1]
         exr.write_exr(tmp_path / "x.exr", {"RGB": pixels})
         np.testing.assert_array_equal(only_part(tmp_path / "x.exr").channels["G"], pixels[..., 1])
@@ -170,8 +170,8 @@ class TestRefusedWrites:
 
     @pytest.mark.skipif(os.name != "posix", reason="needs a limit on file sizes")
     @pytest.mark.parametrize("limit", [0, 400, 1500, 60_000])
-    def test_no_room(self, tmp_path: Path, limit: int) -> None:
-        # The largest limit stops a file in its middle; the small ones stop small files: there the library is silent.
+    def test_a_full_disk(self, tmp_path: Path, limit: int) -> None:
+        # The largest limit stops a file in its middle, the small ones small files, where the library reports no error.
         script = f"""
 import resource, sys, numpy as np
 from loopcore import exr
@@ -207,7 +207,7 @@ class TestParts:
         data = path.read_bytes()
         path.write_bytes(data[:-1])
         assert not exr.is_complete(path)
-        # One part whole and one damaged is a damaged file.
+        # One whole and one damaged part are a damaged file.
         path.write_bytes(data[:-40] + bytes(40))
         with pytest.raises(PlateError, match="damaged"):
             exr.read_exr(path)
@@ -224,7 +224,7 @@ class TestParts:
         path.write_bytes(path.read_bytes()[:-5])
         assert not exr.is_complete(path)
 
-    def test_absurd_tiles(self, tmp_path: Path) -> None:
+    def test_tiles_that_are_too_large(self, tmp_path: Path) -> None:
         path = tmp_path / "tiles.exr"
         tiles = OpenEXR.TileDescription()
         tiles.xSize, tiles.ySize = 32, 32
@@ -244,7 +244,7 @@ class TestParts:
         np.testing.assert_array_equal(part.channels["Y"], pixels)
 
 
-def test_importing_is_light(tmp_path: Path) -> None:
+def test_importing_loads_no_heavy_library(tmp_path: Path) -> None:
     done = run_script("import sys, loopcore.exr; print('OpenEXR' in sys.modules)", tmp_path)
     assert done.stdout.strip() == "False", done.stderr
 
@@ -267,7 +267,7 @@ class TestCorpus:
                     checked += 1
         assert checked > 100
 
-    def test_whole_files_are_complete_and_cut_ones_are_not(self, corpus: Path, tmp_path: Path) -> None:
+    def test_whole_files_are_complete_and_truncated_ones_are_not(self, corpus: Path, tmp_path: Path) -> None:
         paths = sorted((corpus / "exr" / "valid").rglob("*.exr"))
         assert len(paths) >= 40
         dice = random.Random(3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attributes of OpenEXR files: each comes back as the value it was, or is refused."""
+"""Attributes of OpenEXR files: each round-trips, or is refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TestAttributes:
         "x" * 255: "long name",
     }
 
-    def test_values_come_back_as_they_were(self, tmp_path: Path) -> None:
+    def test_values_round_trip(self, tmp_path: Path) -> None:
         path = tmp_path / "x.exr"
         exr.write_exr(path, {"Y": noise(4, 5)}, attributes=self.VALUES)
         assert only_part(path).attributes == self.VALUES
@@ -83,7 +83,9 @@ class TestAttributes:
             ("timeCode", "23:59:59;29", "23:59:59;29"),
         ],
     )
-    def test_values_the_bindings_would_spoil(self, tmp_path: Path, name: str, value: object, stored: object) -> None:
+    def test_values_that_the_bindings_would_store_wrongly(
+        self, tmp_path: Path, name: str, value: object, stored: object
+    ) -> None:
         path = tmp_path / "x.exr"
         exr.write_exr(path, {"Y": noise(4, 5)}, attributes={name: value})
         found = exr.read_attributes(path)[name]
@@ -117,7 +119,7 @@ class TestAttributes:
             ("chromaticities", (0.64, 0.33)),
         ],
     )
-    def test_what_cannot_be_stored_is_refused(self, tmp_path: Path, name: str, value: object) -> None:
+    def test_values_that_cannot_be_stored_are_refused(self, tmp_path: Path, name: str, value: object) -> None:
         with pytest.raises(PlateError):
             exr.write_exr(tmp_path / "x.exr", {"Y": noise(2, 2)}, attributes={name: value})
         assert not (tmp_path / "x.exr").exists()

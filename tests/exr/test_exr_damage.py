@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenEXR files that are cut short, damaged or absurd: refused with a reason, and no harm done."""
+"""Truncated, damaged and hostile OpenEXR files are refused with a reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from loopcore.exr.layout import read_layout
 
 
 class TestDamage:
-    def test_every_way_of_being_cut_short(self, small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_truncation_at_every_length(self, small: Path, capfd: pytest.CaptureFixture[str]) -> None:
         data = small.read_bytes()
         assert exr.is_complete(small)
         cuts = {*range(0, 600, 7), *range(600, len(data), 101), len(data) - 1}
@@ -34,7 +34,7 @@ class TestDamage:
                 exr.read_exr(small)
         assert capfd.readouterr() == ("", "")
 
-    def test_a_header_never_finished(self, small: Path) -> None:
+    def test_an_unwritten_offset_table(self, small: Path) -> None:
         # What a killed writer leaves: pixels, and an offset table of zeros.
         with small.open("r+b") as file:
             file.seek(read_layout(small).tables_at)
@@ -45,12 +45,12 @@ class TestDamage:
 
     def test_damaged_pixels(self, small: Path, capfd: pytest.CaptureFixture[str]) -> None:
         damage_pixels(small)
-        assert exr.is_complete(small)  # which says so: it decodes nothing
+        assert exr.is_complete(small)  # as documented: it decodes nothing
         with pytest.raises(PlateError, match="damaged"):
             exr.read_exr(small)
         assert capfd.readouterr().out == ""
 
-    def test_trailing_bytes_do_no_harm(self, small: Path) -> None:
+    def test_trailing_bytes_are_ignored(self, small: Path) -> None:
         before = only_part(small)
         small.write_bytes(small.read_bytes() + b"more")
         assert exr.is_complete(small)
@@ -68,7 +68,7 @@ class TestDamage:
             ((0, 0, 32, 39), "damaged"),
         ],
     )
-    def test_absurd_windows(self, small: Path, window: tuple[int, ...], reason: str) -> None:
+    def test_invalid_windows(self, small: Path, window: tuple[int, ...], reason: str) -> None:
         data = small.read_bytes()
         at = data.index(b"dataWindow\0box2i\0") + 17 + 4
         small.write_bytes(data[:at] + struct.pack("<4i", *window) + data[at + 16 :])
@@ -80,7 +80,7 @@ class TestDamage:
         finally:
             tracemalloc.stop()
 
-    def test_an_absurd_display_window(self, small: Path) -> None:
+    def test_a_display_window_that_is_too_large(self, small: Path) -> None:
         data = small.read_bytes()
         at = data.index(b"displayWindow\0box2i\0") + 20 + 4
         small.write_bytes(data[:at] + struct.pack("<4i", 0, 0, 10**6, 10**6) + data[at + 16 :])
@@ -111,9 +111,7 @@ class TestDamage:
 
     @given(data=st.binary(max_size=300), head=st.booleans())
     @settings(max_examples=150, deadline=None)
-    def test_no_bytes_make_is_complete_raise(
-        self, tmp_path_factory: pytest.TempPathFactory, data: bytes, head: bool
-    ) -> None:
+    def test_is_complete_never_raises(self, tmp_path_factory: pytest.TempPathFactory, data: bytes, head: bool) -> None:
         path = tmp_path_factory.getbasetemp() / "bytes.exr"
         path.write_bytes((exr.MAGIC + b"\2\0\0\0" if head else b"") + data)
         assert exr.is_complete(path) is False
@@ -150,7 +148,7 @@ def chunk_offsets(path: Path) -> tuple[int, ...]:
 
 
 def damage_pixels(path: Path) -> None:
-    """Overwrite a stretch inside the last chunk of `path`, and nothing that says where chunks are."""
+    """Overwrite bytes inside the last chunk of `path`, but no position of a chunk."""
     data = bytearray(path.read_bytes())
     start = chunk_offsets(path)[-1] + 8
     assert len(data) - start > 300
@@ -158,7 +156,7 @@ def damage_pixels(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_what_other_threads_print_is_kept(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_of_other_threads_are_kept(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damage_pixels(small)
     before = sys.stdout
     stop = threading.Event()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data windows and display windows: where pixels land, and what of another size fits a picture with overscan."""
+"""Data and display windows: where pixels are placed, and what sizes fit a picture with overscan."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def motion_file(path: Path, size: tuple[int, int], where: Windows, *more: str) -
 
 
 def raw(path: Path, channels: dict[str, np.ndarray], where: Windows) -> Path:
-    """With the library itself: `write_exr` is not what is tested."""
+    """Write with the library itself: `write_exr` is not under test."""
     import OpenEXR
 
     header = {
@@ -99,7 +99,7 @@ class TestPlacing:
 
 
 class TestCropped:
-    """A data window smaller than the display window: nothing is outside."""
+    """A data window smaller than the display window: pixels outside are 0."""
 
     @pytest.mark.parametrize("names", [("mask.V",), ("A",), ("A", "R", "G", "B"), ("R", "G", "B")])
     def test_a_mask_covers_its_data_window_only(self, tmp_path: Path, names: tuple[str, ...]) -> None:
@@ -151,7 +151,7 @@ class TestCropped:
 class TestFitting:
     """Masks, motion and hints over a plate with overscan."""
 
-    def test_a_mask_of_the_display_window_goes_on_into_the_overscan(self, tmp_path: Path) -> None:
+    def test_a_mask_of_the_display_window_is_extended_into_the_overscan(self, tmp_path: Path) -> None:
         from PIL import Image
 
         codes = np.random.default_rng(1).integers(0, 256, (64, 64), np.uint8)
@@ -190,7 +190,7 @@ class TestFitting:
         expected = (np.arange(-20, 84) + 0.5) / 2
         assert np.abs(full - expected)[:, 2:-2].max() < 1e-3
 
-    def test_another_aspect_is_refused_and_both_sizes_told(self, tmp_path: Path) -> None:
+    def test_another_aspect_is_refused_with_both_sizes(self, tmp_path: Path) -> None:
         exr.write_exr(tmp_path / "m.exr", {"A": np.ones((30, 64), np.float32)})
         with pytest.raises(MotionError, match="64x30, but the plate is 104x80 with overscan, 64x64 without"):
             read_mask(tmp_path / "m.exr", 80, 104, OVERSCAN)
@@ -198,7 +198,7 @@ class TestFitting:
         with pytest.raises(MotionError, match="64x30 and the plate 104x80 with overscan, 64x64 without: make it"):
             read_motion(tmp_path / "v.exr", size=(80, 104), windows=OVERSCAN)
 
-    def test_a_motion_of_the_display_window_goes_on_into_the_overscan(self, tmp_path: Path) -> None:
+    def test_a_motion_of_the_display_window_is_extended_into_the_overscan(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(3)
         motion = MotionField(rng.normal(size=(64, 64, 2)), rng.random((64, 64)), rng.random((64, 64)))
         motion.save(tmp_path / "v.exr")
@@ -217,7 +217,7 @@ class TestFitting:
         wide = read_motion(tmp_path / "v.exr", size=(80, 104), windows=OVERSCAN, rescale=True)
         assert np.allclose(wide.velocity, 3) and wide.velocity.shape == (80, 104, 2)
 
-    def test_its_file_reads_back_equal(self, tmp_path: Path) -> None:
+    def test_its_file_round_trips(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(4)
         size = OVERSCAN.size
         motion = MotionField(rng.normal(size=(*size, 2)), rng.random(size), rng.random(size), OVERSCAN)

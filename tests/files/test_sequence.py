@@ -34,7 +34,7 @@ from loopcore.files.ranges import format_range, parse_range
         ("1-2x100", [1]),
     ],
 )
-def test_parse_range_reads_every_spelling(text: str, frames: list[int]) -> None:
+def test_parse_range_parses_every_syntax(text: str, frames: list[int]) -> None:
     assert parse_range(text) == tuple(frames)
 
 
@@ -224,7 +224,7 @@ def test_find_in_a_missing_folder_is_an_error(tmp_path: Path) -> None:
         FramePattern(tmp_path / "gone", "a.", ".exr").find()
 
 
-def test_find_sequence_takes_the_one_sequence(tmp_path: Path) -> None:
+def test_find_sequence_finds_the_only_sequence(tmp_path: Path) -> None:
     for name in ["a.1001.exr", "a.1002.exr", "a.10000.exr", "motion.exr", "ref_01.png", "loop.mp4", "notes.0001.txt"]:
         (tmp_path / name).touch()
     assert find_sequence(tmp_path) == FramePattern(tmp_path, "a.", ".exr", 4)
@@ -250,7 +250,7 @@ def test_find_sequence_reads_negative_frames_but_not_dashed_names(tmp_path: Path
         (["a.7.exr", "a.0007.exr"], "different widths"),
     ],
 )
-def test_find_sequence_refuses_what_it_would_have_to_guess(tmp_path: Path, names: list[str], message: str) -> None:
+def test_find_sequence_refuses_ambiguous_folders(tmp_path: Path, names: list[str], message: str) -> None:
     for name in names:
         (tmp_path / name).touch()
     with pytest.raises(SequenceError, match=message):

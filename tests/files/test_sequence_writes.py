@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Atomic writes, and what writers that were killed leave behind."""
+"""Atomic writes, and the leftovers of killed writers."""
 
 import os
 import re
@@ -13,7 +13,12 @@ import pytest
 
 from loopcore.errors import SequenceError
 from loopcore.files import atomic
-from loopcore.files.atomic import remove_leftovers, write_atomically
+from loopcore.files.atomic import (
+    remove_leftovers,
+    write_atomically,
+    write_bytes_atomically,
+    write_text_atomically,
+)
 from loopcore.files.pattern import FramePattern
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="relies on a POSIX limit or signal")
@@ -47,6 +52,18 @@ def test_write_is_hidden_until_whole(tmp_path: Path) -> None:
     assert seen[0] != seen[1]
 
 
+def test_text_and_bytes_replace_the_old_file_and_keep_their_line_ends(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    target.write_bytes(b"old")
+    write_text_atomically(target, "\u00e9\nb\r\n")
+    assert target.read_bytes() == b"\xc3\xa9\nb\r\n"
+    write_bytes_atomically(str(target), b"\0\n")
+    assert target.read_bytes() == b"\0\n"
+    assert names_in(tmp_path) == ["a.json"]
+    with pytest.raises(SequenceError, match="cannot write '.*missing.a.json'"):
+        write_text_atomically(tmp_path / "missing" / "a.json", "text")
+
+
 @pytest.mark.parametrize("error", [RuntimeError("codec"), KeyboardInterrupt(), SequenceError("inner")])
 def test_failed_write_keeps_the_old_file_and_no_temporary(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / "a.exr"
@@ -63,7 +80,7 @@ def test_failed_write_keeps_the_old_file_and_no_temporary(tmp_path: Path, error:
     assert names_in(tmp_path) == ["a.exr"]
 
 
-def test_what_a_write_says_of_the_temporary_is_said_of_the_file(tmp_path: Path) -> None:
+def test_errors_name_the_file_instead_of_the_temporary(tmp_path: Path) -> None:
     def write(temporary: Path) -> None:
         raise SequenceError(f"cannot write '{temporary}': no room")
 
@@ -76,7 +93,7 @@ def write_a(temporary: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["missing/a.exr", "file/a.exr", "folder", "n" * 300])
-def test_impossible_places_are_sequence_errors_with_the_reason(tmp_path: Path, place: str) -> None:
+def test_unwritable_paths_are_sequence_errors_with_the_reason(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "folder").mkdir()
     before = names_in(tmp_path)
@@ -92,7 +109,7 @@ def test_long_names_still_fit(tmp_path: Path) -> None:
     assert names_in(tmp_path) == [target.name]
 
 
-def test_folder_vanishing_meanwhile(tmp_path: Path) -> None:
+def test_folder_removed_during_the_write(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
 
@@ -112,7 +129,7 @@ def test_error_about_another_file_names_it(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_file_size_limit_as_a_full_disk(tmp_path: Path) -> None:
+def test_file_size_limit_like_a_full_disk(tmp_path: Path) -> None:
     script = f"""
         import resource, pathlib
         from loopcore.files.atomic import write_atomically
@@ -138,7 +155,7 @@ def test_full_device(tmp_path: Path) -> None:
         write_atomically(tmp_path / "a.exr", write)
 
 
-def test_windows_waits_for_a_viewer_to_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_retries_while_a_viewer_holds_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, tries = os.replace, []
 
     def held_twice(source: Path, target: Path) -> None:
@@ -185,7 +202,7 @@ def test_many_threads_write_one_name(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_killed_writer_leaves_a_leftover_that_goes(tmp_path: Path) -> None:
+def test_leftover_of_a_killed_writer_is_removed(tmp_path: Path) -> None:
     script = f"""
         import os, signal
         from loopcore.files.atomic import write_atomically
@@ -215,7 +232,7 @@ def ended_process() -> int:
     return process.pid
 
 
-def test_leftovers_of_the_dead_go_and_of_the_living_stay(tmp_path: Path) -> None:
+def test_leftovers_of_ended_processes_are_removed_and_of_running_ones_kept(tmp_path: Path) -> None:
     alive = leftover(tmp_path, os.getppid())
     dead = leftover(tmp_path, ended_process())
     absurd = leftover(tmp_path, 10**18)
@@ -224,7 +241,7 @@ def test_leftovers_of_the_dead_go_and_of_the_living_stay(tmp_path: Path) -> None
     assert names_in(tmp_path) == [alive.name]
 
 
-def test_own_write_in_progress_stays(tmp_path: Path) -> None:
+def test_own_write_in_progress_is_kept(tmp_path: Path) -> None:
     def write(temporary: Path) -> None:
         temporary.write_bytes(b"a")
         assert remove_leftovers(tmp_path) == []
@@ -234,7 +251,7 @@ def test_own_write_in_progress_stays(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["a.exr"]
 
 
-def test_leftovers_of_another_machine_go_only_when_old(tmp_path: Path) -> None:
+def test_leftovers_of_another_machine_are_removed_only_when_old(tmp_path: Path) -> None:
     other = f"{int(atomic._host_tag(), 16) ^ 1:016x}"
     foreign = leftover(tmp_path, ended_process(), other)
     assert remove_leftovers(tmp_path) == []
@@ -243,7 +260,7 @@ def test_leftovers_of_another_machine_go_only_when_old(tmp_path: Path) -> None:
     assert remove_leftovers(tmp_path) == [foreign]
 
 
-def test_leftovers_of_older_versions_go_only_when_old(tmp_path: Path) -> None:
+def test_leftovers_of_older_versions_are_removed_only_when_old(tmp_path: Path) -> None:
     older = leftover(tmp_path, ended_process(), "00ff")
     assert remove_leftovers(tmp_path) == []
     day_ago = older.stat().st_mtime - 25 * 3600
@@ -272,7 +289,7 @@ def test_a_container_of_the_same_name_on_the_same_machine_is_another_host() -> N
     assert re.fullmatch("[0-9a-f]{16}", inside.stdout.strip()) and inside.stdout.strip() != here
 
 
-def test_leftovers_of_other_naming_stay(tmp_path: Path) -> None:
+def test_files_of_other_naming_are_kept(tmp_path: Path) -> None:
     pid = ended_process()
     names = [
         f"a.exr.tmp-{pid}-0123456789ab",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flow maps: names, signs and units as each program means them, there and back, and the commands for them."""
+"""Tests of flow maps: names, signs and units of each convention, round trips, and commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loopcore.flowmap import STATIC, FlowSettings, detect, export_flow, read_mot
 from loopcore.motion.field import MotionField
 
 
-def test_nuke_blender_and_fusion_read_what_the_table_says(tmp_path: Path) -> None:
+def test_channels_of_nuke_blender_and_fusion(tmp_path: Path) -> None:
     motion = field(24, 33)
     fx, fy = motion.effective[..., 0], -motion.effective[..., 1]
     said = {
@@ -34,7 +34,7 @@ def test_nuke_blender_and_fusion_read_what_the_table_says(tmp_path: Path) -> Non
             assert np.abs(found[name] - values).max() == 0, name
 
 
-def test_motion_is_the_fields_own_file(tmp_path: Path) -> None:
+def test_convention_motion_saves_the_field(tmp_path: Path) -> None:
     motion = field(20, 30)
     (path,) = export_flow(motion, tmp_path)
     assert path.name == "motion.exr"
@@ -47,7 +47,7 @@ def test_motion_is_the_fields_own_file(tmp_path: Path) -> None:
     st.integers(1, 23), st.integers(1, 23), st.floats(-40, 40, width=32), st.floats(-40, 40, width=32),
     st.sampled_from([c for c in STATIC if c != "motion"]), st.sampled_from([8, 16]), st.sampled_from(["up", "down"]),
 )  # fmt: skip
-def test_static_conventions_come_back(tmp_path, height, width, vx, vy, convention, bits, green) -> None:
+def test_static_conventions_round_trip(tmp_path, height, width, vx, vy, convention, bits, green) -> None:
     rng = np.random.default_rng(height * 31 + width)
     velocity = rng.normal(1, 0.2, (height, width, 2)).astype(np.float32) * np.array([vx, vy], np.float32)
     mask = rng.choice(np.array([0, 0.25, 1], np.float32), (height, width))
@@ -56,12 +56,12 @@ def test_static_conventions_come_back(tmp_path, height, width, vx, vy, conventio
     assert detect(path) == convention
     back = read_motion(path)
     fastest = np.abs(motion.effective).max()
-    # Half a code of the conventions that have codes; a rounding of the mask's division elsewhere.
+    # Half a code of the conventions with codes; rounding of the division by the mask elsewhere.
     step = {"rsmb": (fastest + 1) / 65534}.get(convention, 1e-6 * fastest)
     if convention == "game":
         share = np.abs(motion.effective / (width, height)).max()
         step = share * max(width, height) / (2**bits - 1)
-    # The mask's own code, where it is a quarter.
+    # The error of the mask's code, where the mask is 0.25.
     step += fastest * (0.5 / 255 if convention == "game" and bits == 8 else 1e-5)
     assert np.abs(back.effective - motion.effective).max() <= step + 1e-6
     assert not back.velocity[mask == 0].any()
@@ -69,7 +69,7 @@ def test_static_conventions_come_back(tmp_path, height, width, vx, vy, conventio
         assert np.array_equal(back.mask, mask)
 
 
-def test_rsmb_codes_are_the_makers(tmp_path: Path) -> None:
+def test_rsmb_codes(tmp_path: Path) -> None:
     velocity = np.zeros((2, 3, 2), np.float32)
     velocity[0, 1] = (8, 4)  # right and down: green is below the middle
     velocity[1, 2] = (-8, -8)
@@ -88,7 +88,7 @@ def test_rsmb_codes_are_the_makers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("green", "down"), [("up", 1), ("down", -1)])
-def test_game_maps_pull_texture_coordinates(tmp_path: Path, green: str, down: int) -> None:
+def test_game_maps_offset_texture_coordinates(tmp_path: Path, green: str, down: int) -> None:
     velocity = np.zeros((10, 20, 2), np.float32)
     velocity[2, 3] = (2, 1)  # a tenth of the width right, a tenth of the height down
     motion = MotionField(velocity, np.ones((10, 20)), np.ones((10, 20)))
@@ -97,13 +97,13 @@ def test_game_maps_pull_texture_coordinates(tmp_path: Path, green: str, down: in
 
     codes = np.asarray(Image.open(path))
     assert codes[0, 0].tolist() == [128, 128, 255]
-    # Fetching moves against the content: left, and up in V where V points up.
+    # The offset is opposite to the motion: left, and up in V where V points up.
     assert codes[2, 3].tolist() == [0, 255 if down > 0 else 0, 255]
     assert Image.open(path).text["loopcore/strength"] == "0.1"
     assert Image.open(path).text["loopcore/green"] == green
 
 
-def test_an_independent_reader_sees_the_same(tmp_path: Path) -> None:
+def test_openimageio_reads_the_same_values(tmp_path: Path) -> None:
     oiio = pytest.importorskip("OpenImageIO")
     motion = field(31, 47)
     for convention, names in {
@@ -153,7 +153,7 @@ def test_progress_cancelling_and_refusals(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*tmp*"))
 
 
-def test_the_command_writes_converts_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flow_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from loopcore.cli.main import main
 
     motion = field(30, 44)
@@ -173,10 +173,10 @@ def test_the_command_writes_converts_and_refuses(tmp_path: Path, capsys: pytest.
     assert flow(tmp_path / "m.exr", "-o", tmp_path, "--convention", "maya") == 2
     assert "unknown convention 'maya'" in capsys.readouterr().err
     assert flow(tmp_path / "m.exr", "-o", tmp_path, "--from", "rsmb") == 2
-    assert "is an EXR, and rsmb is not kept in one" in capsys.readouterr().err
+    assert "is an EXR, which rsmb does not use" in capsys.readouterr().err
 
 
-def test_animate_takes_any_flow_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_animate_reads_any_flow_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image
 
     from loopcore.cli.main import main

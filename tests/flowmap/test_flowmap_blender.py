@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flow maps in real Blender: every bpy named in LOOPCORE_BPY_PYTHONS composites them, and we look where pixels went.
+"""Tests of flow maps in Blender: every bpy in LOOPCORE_BPY_PYTHONS composites them, and its pixels are compared.
 
 The variable is a list of Python interpreters that can ``import bpy``, joined as PATH is; `make test-blender` makes
 some and sets it.
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(not PYTHONS, reason="LOOPCORE_BPY_PYTHONS names 
 
 
 def motion() -> MotionField:
-    """A whirl with a drift, several pixels over the loop, inside a feathered mask."""
+    """A vortex plus a uniform motion of several pixels over the loop, inside a feathered mask."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     velocity = np.stack([1.1 + 0.5 * np.sin(y / 19), 0.7 * np.cos(x / 23) - 0.3], axis=-1)
     edge = np.minimum(np.minimum(x, WIDTH - 1 - x), np.minimum(y, HEIGHT - 1 - y))
@@ -60,7 +60,7 @@ def write_still(path: Path, pixels: np.ndarray) -> Path:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Our flow maps, and the list of what Blender has to do with them."""
+    """The flow maps, and the list of Blender's jobs."""
     folder = tmp_path_factory.mktemp("flow")
     field, chosen = motion(), FlowSettings(frames=FRAMES)
     for convention in ("stmap", "displace", "blender", "motion"):
@@ -89,7 +89,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=PYTHONS or ["none"], ids=lambda p: Path(p).parent.parent.name)
 def blender(request: pytest.FixtureRequest, files: Path) -> str:
-    """Run one Blender over all jobs; returns its version as in the files' names."""
+    """Run all jobs in one Blender; returns its version as in the file names."""
     before = set(files.glob("*.exr"))
     done = subprocess.run([request.param, str(SCRIPT), str(files)], capture_output=True, text=True, timeout=240)
     made = set(files.glob("*.exr")) - before
@@ -119,27 +119,27 @@ def bilinear(still: np.ndarray, fetch: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("t", [0, 3, 11, 14])
-def test_the_group_rebuilds_the_loop(files: Path, blender: str, t: int) -> None:
-    """Also past the loop's end, where the sequences begin again."""
+def test_the_node_group_rebuilds_the_loop(files: Path, blender: str, t: int) -> None:
+    """Including frames past the loop's end, where the sequences repeat."""
     made = picture(files / f"frame{t}.{blender}.exr")
     loop = Loop(Plate(texture(), ("R", "G", "B")), motion(), frames=FRAMES, contrast=0)
     assert psnr(made, loop.frame(t % FRAMES)) > 45
     if not blender.startswith("4") or t == 0:
-        # 4.2 knows no bilinear filter. From 5.0 all that differs is ours being bicubic.
-        moment = Maps(motion(), FRAMES).at(t % FRAMES)
-        seen = [bilinear(texture(), m) for m in (moment.past, moment.future)] + [texture()]
-        assert psnr(made, sum(moment.shares[..., k : k + 1] * seen[k] for k in range(3))) > 75
+        # 4.2 has no bilinear filter. From 5.0 only the filter differs (Loopcore's is bicubic).
+        frame_maps = Maps(motion(), FRAMES).at(t % FRAMES)
+        seen = [bilinear(texture(), m) for m in (frame_maps.past, frame_maps.future)] + [texture()]
+        assert psnr(made, sum(frame_maps.weights[..., k : k + 1] * seen[k] for k in range(3))) > 75
     still = motion().mask == 0
     assert np.abs(made - texture())[still].max() < 1e-5
 
 
-def test_the_script_sets_a_scene_up_that_still_works_when_opened_again(files: Path, blender: str) -> None:
+def test_the_scene_of_the_script_can_be_saved_and_reopened(files: Path, blender: str) -> None:
     made = picture(files / f"scripted.{blender}.exr")
     assert np.array_equal(made, picture(files / f"frame3.{blender}.exr"))
 
 
 def off_by(made: np.ndarray, dot: str, shift: np.ndarray) -> float:
-    """How far from where `shift` takes a dot its light is found, in pixels."""
+    """Distance in pixels between a dot's centroid and its position displaced by `shift`."""
     (x, y), (dx, dy) = DOTS[dot], shift
     assert np.hypot(dx, dy) > 3
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
@@ -151,32 +151,32 @@ def off_by(made: np.ndarray, dot: str, shift: np.ndarray) -> float:
 
 @pytest.mark.parametrize("node", ["mapped", "displaced"])
 @pytest.mark.parametrize("dot", DOTS)
-def test_a_dot_lands_where_the_flow_says(files: Path, blender: str, node: str, dot: str) -> None:
+def test_a_dot_moves_by_the_displacement(files: Path, blender: str, node: str, dot: str) -> None:
     x, y = DOTS[dot]
-    shift = Maps(motion(), FRAMES).carried(STEPS)[int(y), int(x)]
-    # The Displace of 4.2 is half a pixel off each way wherever neighbours are displaced differently.
+    shift = Maps(motion(), FRAMES).displacement(STEPS)[int(y), int(x)]
+    # The Displace of 4.2 is off by half a pixel on both axes wherever neighbouring vectors differ.
     limit = 0.9 if node == "displaced" and blender.startswith("4") else 0.1
     assert off_by(picture(files / f"{node}.{blender}.exr"), dot, shift) < limit
 
 
 @pytest.mark.parametrize("dot", DOTS)
-def test_a_dot_that_drifts_with_all_around_it_lands_right_in_every_version(files: Path, blender: str, dot: str) -> None:
+def test_a_dot_in_uniform_motion_moves_exactly_in_every_version(files: Path, blender: str, dot: str) -> None:
     made = picture(files / f"drifted.{blender}.exr")
     assert off_by(made, dot, np.array([1.05, -0.66]) * STEPS) < 0.1
 
 
 @pytest.mark.parametrize("name", ["motion", "motion_blender"])
-def test_blender_loads_our_vector_pass(files: Path, blender: str, name: str) -> None:
+def test_blender_loads_the_exported_vector_pass(files: Path, blender: str, name: str) -> None:
     made = picture(files / f"vector_of_{name}.{blender}.exr")
     shown = motion().effective
     assert np.abs(made - np.stack([-shown[..., 0], shown[..., 1], -shown[..., 0]], axis=-1)).max() < 1e-5
 
 
-def test_we_read_the_vector_pass_that_blender_renders(files: Path, blender: str, tmp_path: Path) -> None:
+def test_read_motion_reads_a_vector_pass_rendered_by_blender(files: Path, blender: str, tmp_path: Path) -> None:
     path = files / f"rendered.{blender}.exr"
     back = read_motion(path)
     assert np.abs(back.velocity - (3, -2)).max() < 2e-3
-    # And what we would write of it is what Blender wrote.
+    # Exporting it again gives Blender's values.
     import OpenEXR
 
     passes = []

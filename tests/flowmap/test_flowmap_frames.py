@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flow maps of single frames: they rebuild the loop from the still, and the motion comes back from them."""
+"""Tests of flow maps of frames: rebuilding the loop from the still, and reading the motion back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from loopcore.transport import warp
 
 
 def rebuilt(folder: Path, number: int, still: np.ndarray) -> np.ndarray:
-    """A loop frame from nothing but the still and the files, as docs/flow-maps.md puts it."""
+    """A loop frame from the still and the files, by the formula of docs/flow-maps.md."""
     past, future = (raw_channels(folder / f"motion_stmap_{d}.{number}.exr") for d in ("past", "future"))
     share = raw_channels(folder / f"motion_weight.{number}.exr")
     height, width = still.shape[:2]
@@ -34,7 +34,7 @@ def rebuilt(folder: Path, number: int, still: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("size", [(60, 90), (1, 40), (900, 801)])
 @pytest.mark.parametrize("drift", [False, True])
 def test_stmaps_rebuild_the_loop_from_the_still(tmp_path: Path, size: tuple[int, int], drift: bool) -> None:
-    """Exactly, where the motion does not squeeze the plate: a slow whirl, and a fast drift out of the picture."""
+    """Exactly, where the motion does not compress the plate: a slow vortex, and a fast motion out of the picture."""
     motion = field(*size, speed=0.1)
     if drift:
         motion = MotionField(np.full((*size, 2), (2.5, -1.5)), np.ones(size), np.ones(size))
@@ -44,9 +44,9 @@ def test_stmaps_rebuild_the_loop_from_the_still(tmp_path: Path, size: tuple[int,
     assert len(written) == 9
     for number in (1001, 1004, 1012):
         off = np.abs(rebuilt(tmp_path, number, pixels) - loop.frame(number - 1001))
-        # A coordinate within 1e-4 px of a row may round to its other side, where the filter's range is another.
+        # A coordinate within 1e-4 px of a row may round to its other side, where the filter's clamping differs.
         assert np.quantile(off, 0.9999) < 2e-3
-    # Nothing is fetched from outside the picture, and what is still is the identity, exactly.
+    # Coordinates stay within the picture; still pixels have exactly the identity.
     maps = raw_channels(tmp_path / "motion_stmap_past.1004.exr")
     assert maps["R"].dtype == np.float32 and (maps["B"] == 1).all()
     for name, count in (("R", size[1]), ("G", size[0])):
@@ -58,7 +58,7 @@ def test_stmaps_rebuild_the_loop_from_the_still(tmp_path: Path, size: tuple[int,
     assert np.abs(share["R"] + share["G"] + share["B"] - 1).max() < 1e-6
 
 
-def test_stmaps_rebuild_a_loop_that_is_squeezed(tmp_path: Path) -> None:
+def test_stmaps_rebuild_a_compressed_loop(tmp_path: Path) -> None:
     motion = field(120, 160, speed=2)
     y, x = np.mgrid[0:120, 0:160].astype(np.float32)
     pixels = np.stack([0.5 + 0.4 * np.sin(x / 5 + k) * np.cos(y / 7) for k in range(3)], axis=-1).astype(np.float32)
@@ -76,7 +76,7 @@ def test_coordinates_are_mirrored_at_the_border() -> None:
     assert x[1, 2] == 3
 
 
-def test_displace_pushes_and_idistort_pulls(tmp_path: Path) -> None:
+def test_displace_and_idistort_have_opposite_signs(tmp_path: Path) -> None:
     motion = field(40, 50, speed=3)
     chosen = FlowSettings(frames=10, numbers=[1003])
     (push,), (pull,) = (export_flow(motion, tmp_path, c, settings=chosen) for c in ("displace", "idistort"))
@@ -88,12 +88,12 @@ def test_displace_pushes_and_idistort_pulls(tmp_path: Path) -> None:
     assert np.abs(pushed["past.X"] + pulled["past.u"]).max() == 0
     assert np.abs(pushed["past.Y"] + pulled["past.v"]).max() == 0
     assert not pushed["past.Z"].any()
-    assert np.abs(pushed["weight.X"] - maps.shares[..., 0]).max() == 0
+    assert np.abs(pushed["weight.X"] - maps.weights[..., 0]).max() == 0
 
 
 @pytest.mark.parametrize("convention", PER_FRAME)
 @pytest.mark.parametrize("speed", [0.5, 3.0])
-def test_per_frame_conventions_come_back(tmp_path: Path, convention: str, speed: float) -> None:
+def test_per_frame_conventions_round_trip(tmp_path: Path, convention: str, speed: float) -> None:
     motion = field(90, 120, speed)
     files = export_flow(motion, tmp_path, convention, settings=FlowSettings(frames=20, numbers=[1002, 1019, 1020]))
     assert detect(files[0]) == convention
@@ -102,12 +102,12 @@ def test_per_frame_conventions_come_back(tmp_path: Path, convention: str, speed:
         back = read_motion(tmp_path / f"motion_{kind}.{number}.exr")
         assert (back.confidence > 0).mean() > 0.9
         off = np.abs(back.effective - motion.effective)
-        # The mask's edge is a kink, which a map of several pixels smooths.
+        # A map that spans several pixels smooths the kink at the mask's edge.
         assert np.quantile(off, 0.9) < 0.004 * speed and off.max() < 0.05 * speed
         assert np.abs(back.mask - motion.mask).max() < 1e-6
 
 
-def test_a_map_of_half_the_loop_is_too_far_to_read_back(tmp_path: Path) -> None:
+def test_a_map_of_half_the_loop_is_refused(tmp_path: Path) -> None:
     files = export_flow(field(90, 120, 3), tmp_path, "idistort", settings=FlowSettings(frames=60, numbers=[1001, 1031]))
     with pytest.raises(MotionError, match="spans 30 frames.*next to the first"):
         read_motion(files[1])
@@ -115,7 +115,7 @@ def test_a_map_of_half_the_loop_is_too_far_to_read_back(tmp_path: Path) -> None:
         read_motion(files[0])
 
 
-def test_maps_read_at_the_border_of_a_field_that_leaves_the_picture(tmp_path: Path) -> None:
+def test_velocity_is_continued_where_maps_are_mirrored(tmp_path: Path) -> None:
     velocity = np.full((20, 30, 2), 2.5, np.float32)
     motion = MotionField(velocity, np.ones((20, 30)), np.ones((20, 30)))
     export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=8, numbers=[1002]))
@@ -131,10 +131,10 @@ def test_extras_are_written_on_request(tmp_path: Path) -> None:
     assert names == {"a_nuke.exr", "a_displacement.1003.exr", "a_holes.1003.exr", "a_weight.1003.exr"}
     moved = raw_channels(tmp_path / "a_displacement.1003.exr")
     maps = Maps(motion, 6)
-    assert np.abs(moved["carried.u"] - maps.carried(2)[..., 0]).max() == 0
-    assert np.abs(moved["fetched.v"] + maps.carried(-2)[..., 1]).max() == 0
-    # What is carried from p to q is fetched at q from p: the two undo each other.
-    forward, backward = maps.carried(2), maps.carried(-2)
+    assert np.abs(moved["carried.u"] - maps.displacement(2)[..., 0]).max() == 0
+    assert np.abs(moved["fetched.v"] + maps.displacement(-2)[..., 1]).max() == 0
+    # Forward and backward displacement are inverse.
+    forward, backward = maps.displacement(2), maps.displacement(-2)
     inside = np.s_[14:-14, 14:-14]
     assert np.abs(forward + warp(backward, forward))[inside].max() < 0.02
     holes = raw_channels(tmp_path / "a_holes.1003.exr")
@@ -144,7 +144,7 @@ def test_extras_are_written_on_request(tmp_path: Path) -> None:
 
 
 def nuke_result(script: str, read, through) -> np.ndarray:
-    """What a .nk script computes, by the rules of its stack: a node takes its inputs from the top, the first on top.
+    """The result of a .nk script. A node takes its inputs from the top of the stack, the first on top.
 
     read(file name) and through(picture, coordinates) give (H, W, 3).
     """
@@ -178,7 +178,7 @@ def nuke_result(script: str, read, through) -> np.ndarray:
 
 
 def test_the_nuke_script_rebuilds_the_loop(tmp_path: Path) -> None:
-    """Its graph and the names of its files, by an interpreter of ours: Nuke itself was not at hand."""
+    """Tests its graph and file names with the interpreter above, without Nuke."""
     script = Path(__file__).resolve().parents[2] / "examples" / "nuke" / "stmap_loop.nk"
     motion = field(40, 60, speed=1)
     pixels = np.random.default_rng(2).random((40, 60, 3), dtype=np.float32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flow maps as other programs leave them: read as they were meant, or refused with a reason."""
+"""Tests of reading flow maps of other programs."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_blenders_vector_pass_of_a_layer(tmp_path: Path) -> None:
         read_motion(write_raw(tmp_path / "two.exr", names | other))
 
 
-def test_cropped_windows_are_filled_with_stillness(tmp_path: Path) -> None:
+def test_outside_the_data_window_there_is_no_motion(tmp_path: Path) -> None:
     flat = np.full((4, 6), 2, np.float32)
     header = {"dataWindow": ((3, -1), (8, 2)), "displayWindow": ((0, 0), (9, 4))}
     for names in (("forward.u", "forward.v"), ("rgba.forward.u", "rgba.forward.v")):
         path = write_raw(tmp_path / "crop.exr", dict.fromkeys(names, flat), **header)
         back = read_motion(path)
-        # A row of it lies above the display window.
+        # One row of the data window is above the display window.
         assert back.velocity.shape == (6, 10, 2) and back.windows.offset == (0, 1)
         assert (back.velocity[:4, 3:9] == (2, -2)).all()
         assert np.abs(back.velocity).sum() == 4 * 24
@@ -56,7 +56,7 @@ def test_middlebury_files(corpus: Path, tmp_path: Path) -> None:
         known = (np.abs(raw) < 1e9).all(axis=2)
         assert np.array_equal(back.velocity[known], raw[known])
         assert np.array_equal(back.mask > 0, known) and np.array_equal(back.confidence > 0, known)
-        # And on to Nuke and back, without loss.
+        # A round trip through the Nuke convention is lossless.
         (nuke,) = export_flow(back, tmp_path, "nuke")
         assert np.array_equal(read_motion(nuke).velocity, np.where(known[..., None], raw, 0))
     (tmp_path / "cut.flo").write_bytes(data[:1000])
@@ -77,7 +77,7 @@ def test_kitti(tmp_path: Path) -> None:
     assert back.mask.sum() == back.confidence.sum() == 1 and not back.velocity[0].any()
 
 
-def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+def test_refusals_name_the_problem(tmp_path: Path) -> None:
     from PIL import Image
 
     y, x = np.mgrid[0:8, 0:16].astype(np.float32)
@@ -86,16 +86,16 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     (tmp_path / "text.exr").write_text("hello there")
     holes = np.where(x == 3, np.nan, x)
     cases = [
-        (tmp_path / "v.png", "nuke", "8 or 16 bits hold no signed pixels.*32-bit EXR"),
+        (tmp_path / "v.png", "nuke", "8 or 16 bits cannot hold signed pixels.*32-bit EXR"),
         (tmp_path / "v.png", None, "name the convention"),
         (tmp_path / "v.png", "rsmb", "export 16"),
         (tmp_path / "v.png", "kitti", "8 bits"),
         (tmp_path / "none.exr", None, "does not exist"),
         (tmp_path / "text.exr", None, "neither EXR, PNG nor"),
-        (write_raw(tmp_path / "a.exr", {"R": x, "G": y}), None, "no flow map known"),
+        (write_raw(tmp_path / "a.exr", {"R": x, "G": y}), None, "match no known flow map"),
         (tmp_path / "a.exr", "nuke", "lacks forward.u and forward.v"),
-        (tmp_path / "a.exr", "stmap", "is no STMap: red spans 0 to 15"),
-        (tmp_path / "a.exr", "game", "is an EXR, and game is not"),
+        (tmp_path / "a.exr", "stmap", "is not an STMap: red spans 0 to 15"),
+        (tmp_path / "a.exr", "game", "is an EXR, which game does not use"),
         (tmp_path / "a.exr", "maya", "unknown convention 'maya'"),
         (write_raw(tmp_path / "h.exr", {k: v.astype(np.float16) for k, v in ramp.items()}), None, "32-bit float"),
         (write_raw(tmp_path / "g.exr", {"R": ramp["R"]}), "stmap", "lacks G"),
@@ -109,22 +109,22 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         assert path.name in str(caught.value) or convention == "maya"
 
 
-def test_another_size_is_rescaled_only_when_asked(tmp_path: Path) -> None:
+def test_another_size_needs_rescale(tmp_path: Path) -> None:
     motion = MotionField(np.full((10, 20, 2), 2, np.float32), np.ones((10, 20)), np.ones((10, 20)))
     (path,) = export_flow(motion, tmp_path, "blender")
     assert read_motion(path, size=(10, 20)).width == 20
-    with pytest.raises(MotionError, match="is 20x10 and the plate 60x20.*rescaled"):
+    with pytest.raises(MotionError, match="is 20x10 and the plate 60x20.*allow rescaling"):
         read_motion(path, size=(20, 60))
     back = read_motion(path, size=(20, 60), rescale=True)
     assert np.allclose(back.velocity, (6, 4))
 
 
-def test_foreign_pictures_need_their_numbers(tmp_path: Path) -> None:
+def test_pictures_of_other_programs_need_numbers(tmp_path: Path) -> None:
     from loopcore.image import encode_png
 
     codes = np.full((3, 4, 3), 65534, np.uint16)
     (tmp_path / "r.png").write_bytes(encode_png(codes, texts={}))
-    with pytest.raises(MotionError, match="does not say its max displace"):
+    with pytest.raises(MotionError, match="does not store its max displace"):
         read_motion(tmp_path / "r.png", "rsmb")
     back = read_motion(tmp_path / "r.png", "rsmb", numbers=FlowNumbers(max_displace=16))
     assert (back.velocity == (16, -16)).all() and (back.mask == 1).all()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs inside a real Blender with its window: does by mouse what an artist does, and takes pictures of it.
+"""Inside a real Blender with its window: does what an artist does, partly by mouse, and takes screenshots.
 
     blender --window-geometry 0 0 1280 800 --python drive.py -- ZIP OUT WORKER_PYTHON
 
-Needs xdotool for the mouse and ImageMagick's `import` for the pictures. The last line printed is JSON of what was seen.
+Needs xdotool for the mouse and ImageMagick's `import` for screenshots. The last line printed is the results as JSON.
 """
 
 import json
@@ -15,19 +15,21 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "addon"))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1] / "addon")]
 import bpy  # noqa: E402
+import example  # noqa: E402
+import inside  # noqa: E402
+import measuring  # noqa: E402
 
 ZIP, OUT, WORKER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PACKAGE = "bl_ext.user_default.loopcore"
 os.environ["LOOPCORE_WORKER_PYTHON"] = WORKER
-# held: the longest that the add-on kept the window waiting, in milliseconds, by what it did; of them, what it computed.
+# held, computed: the longest wall and CPU time in ms that the add-on blocked the main thread, by action.
 SEEN = {"version": bpy.app.version_string, "held": {}, "computed": {}}
 bpy.context.preferences.view.show_splash = False
 bpy.context.preferences.view.show_tooltips = False
 bpy.context.preferences.system.use_region_overlap = False
-SMALLER = 3  # than the example's hints
-# Where the buttons are, right of the sidebar's left edge and below its top, as the pictures show them.
+# Positions of buttons from the sidebar's upper left corner, read from the screenshots.
 BUTTONS = {"bake": (145, 409), "bake again": (145, 437), "cancel": (243, 115)}
 
 
@@ -48,24 +50,24 @@ def there():
 
 
 def picture(name):
-    """Of the whole screen: Blender's own screenshots are black without a graphics card."""
+    """Take a screenshot of the screen: Blender's own are black without a graphics card."""
     subprocess.run(["import", "-window", "root", os.path.join(OUT, name + ".png")], check=True)
 
 
 def click(button):
-    """A real click. Not waited for: this very Blender has to take it."""
+    """Click with the mouse. Does not wait, since this Blender has to process the click."""
     panel = region("UI")
     x, y = panel.x + BUTTONS[button][0], window().height - panel.y - panel.height + BUTTONS[button][1]
     move = ["mousemove", str(x), str(y), "sleep", "0.4", "mousemove_relative", "1", "0", "sleep", "0.4"]
     subprocess.Popen(["xdotool", *move, "click", "1"])
 
 
-def clicked(button, holds):
-    """Click until it `holds`: a machine that has much to do may miss a click."""
+def clicked(button, condition):
+    """Click until `condition()`: a busy machine may lose clicks."""
     for _ in range(4):
         click(button)
         try:
-            yield from until(holds, 8)
+            yield from until(condition, 8)
             return
         except TimeoutError:
             pass
@@ -76,76 +78,21 @@ def task():
     return import_module(PACKAGE + ".engine.tasks").current()
 
 
-def until(holds, seconds):
+def until(condition, seconds):
     end = time.monotonic() + seconds
-    while not holds():
+    while not condition():
         if time.monotonic() > end:
-            raise TimeoutError(f"{holds} did not come in {seconds} s")
+            raise TimeoutError(f"{condition} was not met in {seconds} s")
         yield 0.05
 
 
-def measured(owner, name, title, compiles=False):
-    """Have a function of the add-on tell how long Blender's window waits for it; by itself the call that compiles."""
-    plain, first = getattr(owner, name), [title + ", its shaders compiled"] if compiles else []
-
-    def timed(*arguments, **settings):
-        what = first.pop() if first else title
-        began, computing = time.perf_counter(), time.thread_time()
-        try:
-            return plain(*arguments, **settings)
-        finally:
-            for kind, took in (("held", time.perf_counter() - began), ("computed", time.thread_time() - computing)):
-                SEEN[kind][what] = max(SEEN[kind].get(what, 0), round(1000 * took, 1))
-
-    setattr(owner, name, timed)
-
-
-def measure():
-    """All that the add-on does in Blender's main thread while a loop is made and motion is shown."""
-    places = ("engine.client", "engine.tasks", "drawing.overlay", "interface.panels")
-    modules = {place.split(".")[1]: import_module(f"{PACKAGE}.{place}") for place in places}
-    measured(modules["tasks"], "begin", "starting a task")
-    measured(modules["client"].Engine, "submit", "starting the worker or a job")
-    measured(modules["tasks"].Task, "pump", "looking at a task")
-    measured(modules["overlay"], "lines_of", "overlay, making lines")
-    measured(modules["overlay"], "_draw_lines", "overlay, drawing lines", compiles=True)
-    measured(modules["overlay"], "stroke_shapes", "overlay, all strokes")
-    measured(modules["overlay"], "_draw_shapes", "overlay, drawing all strokes", compiles=True)
-    panels = modules["panels"]
-    for owner, name in ((panels, "draw_plate"), (panels.Motion, "draw_part"), (panels.Loop, "draw_part")):
-        measured(owner, name, "panel")
-
-
-def hints():
-    import inside
-
-    return json.loads(inside.PHOTOGRAPH.with_name("hints.json").read_text("utf-8"))
-
-
-def draw_strokes(plane):
-    for stroke in hints()["strokes"]:
-        points = [[x / SMALLER, y / SMALLER] for x, y in stroke["points"]]
-        speed = stroke["speed"] if isinstance(stroke["speed"], float) else max(stroke["speed"])
-        with there():
-            bpy.ops.loopcore.add_stroke(object_name=plane.name, points=json.dumps(points), speed=2 * speed / SMALLER)
-
-
 def paint_water(plane):
-    """White where the hints of the example say that there is water."""
-    import numpy as np
-
+    """Paint the mask of the example's hints."""
     with there():
         bpy.ops.loopcore.paint_mask(object_name=plane.name)
         canvas = bpy.context.tool_settings.image_paint.canvas
         SEEN["painting"] = plane.mode
-        width, height = canvas.size
-        y, x = np.mgrid[0:height, 0:width] * (1080 / height)
-        inside = np.zeros((height, width), bool)
-        for outline in hints()["mask"]["polygons"]:
-            inside |= crossings(x, y, outline) % 2 == 1
-        pixels = np.ones((height, width, 4), np.float32)
-        pixels[..., :3] = inside[::-1, :, None]
-        canvas.pixels.foreach_set(pixels.ravel())
+        canvas.pixels.foreach_set(example.mask_pixels(*canvas.size))
         canvas.update()
     yield 2.0
     if not os.path.exists(os.path.join(OUT, "mask.png")):
@@ -154,21 +101,12 @@ def paint_water(plane):
         bpy.ops.object.mode_set(mode="OBJECT")
 
 
-def crossings(x, y, outline):
-    """How often a ray to the right of each point crosses the outline."""
-    import numpy as np
-
-    count = np.zeros(x.shape, int)
-    for (ax, ay), (bx, by) in zip(outline, [*outline[1:], outline[0]], strict=True):
-        if ay != by:
-            between = (y >= min(ay, by)) & (y < max(ay, by))
-            count += between & (ax + (y - ay) * (bx - ax) / (by - ay) > x)
-    return count
+def draw_strokes(plane):
+    with there():
+        example.draw_strokes(plane)
 
 
 def scene(folder):
-    import inside
-
     for obj in list(bpy.data.objects):
         bpy.data.objects.remove(obj)
     plane = inside.image_plane(inside.photograph(folder, 640, 360))
@@ -178,7 +116,7 @@ def scene(folder):
 
 
 def look():
-    """The plane from before, in its own colours, beside the panel."""
+    """Show the plane from the front in Solid shading with its texture, and the panel."""
     space = area().spaces.active
     space.shading.type, space.shading.color_type, space.shading.light = "SOLID", "TEXTURE", "FLAT"
     space.show_region_ui, space.show_region_toolbar = True, False
@@ -199,22 +137,40 @@ def select(plane):
 
 
 def steps():
-    import inside
-
     inside.install(ZIP)
-    measure()
+    measuring.measure(PACKAGE, SEEN)
     folder = Path(OUT) / "shot"
     folder.mkdir(exist_ok=True)
     plane = scene(folder)
     yield from look()
     picture("idle")
-
     draw_strokes(plane)
     yield from paint_water(plane)
     select(plane)
     yield 3.0
     picture("strokes")
+    yield from selected(plane.children[0])
+    select(plane)
+    yield from bake_by_mouse(plane)
+    SEEN["proxy"] = yield from proxy_copy(plane)
+    yield from overlay(plane)
+    yield from other_editors(plane)
+    yield from failures(plane)
+    yield from interruptions()
 
+
+def selected(stroke):
+    """Show a selected stroke, whose outline has another color."""
+    select(stroke)
+    yield 2.0
+    picture("selected")
+    with there():
+        shapes = import_module(PACKAGE + ".drawing.overlay").stroke_shapes(bpy.context)
+    SEEN["outlines"] = len(set(shapes.outline_colors))
+
+
+def bake_by_mouse(plane):
+    """Start a bake, cancel it, and bake again."""
     yield from clicked("bake", lambda: task() is not None)
     yield from until(lambda: task() is None or task().factor > 0.2, 120)
     picture("running")
@@ -227,12 +183,14 @@ def steps():
     yield from until(lambda: task() is None, 200)
     SEEN["done"] = plane.loopcore.message
     SEEN["source"] = texture_of(plane).image.source
-    # Blender draws the button under the pointer as it was when it was pressed.
+    # Blender draws the button under the mouse in the state in which it was pressed.
     subprocess.Popen(["xdotool", "mousemove", "200", "150", "sleep", "0.3", "mousemove_relative", "5", "5"])
     yield 3.0
     picture("done")
-    SEEN["light"] = yield from light_copy(plane)
 
+
+def overlay(plane):
+    """Show the motion of the still in both styles."""
     plane.loopcore.show_motion = True
     with there():
         bpy.ops.loopcore.restore_still(object_name=plane.name)
@@ -245,21 +203,42 @@ def steps():
     picture("streaks")
     yield from bent(plane)
 
+
+def other_editors(plane):
+    """Show the panel of the Shader Editor, and the preferences without and with a chosen Python."""
     space = area()
     space.ui_type = "ShaderNodeTree"
     space.spaces.active.show_region_ui = True
     yield 2.0
-    region("UI", "NODE_EDITOR").active_panel_category = "Loopcore"
-    yield 2.0
+    sidebar = region("UI", "NODE_EDITOR")
+    sidebar.active_panel_category = "Loopcore"
+    with bpy.context.temp_override(window=window(), area=space, region=region("WINDOW", "NODE_EDITOR")):
+        bpy.ops.node.view_all()
+    space.tag_redraw()
+    yield 3.0
+    SEEN["tab"] = sidebar.active_panel_category
     picture("shader")
+    space.ui_type = "PREFERENCES"
+    bpy.context.preferences.active_section = "ADDONS"
+    bpy.context.window_manager.addon_search = "Loopcore"
+    settings = bpy.context.preferences.addons[PACKAGE].preferences
+    settings.python = ""
+    yield 2.0
+    with bpy.context.temp_override(window=window(), area=space):
+        bpy.ops.preferences.addon_expand(module=PACKAGE)
+    space.tag_redraw()
+    yield 2.0
+    picture("preferences")
+    settings.python = WORKER
+    space.tag_redraw()
+    yield 1.0
+    picture("python")
     space.ui_type = "VIEW_3D"
     yield 1.0
 
-    yield from faults(plane)
 
-
-def light_copy(plane):
-    """What the viewport plays; whether its copy of the material is left alone, and follows a change of it."""
+def proxy_copy(plane):
+    """Return whether the viewport's copy of the material is updated only on changes, and the file that it plays."""
     (group,) = (modifier.node_group for modifier in plane.modifiers)
     copy = group["loopcore_proxy"]
     yield 2.0
@@ -270,7 +249,7 @@ def light_copy(plane):
 
 
 def bent(plane):
-    """The motion on a plane of 8192 triangles that moves, in both styles."""
+    """Show the motion on a deforming plane of 8192 triangles, in both styles."""
     cut, wave = plane.modifiers.new("Cut", "SUBSURF"), plane.modifiers.new("Wave", "WAVE")
     cut.subdivision_type, cut.levels = "SIMPLE", 6
     wave.height, wave.width, wave.narrowness = 0.08, 0.4, 4.0
@@ -288,7 +267,7 @@ def bent(plane):
 
 
 def lines_of(plane):
-    """Wait until the window shows the plane's motion; of how many points."""
+    """Wait until the window shows the plane's motion; returns the number of points."""
     area().tag_redraw()
     yield 0.5
     drawn = import_module(PACKAGE + ".drawing.overlay")._drawn
@@ -297,8 +276,8 @@ def lines_of(plane):
     return len(drawn[plane.session_uid].lines.points)
 
 
-def faults(plane):
-    """What may happen meanwhile; the window has to stay usable, and the panel has to say what happened."""
+def failures(plane):
+    """Kill the worker, and rename and remove the plane during a bake."""
     for stroke in plane.children:
         stroke.hide_set(False)
     plane.loopcore.show_motion = False
@@ -308,27 +287,32 @@ def faults(plane):
     SEEN["killed"] = plane.loopcore.message
     yield 2.0
     picture("error")
-    plane.loopcore.frames = 25
 
+    plane.loopcore.frames = 25
     yield from baking()
     plane.name = "Renamed"
     yield from until(lambda: task() is None, 200)
     SEEN["renamed"] = [plane.loopcore.message, texture_of(plane).image.source]
-    plane.loopcore.frames = 26
 
+    plane.loopcore.frames = 26
     yield from baking()
     bpy.data.objects.remove(plane)
     yield from until(lambda: task() is None, 200)
     SEEN["removed"] = bpy.data.objects.get("Renamed") is None
-    bpy.ops.wm.open_mainfile(filepath=str(Path(OUT) / "shot" / "shot.blend"))
-    plane = yield from drawn_anew()
 
+
+def interruptions():
+    """Save and open a file, lose the image's file, and disable the add-on during a bake."""
+    blend = str(Path(OUT) / "shot" / "shot.blend")
+    bpy.ops.wm.open_mainfile(filepath=blend)
+    yield from redrawn()
     yield from baking()
     bpy.ops.wm.save_mainfile()
     SEEN["saved"] = task() is not None and task().failed is None
-    bpy.ops.wm.open_mainfile(filepath=str(Path(OUT) / "shot" / "shot.blend"))
+    bpy.ops.wm.open_mainfile(filepath=blend)
     yield 1.0
     SEEN["opened"] = task() is None
+
     still = Path(OUT) / "shot" / "plate.png"
     still.rename(still.with_name("elsewhere.png"))
     select(bpy.data.objects["Plate"])
@@ -336,8 +320,8 @@ def faults(plane):
     picture("missing")
     still.with_name("elsewhere.png").rename(still)
     bpy.data.images["plate.png"].reload()
-    yield from drawn_anew()
 
+    yield from redrawn()
     yield from baking()
     pid = import_module(PACKAGE + ".engine.runtime").engine().pid
     bpy.ops.preferences.addon_disable(module=PACKAGE)
@@ -345,8 +329,8 @@ def faults(plane):
     SEEN["disabled"] = not alive(pid)
 
 
-def drawn_anew():
-    """The plane of the file that is open, with all that a bake needs."""
+def redrawn():
+    """Draw strokes and mask on the plane of the open file; returns it."""
     yield 1.0
     plane = bpy.data.objects["Plate"]
     for child in list(plane.children):
@@ -358,7 +342,7 @@ def drawn_anew():
 
 
 def baking():
-    """Start a bake, and wait until it makes frames."""
+    """Start a bake, and wait for its first frames."""
     start()
     yield from until(lambda: task() is None or task().factor > 0.1, 120)
 

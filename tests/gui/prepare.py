@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs inside Blender before a command: enable the add-on that drive.py installed, and draw something on the plane.
+"""Inside Blender, before a command: enable the add-on that drive.py installed, and draw a stroke and a mask.
 
-The file worker.txt beside the .blend names the worker's Python.
+The file worker.txt in the folder of the .blend has the path of the worker's Python.
 """
 
 from pathlib import Path

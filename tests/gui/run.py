@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The extension in a real Blender with a window: ``run.py BLENDER PICTURES``; exit code 0 passed or skipped, 1 failed.
+"""Test the extension in a real Blender window: ``run.py BLENDER PICTURES``; exit code 0 passed or skipped, 1 failed.
 
-BLENDER is a program, or a command line that starts one. Without a display it runs under xvfb-run. Pictures of each
-state are left in the folder PICTURES, to be looked at.
+BLENDER is a program, or a command line that starts one. Without a display it runs under xvfb-run. Screenshots of each
+state are written to the folder PICTURES, for inspection.
 """
 
 import json
@@ -16,53 +16,56 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 1200
 PICTURES = (
-    "idle", "mask", "strokes", "running", "cancelled", "done", "overlay", "streaks", "bent", "shader", "error",
-    "missing",
+    "idle", "mask", "strokes", "selected", "running", "cancelled", "done", "overlay", "streaks", "bent", "shader",
+    "preferences", "python", "error", "missing",
 )  # fmt: skip
-# What the add-on may compute at a time while Blender's window waits.
+# Limit of the CPU time for which the add-on may block Blender's main thread.
 HELD_MS = 50
 
 
 def main() -> int:
-    """Build, run, look at what came."""
+    """Build the extension, run it, and check the results."""
     blender, pictures = shlex.split(sys.argv[1]), Path(sys.argv[2]).resolve()
     if shutil.which(blender[0]) is None:
-        print(f"skipped: no '{blender[0]}' here; name one: make test-gui BLENDER=/path/to/blender")
+        print(f"skipped: '{blender[0]}' not found; use make test-gui BLENDER=/path/to/blender")
         return 0
-    plain = len(blender) == 1
-    if plain and (missing := [tool for tool in ("xdotool", "import") if shutil.which(tool) is None]):
-        print(f"skipped: the test needs {' and '.join(missing)}")
-        return 0
-    if plain and not os.environ.get("DISPLAY"):
-        if shutil.which("xvfb-run") is None:
-            print("skipped: there is neither a display nor xvfb-run")
+    if len(blender) == 1:
+        if missing := [tool for tool in ("xdotool", "import") if shutil.which(tool) is None]:
+            print(f"skipped: the test needs {' and '.join(missing)}")
             return 0
-        blender = ["xvfb-run", "-a", "-s", "-screen 0 1280x900x24", *blender]
-    for old in ("resources", "shot"):
-        shutil.rmtree(pictures / old, ignore_errors=True)
-    for old in pictures.glob("*.png"):
-        old.unlink()
-    pictures.mkdir(parents=True, exist_ok=True)
-    subprocess.run([sys.executable, str(ROOT / "build_addon.py"), "--output", str(pictures)], check=True)
-    (built,) = pictures.glob("loopcore-*.zip")
-    command = [
-        *blender, "--window-geometry", "0", "0", "1280", "800", "--python", str(ROOT / "tests/gui/drive.py"), "--",
-        str(built), str(pictures), sys.executable,
-    ]  # fmt: skip
+        if not os.environ.get("DISPLAY"):
+            if shutil.which("xvfb-run") is None:
+                print("skipped: there is neither a display nor xvfb-run")
+                return 0
+            blender = ["xvfb-run", "-a", "-s", "-screen 0 1280x900x24", *blender]
+    zip_path = build(pictures)
     env = {**os.environ, "BLENDER_USER_RESOURCES": str(pictures / "resources")}
-    done = run(command, env)
+    drive = ["--window-geometry", "0", "0", "1280", "800", "--python", str(ROOT / "tests/gui/drive.py"), "--"]
+    done = run([*blender, *drive, str(zip_path), str(pictures), sys.executable], env)
     (pictures / "output.txt").write_text(done.stdout, "utf-8")
     lines = [line[6:] for line in done.stdout.splitlines() if line.startswith("SEEN: ")]
     seen = json.loads(lines[-1]) if lines else {}
     missing = [name for name in PICTURES if not (pictures / f"{name}.png").is_file()]
     print(json.dumps(seen, indent=1))
-    if done.returncode or not seen.get("ok") or missing or not as_it_should_be(seen):
+    if done.returncode or not seen.get("ok") or missing or not as_expected(seen):
         print(f"FAILED: exit code {done.returncode}, pictures missing: {missing}; see {pictures / 'output.txt'}")
         return 1
     if not commands_work(blender, pictures / "shot" / "shot.blend", env):
         return 1
-    print(f"passed in Blender {seen['version']}; look at the pictures in {pictures}")
+    print(f"passed in Blender {seen['version']}; inspect the pictures in {pictures}")
     return 0
+
+
+def build(pictures: Path) -> Path:
+    """Empty the folder of pictures, and build the extension in it; returns the zip's path."""
+    for old in ("resources", "shot"):
+        shutil.rmtree(pictures / old, ignore_errors=True)
+    for old_picture in pictures.glob("*.png"):
+        old_picture.unlink()
+    pictures.mkdir(parents=True, exist_ok=True)
+    subprocess.run([sys.executable, str(ROOT / "build_addon.py"), "--output", str(pictures)], check=True)
+    (built,) = pictures.glob("loopcore-*.zip")
+    return built
 
 
 def run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -71,33 +74,34 @@ def run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[
 
 
 def commands_work(blender: list[str], blend: Path, env: dict[str, str]) -> bool:
-    """`blender -b shot.blend --command loopcore ...` on the file that the window saved, windows and all."""
+    """Run `blender -b shot.blend --command loopcore ...` on the file that was saved from the window."""
     blend.with_name("worker.txt").write_text(sys.executable, "utf-8")
     start = [*blender, "-b", str(blend), "--python", str(ROOT / "tests/gui/prepare.py"), "--command", "loopcore"]
     folder = blend.with_name("commanded")
     baked = run([*start, "bake", "--object", "Plate", "--frames", "4", "--resolution", "50", "-o", str(folder)], env)
-    nobody = run([*start, "bake", "--object", "Nobody"], env)
+    unknown = run([*start, "bake", "--object", "Unknown"], env)
     files = len(list(folder.glob("Plate_loop.*.exr")))
-    if (baked.returncode, nobody.returncode, files) == (0, 2, 4) and "Progress: 50%" in baked.stdout:
+    if (baked.returncode, unknown.returncode, files) == (0, 2, 4) and "Progress: 50%" in baked.stdout:
         return True
-    print(f"FAILED: commands ended with {baked.returncode} and {nobody.returncode}, {files} files")
-    print(baked.stdout[-3000:], nobody.stdout[-1000:])
+    print(f"FAILED: commands ended with {baked.returncode} and {unknown.returncode}, {files} files")
+    print(baked.stdout[-3000:], unknown.stdout[-1000:])
     return False
 
 
-def as_it_should_be(seen: dict) -> bool:
-    """Whether each thing went as people were promised; says which did not."""
+def as_expected(seen: dict) -> bool:
+    """Check the results, and print those that are wrong."""
     wanted = {
         "cancelled": seen["cancelled"] == "Cancelled", "text": seen["text"].startswith("Baking"),
         "done": " frames written" in seen["done"] and seen["source"] == "SEQUENCE",
         "killed": "ended unexpectedly" in seen["killed"], "renamed": seen["renamed"][1] == "SEQUENCE",
         "removed": seen["removed"], "saved": seen["saved"], "opened": seen["opened"], "disabled": seen["disabled"],
-        "bent": seen["bent"] > 1000, "light": seen["light"][0] and seen["light"][1].endswith(".jpg"),
+        "bent": seen["bent"] > 1000, "proxy": seen["proxy"][0] and seen["proxy"][1].endswith(".jpg"),
+        "tab": seen["tab"] == "Loopcore", "outlines": seen["outlines"] == 2,
         "computed": all(ms < HELD_MS for what, ms in seen["computed"].items() if "compiled" not in what),
     }  # fmt: skip
     for name, fine in wanted.items():
         if not fine:
-            print(f"not as it should be: {name}: {seen[name]}")
+            print(f"wrong: {name}: {seen[name]}")
     return all(wanted.values())
 
 

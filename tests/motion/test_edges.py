@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks brought to the picture's own edges, the same by any number of threads and in any bands."""
+"""Guided-filter masks: they follow the picture's edges, and do not depend on threads or bands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHARPEN = (0.35, 0.7)
 
 
 def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture with a slanted border between two colours, and where it is beyond the border."""
+    """Returns a picture with a slanted border between two colours, and the mask of one side."""
     y, x = np.mgrid[:height, :width] / np.float32(max(height, width))
     beyond = x + 0.3 * y > 0.55
     noise = np.random.default_rng(1).normal(0, 0.01, (height, width, 3))
@@ -35,8 +35,8 @@ def test_a_blurred_mask_finds_the_border_at_full_size() -> None:
     assert (mask == 0).mean() > 0.3 and (mask == 1).mean() > 0.3
 
 
-def test_coefficients_are_the_least_squares_line() -> None:
-    """He, Sun, Tang, equations 14 and 15: where the mask is linear in the guide, the line is that of the mask."""
+def test_coefficients_are_the_least_squares_fit() -> None:
+    """He, Sun, Tang, equations 14 and 15: where the mask is linear in the guide, the fit is exact."""
     guide = np.random.default_rng(2).random((40, 50, 3), np.float32)
     line = np.array([0.5, -0.2, 0.3], np.float32)
     slopes, offset = fit_guided_filter(guide @ line + 0.2, guide, radius=6, epsilon=1e-7)
@@ -44,7 +44,7 @@ def test_coefficients_are_the_least_squares_line() -> None:
 
 
 @pytest.mark.parametrize("size", [(33, 7), (64, 95), (301, 90)])
-def test_lines_are_enlarged_as_bilinear_interpolation_does(size: tuple[int, int]) -> None:
+def test_coefficients_are_enlarged_by_bilinear_interpolation(size: tuple[int, int]) -> None:
     random = np.random.default_rng(3)
     slopes, offset = random.random((20, 30, 3), np.float32), random.random((20, 30), np.float32)
     guide = random.random((*size, 3), np.float32) - np.float32(0.4)
@@ -55,7 +55,7 @@ def test_lines_are_enlarged_as_bilinear_interpolation_does(size: tuple[int, int]
     assert np.abs(found - expected).max() < 1e-4
 
 
-def test_threads_change_nothing() -> None:
+def test_result_does_not_depend_on_threads() -> None:
     random = np.random.default_rng(4)
     slopes, offset = random.random((9, 12, 3), np.float32), random.random((9, 12), np.float32)
     guide = random.random((150, 200, 3), np.float32)
@@ -69,6 +69,6 @@ def test_threads_change_nothing() -> None:
     assert np.array_equal(*found)
 
 
-def test_the_ramp_ends_exactly() -> None:
+def test_ramp_ends_are_exact() -> None:
     ramp = smoothstep(np.array([-1, 0.35, 0.5, 0.7, 2], np.float32), *SHARPEN)
     assert ramp[[0, 1]].tolist() == [0, 0] and ramp[[3, 4]].tolist() == [1, 1] and 0 < ramp[2] < 1

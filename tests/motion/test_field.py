@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Motion fields: what they accept, and that their file keeps every bit and reads rightly elsewhere."""
+"""Motion fields: validation, scaling, and files that are lossless and follow the compositors' conventions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_saved_field_loads_bit_for_bit(tmp_path: Path, field: MotionField) -> 
     assert loaded.digest() == field.digest()
 
 
-def test_the_file_is_what_compositors_expect(tmp_path: Path) -> None:
+def test_file_has_the_channels_that_compositors_expect(tmp_path: Path) -> None:
     field = swirl()
     path = tmp_path / "motion.exr"
     field.save(path)
@@ -83,7 +83,7 @@ def test_a_foreign_flow_file_loads(tmp_path: Path) -> None:
     assert field.velocity.dtype == np.float32
 
 
-def test_an_edited_forward_layer_counts(tmp_path: Path) -> None:
+def test_edited_forward_layer_replaces_the_velocity(tmp_path: Path) -> None:
     field = swirl()
     path = tmp_path / "motion.exr"
     field.save(path)
@@ -98,7 +98,7 @@ def test_an_edited_forward_layer_counts(tmp_path: Path) -> None:
     assert np.array_equal(edited.velocity[rest], field.velocity[rest])
 
 
-def test_a_mask_painted_black_freezes(tmp_path: Path) -> None:
+def test_black_mask_stops_all_motion(tmp_path: Path) -> None:
     field = swirl()
     path = tmp_path / "motion.exr"
     field.save(path)
@@ -119,7 +119,7 @@ def test_a_mask_painted_black_freezes(tmp_path: Path) -> None:
         ({"forward.u": 1.0, "forward.v": 0.0, "confidence.V": np.nan}, "0..1"),
     ],
 )
-def test_files_that_are_no_motion_are_refused(tmp_path: Path, channels: dict[str, float], says: str) -> None:
+def test_files_without_a_motion_field_are_refused(tmp_path: Path, channels: dict[str, float], says: str) -> None:
     path = tmp_path / "wrong.exr"
     exr.write_exr(path, {name: np.full((3, 4), value, np.float32) for name, value in channels.items()})
     with pytest.raises(MotionError, match="wrong.exr") as error:
@@ -127,7 +127,7 @@ def test_files_that_are_no_motion_are_refused(tmp_path: Path, channels: dict[str
     assert says in str(error.value)
 
 
-def test_what_is_no_exr_is_refused(tmp_path: Path) -> None:
+def test_other_files_than_exr_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MotionError, match="missing.exr"):
         MotionField.load(tmp_path / "missing.exr")
     (tmp_path / "text.exr").write_text("hello")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hints: both file formats, strict checks of what is not trusted, masks, and fitting to other sizes."""
+"""Hints: both file formats, validation of untrusted files, masks, and fitting to other sizes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_written_hints_read_the_same(tmp_path: Path, strokes, anchors, polygons,
         assert len(mine) == len(theirs) and all(map(np.array_equal, mine, theirs))
 
 
-def test_a_painted_mask_is_written_beside(tmp_path: Path) -> None:
+def test_painted_mask_is_written_beside_the_json(tmp_path: Path) -> None:
     mask = np.linspace(0, 1, 40 * 30, dtype=np.float32).reshape(30, 40)
     write_hints(Hints((Stroke([[0, 0], [9, 9]], 1.0),), mask=mask), tmp_path / "h.json")
     again = read_hints(tmp_path / "h.json")
@@ -128,7 +128,7 @@ def test_a_painted_mask_is_written_beside(tmp_path: Path) -> None:
         ({"shapes": [3], "imageWidth": 10, "imageHeight": 8}, r"shapes\[0\]"),
     ],
 )
-def test_wrong_hints_name_the_wrong_item(tmp_path: Path, document: object, says: str) -> None:
+def test_error_names_the_invalid_item(tmp_path: Path, document: object, says: str) -> None:
     with pytest.raises(MotionError, match=says) as error:
         read_hints(write(tmp_path / "hints.json", document))
     assert "hints.json" in str(error.value)
@@ -137,7 +137,7 @@ def test_wrong_hints_name_the_wrong_item(tmp_path: Path, document: object, says:
 @pytest.mark.parametrize(
     "text", ["", "{", "[" * 100_000, '{"loopcore_hints": 1, "size": [NaN, 4]}', "\x00", "9" * 5000]
 )
-def test_what_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
+def test_invalid_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "hints.json").write_text(text, encoding="utf-8")
     with pytest.raises(MotionError, match="hints.json"):
         read_hints(tmp_path / "hints.json")
@@ -150,7 +150,7 @@ def test_missing_or_binary_files_are_refused(tmp_path: Path) -> None:
             read_hints(tmp_path / name)
 
 
-def test_a_byte_order_mark_is_no_harm(tmp_path: Path) -> None:
+def test_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "hints.json").write_text(json.dumps(GOOD), encoding="utf-8-sig")
     assert len(read_hints(tmp_path / "hints.json").strokes) == 2
 
@@ -181,7 +181,7 @@ def test_a_mask_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None
         read_hints(write(folder / "hints.json", changed(mask=name)))
 
 
-def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_link_to_outside_the_folder_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "shot"
     folder.mkdir()
     Image.new("L", (64, 48), 255).save(tmp_path / "m.png")
@@ -193,7 +193,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
         read_hints(write(folder / "hints.json", changed(mask="m.png")))
 
 
-def test_a_mask_beside_is_read_and_feathered(tmp_path: Path) -> None:
+def test_mask_file_is_read_and_feathered(tmp_path: Path) -> None:
     grey = np.zeros((48, 64), np.uint8)
     grey[10:40, 10:50] = 255
     (tmp_path / "masks").mkdir()
@@ -204,7 +204,7 @@ def test_a_mask_beside_is_read_and_feathered(tmp_path: Path) -> None:
     assert hints.mask[25, 30] == 1 and 0 < hints.mask[25, 12] < 0.5
 
 
-def test_labelme_reads_as_the_demos_mean_it(tmp_path: Path) -> None:
+def test_labelme_is_read_as_by_published_demos(tmp_path: Path) -> None:
     square = [[10.5, 10.5], [50.5, 10.5], [50.5, 30.5], [10.5, 30.5]]
     shapes = [
         {"label": "motion", "shape_type": "polygon", "points": square},
@@ -249,7 +249,7 @@ def test_fitting_scales_points_speeds_and_feather(k: float) -> None:
     assert fitted.feather == pytest.approx(8 * k, rel=0.01)
 
 
-def test_fitting_to_its_own_size_changes_nothing() -> None:
+def test_fitting_to_the_same_size_changes_nothing() -> None:
     hints = Hints((Stroke([[1.25, 2.5], [30, 40]], 3.0),), (Anchor(3.5, 4.25),), size=(64, 48))
     fitted = hints.fitted(48, 64)
     assert np.array_equal(fitted.strokes[0].points, hints.strokes[0].points) and fitted.anchors == hints.anchors
@@ -305,7 +305,7 @@ def test_edges_are_antialiased_and_holes_cut() -> None:
     assert holed[37, 40] == 0 and holed[37, 70] == 1 and 0 < holed[37, 52] < 1
 
 
-def test_the_frame_is_no_edge_to_feather_from() -> None:
+def test_frame_is_not_feathered() -> None:
     mask = feathered(np.ones((20, 30), np.float32), 8)
     assert (mask == 1).all()
 
@@ -354,7 +354,7 @@ def test_masks_are_resized_within_the_aspect(tmp_path: Path) -> None:
         read_mask(tmp_path / "m.png", 60, 100)
 
 
-def test_masks_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+def test_invalid_masks_are_refused(tmp_path: Path) -> None:
     Image.new("L", (8, 6), 0).save(tmp_path / "black.png")
     with pytest.raises(MotionError, match="black all over"):
         read_mask(tmp_path / "black.png", 6, 8)
@@ -370,7 +370,7 @@ def test_masks_that_make_no_sense_are_refused(tmp_path: Path) -> None:
             read_mask(tmp_path / name, 6, 8)
 
 
-def test_sixteen_bit_colour_is_not_halved_in_silence(tmp_path: Path) -> None:
+def test_sixteen_bit_colour_is_refused(tmp_path: Path) -> None:
     import struct
     import zlib
 
@@ -385,14 +385,14 @@ def test_sixteen_bit_colour_is_not_halved_in_silence(tmp_path: Path) -> None:
         read_mask(tmp_path / "deep.png", 6, 8)
 
 
-def test_the_example_is_whole() -> None:
+def test_example_hints_and_plate_are_consistent() -> None:
     folder = Path(__file__).resolve().parents[2] / "examples" / "waterfall"
     hints = read_hints(folder / "hints.json")
     with Image.open(folder / "plate.jpg") as plate:
         assert hints.size == plate.size
     mask = hints.fitted(1080, 1920).mask
     assert mask is not None and 0.05 < (mask > 0).mean() < 0.25
-    for stroke in hints.strokes:  # drawn over water, but for its ends
+    for stroke in hints.strokes:  # over water, except for the ends
         share = np.linspace(0, len(stroke.points) - 1, 50)
         path = np.stack([np.interp(share, np.arange(len(stroke.points)), axis) for axis in stroke.points.T], 1)
         x, y = np.rint(path).astype(int).T

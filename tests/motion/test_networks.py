@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network: shapes, weights that come with the package, files that are not weights."""
+"""The segmentation network: shapes, shipped weights, and invalid files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from loopcore.motion.networks import (
 from loopcore.motion.segmentation import SHIPPED_WEIGHTS, shipped_networks
 
 
-def test_the_shipped_weights_are_small_and_say_how_they_were_made() -> None:
+def test_shipped_weights_are_small_and_have_notes() -> None:
     assert sum(path.stat().st_size for path in SHIPPED_WEIGHTS) < 40e6
     assert next(iter(SHIPPED_WEIGHTS)).with_suffix(".md").is_file()
     for path in SHIPPED_WEIGHTS:
@@ -31,7 +31,7 @@ def test_the_shipped_weights_are_small_and_say_how_they_were_made() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (96, 64)])
 @pytest.mark.parametrize("lite", [2, 0])
-def test_scores_are_a_quarter_of_the_picture(lite: int, height: int, width: int) -> None:
+def test_scores_have_a_quarter_of_the_resolution(lite: int, height: int, width: int) -> None:
     network = FluidNet(lite=lite)
     features = network.encoder(torch.zeros(2, 3, height, width))
     sizes = [
@@ -42,7 +42,7 @@ def test_scores_are_a_quarter_of_the_picture(lite: int, height: int, width: int)
     assert network(torch.zeros(2, 3, height, width)).shape == (2, len(CLASSES), height // 4, width // 4)
 
 
-def test_early_and_late_stages_are_the_whole_encoder() -> None:
+def test_early_and_late_stages_make_up_the_encoder() -> None:
     network = shipped_networks()[0][0]
     picture = torch.from_numpy(np.random.default_rng(2).random((1, 3, 64, 96), np.float32))
     early = network.encoder.early(picture)
@@ -51,14 +51,14 @@ def test_early_and_late_stages_are_the_whole_encoder() -> None:
         assert torch.equal(one, other)
 
 
-def test_pictures_of_a_batch_do_not_touch() -> None:
+def test_pictures_of_a_batch_are_independent() -> None:
     pictures = torch.from_numpy(np.random.default_rng(1).random((2, 3, 64, 64), np.float32))
     network = shipped_networks()[0][0]
     both, alone = network(pictures), network(pictures[1:])
     assert torch.allclose(both[1:], alone, atol=1e-3)
 
 
-def test_saved_weights_come_back_in_half_precision(tmp_path: Path) -> None:
+def test_weights_are_saved_in_half_precision(tmp_path: Path) -> None:
     network = shipped_networks()[0][0]
     save_weights(network, tmp_path / "w.safetensors", {"seed": "7"})
     loaded, notes = load_weights(tmp_path / "w.safetensors")
@@ -83,7 +83,7 @@ def test_files_that_are_not_weights_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lite", [0, 2])
 def test_folding_batch_norms_changes_nothing(lite: int, tmp_path: Path) -> None:
-    """The published layout, with random numbers: one block computed with its norms, and folded."""
+    """In the published layout with random numbers: a block with its norms equals the folded one."""
     torch.manual_seed(3)
     encoder = FluidNet(lite=lite).encoder
     published: dict[str, torch.Tensor] = {}

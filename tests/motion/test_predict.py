@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Motion from the picture alone: the same every time, at any size and exposure, and none where nothing flows."""
+"""Prediction: deterministic, independent of size and exposure, refused where nothing flows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PHOTOGRAPH = Path(__file__).resolve().parents[2] / "examples" / "waterfall" / "p
 
 
 def photograph(width: int, height: int) -> np.ndarray:
-    """(height, width, 3) uint8: the example photograph, a fall between rocks and trees."""
+    """Returns the example photograph, a fall between rocks and trees, (height, width, 3) uint8."""
     from PIL import Image
 
     with Image.open(PHOTOGRAPH) as picture:
@@ -46,7 +46,7 @@ def motion(fall: Plate) -> MotionField:
     return predict_motion(fall)
 
 
-def test_the_brook_moves_and_much_of_the_picture_is_still(motion: MotionField) -> None:
+def test_brook_moves_and_much_of_the_picture_is_still(motion: MotionField) -> None:
     moving = motion.mask > 0.5
     assert 0.02 < moving.mean() < 0.7
     assert moving[192:, 80:160].mean() > 0.8  # the pool
@@ -62,14 +62,14 @@ def test_the_same_plate_gives_the_same_field(fall: Plate, motion: MotionField) -
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_any_number_of_threads_gives_the_same_field(threads: int) -> None:
-    larger = plate(photograph(1000, 667))  # small pictures are one piece of work
+    larger = plate(photograph(1000, 667))  # small pictures are a single task
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
         one = predict_motion(larger).digest()
         torch.set_num_threads(5)
         assert predict_motion(larger).digest() == one
-        assert torch.get_num_threads() == 5  # and is left as it was
+        assert torch.get_num_threads() == 5  # restored
     finally:
         torch.set_num_threads(before)
 
@@ -100,7 +100,7 @@ def test_exposure_changes_nothing_in_a_linear_plate(exposure: float) -> None:
     assert np.abs(seen.moving - plain.moving).max() < 0.05
 
 
-def test_a_sun_and_broken_pixels_do_not_blind_it() -> None:
+def test_highlights_and_broken_pixels_are_tolerated() -> None:
     codes = photograph(240, 160)
     pixels = decode_codes(codes)
     pixels[2:5, 2:5] = 5e4
@@ -118,7 +118,7 @@ def test_any_size_and_shape(size: tuple[int, int]) -> None:
     try:
         field = predict_motion(plate(photograph(width, height)))
     except MotionError as error:
-        assert "nothing here seems to flow" in str(error)  # too little left of it to tell
+        assert "nothing here seems to flow" in str(error)  # too small
     else:
         assert field.velocity.shape == (height, width, 2)
 
@@ -135,7 +135,7 @@ def test_grey_and_transparent_plates(channels: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("frames", [5, 60])
 def test_a_small_plate_moves_more_than_it_fades(frames: int) -> None:
-    """Of a slow field's loop only the cross-fade is left, and that changes least at the seam."""
+    """A slow field's loop shows mostly the cross-fade, which changes least at the seam."""
     from loopcore.loop import Loop
 
     small = plate(photograph(160, 107))
@@ -160,13 +160,13 @@ def test_a_blank_plate_is_refused(shade: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["astronaut", "camera", "chelsea", "coffee"])
-def test_people_animals_and_rooms_are_left_alone(name: str) -> None:
+def test_people_animals_and_rooms_are_refused(name: str) -> None:
     """A portrait, a man at work, a cat and a cup on a table: sources in pictures/CREDITS.md."""
     with pytest.raises(MotionError, match="nothing here seems to flow"):
         predict_motion(read_plate(Path(__file__).with_name("pictures") / f"{name}.jpg"))
 
 
-def test_photographs_of_still_things_are_left_alone(corpus: Path) -> None:
+def test_photographs_without_fluid_are_refused(corpus: Path) -> None:
     """Photographs of people, animals and rooms whose labels name no fluid; none of them was trained on."""
     from loopcore.training.pictures import read_manifest, read_sample
 
@@ -183,12 +183,12 @@ def test_photographs_of_still_things_are_left_alone(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize(("light", "burns"), [((1.0, 0.8, 0.4), True), ((0.7, 0.8, 0.9), False)])
-def test_water_amid_fire_is_flame_where_it_is_warm(light: tuple[float, ...], burns: bool) -> None:
+def test_warm_water_within_fire_is_flame(light: tuple[float, ...], burns: bool) -> None:
     shown = np.full((64, 96, 3), light, np.float32)
     shown[::2] *= 0.5
     probabilities = np.zeros((5, 16, 24), np.float32)
     probabilities[0], probabilities[:, :, 8:16] = 1, 0
-    # what looks like a fall stands on what looks like fire
+    # water above fire
     probabilities[1, :8, 8:16], probabilities[4, 8:, 8:16] = 1, 1
     seen = segment(shown, probabilities)
     assert (seen.fire[8:24, 44:52] > 0.9).all() == burns
@@ -197,7 +197,7 @@ def test_water_amid_fire_is_flame_where_it_is_warm(light: tuple[float, ...], bur
     assert seen.moving[:, :16].max() == 0
 
 
-def test_a_stroke_overrules_what_is_seen_around_it(fall: Plate, motion: MotionField) -> None:
+def test_stroke_overrides_the_prediction_around_it(fall: Plate, motion: MotionField) -> None:
     solid = np.argwhere(motion.mask > 0.99)
     y, x = solid[solid[:, 1].argmax()]  # at one end of the pool
     stroke = Stroke(np.array([[x, y + 6.0], [x, y - 6.0]]), 1.5)  # up the fall
@@ -219,7 +219,7 @@ def test_a_stroke_where_nothing_flows_asks_for_a_mask(fall: Plate, motion: Motio
         predict_motion(fall, Hints((stroke,)))
 
 
-def test_a_mask_says_where_things_move(fall: Plate) -> None:
+def test_mask_replaces_the_predicted_one(fall: Plate) -> None:
     mask = np.zeros((fall.height, fall.width), np.float32)
     mask[60:140, 120:220] = 1
     field = predict_motion(fall, mask=mask)
@@ -236,13 +236,13 @@ def test_strokes_and_mask_together_need_no_picture() -> None:
 
 
 def full_of(kind: str, shown: np.ndarray) -> Segmentation:
-    """A picture that is full of one thing."""
+    """Returns the segmentation of a picture that shows one class."""
     probabilities = {name: np.zeros(shown.shape[:2], np.float32) for name in ("water", "spray", "sky", "smoke", "fire")}
     probabilities[kind] = np.ones(shown.shape[:2], np.float32)
     return Segmentation(**probabilities, moving=probabilities[kind], picture=np.repeat(shown[..., None], 3, axis=2))
 
 
-def drawn_out(horizontal: float, vertical: float) -> np.ndarray:
+def streaky(horizontal: float, vertical: float) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
     noise = gaussian_filter(np.random.default_rng(2).random((120, 160)), (vertical, horizontal))
@@ -252,15 +252,15 @@ def drawn_out(horizontal: float, vertical: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("kind", "shown", "way"),
     [
-        ("water", drawn_out(1, 9), (0, 1)),  # a fall
-        ("water", drawn_out(9, 1), (1, 0)),  # ripples
+        ("water", streaky(1, 9), (0, 1)),  # a fall
+        ("water", streaky(9, 1), (1, 0)),  # ripples
         ("water", np.full((120, 160), 0.5, np.float32), (1, 0)),  # a calm lake
-        ("sky", drawn_out(6, 6), (1, 0)),
-        ("smoke", drawn_out(6, 6), (0, -1)),
-        ("fire", drawn_out(6, 6), (0, -1)),
+        ("sky", streaky(6, 6), (1, 0)),
+        ("smoke", streaky(6, 6), (0, -1)),
+        ("fire", streaky(6, 6), (0, -1)),
     ],
 )
-def test_each_kind_goes_its_own_way(kind: str, shown: np.ndarray, way: tuple[float, float]) -> None:
+def test_each_class_moves_in_its_direction(kind: str, shown: np.ndarray, way: tuple[float, float]) -> None:
     segmentation = full_of(kind, shown)
     velocity, sure = direction_and_speed(segmentation, segmentation.moving)
     inner = velocity[20:-20, 20:-20]
@@ -269,8 +269,8 @@ def test_each_kind_goes_its_own_way(kind: str, shown: np.ndarray, way: tuple[flo
     assert (sure > 0).all() and sure.max() <= 1
 
 
-def test_lines_along_the_frame_are_no_falls() -> None:
-    shown = drawn_out(9, 1)
+def test_lines_along_the_frame_are_not_falls() -> None:
+    shown = streaky(9, 1)
     shown[:, [0, -1]] = 0
     segmentation = full_of("water", shown)
     velocity, _ = direction_and_speed(segmentation, segmentation.moving)
@@ -279,7 +279,7 @@ def test_lines_along_the_frame_are_no_falls() -> None:
 
 
 def test_near_water_moves_faster_than_far_water() -> None:
-    segmentation = full_of("water", drawn_out(9, 1))
+    segmentation = full_of("water", streaky(9, 1))
     segmentation.sky[:30], segmentation.water[:30] = 1, 0
     speed = np.hypot(*np.moveaxis(direction_and_speed(segmentation, segmentation.moving)[0], -1, 0))
     assert np.median(speed[-15:]) > 1.5 * np.median(speed[35:50]) > 0
@@ -296,16 +296,16 @@ def test_streaks_are_found_at_their_angle(degrees: float) -> None:
     assert np.degrees(abs(off)) < 3 and np.hypot(*found) > 0.5
 
 
-def test_flat_colour_has_no_streaks_and_borders_have_their_own_axis() -> None:
+def test_flat_colour_has_no_streaks_and_borders_have_an_axis() -> None:
     flat = np.full((80, 80), 0.4, np.float32)
     assert np.abs(streak_axes(flat, np.ones_like(flat), 8.0)).max() < 1e-6
     inside = np.zeros((80, 80), np.float32)
-    inside[:, 30:50] = 1  # an upright channel
+    inside[:, 30:50] = 1  # a vertical channel
     axes = bank_axes(inside, 6.0)
     assert axes[0, 40, 40] < -0.3 and abs(axes[1, 40, 40]) < 0.05
 
 
-def test_blue_light_is_made_white_and_no_other(fall: Plate) -> None:
+def test_only_blue_light_is_white_balanced(fall: Plate) -> None:
     grey = np.full((20, 30, 3), 0.5, np.float32) * np.linspace(0.2, 1, 30, dtype=np.float32)[:, None]
     assert white_balanced(grey) is None
     assert white_balanced(grey * np.float32([1, 0.8, 0.5])) is None
@@ -314,7 +314,7 @@ def test_blue_light_is_made_white_and_no_other(fall: Plate) -> None:
     assert plain is not None
     assert np.ptp(plain.mean(axis=(0, 1))) < 0.02
     assert plain.dtype == np.float32 and 0 <= plain.min() <= plain.max() <= 1
-    strong = white_balanced(grey * np.float32([0.1, 0.5, 1]))  # a sea, more likely
+    strong = white_balanced(grey * np.float32([0.1, 0.5, 1]))  # more likely a sea
     assert strong is not None
     assert strong[..., 2].mean() > 3 * strong[..., 0].mean()
 
@@ -326,12 +326,12 @@ def test_a_fall_in_blue_light_is_found(corpus: Path) -> None:
     assert (found.mask > 0).mean() < 0.3
 
 
-def test_what_faintly_moves_goes_with_what_surely_does() -> None:
+def test_weak_motion_counts_only_where_connected_to_strong_motion() -> None:
     grey = plate(np.full((120, 160, 3), 128, np.uint8))
     moving = np.zeros((120, 160), np.float32)
     moving[20:60, 10:40] = 0.9
-    moving[20:60, 40:70] = 0.47  # beside it
-    moving[20:60, 100:140] = 0.47  # on its own
+    moving[20:60, 40:70] = 0.47  # connected
+    moving[20:60, 100:140] = 0.47  # separate
     mask = plate_mask(grey, display_copy(grey), moving)
     assert mask[30:50, 15:35].min() == 1
     assert mask[30:50, 50:62].min() > 0.5

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A generator's motion becomes a plate's field: sizes, units, masks and files that are no weights."""
+"""Prediction by a generator: sizes, units, masks and invalid weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALL = GeneratorSettings(width=4, widest=8, halvings=2, blocks=1, side=64)
 
 
 def constant(path: Path, velocity: tuple[float, float], score: float) -> Path:
-    """Weights of a generator that gives the same everywhere."""
+    """Writes the weights of a generator with a constant output."""
     network = FieldGenerator(SMALL)
     state = network.state_dict()
     state["last.weight"] = torch.zeros_like(state["last.weight"])
@@ -43,7 +43,7 @@ def plate() -> Plate:
     return Plate(noise, ("R", "G", "B"), "lin_rec709_scene", "srgb")
 
 
-def test_shapes_and_how_it_begins() -> None:
+def test_shapes_and_size() -> None:
     for settings in (SMALL, GeneratorSettings(width=4, widest=16, halvings=4, blocks=2)):
         network = FieldGenerator(settings)
         velocity, score = network(torch.rand(2, 3, 4 * settings.multiple, 2 * settings.multiple))
@@ -52,10 +52,10 @@ def test_shapes_and_how_it_begins() -> None:
     assert 150e6 < sum(p.numel() for p in published.parameters()) < 200e6  # pix2pixHD's global generator: 182 million
 
 
-def test_pixels_a_frame_scale_with_the_plate(tmp_path: Path, plate: Plate) -> None:
+def test_velocity_scales_with_the_plate(tmp_path: Path, plate: Plate) -> None:
     weights = constant(tmp_path / "w.safetensors", (2.0, -1.0), 6.0)
     motion = predict_motion(plate, weights=weights)
-    # 160 pixels are shown as 64: a pixel there is two and a half here
+    # 160 pixels are resized to 64, so velocities grow by 2.5
     assert np.median(motion.velocity, axis=(0, 1)) == pytest.approx([5.0, -2.5], rel=0.02)
     assert motion.mask.min() > 0.9 and motion.confidence.mean() > 0.8
     seen = regress_motion(weights, np.zeros((300, 100, 3), np.float32), 60, 20)
@@ -63,13 +63,13 @@ def test_pixels_a_frame_scale_with_the_plate(tmp_path: Path, plate: Plate) -> No
     assert seen.velocity[0, 0] == pytest.approx([2 / 64, -1 / 64], rel=0.1)  # sides are rounded to multiples
 
 
-def test_what_does_not_move_is_refused_or_left_to_hints(tmp_path: Path, plate: Plate) -> None:
+def test_still_plate_is_refused_or_uses_hints(tmp_path: Path, plate: Plate) -> None:
     still = constant(tmp_path / "still.safetensors", (2.0, 0.0), -6.0)
     with pytest.raises(MotionError, match="nothing here seems to flow"):
         predict_motion(plate, weights=still)
 
 
-def test_saved_and_loaded(tmp_path: Path) -> None:
+def test_saved_generator_loads(tmp_path: Path) -> None:
     network = FieldGenerator(SMALL)
     path = tmp_path / "w.safetensors"
     save_generator(network.state_dict(), SMALL, path, {"step": "7"})
@@ -79,11 +79,11 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
         assert torch.equal(value.half().float(), loaded.state_dict()[name])
 
 
-def test_the_other_kind_of_network_and_files_that_are_none(tmp_path: Path, plate: Plate) -> None:
+def test_segmentation_weights_and_invalid_files(tmp_path: Path, plate: Plate) -> None:
     pictures = tmp_path / "p.safetensors"
     save_weights(FluidNet(DecoderSettings(width=16, fine_width=8)), pictures, {})
     assert weights_kind(pictures) == ""
-    try:  # an untrained one sees anything, or nothing
+    try:  # the output of untrained weights is arbitrary
         assert predict_motion(plate, weights=pictures).height == 120
     except MotionError as error:
         assert "seems to flow" in str(error)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The solver's laws: what a field made of hints has to do, whatever the shape of the water."""
+"""Properties of fields solved from hints, and of the grid and the multigrid solver."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ H, W = 180, 320
 
 
 def channel(points: list[tuple[float, float]], width: float, height: int = H, across: int = W) -> np.ndarray:
-    """A river along a polyline, as a mask with hard edges."""
+    """Returns the mask of a river along a polyline, with hard edges."""
     picture = Image.new("L", (across, height), 0)
     draw = ImageDraw.Draw(picture)
     draw.line(points, fill=255, width=round(width), joint="curve")
@@ -41,7 +41,7 @@ def speed(field: MotionField) -> np.ndarray:
 
 
 def depth(mask: np.ndarray) -> np.ndarray:
-    """Pixels to the nearest bank, by erosion with a cross; the frame is no bank."""
+    """Returns the pixels to the nearest bank, by erosion with a cross; the frame is not a bank."""
     inside = mask > 0.5
     found = np.zeros(mask.shape)
     while inside.any():
@@ -54,7 +54,7 @@ def depth(mask: np.ndarray) -> np.ndarray:
 
 
 def leak(field: MotionField, where: np.ndarray | None = None) -> float:
-    """Mean |v.n| / |v| along the banks; n from the smoothed mask."""
+    """Returns the mean |v.n| / |v| along the banks, n from the smoothed mask."""
     smooth = field.mask.copy()
     for _ in range(12):
         padded = np.pad(smooth, 1, mode="edge")
@@ -62,7 +62,7 @@ def leak(field: MotionField, where: np.ndarray | None = None) -> float:
     gy, gx = np.gradient(smooth)
     length = np.hypot(gx, gy)
     inner = np.zeros(smooth.shape, bool)
-    inner[4:-4, 4:-4] = True  # at the frame, the normal cannot be told
+    inner[4:-4, 4:-4] = True  # the normal is undefined at the frame
     bank = (field.mask > 0.5) & (depth(field.mask) <= 2) & (length > 1e-3) & inner & (speed(field) > 1e-3)
     if where is not None:
         bank &= where
@@ -98,11 +98,11 @@ def test_bent_channels_flow_along_their_banks(name: str) -> None:
     assert np.percentile(speed(field)[inside], 95) < 1.2 * 2.5
     dv = np.gradient(field.velocity[..., 1], axis=0) + np.gradient(field.velocity[..., 0], axis=1)
     turn = np.gradient(field.velocity[..., 1], axis=1) - np.gradient(field.velocity[..., 0], axis=0)
-    # such a bend has to turn the flow, not to stretch it
+    # the bend turns the flow without stretching it
     assert np.abs(dv[inside]).mean() < 0.5 * np.abs(turn[inside]).mean()
 
 
-def test_a_short_arrow_in_a_long_river_drives_all_of_it_the_right_way() -> None:
+def test_short_arrow_drives_a_whole_river() -> None:
     x = np.linspace(-20, 340, 60)
     y = 90 + 45 * np.sin(x / 320 * 2 * np.pi)
     mask = channel(list(zip(x, y, strict=True)), 36)
@@ -137,19 +137,19 @@ def test_a_stroke_opens_the_bank_it_crosses() -> None:
     beside = np.zeros((H, W), bool)
     beside[60:120] = True
     assert leak(through, beside) < 0.05
-    # a closed bank turns the flow away
+    # a closed bank deflects the flow
     along = solve(mask, [Stroke([(140, 90), (180, 90)], 3.0)], Anchor(126, 90), Anchor(194, 90))
     assert speed(along)[90, 122] < 0.5
 
 
-def test_an_arrow_amid_a_fall_means_the_whole_fall() -> None:
+def test_arrow_within_a_fall_drives_the_whole_fall() -> None:
     mask = np.zeros((H, W), np.float32)
     mask[20:160, 140:180] = 1
     field = solve(mask, [Stroke([(160, 70), (160, 110)], 3.0)])
     assert (field.velocity[mask > 0][:, 1] > 0.75 * 3).all()
 
 
-def test_an_arrow_towards_a_bend_does_not_break_the_bank() -> None:
+def test_arrow_towards_a_bend_does_not_open_the_bank() -> None:
     mask = channel(BENDS["bend"], 46)
     field = solve(mask, [Stroke([(120, 45), (205, 45)], 2.5)])
     outer = np.zeros((H, W), bool)
@@ -170,7 +170,7 @@ def test_opposite_strokes_are_both_followed() -> None:
     np.testing.assert_allclose(field.velocity[50, 80:240, 0], 3.0, rtol=0.05)
     np.testing.assert_allclose(field.velocity[130, 80:240, 0], -2.0, rtol=0.05)
     between = field.velocity[50:131, 160, 0]
-    assert (np.diff(between) < 0.01).all() and np.abs(np.diff(between)).max() < 0.25  # smoothly from one to the other
+    assert (np.diff(between) < 0.01).all() and np.abs(np.diff(between)).max() < 0.25  # a smooth transition
 
 
 def test_speeds_vary_along_a_stroke() -> None:
@@ -197,7 +197,7 @@ def test_mirrored_hints_give_the_mirrored_field() -> None:
     other = solve(mask[:, ::-1], [Stroke(mirrored, 2.0)], Anchor(W - 1 - 150, 120))
     expected = one.velocity[:, ::-1] * np.float32([-1, 1])
     inside = other.mask > 0
-    np.testing.assert_allclose(other.velocity[inside], expected[inside], atol=0.04)  # the solve is good to 1 %
+    np.testing.assert_allclose(other.velocity[inside], expected[inside], atol=0.04)  # the solver's tolerance is 1 %
 
 
 def test_twice_the_resolution_gives_twice_the_field() -> None:
@@ -211,13 +211,13 @@ def test_twice_the_resolution_gives_twice_the_field() -> None:
     assert difference.max() < 0.12 and difference.mean() < 0.01
 
 
-def test_the_working_size_hardly_matters() -> None:
+def test_working_size_has_little_effect() -> None:
     mask = channel(BENDS["bend"], 46)
     coarse, fine = (solve(mask, [Stroke([(10, 45), (60, 45)], 2.0)], working_size=n) for n in (100, 320))
     assert np.abs(coarse.velocity - fine.velocity)[depth(mask) > 4].mean() < 0.1
 
 
-def test_neighbouring_rivers_do_not_mix() -> None:
+def test_neighbouring_rivers_are_independent() -> None:
     mask = np.zeros((1080 // 2, 960), np.float32)
     mask[100:268] = 1
     mask[270:440] = 1  # two pixels of ground between, less than a cell
@@ -236,7 +236,7 @@ def test_water_without_a_stroke_stays_still() -> None:
     assert (field.confidence[105:155] == 0).all() and (field.confidence[25:65] == 1).all()
 
 
-def test_the_velocity_goes_on_beyond_the_mask() -> None:
+def test_velocity_extends_beyond_the_mask() -> None:
     mask = np.zeros((400, 800), np.float32)
     mask[150:250] = np.hanning(102)[1:-1, None].astype(np.float32)  # a soft brush
     field = solve(mask, [Stroke([(100, 200), (700, 200)], 3.0)])
@@ -265,7 +265,7 @@ def test_a_prediction_is_followed_where_nothing_is_drawn() -> None:
     np.testing.assert_allclose(field.confidence, 0.8, atol=1e-3)
 
 
-def test_strokes_overrule_a_prediction_around_them_only() -> None:
+def test_strokes_override_a_prediction_only_around_them() -> None:
     prediction = flowing(H, W, 0.8)
     field = solve(None, [Stroke([(60, 40), (60, 140)], 3.0)], prediction=prediction)
     np.testing.assert_allclose(field.velocity[50:130, 60, 1], 3.0, rtol=0.05)
@@ -288,7 +288,7 @@ def test_the_same_hints_give_the_same_bits() -> None:
     assert solve(mask, strokes).digest() == solve(mask, strokes).digest()
 
 
-def test_nothing_to_follow_is_said() -> None:
+def test_missing_hints_and_invalid_masks_are_refused() -> None:
     mask = np.ones((H, W), np.float32)
     with pytest.raises(MotionError, match="draw at least one stroke"):
         solve_motion(H, W, Hints())
@@ -305,7 +305,7 @@ def test_nothing_to_follow_is_said() -> None:
         solve(None, [Stroke([(1, 1), (9, 9)], 1.0)], working_size=2)
 
 
-def test_a_mask_given_apart_replaces_the_hints_own() -> None:
+def test_mask_argument_replaces_the_hints_mask() -> None:
     hints = Hints((Stroke([(50, 45), (250, 45)], 3.0),), mask=np.ones((H, W), np.float32))
     mask = np.zeros((H, W), np.float32)
     mask[20:70] = 1
@@ -323,9 +323,7 @@ def test_a_mask_given_apart_replaces_the_hints_own() -> None:
     ),
 )
 @settings(max_examples=60, deadline=None)
-def test_any_size_and_speckle_works(
-    height: int, width: int, seed: int, strokes: list[list[tuple[float, float]]]
-) -> None:
+def test_any_size_and_speckle(height: int, width: int, seed: int, strokes: list[list[tuple[float, float]]]) -> None:
     mask = (np.random.default_rng(seed).random((height, width)) < 0.7).astype(np.float32)
     try:
         field = solve(mask, [Stroke(points, 2.0) for points in strokes], working_size=16)
@@ -335,11 +333,11 @@ def test_any_size_and_speckle_works(
     assert speed(field).max() < 20
 
 
-def test_published_hints_solve(corpus: Path) -> None:
+def test_published_hints_are_solved(corpus: Path) -> None:
     hints = read_hints(corpus / "stills" / "painting" / "cinemagraphy3d_1_hints.json")
     started = time.perf_counter()
     field = solve_motion(720, 1280, hints)
-    assert time.perf_counter() - started < 5  # some 0.3 s alone
+    assert time.perf_counter() - started < 5  # about 0.3 s on an idle machine
     for stroke in hints.strokes:
         x, y = stroke.points.mean(axis=0)
         along = stroke.points[-1] - stroke.points[0]
@@ -348,12 +346,12 @@ def test_published_hints_solve(corpus: Path) -> None:
     assert not field.effective[outside].any() and outside.mean() > 0.8
 
 
-# the parts
+# grid and multigrid
 
 
 @given(seed=st.integers(0, 999), height=st.integers(1, 24), width=st.integers(1, 24), share=st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
-def test_regions_are_told_apart(seed: int, height: int, width: int, share: float) -> None:
+def test_regions_are_labelled_as_by_flood_fill(seed: int, height: int, width: int, share: float) -> None:
     inside = np.random.default_rng(seed).random((height, width)) < share
     labels, count = label_regions(inside)
     assert ((labels > 0) == inside).all() and labels.max(initial=0) == count
@@ -384,13 +382,13 @@ def random_problem(rng: np.random.Generator, height: int, width: int) -> Problem
 
 @given(seed=st.integers(0, 999), height=st.integers(2, 13), width=st.integers(2, 13))
 @settings(max_examples=30, deadline=None)
-def test_multigrid_solves_what_a_dense_solver_solves(seed: int, height: int, width: int) -> None:
+def test_multigrid_agrees_with_a_dense_solver(seed: int, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     problem = random_problem(rng, height, width)
     size = 2 * height * width
     unit = np.eye(size, dtype=np.float32).reshape(size, 2, height, width)
     matrix = np.stack([apply(problem, column).ravel() for column in unit], axis=1).astype(np.float64)
-    assert np.abs(matrix - matrix.T).max() < 1e-5  # an energy's gradient
+    assert np.abs(matrix - matrix.T).max() < 1e-5  # the gradient of an energy
     assert np.linalg.eigvalsh(matrix).min() > 0
     b = rng.normal(size=(2, height, width)).astype(np.float32)
     exact = np.linalg.solve(matrix, b.ravel()).reshape(b.shape)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plates from EXR: every layer, channel and colour space comes out as the right linear pixels, or is refused."""
+"""Plates from EXR: layers, channels and colour spaces give the right linear pixels, or are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from loopcore.plate import Plate, read_plate
 
 
 def write_raw(path: Path, channels: dict, **header: object) -> Path:
-    """With the library itself: windows, subsampling and types that `write_exr` does not offer."""
+    """Write with the library itself: windows, subsampling and types that `write_exr` does not support."""
     OpenEXR.File({"type": OpenEXR.scanlineimage, **header}, dict(channels)).write(str(path))  # which alters the dict
     return path
 
@@ -104,7 +104,7 @@ class TestExrPixels:
         assert plate.channels == ("R", "G", "B", "A")
         np.testing.assert_array_equal(plate.pixels[..., 2], arrays["fg.blue"])
 
-    def test_what_is_beyond_numbers_is_kept(self, tmp_path: Path) -> None:
+    def test_nan_and_infinity_are_kept(self, tmp_path: Path) -> None:
         values = np.array([[np.nan, np.inf, -np.inf, -3.0, 60000.0, 1e-7]], np.float32)
         exr.write_exr(tmp_path / "x.exr", {name: values for name in "RGBA"})
         np.testing.assert_array_equal(read_plate(tmp_path / "x.exr").pixels, np.repeat(values[..., None], 4, axis=2))
@@ -171,7 +171,7 @@ class TestLayers:
             (["crypto.R", "fg.sky.R", "bg.sky.G"], "fg.sky", "fg.sky.R"),
         ],
     )
-    def test_the_layer_that_is_meant(self, tmp_path: Path, names: list[str], layer: str | None, first: str) -> None:
+    def test_choosing_a_layer(self, tmp_path: Path, names: list[str], layer: str | None, first: str) -> None:
         path, arrays = self.written(tmp_path, names)
         plate = read_plate(path, layer=layer)
         np.testing.assert_array_equal(plate.pixels[..., 0], arrays[first])
@@ -190,7 +190,9 @@ class TestLayers:
             (BLENDER, "Vector", "no colour"),
         ],
     )
-    def test_what_cannot_be_meant(self, tmp_path: Path, names: list[str], layer: str | None, reason: str) -> None:
+    def test_layers_that_cannot_be_chosen(
+        self, tmp_path: Path, names: list[str], layer: str | None, reason: str
+    ) -> None:
         path, _ = self.written(tmp_path, names)
         with pytest.raises(PlateError, match=reason):
             read_plate(path, layer=layer)
@@ -242,7 +244,7 @@ class TestChroma:
 
     @pytest.mark.parametrize("space", ["rec709", "ap1", "ciexyzd65"])
     @pytest.mark.parametrize("step", [1, 2])
-    def test_smooth_colour_comes_back(self, tmp_path: Path, space: str, step: int) -> None:
+    def test_smooth_colour_round_trips(self, tmp_path: Path, space: str, step: int) -> None:
         rgb = self.smooth()
         chroma = self.to_chroma(rgb, color.rgb_to_xyz(color.PRIMARIES[space])[1])
         channels = {
@@ -254,7 +256,7 @@ class TestChroma:
         header = {} if space == "rec709" else {"chromaticities": ("chromaticities", packed)}
         plate = read_plate(write_by_hand(tmp_path / "x.exr", channels, **header))
         assert plate.channels == ("R", "G", "B", "A") and (plate.pixels[..., 3] == 0.5).all()
-        # Beyond the last chroma sample there is none to filter with: it is repeated, as the format's own reader does.
+        # The last chroma sample is repeated for the filter, as in OpenEXR's own reader.
         inner = plate.pixels[16:-16, 16:-16, :3] if step == 2 else plate.pixels[..., :3]
         expected = rgb[16:-16, 16:-16] if step == 2 else rgb
         np.testing.assert_allclose(inner, expected, rtol=3e-4 if step == 2 else 1e-5)
@@ -266,7 +268,7 @@ class TestChroma:
         path = write_by_hand(tmp_path / "x.exr", {"Y": (y, 1, 1), "RY": flat, "BY": flat})
         np.testing.assert_array_equal(read_plate(path).pixels, np.repeat(y[..., None], 3, axis=2))
 
-    def test_saturated_specks_are_toned_down_at_equal_luminance(self, tmp_path: Path) -> None:
+    def test_saturated_specks_are_desaturated_at_equal_luminance(self, tmp_path: Path) -> None:
         y, ry = np.full((16, 16), 0.5), np.zeros((8, 8))
         ry[4, 4] = 3.0
         channels = {"Y": (y, 1, 1), "RY": (ry, 2, 2), "BY": (np.zeros((8, 8)), 2, 2)}
@@ -316,7 +318,7 @@ class TestColor:
         assert plate.colorspace == "lin_p3d65_scene" and plate.encoded == "srgb"
         np.testing.assert_allclose(plate.pixels, color.srgb_to_linear(stored), rtol=1e-6)
 
-    def test_encoded_files_with_alpha_are_decoded_apart_from_it(self, tmp_path: Path) -> None:
+    def test_encoded_files_with_alpha_are_unpremultiplied_for_decoding(self, tmp_path: Path) -> None:
         plate, stored = self.read(tmp_path, {"colorInteropID": "srgb_rec709_scene"}, "RGBA")
         alpha = stored[..., 3:]
         np.testing.assert_allclose(
@@ -324,7 +326,7 @@ class TestColor:
         )
         np.testing.assert_array_equal(plate.pixels[..., 3:], alpha)
 
-    def test_the_caller_knows_better(self, tmp_path: Path) -> None:
+    def test_a_given_colorspace_overrides_the_file(self, tmp_path: Path) -> None:
         tagged = {"colorInteropID": "lin_ap1_scene"}
         plate, stored = self.read(tmp_path, tagged, colorspace="g22_adobergb_scene")
         assert plate.colorspace == "lin_adobergb_scene"
@@ -332,7 +334,7 @@ class TestColor:
         with pytest.raises(PlateError, match="'sRGB' is unknown"):
             self.read(tmp_path, tagged, colorspace="sRGB")
 
-    def test_metadata_goes_on(self, tmp_path: Path) -> None:
+    def test_metadata_is_carried(self, tmp_path: Path) -> None:
         kept = {
             "owner": "somebody",
             "framesPerSecond": Fraction(24000, 1001),
@@ -374,12 +376,12 @@ class TestPlate:
             ([[[0.0]]], ("Y",)),
         ],
     )
-    def test_what_is_no_plate(self, pixels: np.ndarray, channels: tuple[str, ...]) -> None:
+    def test_invalid_plates_are_refused(self, pixels: np.ndarray, channels: tuple[str, ...]) -> None:
         with pytest.raises(PlateError):
             Plate(pixels, channels)
 
 
-def test_importing_is_light() -> None:
+def test_importing_loads_no_heavy_library() -> None:
     script = (
         "import sys, loopcore.plate; print([n for n in ('PIL', 'OpenEXR', 'OpenImageIO', 'torch') if n in sys.modules])"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real files of the world, valid, odd and damaged: read, or refused with a reason; no crash, no hang."""
+"""Real files, valid, unusual and damaged, are read or refused with a reason, without a crash or a hang."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from loopcore import color
 from loopcore.errors import PlateError
 from loopcore.plate import read_plate
 
-# One process for all files, so that a crash fails a test and does not end the suite; it says where it is.
+# One process for all files, so that a crash fails a test and does not end the suite; it prints the current file.
 READ_ALL = """
 import json, sys, time
 from loopcore.errors import PlateError
@@ -61,7 +61,7 @@ def exr_files(corpus: Path, *folders: str) -> list[Path]:
     return [path for path in paths if path.is_file() and not path.name.startswith("LICENSE")]
 
 
-# Whole files of OpenEXR's tests that hold what Loopcore does not take.
+# Valid files of OpenEXR's tests that Loopcore does not support.
 DEEP = {"11.deep.exr", "Trunks.exr"}
 INVALID = {
     "comp_bad_bounds_piz.exr",
@@ -129,7 +129,7 @@ class TestCorpus:
             rgb, chroma = read_plate(folder / f"{name}.exr"), read_plate(folder / f"{name}_YC.exr")
             assert chroma.channels == ("R", "G", "B")
             error = color.linear_to_srgb(np.clip(chroma.pixels, 0, 1)) - color.linear_to_srgb(np.clip(rgb.pixels, 0, 1))
-            # What half-size chroma loses on this noisy picture; a shift by one pixel costs 6 dB more.
+            # The loss of half-size chroma on this noisy picture; a shift by one pixel costs 6 dB more.
             assert 10 * np.log10(1 / np.mean(error**2)) > 36
 
     def test_named_layers(self, corpus: Path) -> None:

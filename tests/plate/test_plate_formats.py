@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plates from pictures of other kinds: read to the last bit they hold, or refused with a reason."""
+"""Plates from other formats: read without loss, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from loopcore.plate import read_plate
 
 
 class TestPillow:
-    def test_every_8_bit_code_comes_back(self, tmp_path: Path) -> None:
+    def test_every_8_bit_code_round_trips(self, tmp_path: Path) -> None:
         ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
         plate = read_plate(save(Image.fromarray(np.stack([ramp, ramp.T, 255 - ramp], axis=-1)), tmp_path / "x.png"))
         assert plate.colorspace == "lin_rec709_scene" and plate.encoded == "srgb" and not plate.windows.overscan
@@ -82,7 +82,7 @@ class TestPillow:
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_orientation(self, tmp_path: Path, orientation: int, suffix: str) -> None:
         upright = np.kron(np.array([[250, 130, 60], [10, 200, 90]], np.uint8), np.ones((8, 8), np.uint8))
-        # What a camera stores when it was held so (TIFF 6.0, section "Orientation").
+        # Pixels as a camera stores them in each orientation (TIFF 6.0, section "Orientation").
         stored = {
             1: upright,
             2: upright[:, ::-1],
@@ -108,7 +108,7 @@ class TestPillow:
         assert read_plate(save(image, tmp_path / "c.jpg", dpi=(300, 150))).pixel_aspect == pytest.approx(0.5)
         assert read_plate(save(image, tmp_path / "d.jpg", dpi=(1, 300))).pixel_aspect == 1
 
-    def test_who_made_it(self, tmp_path: Path) -> None:
+    def test_owner_and_comments(self, tmp_path: Path) -> None:
         exif = Image.Exif()
         exif[0x8298], exif[0x010E] = "(c) Ana", "A waterfall"
         exif.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"
@@ -144,7 +144,7 @@ class TestPillow:
 
 
 class TestRefused:
-    def test_what_is_no_picture(self, tmp_path: Path) -> None:
+    def test_files_that_are_not_pictures(self, tmp_path: Path) -> None:
         (tmp_path / "empty.png").write_bytes(b"")
         (tmp_path / "notes.txt").write_text("a waterfall, 1920x1080\n" * 30)
         (tmp_path / "notes.exr").write_text("a waterfall\n" * 30)
@@ -171,7 +171,7 @@ class TestRefused:
         assert read_plate(tmp_path / "x.jpg").channels == ("Y",)
 
     @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-    def test_cut_short(self, tmp_path: Path, suffix: str) -> None:
+    def test_truncated_files(self, tmp_path: Path, suffix: str) -> None:
         path = save(Image.fromarray(codes(64, 64, 3)), tmp_path / f"x.{suffix}")
         data = path.read_bytes()
         for part in (0.02, 0.2, 0.5, 0.9):
@@ -179,7 +179,7 @@ class TestRefused:
             with pytest.raises(PlateError, match="damaged|not an|OpenImageIO|cannot be read"):
                 read_plate(path)
 
-    def test_bombs(self, tmp_path: Path) -> None:
+    def test_decompression_bombs(self, tmp_path: Path) -> None:
         (tmp_path / "x.png").write_bytes(png(8, 2, 60000, 60000, bytes(100)))
         with pytest.raises(PlateError, match="too large"):
             read_plate(tmp_path / "x.png")
@@ -222,7 +222,7 @@ class TestOpenImageIO:
         return path
 
     @pytest.mark.parametrize("suffix", ["png", "tif", "psd"])
-    def test_every_16_bit_code_comes_back(self, tmp_path: Path, oiio: object, suffix: str) -> None:
+    def test_every_16_bit_code_round_trips(self, tmp_path: Path, oiio: object, suffix: str) -> None:
         ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
         stored = np.stack([ramp, ramp.T, 65535 - ramp], axis=-1)
         path = tmp_path / f"x.{suffix}"
@@ -326,7 +326,7 @@ class TestOpenImageIO:
         with pytest.raises(PlateError, match="signed"):
             read_plate(path)
 
-    def test_cut_short(self, tmp_path: Path, oiio: object, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_truncated_files(self, tmp_path: Path, oiio: object, capfd: pytest.CaptureFixture[str]) -> None:
         path = self.write(tmp_path / "x.tif", codes(64, 64, 3, dtype=np.uint16), "uint16", compression="none")
         data = path.read_bytes()
         for part in (0.01, 0.3, 0.9):

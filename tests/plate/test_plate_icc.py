@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The colour profiles within pictures: applied where Loopcore can, refused where it cannot."""
+"""Embedded colour profiles: applied if supported, else refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TestProfiles:
         ],
     )
     def test_colours_agree_with_little_cms(self, tmp_path: Path, profile: bytes) -> None:
-        # Not too saturated: Little CMS clips what sRGB lacks, which is the point of not using it.
+        # Not too saturated: Little CMS clips colours outside sRGB.
         stored = np.clip(codes(40, 40, 1).astype(int) + RNG.integers(-20, 20, (40, 40, 3)), 30, 235).astype(np.uint8)
         image = Image.fromarray(stored)
         plate = read_plate(save(image, tmp_path / "x.png", icc_profile=profile))
@@ -44,7 +44,7 @@ class TestProfiles:
         ]
         assert difference.size > 1000 and difference.max() <= 1
 
-    def test_colours_beyond_srgb_survive(self, tmp_path: Path) -> None:
+    def test_colours_outside_srgb_are_kept(self, tmp_path: Path) -> None:
         stored = np.zeros((4, 4, 3), np.uint8)
         stored[..., 1] = 255
         plate = read_plate(
@@ -64,7 +64,7 @@ class TestProfiles:
             assert plate.metadata == {}
             np.testing.assert_array_equal(plate.pixels, color.decode_codes(stored))
 
-    def test_alpha_stands_apart(self, tmp_path: Path) -> None:
+    def test_alpha_is_not_converted(self, tmp_path: Path) -> None:
         stored = codes(9, 9, 4)
         path = save(Image.fromarray(stored), tmp_path / "x.png", icc_profile=icc_profile(ADOBE, gamma=2.2))
         opaque = save(Image.fromarray(stored[..., :3]), tmp_path / "y.png", icc_profile=icc_profile(ADOBE, gamma=2.2))
@@ -81,7 +81,7 @@ class TestProfiles:
         np.testing.assert_allclose(plate.pixels[..., 0], (stored / 255) ** (461 / 256), atol=1e-4)
 
     @pytest.mark.parametrize("cut", [10, 130, 200, 300])
-    def test_damaged_profiles_are_left_aside(self, tmp_path: Path, cut: int) -> None:
+    def test_damaged_profiles_are_ignored(self, tmp_path: Path, cut: int) -> None:
         stored = codes(5, 5, 3)
         path = save(Image.fromarray(stored), tmp_path / "x.png", icc_profile=icc_profile(ADOBE, gamma=2.2)[:cut])
         try:

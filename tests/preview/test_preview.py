@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of motion and contact sheets."""
+"""Tests of pictures of motion and contact sheets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_flow_picture_of_a_still_field_is_white(shape: tuple[int, int, int]) -> 
     assert picture.size == 0 or picture.min() == 255
 
 
-def test_flow_picture_refuses_nonsense() -> None:
+def test_flow_picture_refuses_bad_input() -> None:
     with pytest.raises(MotionError, match=r"\(4, 4, 3\)"):
         flow_picture(np.zeros((4, 4, 3)))
     for speed in (0.0, -1.0, float("nan"), float("inf")):
@@ -83,7 +83,7 @@ def test_flow_picture_refuses_nonsense() -> None:
 
 @dataclass
 class Motion:
-    """As much of a motion field as the picture looks at."""
+    """The attributes of a motion field that the picture uses."""
 
     velocity: np.ndarray
     mask: np.ndarray
@@ -118,7 +118,7 @@ def test_arrows_point_where_the_content_goes() -> None:
     lit = single.max(axis=2) > 100
     rows_per_column = lit.sum(axis=0)
     columns = np.flatnonzero(rows_per_column)
-    # The head is broad, the tail thin: the broadest column lies to the right of the middle.
+    # The head is wider than the tail, so the widest column is right of the middle.
     assert np.argmax(rows_per_column) > columns.mean()
     motion.velocity = -motion.velocity
     rows_per_column = (arrow_picture(plate, motion, spacing=121).max(axis=2) > 100).sum(axis=0)
@@ -142,7 +142,7 @@ def test_arrows_take_odd_sizes_and_fields_without_motion(height: int, width: int
         assert arrow_picture(plate, motion).shape == plate.shape
 
 
-def test_arrows_refuse_another_size_or_crowding() -> None:
+def test_arrows_refuse_another_size_or_spacing() -> None:
     motion = uniform_motion(40, 60, (1.0, 1.0))
     with pytest.raises(MotionError, match="60x40"):
         arrow_picture(np.zeros((60, 40, 3), np.uint8), motion)
@@ -163,7 +163,7 @@ def test_contact_sheet_places_every_frame_and_label() -> None:
     assert (sheet != bare).any()
 
 
-def test_contact_sheet_keeps_the_proportions_of_odd_ones() -> None:
+def test_contact_sheet_keeps_aspect_ratios() -> None:
     frames = [("a", np.full((90, 160, 3), 255, np.uint8)), ("b", np.full((160, 90, 3), 200, np.uint8))]
     sheet = contact_sheet(frames, columns=2, width=800)
     rows, columns = np.nonzero((sheet == 200).all(axis=2))
@@ -180,7 +180,7 @@ def test_contact_sheet_keeps_the_proportions_of_odd_ones() -> None:
         ([("a", np.zeros((4, 4, 3), np.uint8))], 0, 300),
     ],
 )
-def test_contact_sheet_refuses_nonsense(frames: list[tuple[str, np.ndarray]], columns: int, width: int) -> None:
+def test_contact_sheet_refuses_bad_input(frames: list[tuple[str, np.ndarray]], columns: int, width: int) -> None:
     with pytest.raises(SequenceError):
         contact_sheet(frames, columns, width)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Films, and previews of frames on disk."""
+"""Tests of films, and of previews of frames on disk."""
 
 import os
 from fractions import Fraction
@@ -16,7 +16,7 @@ from loopcore.preview import film, preview_sequence, write_film
 
 
 def decode(path: Path) -> tuple[dict[str, object], list[np.ndarray], list[Fraction]]:
-    """Return what the stream says of itself, its frames as (Y, Cb, Cr) planes stacked, and their times."""
+    """Return the stream's properties, its frames as stacked (Y, Cb, Cr) planes, and their times."""
     import av
 
     with av.open(str(path)) as container:
@@ -45,7 +45,7 @@ def moving_frames(count: int = 10, height: int = 96, width: int = 128) -> list[n
     ]
 
 
-def test_film_plays_every_cycle_alike_and_in_time(tmp_path: Path) -> None:
+def test_all_cycles_of_a_film_are_equal_and_evenly_timed(tmp_path: Path) -> None:
     reported: list[tuple[int, int]] = []
     path = tmp_path / "loop.mp4"
     rate = Fraction(24000, 1001)
@@ -63,7 +63,7 @@ def test_film_plays_every_cycle_alike_and_in_time(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["loop.mp4"]
 
 
-def test_film_starts_fast(tmp_path: Path) -> None:
+def test_film_index_precedes_the_data(tmp_path: Path) -> None:
     write_film(moving_frames(3), tmp_path / "a.mp4", 24)
     content = (tmp_path / "a.mp4").read_bytes()
     assert 0 < content.index(b"moov") < content.index(b"mdat")
@@ -100,7 +100,7 @@ def test_film_pads_odd_sizes(tmp_path: Path, height: int, width: int) -> None:
     assert len(planes) == 9
 
 
-def test_film_takes_a_generator_once_and_one_at_a_time(tmp_path: Path) -> None:
+def test_film_iterates_a_generator_once(tmp_path: Path) -> None:
     import weakref
 
     kept: list[weakref.ref[np.ndarray]] = []
@@ -120,7 +120,7 @@ def test_film_takes_a_generator_once_and_one_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows allows no colon in names")
-def test_film_name_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_film_name_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_film(moving_frames(1), "http:loop %04d é.mp4", 24)
     assert decode(tmp_path / "http:loop %04d é.mp4")[0]["frames"] == 3
@@ -161,7 +161,7 @@ def test_no_encoder_is_an_engine_error() -> None:
 
 
 def write_frames(folder: Path, count: int, size: tuple[int, int] = (48, 64), gain: float = 0.0) -> list[Path]:
-    """Write grey EXR frames, 0.2 bright and ``gain`` more with each, with one bright and one NaN pixel."""
+    """Write grey EXR frames of value 0.2 plus ``gain`` per frame, with one bright and one NaN pixel."""
     from loopcore.exr import write_exr
 
     paths = []
@@ -196,7 +196,7 @@ def test_preview_accepts_patterns_and_paths_and_shrinks(tmp_path: Path) -> None:
     assert decode(tmp_path / "b.mp4")[0]["frames"] == 3
 
 
-def test_preview_shrinks_in_linear_light_and_keeps_nan_to_itself(tmp_path: Path) -> None:
+def test_preview_shrinks_in_linear_light_without_spreading_nan(tmp_path: Path) -> None:
     from loopcore.exr import write_exr
 
     pixels = np.zeros((64, 64, 3), np.float16)
@@ -229,7 +229,7 @@ def test_preview_contact_sheet(tmp_path: Path) -> None:
 def test_preview_names_what_is_missing_or_wrong(tmp_path: Path) -> None:
     paths = write_frames(tmp_path, 4)
     out = tmp_path / "a.mp4"
-    with pytest.raises(SequenceError, match="named twice"):
+    with pytest.raises(SequenceError, match="listed twice"):
         preview_sequence([paths[0], paths[1], paths[0]], out)
     with pytest.raises(SequenceError, match="gone.exr' is missing"):
         preview_sequence([paths[0], tmp_path / "gone.exr"], out)

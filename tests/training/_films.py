@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real video files of made-up scenes, and files of motion beside them."""
+"""Video files of synthetic scenes, and motion files beside them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loopcore.training.synthetic import Scene, make_scene
 
 
 def write_film(path: Path, frames: Iterable[np.ndarray], rate: int = 24) -> Path:
-    """An H.264 mp4, nearly without loss, or any other kind that the name says."""
+    """Writes a nearly lossless H.264 mp4, or another format by its suffix."""
     import av
 
     with av.open(str(path), "w") as container:
@@ -31,7 +31,7 @@ def write_film(path: Path, frames: Iterable[np.ndarray], rate: int = 24) -> Path
 
 
 def film_of(path: Path, kind: str, seed: int, size: tuple[int, int], frames: int, speed: float = 1.5) -> Scene:
-    """Writes a scene's first frames as a film, and returns the scene."""
+    """Writes the first frames of a scene as a film; returns the scene."""
     scene = make_scene(kind, seed, *size, speed=speed)
     write_film(path, (scene.frame(t) for t in range(frames)))
     return scene

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all tests of training share."""
+"""Fixtures of the training tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Sums are added in the same order on every machine, and tests side by side do not fight for its cores."""
+    """Runs torch on one thread, for reproducible sums and for tests in parallel."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

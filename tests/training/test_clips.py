@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Films to clips: what is found, what is refused, and how near their mean motion comes to what is known."""
+"""Clips from films: search, refusal, and the error of their mean motion against the known one."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def test_clips_scenes_and_splits(tmp_path: Path) -> None:
     assert scene_of(Path("2019.mp4")) == "2019"
     assert split_of(tmp_path / "train" / "a.mp4", tmp_path, 1.0) == "train"
     assert split_of(tmp_path / "validation" / "x.gif", tmp_path, 0.0) == "val"
-    with pytest.raises(SequenceError, match="holds no clips"):
+    with pytest.raises(SequenceError, match="contains no clips"):
         find_clips(tmp_path / "stills")
-    with pytest.raises(SequenceError, match="no folder"):
+    with pytest.raises(SequenceError, match="not a folder"):
         find_clips(tmp_path / "none")
 
 
-def test_a_scene_is_of_one_split_for_good(tmp_path: Path) -> None:
+def test_split_of_a_scene_is_stable(tmp_path: Path) -> None:
     paths = [tmp_path / f"scene{name}_{i}.mp4" for name in map(chr, range(97, 197)) for i in range(3)]
     splits = {path: split_of(path, tmp_path, 0.4) for path in paths}
     for path in paths:
@@ -66,7 +66,7 @@ def test_a_scene_is_of_one_split_for_good(tmp_path: Path) -> None:
     count = {split: list(splits.values()).count(split) // 3 for split in ("train", "val", "test")}
     assert 45 <= count["train"] <= 75 and min(count.values()) >= 10
     assert {split_of(path, tmp_path, 0.0) for path in paths} == {"train"}
-    # written down: a change here would mix up the splits of those who train
+    # expected values are literal, since a change would mix the splits of existing data
     assert [split_of(tmp_path / f"{name}.mp4", tmp_path, 0.4) for name in ("brook", "river", "sky")] == [
         "train",
         "test",
@@ -81,17 +81,17 @@ def test_repeats_are_dropped_and_cuts_found(brook: tuple[Path, Scene], tmp_path:
     path = write_film(tmp_path / "mixed.mp4", [*frames, *(other.frame(t) for t in range(6))])
     shots = read_shots(path, 160, 60)
     assert [len(shot.frames) for shot in shots] == [8, 6]
-    assert shots[0].numbers == (0, 1, 3, 4, 5, 7, 8, 9)  # 2, 6 and 10 repeat those before
+    assert shots[0].numbers == (0, 1, 3, 4, 5, 7, 8, 9)  # 2, 6 and 10 are repeats
     assert np.abs(shots[1].frames[0].astype(int) - other.frame(0)).mean() < 6
 
 
-def test_a_flicker_is_no_cut(tmp_path: Path) -> None:
+def test_flicker_is_not_a_cut(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     flames = [np.full((*SIZE, 3), random.integers(40, 220), np.uint8) for _ in range(20)]
     assert len(read_shots(write_film(tmp_path / "flames.mp4", flames), 160, 60)) == 1
 
 
-def test_the_mean_motion_comes_near_the_known_one(brook: tuple[Path, Scene]) -> None:
+def test_mean_motion_is_close_to_the_known_one(brook: tuple[Path, Scene]) -> None:
     path, scene = brook
     clip = read_clip(path)
     assert clip.frames.shape == (12, 480, 640, 3) and clip.source == "DIS" and clip.name == "brook_01"
@@ -105,7 +105,7 @@ def test_the_mean_motion_comes_near_the_known_one(brook: tuple[Path, Scene]) -> 
     assert clip.steady and clip.steadiness > 0.9
 
 
-def test_a_camera_that_moves_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_moving_camera_is_refused_with_a_reason(tmp_path: Path) -> None:
     ground = np.asarray(Image.fromarray(make_scene("eddies", 1, 200, 320).frame(0)))
     for name, step in (("pan", 3), ("slow", 1)):
         path = write_film(tmp_path / f"{name}.mp4", [ground[20:140, step * t : step * t + 160] for t in range(24)])
@@ -119,12 +119,12 @@ def test_a_camera_that_moves_is_refused_with_the_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["falls", "river", "clouds", "sea"])
-def test_fluids_are_not_taken_for_camera_moves(kind: str, tmp_path: Path) -> None:
+def test_fluids_are_not_camera_motion(kind: str, tmp_path: Path) -> None:
     film_of(tmp_path / "a.mp4", kind, 1, SIZE, 10, speed=2.0)
     assert "camera" not in small(tmp_path / "a.mp4").rejection
 
 
-def test_what_one_field_cannot_explain_is_said_so(tmp_path: Path) -> None:
+def test_unsteady_motion_is_refused(tmp_path: Path) -> None:
     random = np.random.default_rng(2)
     scenes = [make_scene("eddies", int(seed), *SIZE, speed=3.0) for seed in random.integers(99, size=10)]
     base = scenes[0].frame(0)
@@ -135,21 +135,21 @@ def test_what_one_field_cannot_explain_is_said_so(tmp_path: Path) -> None:
     assert not clip.steady and "one field explains" in clip.rejection
 
 
-def test_a_boat_does_not_count() -> None:
+def test_outliers_are_excluded() -> None:
     flow = np.zeros((20, 40, 60, 2), np.float32)
     flow[..., 0] = 1.0
     for t in range(20):
         flow[t, 10:20, 3 * t : 3 * t + 6] = (-6, 2)
     known = np.ones(flow.shape[:3], bool)
     known[3:9] = False
-    flow[3:9] += 0.3  # doubtful ones are left out, unless most of them are
+    flow[3:9] += 0.3  # excluded as unknown, unless most are
     truth = average(flow, known)
     assert np.abs(truth.velocity - (1, 0)).max() < 0.01
     assert truth.mask.all() and truth.steadiness > 0.95
     assert np.isnan(given(truth.velocity).steadiness)
 
 
-def test_flow_of_other_estimators_beside_the_clip(brook: tuple[Path, Scene], tmp_path: Path) -> None:
+def test_flow_files_beside_the_clip(brook: tuple[Path, Scene], tmp_path: Path) -> None:
     path = tmp_path / "brook_01.mp4"
     shutil.copy(brook[0], path)
     truth = brook[1].velocity
@@ -157,7 +157,7 @@ def test_flow_of_other_estimators_beside_the_clip(brook: tuple[Path, Scene], tmp
     folder.mkdir()
     for i in range(10):
         write_flo(folder / f"{i:03}.flo", truth)
-    with pytest.raises(MotionError, match="10 .flo files, but the clip's frames to 11"):
+    with pytest.raises(MotionError, match="10 .flo files, but 11 are needed"):
         small(path)
     write_flo(folder / "010.flo", truth)
     clip = small(path)
@@ -169,7 +169,7 @@ def test_flow_of_other_estimators_beside_the_clip(brook: tuple[Path, Scene], tmp
     assert np.abs(clip.velocity - 2 * truth).max() < 0.02
 
 
-def test_the_released_layout(brook: tuple[Path, Scene], tmp_path: Path) -> None:
+def test_released_layout(brook: tuple[Path, Scene], tmp_path: Path) -> None:
     lz4 = pytest.importorskip("lz4.frame")
     (tmp_path / "train").mkdir()
     path = tmp_path / "train" / "00001_00000_gt.mp4"
@@ -183,13 +183,13 @@ def test_the_released_layout(brook: tuple[Path, Scene], tmp_path: Path) -> None:
 
 def test_windows_of_a_long_clip(brook: tuple[Path, Scene]) -> None:
     windows = list(read_windows(brook[0], ClipSettings(long_side=96, frames=5, windows=3, least=3)))
-    assert [(w.name, len(w.frames)) for w in windows] == [("brook_01", 5), ("brook_01.1", 5)]  # two are left over
+    assert [(w.name, len(w.frames)) for w in windows] == [("brook_01", 5), ("brook_01.1", 5)]  # two frames remain
     assert all(isinstance(w, Clip) and w.frames.shape[1:] == (72, 96, 3) for w in windows)
     with pytest.raises(PlateError, match="has 12 frame"):
         next(read_windows(brook[0], ClipSettings(least=30)))
 
 
-def test_clips_that_cannot_be_read(brook: tuple[Path, Scene], tmp_path: Path) -> None:
+def test_unreadable_clips_are_refused(brook: tuple[Path, Scene], tmp_path: Path) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no film" * 50)
     with pytest.raises(PlateError, match="bad.mp4 cannot be read"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings files: what they may say, and what is told where they are wrong."""
+"""Settings files: defaults, validation and messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loopcore.errors import MotionError
 from loopcore.training.config import FieldConfig, PictureConfig, read_config
 
 
-def test_an_empty_file_is_all_defaults_and_paths_are_beside_it(tmp_path: Path) -> None:
+def test_empty_file_is_all_defaults_and_paths_are_relative_to_it(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("", "utf-8")
     config = read_config(path)
@@ -37,21 +37,21 @@ def test_pictures_are_trained_on_by_the_same_command(tmp_path: Path) -> None:
         ("steps = 5\n", "unknown entry 'steps'"),
         ("[run]\nstep = 5\n", "unknown entry run.step: known are steps"),
         ("[run]\nsteps = 0\n", "run.steps is 0"),
-        ("[run]\nsteps = 1.5\n", "run.steps is 1.5, but it has to be of the type int"),
+        ("[run]\nsteps = 1.5\n", "run.steps is 1.5, but it must be of the type int"),
         ("[run]\nsteps = true\n", "of the type int"),
         ('[run]\nprecision = "half"\n', "choose one of auto"),
         ("[run]\nlearning_rate = 0\n", "above 0"),
         ("[data]\nside = 250\n", "multiple of 16"),
         ("[data]\nside = 16\n", "32 or more"),
-        ("[data]\nlong_side = 128\n", "data.long_side is 128, but it has to be 256 or more"),
-        ("[data]\nheld_out = 2\n", "from 0 to 1"),
+        ("[data]\nlong_side = 128\n", "data.long_side is 128, but it must be 256 or more"),
+        ("[data]\nheld_out = 2\n", "in 0..1"),
         ("[data]\nsynthetic = 0\n", "nothing to train on"),
-        ("[model]\nside = 512\n", "shown at data.long_side"),
+        ("[model]\nside = 512\n", "size is data.long_side"),
         ("[loss]\nscales = -1\n", "loss.scales is -1"),
         ('pictures = "a"\nsteps = 5\n', "unknown entry steps"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_error_names_the_invalid_entry(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "run.toml"
     path.write_text(text, "utf-8")
     with pytest.raises(MotionError, match=message):
@@ -71,4 +71,4 @@ def test_options_that_belong_to_the_other_kind_are_refused(tmp_path: Path, capsy
     assert main(["train", str(tmp_path / "run.toml"), "-o", out]) == 2
     assert "written as .safetensors" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "none"), "-o", out]) == 2
-    assert "no folder of clips" in capsys.readouterr().err
+    assert "not a folder of clips" in capsys.readouterr().err

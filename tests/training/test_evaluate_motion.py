@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How guesses at a clip's motion are scored and told, beside those that need no network."""
+"""Evaluation of motion on clips: scores of the prediction and the baselines, and reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def texture(seed: int, height: int = 240, width: int = 320) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One clip drifts by 2 px a frame in its lower half, one stands still, one is no clip at all."""
+    """Writes a clip that drifts by 2 px per frame in its lower half, a still one, and an unreadable one."""
     home = tmp_path_factory.mktemp("clips")
     ground, water = texture(1), texture(2)
     for name in ("drift", "rest"):
@@ -36,7 +36,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if name == "drift":
                 picture[120:] = np.roll(water, 2 * t, axis=1)[120:]
             else:
-                picture = (picture * (1 - 0.01 * t)).astype(np.uint8)  # light fails, nothing moves
+                picture = (picture * (1 - 0.01 * t)).astype(np.uint8)  # darkens without motion
             Image.fromarray(picture).save(home / name / f"{t:03}.png")
     (home / "torn.mp4").write_bytes(b"torn" * 99)
     return home
@@ -64,7 +64,7 @@ def test_each_method_is_scored(measured: dict[str, ClipEvaluation]) -> None:
     assert all(np.isfinite(rows[name].psnr) for name in ("predicted", "truth", "none"))
 
 
-def test_what_cannot_be_measured_is_said(measured: dict[str, ClipEvaluation]) -> None:
+def test_excluded_clips_have_a_remark(measured: dict[str, ClipEvaluation]) -> None:
     assert measured["rest"].remark == "nothing moves" and not measured["rest"].rows
     assert "torn.mp4 cannot be read" in measured["torn"].remark and measured["torn"].clip is None
     lines = table(list(measured.values()))
@@ -74,7 +74,7 @@ def test_what_cannot_be_measured_is_said(measured: dict[str, ClipEvaluation]) ->
     assert means([measured["drift"]])[1] == measured["drift"].rows[1]
 
 
-def test_what_falls_or_rises_has_means_of_its_own(measured: dict[str, ClipEvaluation]) -> None:
+def test_vertical_motion_has_separate_means(measured: dict[str, ClipEvaluation]) -> None:
     drift = measured["drift"]
     assert drift.clip is not None
     assert not any(measured[name].upright for name in ("drift", "rest", "torn"))
@@ -89,7 +89,7 @@ def test_what_falls_or_rises_has_means_of_its_own(measured: dict[str, ClipEvalua
     assert not as_json([drift])["mean_of_upright"]
 
 
-def test_json_says_the_same(measured: dict[str, ClipEvaluation]) -> None:
+def test_json_has_the_same_numbers(measured: dict[str, ClipEvaluation]) -> None:
     facts = json.loads(json.dumps(as_json(list(measured.values())), allow_nan=False))
     drift, rest, torn = facts["clips"]
     assert drift["methods"]["truth"]["scaled_error"] == 0 and drift["truth_from"] == "DIS"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up flames: they stand on what burns, and glow as soot does."""
+"""Synthetic flames: their place and colours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loopcore.training.flames import SIDE, flame
 SEEDS = range(16)
 
 
-def test_flames_stand_on_what_burns() -> None:
+def test_flames_stand_on_the_ground() -> None:
     low, high = [], []
     for seed in SEEDS:
         rows = flame(seed)[1].mean(axis=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Motion files of the released dataset: read as what they are, and never run."""
+"""Motion files of the released dataset: read without running code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIELD = np.random.default_rng(7).normal(size=(1, 2, 6, 9)).astype(np.float32)
 
 
 class Evil:
-    """Makes a file when a pickle of it is run."""
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, proof: Path) -> None:
         self.proof = proof
@@ -31,7 +31,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_the_released_layout(tmp_path: Path, protocol: int) -> None:
+def test_released_layout(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "00001_00000_motion.pth"
     path.write_bytes(lz4.frame.compress(pickle.dumps(FIELD, protocol)))
     motion = read_motion_pth(path)
@@ -42,7 +42,7 @@ def test_the_released_layout(tmp_path: Path, protocol: int) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_what_torch_saves(tmp_path: Path, zipped: bool) -> None:
+def test_torch_files(tmp_path: Path, zipped: bool) -> None:
     path = tmp_path / "a_motion.pth"
     torch.save(torch.from_numpy(FIELD), path, _use_new_zipfile_serialization=zipped)
     assert np.array_equal(read_motion_pth(path), FIELD[0].transpose(1, 2, 0))
@@ -55,7 +55,7 @@ def test_no_code_in_a_file_is_run(tmp_path: Path) -> None:
     path = tmp_path / "a_motion.pth"
     evil = Evil(proof)
     pickle.loads(pickle.dumps(evil))
-    assert proof.is_dir()  # run by any other reader
+    assert proof.is_dir()  # an ordinary unpickler runs it
     proof.rmdir()
     contents = [pickle.dumps(value, protocol) for value in (evil, [evil], (FIELD, evil)) for protocol in (0, 2, 4)]
     for zipped in (True, False):
@@ -70,7 +70,7 @@ def test_no_code_in_a_file_is_run(tmp_path: Path) -> None:
             assert not proof.exists()
 
 
-def test_names_that_an_array_does_not_need_are_refused(tmp_path: Path) -> None:
+def test_unneeded_names_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a_motion.pth"
     for value in (np.save, os.path.join, np.random.default_rng, Path("x")):
         path.write_bytes(pickle.dumps(value))
@@ -116,7 +116,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
             pass
 
 
-def test_what_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_decompressed_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(motion_pth, "MAX_BYTES", 10_000)
     path = tmp_path / "a_motion.pth"
     path.write_bytes(lz4.frame.compress(bytes(20_000)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is laid over a photograph, and what its labels say then."""
+"""Overlays on photographs, and their labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ground() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("make", [plume, white_water, flame])
-def test_a_sprite_is_the_same_each_time_and_within_its_coverage(make: Any) -> None:
+def test_sprites_are_deterministic_and_within_their_coverage(make: Any) -> None:
     for seed in range(8):  # falls and fountains, thick smoke and thin
         colours, coverage = make(seed)
         assert colours.shape == (*coverage.shape, 3)
@@ -36,7 +36,7 @@ def test_a_sprite_is_the_same_each_time_and_within_its_coverage(make: Any) -> No
 
 
 @pytest.mark.parametrize("size", [7, 60, 192, 400])
-def test_labels_follow_what_covers(size: int, ground: tuple[np.ndarray, np.ndarray]) -> None:
+def test_labels_follow_coverage(size: int, ground: tuple[np.ndarray, np.ndarray]) -> None:
     before, labels = ground
     seen: set[int] = set()
     for seed in range(12):
@@ -45,7 +45,7 @@ def test_labels_follow_what_covers(size: int, ground: tuple[np.ndarray, np.ndarr
         assert picture.shape == before.shape
         assert picture.dtype == np.float32
         assert known.dtype == np.uint8
-        # what is still called ground shows it, but for the tenth that begins to cover
+        # pixels still labelled ground have at most a tenth of coverage
         assert np.abs(picture - before)[known == 0].max(initial=0) < 0.11
         seen |= set(np.unique(known).tolist())
     assert seen == {0, 7, UNKNOWN}
@@ -53,7 +53,7 @@ def test_labels_follow_what_covers(size: int, ground: tuple[np.ndarray, np.ndarr
     assert not labels.any()
 
 
-def test_nothing_is_laid_over_what_stands_before_it(ground: tuple[np.ndarray, np.ndarray]) -> None:
+def test_occluded_parts_are_unchanged(ground: tuple[np.ndarray, np.ndarray]) -> None:
     before, labels = ground
     shown = np.zeros(labels.shape, np.float32)
     shown[:, 60:] = 1
@@ -63,7 +63,7 @@ def test_nothing_is_laid_over_what_stands_before_it(ground: tuple[np.ndarray, np
         assert not known[:, :60].any()
 
 
-def test_what_cannot_be_told_from_the_ground_is_not_named(ground: tuple[np.ndarray, np.ndarray]) -> None:
+def test_invisible_overlays_are_not_labelled(ground: tuple[np.ndarray, np.ndarray]) -> None:
     before, labels = ground
     same = np.full((50, 50, 3), 0.26, np.float32), np.ones((50, 50), np.float32)
     for seed in range(8):
@@ -71,7 +71,7 @@ def test_what_cannot_be_told_from_the_ground_is_not_named(ground: tuple[np.ndarr
         assert set(np.unique(known).tolist()) <= {0, UNKNOWN}
 
 
-def test_no_water_stands_before_the_sky(ground: tuple[np.ndarray, np.ndarray]) -> None:
+def test_water_does_not_cover_the_sky(ground: tuple[np.ndarray, np.ndarray]) -> None:
     before, labels = ground
     labels[:40] = SKY
     wet = 0
@@ -82,7 +82,7 @@ def test_no_water_stands_before_the_sky(ground: tuple[np.ndarray, np.ndarray]) -
     assert wet >= 5
 
 
-def test_flames_light_what_is_around(ground: tuple[np.ndarray, np.ndarray]) -> None:
+def test_flames_light_their_surroundings(ground: tuple[np.ndarray, np.ndarray]) -> None:
     before, labels = ground
     warmer = []
     for seed in range(300):
@@ -95,7 +95,7 @@ def test_flames_light_what_is_around(ground: tuple[np.ndarray, np.ndarray]) -> N
     assert np.median(warmer) > 1.02
 
 
-def test_most_pictures_stay_and_some_show_each(ground: tuple[np.ndarray, np.ndarray]) -> None:
+def test_most_pictures_are_unchanged_and_some_show_each_fluid(ground: tuple[np.ndarray, np.ndarray]) -> None:
     before, labels = ground
     before = before + np.random.default_rng(1).uniform(0, 0.3, before.shape).astype(np.float32)
     kinds = {"same": 0, WATER: 0, SMOKE: 0, FIRE: 0}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up smoke covers something, and has billows."""
+"""Synthetic smoke: its coverage and billows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from loopcore.training.plumes import plume
 
 
-def test_plumes_cover_something_and_have_billows() -> None:
+def test_plumes_have_coverage_and_billows() -> None:
     covers = []
     for seed in range(6):
         colours, coverage = plume(seed)

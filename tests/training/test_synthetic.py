@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up scenes against their own truth: the field carries one frame to the next, by another implementation."""
+"""Synthetic scenes against their ground truth, with frames warped by another implementation."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def error(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_field_carries_one_frame_to_the_next(kind: str, seed: int) -> None:
+def test_field_warps_one_frame_to_the_next(kind: str, seed: int) -> None:
     scene = make_scene(kind, seed, *SIZE, speed=1.5)
     before, after = scene.frame(0), scene.frame(1)
-    # deep inside, where nothing comes in from beyond the mask or the picture
+    # far from the edges of mask and picture, without inflow
     reach = 2 + int(np.ceil(np.abs(scene.velocity[scene.mask > 0.5]).max()))
     inner = binary_erosion(scene.mask > 0.999, iterations=reach)
     assert inner.sum() > 200
@@ -37,7 +37,7 @@ def test_the_field_carries_one_frame_to_the_next(kind: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_seed_gives_one_scene(kind: str) -> None:
+def test_scenes_are_deterministic_by_seed(kind: str) -> None:
     one, same, other = (make_scene(kind, seed, *SIZE) for seed in (4, 4, 5))
     assert np.array_equal(one.frame(3), same.frame(3)) and np.array_equal(one.velocity, same.velocity)
     assert not np.array_equal(one.velocity, other.velocity)
@@ -50,12 +50,12 @@ def test_a_seed_gives_one_scene(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["falls", "eddies"])
-def test_frames_in_a_row_are_those_made_one_by_one(kind: str) -> None:
+def test_frames_equal_those_made_one_by_one(kind: str) -> None:
     scene = make_scene(kind, 5, 40, 56)
     assert np.array_equal(scene.frames(3, 4), [scene.frame(t) for t in (0, 4, 8)])
 
 
-def test_things_go_where_they_should() -> None:
+def test_directions_of_each_kind() -> None:
     for seed in range(6):
         down = make_scene("falls", seed, *SIZE)
         rows = np.average(down.velocity[..., 1], axis=1, weights=down.mask + 1e-9)
@@ -71,7 +71,7 @@ def test_things_go_where_they_should() -> None:
         assert rows[shown[-1]] > 1.5 * rows[shown[len(shown) // 4]]
 
 
-def test_eddies_have_no_sources() -> None:
+def test_eddies_are_divergence_free() -> None:
     flow = eddies(np.random.default_rng(1), 128)
     points = positions(40, 40) * 3
     step = np.array([1e-4, 0]), np.array([0, 1e-4])
@@ -79,7 +79,7 @@ def test_eddies_have_no_sources() -> None:
     assert np.abs(across[..., 0] + down[..., 1]).max() < 1e-6 < np.abs(across).max()
 
 
-def test_backtracing_goes_round_a_circle() -> None:
+def test_backtracing_follows_a_circle() -> None:
     def turn(points: np.ndarray) -> np.ndarray:
         return np.stack([-points[..., 1], points[..., 0]], axis=-1) * 0.1
 
@@ -93,11 +93,11 @@ def test_a_photograph_as_ground() -> None:
     photo = np.random.default_rng(1).integers(0, 255, (*SIZE, 3)).astype(np.uint8)
     scene = make_scene("clouds", 1, *SIZE, ground=photo)
     assert np.array_equal(scene.frame(2)[scene.mask == 0], photo[scene.mask == 0])
-    with pytest.raises(MotionError, match="ground is of the shape"):
+    with pytest.raises(MotionError, match="ground has the shape"):
         make_scene("clouds", 1, *SIZE, ground=photo[:10])
 
 
-def test_wrong_requests() -> None:
+def test_invalid_arguments_are_refused() -> None:
     with pytest.raises(MotionError, match="unknown kind of scene 'lava'"):
         make_scene("lava", 1, *SIZE)
     with pytest.raises(MotionError, match="too small"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The motion generator learns two films by heart, and a run that is cut short goes on as if it had not been."""
+"""Training of the motion generator: it overfits two films, and interrupted runs resume exactly."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Sce
     home = tmp_path_factory.mktemp("films")
     kinds = {"fall": ("falls", 1), "brook": ("channel", 2)}
     scenes = {name: film_of(home / f"{name}.mp4", *kind, SIZE, 13) for name, kind in kinds.items()}
-    # the brook's motion is measured; streaks as long as the fall's are too much for that at so few pixels
+    # flow is measured for the brook only, since the fall's streaks are too long for that at this size
     shown = scenes["fall"].velocity * (scenes["fall"].mask > 0.5)[..., None]
     (home / "fall_motion.flo").write_bytes(b"PIEH" + np.array(SIZE[::-1], "<i4").tobytes() + shown.tobytes())
     return home, scenes
@@ -59,9 +59,9 @@ SETTINGS = """
 [data]
 clips = "films"
 long_side = 96
-flow_side = 96    # of films as small as these
+flow_side = 96    # the films' size
 side = 64
-held_out = 0      # two films are too few to hold some back
+held_out = 0      # both films are for training
 synthetic = 0
 
 [model]
@@ -92,7 +92,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def turned(true: np.ndarray, guess: np.ndarray) -> float:
-    """Median angle between vectors, degrees."""
+    """Returns the median angle between vectors, degrees."""
     return float(np.median(np.degrees(np.abs(np.angle((true @ [1, 1j]) * (guess @ [1, -1j]))))))
 
 
@@ -102,7 +102,7 @@ def curve(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_two_films_are_learnt_by_heart(
+def test_two_films_are_overfitted(
     films: tuple[Path, dict[str, Scene]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home, scenes = films
@@ -130,7 +130,7 @@ def test_two_films_are_learnt_by_heart(
 
 
 @pytest.mark.slow
-def test_two_real_films_are_learnt_by_heart(corpus: Path, tmp_path: Path) -> None:
+def test_two_real_films_are_overfitted(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     home = tmp_path / "films"
     home.mkdir()
@@ -161,22 +161,22 @@ def small(folder: Path, **changes: object) -> FieldConfig:
 
 
 class Killed(Exception):
-    """Stands for the power going: nothing of the run's own gets to act on it."""
+    """Simulates a power failure: no handler of the run catches it."""
 
 
-def test_a_killed_run_goes_on_to_the_same_end(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+def test_killed_run_resumes_to_the_same_result(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     config, cache = small(films[0]), tmp_path / "cache"
     whole = train_generator(config, tmp_path / "whole", cache)
     assert whole.step == 11 and not whole.stopped
 
     def die(what: str, done: int, total: int) -> None:
-        if what == "train" and done == 7:  # after the checkpoint of step 4, and the curve's row of step 6
+        if what == "train" and done == 7:  # after the checkpoint of step 4 and the row of metrics of step 6
             raise Killed
 
     with pytest.raises(Killed):
         train_generator(config, tmp_path / "cut", cache, Callbacks(progress=die))
     assert [row["step"] for row in curve(tmp_path / "cut")] == ["3", "6"]
-    asked = iter([False, False, True])  # then Ctrl-C, in the midst of what the log adds up
+    asked = iter([False, False, True])  # then Ctrl-C, between two rows of metrics
     stopped = train_generator(config, tmp_path / "cut", cache, Callbacks(stop_requested=lambda: next(asked)))
     assert stopped.stopped and stopped.step == 6 and stopped.weights.is_file()
     resumed = train_generator(config, tmp_path / "cut", cache)
@@ -188,7 +188,7 @@ def test_a_killed_run_goes_on_to_the_same_end(films: tuple[Path, dict[str, Scene
     assert len(list((tmp_path / "cut").glob("checkpoint_*"))) == 1
 
 
-def test_a_killed_process_leaves_a_whole_checkpoint(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+def test_killed_process_leaves_a_valid_checkpoint(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     text = SETTINGS.replace('"films"', f"'{films[0].as_posix()}'").replace("save = 100", "save = 2")
     (tmp_path / "run.toml").write_text(text.replace("steps = 300", "steps = 100000"), "utf-8")
     command = [sys.executable, "-m", "loopcore", "train", str(tmp_path / "run.toml"), "-o", str(tmp_path / "run")]
@@ -202,7 +202,7 @@ def test_a_killed_process_leaves_a_whole_checkpoint(films: tuple[Path, dict[str,
             said = process.stdout.read()
             process.wait(60)
         if end == signal.SIGTERM and os.name != "nt":
-            assert process.returncode == 143 and "the same command goes on from there" in said
+            assert process.returncode == 143 and "the same command continues from there" in said
             assert (tmp_path / "run" / "generator.safetensors").is_file()
     trainer = Trainer(small_of(tmp_path / "run.toml"), tmp_path / "run")
     assert trainer.step > 20
@@ -220,14 +220,14 @@ def test_another_run_in_the_same_folder_is_refused(films: tuple[Path, dict[str, 
     train_generator(config, tmp_path / "run", cache)
     with pytest.raises(MotionError, match=r"run.learning_rate = 0.0002, not 0.01"):
         train_generator(small(films[0], steps=4, learning_rate=0.01), tmp_path / "run", cache)
-    assert train_generator(small(films[0], steps=6), tmp_path / "run", cache).step == 6  # a longer one is the same run
+    assert train_generator(small(films[0], steps=6), tmp_path / "run", cache).step == 6  # more steps continue the run
     state = tmp_path / "run" / "state.json"
     state.write_text(state.read_text("utf-8")[:50], "utf-8")
     with pytest.raises(MotionError, match="cannot be read"):
         train_generator(small(films[0], steps=6), tmp_path / "run", cache)
 
 
-def test_prepared_clips_are_used_again_until_they_change(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+def test_prepared_clips_are_reused_until_they_change(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     home = tmp_path / "films"
     shutil.copytree(films[0], home)
     (home / "torn.mp4").write_bytes(b"torn" * 99)
@@ -250,10 +250,10 @@ def test_prepared_clips_are_used_again_until_they_change(films: tuple[Path, dict
         read_example(again.clips[0], 1)
 
 
-def test_made_up_scenes_in_photographs(tmp_path: Path) -> None:
+def test_synthetic_scenes_over_photographs(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     settings = DataSettings(long_side=64, side=32, synthetic=2, kept=1, backgrounds=photos)
-    with pytest.raises(MotionError, match="photos holds no pictures"):
+    with pytest.raises(MotionError, match="photos contains no pictures"):
         prepare_dataset(settings, tmp_path / "cache")
     photos.mkdir()
     Image.new("RGB", (90, 50), (10, 200, 30)).save(photos / "lawn.png")
@@ -267,7 +267,7 @@ def test_made_up_scenes_in_photographs(tmp_path: Path) -> None:
         prepare_dataset(settings, tmp_path / "other")
 
 
-def test_crops_depend_on_seed_and_step_alone(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+def test_crops_depend_only_on_seed_and_step(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     settings = small(films[0]).data
     pairs = prepare_dataset(settings, tmp_path)
     one, same, other = (Sampler(pairs, settings, seed) for seed in (1, 1, 2))
@@ -283,7 +283,7 @@ def test_crops_depend_on_seed_and_step_alone(films: tuple[Path, dict[str, Scene]
     assert torch.equal(flipped[1][:, 0], -batches[0][1][:, 0].flip(-1))
     with pytest.raises(MotionError, match=r"nothing to train on: 0 clips.*1 refused \(a: why\)"):
         Sampler(Dataset((), (), (("a", "why"),)), settings, 1)
-    # a crop shown at half the size moves half as far
+    # at half the size motion is half as fast
     whole = centre_crops(pairs.clips[:1], replace(settings, side=48), 1)[0]
     half = centre_crops(pairs.clips[:1], replace(settings, side=24), 1)[0]
     assert half[1].shape[-1] == 24 and whole[1].shape[-1] == 48
@@ -294,7 +294,7 @@ def test_losses() -> None:
     truth[:, 0] = 3
     assert end_point_error(torch.zeros_like(truth), truth) == 3
     assert end_point_error(truth + torch.tensor([3.0, 4.0])[:, None, None], truth) == 5
-    # half as fast, half as wrong; and a still crop is no division by zero
+    # relative to speed, and without division by zero in a still crop
     mask = torch.ones(1, 1, 64, 64)
     assert relative_error(0.5 * truth, truth, mask) == relative_error(0.25 * truth, 0.5 * truth, mask) == 0.5
     assert relative_error(0 * truth, 0 * truth, 0 * mask) == 0
@@ -310,15 +310,15 @@ def test_losses() -> None:
     assert least_squares_loss(one, True) == 0 and least_squares_loss(one, False) == 1
 
 
-def test_a_discriminator_learns_to_tell(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
+def test_discriminator_learns(films: tuple[Path, dict[str, Scene]], tmp_path: Path) -> None:
     train_generator(small(films[0], steps=60, accumulate=1, learning_rate=1e-3), tmp_path / "run", tmp_path / "cache")
     rows = curve(tmp_path / "run")
     assert all(0 < float(row["discriminator"]) < 1 for row in rows[3:])
     assert np.mean([float(row["discriminator"]) for row in rows[-5:]]) < float(rows[0]["discriminator"])
-    assert [row["val_error"] != "" for row in rows[:4]] == [False, False, False, False]  # no scene is held back
+    assert [row["val_error"] != "" for row in rows[:4]] == [False, False, False, False]  # no scene is held out
 
 
-def test_devices_and_precisions_that_are_not_there(tmp_path: Path) -> None:
+def test_unavailable_devices_and_precisions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="device 'warp' is not available"):
         Trainer(small(tmp_path, device="warp"), tmp_path)
     with pytest.raises(EngineError, match="needs an NVIDIA GPU"):

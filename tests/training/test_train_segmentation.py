@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: folders that are read or refused, crops, targets, and a decoder that learns the same way each time."""
+"""Training of the segmentation network: folders, crops, targets, and deterministic learning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from loopcore.training.train_segmentation import TrainSettings, fit_network, new
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pictures: bright bands (water) over dark ground."""
+    """Writes six pictures of bright bands (water) over dark ground."""
     home = tmp_path_factory.mktemp("pictures")
     random = np.random.default_rng(5)
     lines = ["image,label,set,split,licence"]
@@ -50,10 +50,10 @@ def plan(folder: Path) -> list[Sample]:
     return [s for s in read_manifest(folder) if s.split == "train"] * 3
 
 
-def test_rare_classes_and_small_sets_are_seen_more_often(folder: Path) -> None:
+def test_rare_classes_and_small_sets_are_cropped_more_often(folder: Path) -> None:
     samples = read_manifest(folder)
     assert len(samples) == 6 and samples[5].split == "test"
-    assert len(crop_plan(samples[:1])) == 24  # alone in its set: 8 times, and water: 3 times
+    assert len(crop_plan(samples[:1])) == 24  # factor 8 for the small set, 3 for water
 
 
 def test_a_crop_keeps_labels_on_their_pixels(folder: Path) -> None:
@@ -64,10 +64,10 @@ def test_a_crop_keeps_labels_on_their_pixels(folder: Path) -> None:
         again = random_crop(picture, labels, np.random.default_rng(seed), 64)
         assert np.array_equal(crop, again[0]) and np.array_equal(known, again[1])
         if (known == 0).sum() > 50 and (known == 1).sum() > 50:
-            assert crop[:, known == 1].mean() > 1.5 * crop[:, known == 0].mean()  # some are made night
+            assert crop[:, known == 1].mean() > 1.5 * crop[:, known == 0].mean()  # some are darkened
 
 
-def test_crops_differ_between_epochs_and_come_back_the_same(plan: list[Sample]) -> None:
+def test_crops_differ_between_epochs_and_are_deterministic(plan: list[Sample]) -> None:
     first = crop_of(plan, 0, seed=1, epoch=0, size=64)
     again = crop_of(plan, 0, seed=1, epoch=0, size=64)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
@@ -75,7 +75,7 @@ def test_crops_differ_between_epochs_and_come_back_the_same(plan: list[Sample]) 
         assert not np.array_equal(first[0], other[0])
 
 
-def test_what_is_laid_over_a_crop_brings_its_labels(plan: list[Sample]) -> None:
+def test_overlays_change_the_labels(plan: list[Sample]) -> None:
     mixed = 0
     for epoch in range(40):
         crop, known = crop_of(plan, 0, 1, epoch, 64)
@@ -89,7 +89,7 @@ def test_what_is_laid_over_a_crop_brings_its_labels(plan: list[Sample]) -> None:
     assert mixed > 1
 
 
-def test_targets_are_shares_of_what_is_known() -> None:
+def test_targets_are_fractions_of_the_known_pixels() -> None:
     labels = np.zeros((8, 8), np.uint8)
     labels[:4, :2] = 1
     labels[4:, :4] = UNKNOWN
@@ -99,7 +99,7 @@ def test_targets_are_shares_of_what_is_known() -> None:
     assert target[:, 1, 0].sum() == 0 and target[0, 1, 1] == 1
 
 
-def test_the_loss_knows_right_from_wrong_and_ignores_the_unknown() -> None:
+def test_loss_is_lower_for_correct_scores_and_ignores_unknown_pixels() -> None:
     target = torch.zeros(1, 5, 4, 4)
     target[:, 1, :2] = 1  # the lower half is unknown
     right, wrong = torch.zeros(1, 5, 4, 4), torch.zeros(1, 5, 4, 4)
@@ -110,7 +110,7 @@ def test_the_loss_knows_right_from_wrong_and_ignores_the_unknown() -> None:
     assert torch.allclose(segmentation_loss(unknown_wrong, target, 0.5), segmentation_loss(right, target, 0.5))
 
 
-def test_training_lowers_the_loss_and_repeats_itself(plan: list[Sample]) -> None:
+def test_training_lowers_the_loss_and_is_deterministic(plan: list[Sample]) -> None:
     settings = TrainSettings(seed=3, epochs=3, batch=2)
     network, twin = new_network(3), new_network(3)
     losses = fit_network(network, plan, settings)
@@ -122,7 +122,7 @@ def test_training_lowers_the_loss_and_repeats_itself(plan: list[Sample]) -> None
     assert not torch.equal(other, new_network(3).decoder.scores.weight)
 
 
-def test_early_stages_are_left_alone_and_late_ones_are_not(plan: list[Sample]) -> None:
+def test_only_late_stages_of_the_encoder_are_trained(plan: list[Sample]) -> None:
     network = new_network(1)
     before = {name: value.clone() for name, value in network.encoder.state_dict().items()}
     fit_network(network, plan[:2], TrainSettings(epochs=1, batch=2))
@@ -148,7 +148,7 @@ def test_train_and_evaluate_from_the_command_line(
     assert np.isnan(report.overlap["fire"]) and set(report.overlap) == set(CLASSES)
 
 
-def test_training_goes_on_from_weights(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_continues_from_weights(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     assert main(["train", str(folder), "-o", str(first), "--epochs", "2"]) == 0
     assert main(["train", str(folder), "-o", str(second), "--epochs", "1", "--weights", str(first)]) == 0
@@ -159,7 +159,7 @@ def test_training_goes_on_from_weights(folder: Path, tmp_path: Path, capsys: pyt
     early = "encoder.stages.0.0.depthwise.conv.weight"
     assert torch.equal(before.state_dict()[early], after.state_dict()[early])
     assert not torch.equal(before.decoder.scores.weight, after.decoder.scores.weight)
-    # one or the other, and weights that are some
+    # both options together, and invalid weights
     assert main(["train", str(folder), "-o", str(second), "--weights", str(first), "--encoder", str(first)]) == 2
     assert "not both" in capsys.readouterr().err
     assert main(["train", str(folder), "-o", str(second), "--weights", str(folder / "manifest.csv")]) == 2
@@ -177,7 +177,7 @@ def test_training_goes_on_from_weights(folder: Path, tmp_path: Path, capsys: pyt
         ("image,label,set,split\na.png,b.png,s,val", "nothing to train on"),
     ],
 )
-def test_folders_that_cannot_be_trained_on(tmp_path: Path, manifest: str | None, message: str) -> None:
+def test_invalid_folders_are_refused(tmp_path: Path, manifest: str | None, message: str) -> None:
     if manifest is not None:
         (tmp_path / "manifest.csv").write_text(manifest, "utf-8")
     with pytest.raises((PlateError, MotionError), match=message):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up falls, rapids, brooks and fountains: which way streaks run, and where the water is."""
+"""Synthetic falls, rapids, brooks and fountains: directions of streaks, and places of water."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loopcore.motion.streaks import axis_angle, streak_axes
 from loopcore.training.whitewater import SIDE, white_water
 
 
-def test_falls_are_drawn_out_downwards() -> None:
+def test_streaks_of_falls_are_vertical() -> None:
     upright = []
     for seed in (0, 1, 5, 6, 10, 11, 15, 16):
         colours, coverage = white_water(seed)
@@ -38,7 +38,7 @@ def test_rapids_are_smaller_and_narrower_farther_away() -> None:
 
 
 def _roughness(light: np.ndarray, inside: np.ndarray) -> float:
-    """Change from pixel to pixel over deviation: larger where features are smaller."""
+    """Returns the change between pixels over the deviation, larger for smaller features."""
     both = inside[1:] & inside[:-1]
     return float(np.abs(np.diff(light, axis=0))[both].mean() / light[inside].std())
 

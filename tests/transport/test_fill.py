@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filling: what is known stays, what is missing comes from around it and from nowhere else."""
+"""Filling: known pixels stay, missing ones come from their surroundings."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def test_known_pixels_stay_and_holes_lie_in_their_range(
 
 @settings(max_examples=40, deadline=None)
 @given(splatted(), st.floats(-1e3, 1e3, width=32))
-def test_a_constant_is_filled_with_itself(scene: tuple[np.ndarray, np.ndarray, np.ndarray], value: float) -> None:
+def test_holes_of_a_constant_are_filled_with_it(scene: tuple[np.ndarray, np.ndarray, np.ndarray], value: float) -> None:
     _, weights, sums = scene
     constant = np.full_like(sums, value)
     assert np.allclose(fill(constant * weights[..., None], weights), value, rtol=1e-5, atol=1e-5)
 
 
-def test_nothing_known_gives_zeros() -> None:
+def test_without_known_pixels_the_result_is_zero() -> None:
     for shape in ((1, 1), (1, 6), (5, 1), (8, 8), (7, 13)):
         assert not fill(np.zeros((*shape, 4), np.float32), np.zeros(shape, np.float32)).any()
 
 
-def test_holes_that_do_not_matter_stay_empty() -> None:
+def test_holes_outside_where_stay_empty() -> None:
     rng = np.random.default_rng(0)
     values, weights = rng.random((9, 11, 4), np.float32), np.ones((9, 11), np.float32)
     weights[2:4, 3:5] = 0
@@ -66,7 +66,7 @@ def test_holes_that_do_not_matter_stay_empty() -> None:
     assert fill(sums, weights)[2:4, 3:5].all()
 
 
-def test_a_heavy_neighbour_has_no_more_say_than_a_light_one() -> None:
+def test_weights_of_neighbours_do_not_matter() -> None:
     values = np.zeros((16, 16, 1), np.float32)
     values[:, 8:] = 1
     weights = np.ones((16, 16), np.float32)
@@ -76,8 +76,8 @@ def test_a_heavy_neighbour_has_no_more_say_than_a_light_one() -> None:
     assert np.allclose(fill(values * weights[..., None], weights), even, atol=1e-6)
 
 
-def test_a_hole_follows_what_is_around_it() -> None:
-    """A small hole in a ramp is closed to within the ramp's own change across it; far off values play no part."""
+def test_a_hole_continues_its_surroundings() -> None:
+    """A small hole in a ramp is filled to within the ramp's change across it: distant values have no influence."""
     y, x = np.mgrid[:64, :80].astype(np.float32)
     values = np.stack([0.1 * x, 0.05 * y], -1)
     weights = np.ones((64, 80), np.float32)
@@ -89,14 +89,14 @@ def test_a_hole_follows_what_is_around_it() -> None:
     assert np.abs(out - values)[hole].max() <= 0.3
 
 
-def test_repair_gives_back_the_very_picture_when_all_is_finite() -> None:
+def test_repair_returns_a_finite_picture_itself() -> None:
     picture = np.full((5, 7, 4), 3e38, np.float32)
     assert repair(picture) is picture
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("shape", [(1, 2), (2, 1), (1, 9), (7, 5), (33, 18)])
-def test_repair_replaces_bad_pixels_whole_and_touches_no_other(bad: float, shape: tuple[int, int]) -> None:
+def test_repair_replaces_all_channels_of_bad_pixels_only(bad: float, shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(1)
     picture = rng.normal(0, 100, (*shape, 4)).astype(np.float32)
     hit = rng.random(shape) < 0.4
@@ -112,5 +112,5 @@ def test_repair_replaces_bad_pixels_whole_and_touches_no_other(bad: float, shape
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (6, 7)])
-def test_a_picture_with_nothing_finite_becomes_black(shape: tuple[int, int]) -> None:
+def test_a_picture_without_finite_pixels_becomes_black(shape: tuple[int, int]) -> None:
     assert not repair(np.full((*shape, 4), np.nan, np.float32)).any()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Triton kernels against the oracle: through Triton's interpreter anywhere, and on the GPU where there is one.
+"""The Triton kernels against the reference, in Triton's interpreter and, if there is one, on the GPU.
 
-The interpreter is chosen as triton is imported, so the cases of `gpu/` run in processes of their own.
+The interpreter is chosen when triton is imported, so that the cases of `gpu/` run in separate processes.
 """
 
 from __future__ import annotations

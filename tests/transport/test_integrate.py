@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integration: against the oracle, against analytic flows, and by the laws of a flow."""
+"""Integration: against the reference, against analytic flows, and by the properties of a flow."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def waves(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sampled(picture: np.ndarray, x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:
-    """picture (H, W, 2) at (x, y), the border's value going on, in float64."""
+    """picture (H, W, 2) at (x, y), clamped to the frame, in float64."""
     return np.stack(
         [map_coordinates(picture[..., k].astype(np.float64), [y, x], order=order, mode="nearest") for k in (0, 1)], -1
     )
 
 
 def traced(flow: Flow, x: np.ndarray, y: np.ndarray, steps: float, substeps: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Displacement by RK4 in float64, and the farthest that each path reaches: (x low, x high, y low, y high)."""
+    """Displacement by RK4 in float64, and the extent of each path: (x low, x high, y low, y high)."""
     count = int(np.ceil(abs(steps) * substeps))
     h, px, py = steps / count, x.copy(), y.copy()
     reach = np.stack([px, px, py, py])
@@ -62,7 +62,7 @@ def stays(reach: np.ndarray, height: int, width: int) -> np.ndarray:
     return (reach[0] >= 0) & (reach[1] <= width - 1) & (reach[2] >= 0) & (reach[3] <= height - 1)
 
 
-# Against the oracle
+# Against the reference
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -74,11 +74,11 @@ def test_kernel_matches_the_reference(shape: tuple[int, int], steps: float) -> N
     assert np.abs(kernel - oracle).max() <= 0.01
 
 
-def test_far_beyond_the_frame_the_borders_velocity_goes_on() -> None:
+def test_beyond_the_frame_the_borders_velocity_continues() -> None:
     velocity = np.zeros((5, 9, 2), np.float32)
     velocity[..., 0] = 100
     velocity[:, -1, 0] = 3
-    # The last column is left after 1/100 of a frame at most, and from there on each frame adds 3.
+    # Paths leave the last column within 1/100 of a frame, and then move 3 per frame.
     gone = integrate(velocity, 51)[:, -1, 0] - integrate(velocity, 50)[:, -1, 0]
     assert np.allclose(gone, 3, atol=1e-3)
 
@@ -94,11 +94,11 @@ def test_still_pixels_beside_moving_ones_stay_exactly_still() -> None:
     assert not integrate(velocity, 25)[:, 21:].any()
 
 
-# What goes in comes out
+# Types and layouts
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_numpy_types_come_back(dtype: type) -> None:
+def test_numpy_types_are_kept(dtype: type) -> None:
     velocity = field(waves, 11, 13)
     result = integrate(velocity.astype(dtype), 5)
     assert isinstance(result, np.ndarray) and result.dtype == dtype
@@ -106,14 +106,14 @@ def test_numpy_types_come_back(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_tensors_come_back(dtype: torch.dtype) -> None:
+def test_tensors_give_tensors(dtype: torch.dtype) -> None:
     velocity = field(waves, 11, 13)
     result = integrate(torch.from_numpy(velocity).to(dtype), -5)
     assert isinstance(result, torch.Tensor) and result.dtype == dtype
     assert np.allclose(result.float().numpy(), integrate(velocity, -5), atol=0.02 if dtype == torch.float16 else 0.002)
 
 
-def test_whole_numbers_give_float32() -> None:
+def test_integers_give_float32() -> None:
     assert integrate(np.ones((3, 4, 2), np.int64), 2).dtype == np.float32
     assert integrate(torch.ones((3, 4, 2), dtype=torch.int32), 2).dtype == torch.float32
 
@@ -130,7 +130,7 @@ def test_memory_layout_does_not_matter() -> None:
     assert np.array_equal(integrate(torch.from_numpy(planar), 6).numpy(), wanted)
 
 
-def test_the_input_is_left_as_it_was() -> None:
+def test_the_input_is_not_modified() -> None:
     velocity = field(waves, 9, 10)
     before = velocity.copy()
     velocity.flags.writeable = False
@@ -138,7 +138,7 @@ def test_the_input_is_left_as_it_was() -> None:
     assert np.array_equal(velocity, before)
 
 
-def test_gradients_flow_through_the_reference() -> None:
+def test_the_reference_is_differentiable() -> None:
     velocity = torch.from_numpy(field(waves, 3, 4)).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda v: integrate(v, 1.3), (velocity,))
 
@@ -147,13 +147,13 @@ def test_gradients_flow_through_the_reference() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 1), (0, 5, 2), (4, 0, 2), (1, 4, 5, 2)])
-def test_a_wrong_shape_is_named(shape: tuple[int, ...]) -> None:
+def test_a_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(PlateError, match="velocity has shape"):
         integrate(np.zeros(shape, np.float32), 1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_refused(bad: float) -> None:
+def test_velocities_that_are_not_finite_are_refused(bad: float) -> None:
     velocity = field(waves, 5, 6)
     with pytest.raises(MotionError, match="steps|frames"):
         integrate(velocity, bad)
@@ -172,12 +172,12 @@ def test_unknown_backends_are_refused() -> None:
             integrate(np.zeros((2, 2, 2), np.float32), 1, backend="triton")
 
 
-# The laws of a flow
+# Properties of a flow
 
 
 @st.composite
 def smooth_fields(draw: st.DrawFn) -> np.ndarray:
-    """A field of long waves, still at the frame's edge: its velocity changes by at most 0.05 a pixel."""
+    """A field of long waves, still at the frame's edge, whose velocity changes by at most 0.05 per pixel."""
     height, width = draw(st.integers(24, 48)), draw(st.integers(24, 48))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x, y = grid(height, width)
@@ -228,12 +228,12 @@ def test_negative_steps_undo_positive_ones(velocity: np.ndarray, steps: float) -
 
 @settings(max_examples=30, deadline=None)
 @given(smooth_fields(), st.floats(-10, 10), st.floats(0.25, 4))
-def test_faster_for_less_time_is_the_same(velocity: np.ndarray, steps: float, factor: float) -> None:
+def test_scaling_velocity_and_time_inversely_gives_the_same(velocity: np.ndarray, steps: float, factor: float) -> None:
     scaled = integrate(velocity * np.float32(factor), steps / factor)
     assert np.abs(scaled - integrate(velocity, steps)).max() <= 0.01
 
 
-def test_negative_steps_follow_minus_the_velocity_to_the_bit() -> None:
+def test_negative_steps_equal_minus_the_velocity_bit_for_bit() -> None:
     velocity = field(waves, 33, 47)
     assert np.array_equal(integrate(velocity, -9.5), integrate(-velocity, 9.5))
 
@@ -292,7 +292,7 @@ def test_error_over_120_frames_of_a_smooth_flow(
 
 @pytest.mark.parametrize("feather", [1.5, 6.0])
 def test_error_at_feathered_edges(feather: float, record_property: Callable[[str, object], None]) -> None:
-    """The reference traces the very field that was sampled: what counts here is how the edge's kinks are stepped."""
+    """The reference traces the same sampled field, so that only the steps across the edge's kinks are measured."""
     x, y = grid(160, 200)
     edge = np.clip((55 - np.hypot(x - 100, y - 80)) / feather, 0, 1)
     velocity = np.stack([(1.2 + 0.3 * np.sin(y / 15)) * edge, (0.5 + 0.3 * np.cos(x / 20)) * edge], -1)

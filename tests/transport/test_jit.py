@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled kernels are kept on disk, and made anew where any file that they are made of has changed."""
+"""Compiled kernels are cached on disk, and compiled again after any of their sources has changed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ print(float(out[0]), *blend._fetch_along.stats.cache_hits.values(), blend._fetch
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the kernels, whose compiled code is its own."""
+    """A copy of the package with a cache of its own."""
     left_out = shutil.ignore_patterns("__pycache__", "weights")
     shutil.copytree(PACKAGE, tmp_path / "copy" / "loopcore", ignore=left_out)
     return tmp_path / "copy"
 
 
 def run(folder: Path, **environment: str) -> tuple[float, int, Path | None]:
-    """The kernel's result, how often it came from disk, and the folder it is kept in, of a fresh process."""
+    """From a new process: the kernel's result, how often it came from the cache, and the cache's folder."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, cwd=folder,
@@ -56,7 +56,7 @@ def edit(folder: Path) -> None:
     file.write_text(source.replace(call, call[:-1] + "; patch *= _F(100)\n"), encoding="utf-8")
 
 
-def test_an_edit_of_what_a_kernel_inlines_shows_in_the_next_process(copy: Path) -> None:
+def test_an_edited_inlined_function_is_recompiled_in_the_next_process(copy: Path) -> None:
     value, _, before = run(copy)
     assert value == 1
     value, hits, again = run(copy)
@@ -68,15 +68,15 @@ def test_an_edit_of_what_a_kernel_inlines_shows_in_the_next_process(copy: Path) 
     assert after.parent == before.parent == copy / "loopcore" / "loop" / "__pycache__"
 
 
-def test_the_users_own_folder_is_used(copy: Path, tmp_path: Path) -> None:
+def test_numba_cache_dir_is_used(copy: Path, tmp_path: Path) -> None:
     chosen = tmp_path / "chosen"
     _, _, kept = run(copy, NUMBA_CACHE_DIR=str(chosen))
     assert kept and kept.is_relative_to(chosen) and any(kept.glob("*.nbc"))
     assert not [*copy.rglob("*.nbi")]
 
 
-def test_without_a_folder_to_write_to_kernels_are_compiled_in_memory(copy: Path, tmp_path: Path) -> None:
-    """A file where each of Numba's folders would be, which stops root as well."""
+def test_without_a_writable_folder_kernels_are_compiled_in_memory(copy: Path, tmp_path: Path) -> None:
+    """A file in place of each of Numba's folders, which root cannot write to either."""
     nowhere = tmp_path / "file"
     nowhere.write_text("no folder")
     for folder in {(copy / "loopcore" / name).parent for name in jit.SOURCES}:
@@ -85,7 +85,7 @@ def test_without_a_folder_to_write_to_kernels_are_compiled_in_memory(copy: Path,
     assert value == 1 and hits == 0 and kept is None
 
 
-def test_old_folders_do_not_pile_up(tmp_path: Path) -> None:
+def test_old_folders_are_removed(tmp_path: Path) -> None:
     for age in range(6):
         (tmp_path / f"loopcore-{age:012}").mkdir()
         (tmp_path / f"loopcore-{age:012}" / "cpu.nbi").write_text("compiled")
@@ -98,8 +98,8 @@ def test_old_folders_do_not_pile_up(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_every_file_that_kernels_are_made_of_counts() -> None:
-    """What uses Numba, and whatever of ours its kernels call or take constants from."""
+def test_sources_are_all_files_with_kernels() -> None:
+    """The modules with kernels, and those that the kernels call or take constants from."""
     made_of = set()
     for path in PACKAGE.rglob("*.py"):
         modules = {
@@ -115,5 +115,5 @@ def test_every_file_that_kernels_are_made_of_counts() -> None:
         for node in ast.walk(ast.parse((PACKAGE / name).read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("loopcore")):
                 others.add((node.module or "").rpartition(".")[2])
-    # parallel hands rows to threads, outside all kernels.
+    # parallel runs outside the kernels.
     assert others <= {Path(name).stem for name in made_of} | {"parallel"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forward warping: against the oracle, and by what a deposit has to keep."""
+"""Forward warping: against the reference, and by the quantities that it conserves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def constant(height: int, width: int, dx: float, dy: float) -> np.ndarray:
 
 
 def gentle(height: int, width: int, reach: float = 3.0, seed: int = 1) -> np.ndarray:
-    """A displacement that stretches nothing by more than 1.4: all pixels are deposited whole."""
+    """A displacement that stretches by at most 1.4: no pixel is subdivided."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     wave = [np.sin(0.11 * (x * c + y * s) + p) for c, s, p in rng.uniform(-1, 1, (2, 3)) * (1, 1, 3)]
@@ -36,7 +36,7 @@ def gentle(height: int, width: int, reach: float = 3.0, seed: int = 1) -> np.nda
 
 
 def bulge(height: int, width: int, stretch: float) -> np.ndarray:
-    """Stretched by `stretch` at the centre and not at all from a third of the way to the border on."""
+    """Stretched by `stretch` at the centre, falling to 1 at a third of the way to the border."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     x, y = x - (width - 1) / 2, y - (height - 1) / 2
     fall = np.clip(1 - (3 * x / width) ** 2 - (3 * y / height) ** 2, 0, 1) ** 2
@@ -44,13 +44,13 @@ def bulge(height: int, width: int, stretch: float) -> np.ndarray:
 
 
 def assert_same(kernel: tuple[np.ndarray, np.ndarray], oracle: tuple[np.ndarray, np.ndarray], scale: float) -> None:
-    # Many deposits add up in one pixel, in another order and another way of rounding.
+    # Many deposits are added in one pixel, in another order and with other rounding.
     for ours, theirs in zip(kernel, oracle, strict=True):
         assert ours.shape == theirs.shape and ours.dtype == np.float32
         assert np.abs(ours - theirs).max() <= 2e-5 * scale
 
 
-# Against the oracle
+# Against the reference
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -67,7 +67,7 @@ def test_kernel_matches_the_reference(shape: tuple[int, int], channels: int) -> 
 
 @pytest.mark.parametrize("stretch", [1.6, 2.3, 3.0, 5.2, 7.7, 12.0])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_kernel_matches_the_reference_where_pixels_come_in_pieces(stretch: float, channels: int) -> None:
+def test_kernel_matches_the_reference_where_pixels_are_subdivided(stretch: float, channels: int) -> None:
     values, moved = picture(45, 57, channels), bulge(45, 57, stretch)
     weight = np.random.default_rng(2).uniform(0, 3, (45, 57)).astype(np.float32)
     for given_weight in (None, weight):
@@ -77,7 +77,7 @@ def test_kernel_matches_the_reference_where_pixels_come_in_pieces(stretch: float
 
 @pytest.mark.parametrize("stretch", [0.4, 2.3, 5.2])
 def test_kernel_matches_the_reference_where_the_border_is_stretched(stretch: float) -> None:
-    """A pixel of the border has its outer half too: the border's own pixels come to lie inside the frame."""
+    """Border pixels have an outer half too: here they land inside the frame."""
     y, x = np.mgrid[:9, :11].astype(np.float32)
     moved = np.stack([(stretch - 1) * np.minimum(x, 4), (1 / stretch - 1) * np.minimum(8 - y, 5)], -1)
     values = picture(9, 11, 3)
@@ -96,11 +96,11 @@ def test_one_sample_is_shared_bilinearly() -> None:
     assert np.allclose(sums, wanted[..., None] * values[2, 3], atol=1e-5)
 
 
-# What goes in comes out
+# Types and layouts
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_numpy_types_come_back(dtype: type) -> None:
+def test_numpy_types_are_kept(dtype: type) -> None:
     values, moved = picture(11, 13, 4).astype(dtype), gentle(11, 13)
     weight = np.full((11, 13), 0.5)
     wanted = splat(values.astype(np.float32), moved, weight)
@@ -110,7 +110,7 @@ def test_numpy_types_come_back(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_tensors_come_back(dtype: torch.dtype) -> None:
+def test_tensors_give_tensors(dtype: torch.dtype) -> None:
     values, moved = torch.from_numpy(picture(11, 13, 3)).to(dtype), torch.from_numpy(gentle(11, 13))
     wanted = splat(values.float(), moved)
     for result, exact in zip(splat(values, moved), wanted, strict=True):
@@ -118,7 +118,7 @@ def test_tensors_come_back(dtype: torch.dtype) -> None:
         assert torch.allclose(result.float(), exact, rtol=2e-3 if dtype == torch.float16 else 1e-6, atol=1e-3)
 
 
-def test_whole_numbers_give_float32() -> None:
+def test_integers_give_float32() -> None:
     sums, weights = splat(np.ones((3, 4, 2), np.uint8), constant(3, 4, 0.5, 0))
     assert sums.dtype == weights.dtype == np.float32
 
@@ -139,14 +139,14 @@ def test_memory_layout_does_not_matter(channels: int) -> None:
     assert all(np.array_equal(t.numpy(), exact) for t, exact in zip(tensors, wanted, strict=True))
 
 
-def test_the_input_is_left_as_it_was() -> None:
+def test_the_input_is_not_modified() -> None:
     values, moved, weight = picture(9, 10, 4), bulge(9, 10, 3), np.ones((9, 10), np.float32)
     copies = values.copy(), moved.copy(), weight.copy()
     splat(values, moved, weight)
     assert all(np.array_equal(a, b) for a, b in zip((values, moved, weight), copies, strict=True))
 
 
-def test_gradients_flow_through_the_reference() -> None:
+def test_the_reference_is_differentiable() -> None:
     values = torch.from_numpy(picture(4, 5, 2)).double().requires_grad_()
     weight = torch.linspace(0.5, 2, 20, dtype=torch.float64).reshape(4, 5).requires_grad_()
     moved = torch.from_numpy(gentle(4, 5, 1.0)).double()
@@ -156,7 +156,7 @@ def test_gradients_flow_through_the_reference() -> None:
 # Errors
 
 
-def test_wrong_shapes_are_named() -> None:
+def test_wrong_shapes_are_refused() -> None:
     values, moved = picture(4, 5, 3), constant(4, 5, 0, 0)
     for odd in (values[..., 0], values[None], np.zeros((0, 5, 3), np.float32), np.zeros((4, 5, 0), np.float32)):
         with pytest.raises(PlateError, match="values has shape"):
@@ -182,12 +182,12 @@ def test_mixed_kinds_and_unknown_backends_are_refused() -> None:
             splat(values, moved, backend="triton")
 
 
-# Laws
+# Properties
 
 
 @st.composite
 def deposits(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values, displacement and weight that land inside the frame wholly: any landing place, torn and stretched."""
+    """Values, displacement and weight that land wholly inside the frame, torn and stretched."""
     height, width = draw(st.integers(2, 12)), draw(st.integers(2, 12))
     channels = draw(st.integers(1, 5))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -202,7 +202,7 @@ def deposits(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @settings(max_examples=80, deadline=None)
 @given(deposits())
-def test_nothing_is_lost_inside_the_frame(deposit: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def test_sums_and_weights_are_conserved_inside_the_frame(deposit: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     values, moved, weight = deposit
     for given_weight in (None, weight):
         total = weight.sum(dtype=np.float64) if given_weight is not None else float(weight.size)
@@ -227,7 +227,7 @@ def test_a_splat_by_whole_pixels_is_a_shift(data: st.DataObject) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.floats(0.5, 12))
 def test_pixels_without_weight_contribute_nothing(seed: int, channels: int, reach: float) -> None:
-    """Whatever their values are, NaN included, where no pixel is split into pieces towards them."""
+    """Whatever their values are, NaN included, unless a neighbour's pieces are interpolated towards them."""
     rng = np.random.default_rng(seed)
     values, moved = picture(14, 15, channels, seed), gentle(14, 15, reach, seed)
     weight = (rng.random((14, 15)) < 0.6).astype(np.float32)
@@ -237,7 +237,7 @@ def test_pixels_without_weight_contribute_nothing(seed: int, channels: int, reac
         assert np.array_equal(result, exact)
 
 
-def test_no_weight_at_all_gives_nothing() -> None:
+def test_weights_of_0_give_zeros() -> None:
     sums, weights = splat(picture(9, 8, 4), bulge(9, 8, 3), np.zeros((9, 8), np.float32))
     assert not sums.any() and not weights.any()
 
@@ -268,7 +268,7 @@ def test_a_constant_plate_stays_constant(seed: int, channels: int, value: float)
 @settings(max_examples=40, deadline=None)
 @given(st.floats(1, 7.9), st.floats(1, 7.9), st.floats(0, 3.1))
 def test_a_stretched_plate_has_no_pinholes(along_x: float, along_y: float, angle: float) -> None:
-    """Whatever lies between the centres of stretched source pixels has weight."""
+    """All pixels between the centres of stretched source pixels have weight."""
     c, s = np.cos(angle), np.sin(angle)
     turn = np.array([[c, -s], [s, c]])
     matrix = turn @ np.diag([along_x, along_y]) @ turn.T
@@ -281,18 +281,18 @@ def test_a_stretched_plate_has_no_pinholes(along_x: float, along_y: float, angle
     assert (weights[covered] > 0).all()
 
 
-def test_beyond_eight_the_field_is_torn() -> None:
-    """The two halves of a torn plate leave a hole between them, and are not smeared across it."""
+def test_a_field_stretched_beyond_eight_is_torn() -> None:
+    """The two halves of a torn plate leave a hole between them."""
     moved = constant(8, 40, 0, 0)
     moved[:, 20:, 0] = 12
     _, weights = splat(np.ones((8, 40, 1), np.float32), moved)
     assert not weights[:, 20:32].any() and (weights[:, :20] == 1).all() and (weights[:, 32:] == 1).all()
 
 
-# Far, absurd and many
+# Extreme input and many threads
 
 
-def test_what_leaves_the_frame_is_lost() -> None:
+def test_deposits_outside_the_frame_are_lost() -> None:
     values = picture(10, 12, 4)
     for dx, dy in ((12, 0), (-12, 0), (0, 10), (0, -10), (1e6, -1e6), (1e30, 0), (0, -3e38)):
         sums, weights = splat(values, constant(10, 12, dx, dy))
@@ -303,7 +303,7 @@ def test_what_leaves_the_frame_is_lost() -> None:
 
 @pytest.mark.parametrize("channels", [1, 4])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38, 2.0**31, -(2.0**63)])
-def test_an_absurd_displacement_loses_its_own_pixel_alone(channels: int, bad: float) -> None:
+def test_an_invalid_displacement_loses_its_own_pixel_only(channels: int, bad: float) -> None:
     values, moved = picture(20, 21, channels), gentle(20, 21, 2)
     hit = np.zeros((20, 21), bool)
     hit[[0, 9, 19], [0, 10, 20]] = True
@@ -329,7 +329,7 @@ def test_bits_do_not_depend_on_threads(channels: int, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("backend", [None, "cpu", "reference"])
 @pytest.mark.parametrize("bad", [-1.0, -1e-30, np.nan, np.inf])
-def test_weights_that_are_none_are_refused(backend: str | None, bad: float) -> None:
+def test_invalid_weights_are_refused(backend: str | None, bad: float) -> None:
     weight = np.ones((5, 6), np.float32)
     weight[2, 3] = bad
     for convert in (np.asarray, torch.from_numpy):

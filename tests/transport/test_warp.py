@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backward warping: against the oracle, and by what a resampling may and may not do."""
+"""Backward warping: against the reference, and by the properties of a resampling."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def constant(height: int, width: int, dx: float, dy: float) -> np.ndarray:
 
 
 def mirrored(index: np.ndarray, size: int) -> np.ndarray:
-    """The pixel that an index falls on in a picture mirrored about its border pixels: np.pad's 'reflect'."""
+    """Index in a picture mirrored about its border pixels, as by np.pad's 'reflect'."""
     reach = int(np.abs(index).max()) + size
     return np.pad(np.arange(size), reach, mode="reflect" if size > 1 else "edge")[index + reach]
 
@@ -43,7 +43,7 @@ def pictures(draw: st.DrawFn) -> np.ndarray:
     return draw(hnp.arrays(np.float32, shape, elements=FLOATS))
 
 
-# Against the oracle
+# Against the reference
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -58,7 +58,7 @@ def test_kernel_matches_the_reference(shape: tuple[int, int], channels: int, rea
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_reference_matches_keys_convolution_in_one_dimension(channels: int) -> None:
-    """The oracle itself against eq. 15 of the paper, in float64, where nothing has to be clamped."""
+    """The reference against eq. 15 of the paper, in float64, where nothing is clamped."""
     values = np.broadcast_to(np.cumsum(np.linspace(1, 2, 12))[:, None], (12, channels)).reshape(1, 12, channels)
     t = 0.3
     out = warp(np.ascontiguousarray(values), np.full((1, 12, 2), (t, 0.0)), backend="reference")
@@ -68,12 +68,12 @@ def test_reference_matches_keys_convolution_in_one_dimension(channels: int) -> N
     assert np.allclose(out[0, 5], wanted, rtol=0, atol=1e-12)
 
 
-# What goes in comes out
+# Types and layouts
 
 
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_numpy_types_come_back(channels: int, dtype: type) -> None:
+def test_numpy_types_are_kept(channels: int, dtype: type) -> None:
     values, moved = picture(11, 13, channels).astype(dtype), shifts(11, 13, 2)
     result = warp(values, moved)
     assert isinstance(result, np.ndarray) and result.dtype == dtype
@@ -82,14 +82,14 @@ def test_numpy_types_come_back(channels: int, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_tensors_come_back(dtype: torch.dtype) -> None:
+def test_tensors_give_tensors(dtype: torch.dtype) -> None:
     values, moved = torch.from_numpy(picture(11, 13, 4)).to(dtype), torch.from_numpy(shifts(11, 13, 2))
     result = warp(values, moved)
     assert isinstance(result, torch.Tensor) and result.dtype == dtype
     assert torch.allclose(result, warp(values.float(), moved).to(dtype), rtol=2e-3 if dtype == torch.float16 else 1e-6)
 
 
-def test_whole_numbers_give_float32() -> None:
+def test_integers_give_float32() -> None:
     assert warp(np.ones((3, 4, 2), np.uint8), constant(3, 4, 0.5, 0)).dtype == np.float32
 
 
@@ -106,14 +106,14 @@ def test_memory_layout_does_not_matter(channels: int) -> None:
     assert np.array_equal(warp(torch.from_numpy(planar), torch.from_numpy(moved)).numpy(), wanted)
 
 
-def test_the_input_is_left_as_it_was() -> None:
+def test_the_input_is_not_modified() -> None:
     values, moved = picture(9, 10, 4), shifts(9, 10, 2)
     copies = values.copy(), moved.copy()
     warp(values, moved)
     assert np.array_equal(values, copies[0]) and np.array_equal(moved, copies[1])
 
 
-def test_gradients_flow_through_the_reference() -> None:
+def test_the_reference_is_differentiable() -> None:
     # Long waves: within the range of the 4 x 4 pixels, so that no clamp is at a kink.
     y, x = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), indexing="ij")
     values = torch.stack([x * 0.7 + y, x - 0.4 * y + 0.01 * x * y], -1).double().requires_grad_()
@@ -127,7 +127,7 @@ def test_gradients_flow_through_the_reference() -> None:
 # Errors
 
 
-def test_wrong_shapes_are_named() -> None:
+def test_wrong_shapes_are_refused() -> None:
     good, moved = picture(4, 5, 3), constant(4, 5, 0, 0)
     for values in (good[..., 0], good[None], np.zeros((0, 5, 3), np.float32), np.zeros((4, 5, 0), np.float32)):
         with pytest.raises(PlateError, match="values has shape"):
@@ -150,12 +150,12 @@ def test_mixed_kinds_and_unknown_backends_are_refused() -> None:
             warp(values, moved, backend="triton")
 
 
-# Laws
+# Properties
 
 
 @settings(max_examples=80, deadline=None)
 @given(pictures())
-def test_warp_by_zero_is_the_identity_to_the_bit(values: np.ndarray) -> None:
+def test_warp_by_zero_is_bit_identical(values: np.ndarray) -> None:
     out = warp(values, constant(*values.shape[:2], 0, 0))
     assert np.array_equal(out.view(np.uint32) & 0x7FFFFFFF, values.view(np.uint32) & 0x7FFFFFFF)
     assert np.array_equal(out, values)
@@ -229,12 +229,12 @@ def test_bits_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(results) == 1
 
 
-# What is not finite
+# NaN and Inf
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38, -3e38, 2.0**31, -(2.0**63)])
-def test_an_absurd_displacement_spoils_its_own_pixel_alone(channels: int, bad: float) -> None:
+def test_an_invalid_displacement_affects_its_own_pixel_only(channels: int, bad: float) -> None:
     values, moved = picture(20, 21, channels), shifts(20, 21, 2)
     wanted = warp(values, moved)
     hit = np.zeros((20, 21), bool)
@@ -249,7 +249,7 @@ def test_an_absurd_displacement_spoils_its_own_pixel_alone(channels: int, bad: f
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("channels", [1, 4])
-def test_a_pixel_that_is_not_finite_reaches_its_footprint_and_no_further(bad: float, channels: int) -> None:
+def test_a_pixel_that_is_not_finite_affects_its_footprint_only(bad: float, channels: int) -> None:
     values = picture(16, 17, channels)
     moved = constant(16, 17, 0.4, -0.3)
     wanted = warp(values, moved)

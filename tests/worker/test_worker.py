@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of what the worker does for another program: real processes and real pipes."""
+"""Tests of the worker's methods, with real processes and pipes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from _workers import Client, animation, make_scene
 
 from loopcore import __version__
 from loopcore.color import encode_8bit
+from loopcore.files.atomic import temporary_mark
 from loopcore.plate import read_plate
 
 
@@ -29,13 +30,19 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_scene(tmp_path_factory.mktemp("scene"))
 
 
-def test_hello_says_who_answers(client: Client) -> None:
+def test_hello(client: Client) -> None:
     said = client.call("hello")
     assert said["version"] == __version__ and said["python"] == ".".join(map(str, sys.version_info[:3]))
     assert said["device"].startswith("cpu") and (said["torch"] is None or said["torch"][0].isdigit())
 
 
-def test_a_whole_job(client: Client, scene: Path, tmp_path: Path) -> None:
+def test_the_first_message_has_the_mark_of_its_temporary_files(client: Client) -> None:
+    client.call("hello")
+    host = temporary_mark().partition("-")[2]
+    assert client.started == {"temporaries": f"{client.process.pid}-{host}"}
+
+
+def test_animate_check_and_flow(client: Client, scene: Path, tmp_path: Path) -> None:
     out, motion = tmp_path / "frames 画", tmp_path / "new" / "m.exr"
     plate, hints = str(scene / "plate.png"), str(scene / "hints.json")
     solved = client.call("predict", plate=plate, hints=hints, motion_out=str(motion))
@@ -48,9 +55,9 @@ def test_a_whole_job(client: Client, scene: Path, tmp_path: Path) -> None:
         "folder": str(out), "pattern": "falls.####.exr", "first": 1001, "frames": 6, "written": 6, "skipped": 0,
         "motion": str(out / "motion.exr"), "width": 160, "height": 90,
     }  # fmt: skip
-    told = [step for step in client.progress if step["message"] == "Frames"]
-    assert [step["done"] for step in told] == [1, 2, 3, 4, 5, 6] and {step["total"] for step in told} == {6}
-    assert {step["path"] for step in told} == {str(out / f"falls.{n}.exr") for n in range(1001, 1007)}
+    steps = [step for step in client.progress if step["message"] == "Frames"]
+    assert [step["done"] for step in steps] == [1, 2, 3, 4, 5, 6] and {step["total"] for step in steps} == {6}
+    assert {step["path"] for step in steps} == {str(out / f"falls.{n}.exr") for n in range(1001, 1007)}
     rows = {row["name"]: row for row in client.call("check", folder=str(out))["rows"]}
     assert rows["missing frames"]["passed"] and rows["static: largest difference outside the mask"]["value"] == 0
     flow = {"motion": str(motion), "folder": str(tmp_path / "flow"), "convention": "stmap", "frames": 3}
@@ -62,7 +69,7 @@ def test_a_whole_job(client: Client, scene: Path, tmp_path: Path) -> None:
     assert (again["written"], again["skipped"]) == (0, 6)
 
 
-def test_arrows_are_the_motion_at_a_grid(client: Client, scene: Path, tmp_path: Path) -> None:
+def test_arrows_sample_the_motion_on_a_grid(client: Client, scene: Path, tmp_path: Path) -> None:
     from loopcore.motion.field import MotionField
 
     y, x = np.mgrid[0:90, 0:160].astype(np.float32)
@@ -77,7 +84,7 @@ def test_arrows_are_the_motion_at_a_grid(client: Client, scene: Path, tmp_path: 
     np.testing.assert_allclose(points[:, 2:], points[:, :2] / (100, -50), atol=1e-4)
 
 
-def test_a_percentage_of_the_size_is_a_loop_of_its_own(client: Client, scene: Path, tmp_path: Path) -> None:
+def test_a_smaller_resolution(client: Client, scene: Path, tmp_path: Path) -> None:
     motion = tmp_path / "m.exr"
     client.call("predict", plate=str(scene / "plate.png"), hints=str(scene / "hints.json"), motion_out=str(motion))
     for given in ({"hints": str(scene / "hints.json")}, {"motion": str(motion)}):
@@ -94,7 +101,7 @@ def test_a_percentage_of_the_size_is_a_loop_of_its_own(client: Client, scene: Pa
 
 
 @pytest.mark.parametrize("channels", ["RGB", "RGBA"])
-def test_viewport_copies_show_what_the_frames_show(
+def test_viewport_copies_match_the_frames(
     client: Client, scene: Path, tmp_path: Path, channels: str
 ) -> None:  # fmt: skip
     from PIL import Image

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of what goes wrong with the worker, and of how it ends: wrong requests, bad disks, real kills."""
+"""Tests of the worker's errors and of how it ends: invalid requests, write errors, kills."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from loopcore import __version__
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 GONE_WITHIN = 1.0
-# A worker with methods that misbehave, made of the real one.
-NAUGHTY = """
+# A worker with additional, misbehaving methods.
+FAULTY = """
 import ctypes, os, sys
 from loopcore.worker import methods, server
 def noise(task):
@@ -34,7 +34,7 @@ def hang(task):
     task.step("hanging", 0, 0)
     ctypes.PyDLL(None).sleep(20)   # holds the interpreter's lock: no other thread runs
 def crash(task):
-    raise RuntimeError("unforeseen")
+    raise RuntimeError("unexpected")
 methods.METHODS.update(noise=noise, hang=hang, crash=crash)
 server.serve()
 """
@@ -57,8 +57,8 @@ def client() -> Iterator[Client]:
 
 
 @pytest.fixture
-def naughty() -> Iterator[Client]:
-    client = Client([sys.executable, "-c", NAUGHTY])
+def faulty() -> Iterator[Client]:
+    client = Client([sys.executable, "-c", FAULTY])
     yield client
     client.end()
 
@@ -69,29 +69,29 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def long_bake(client: Client, scene: Path, folder: Path) -> int:
-    """Start a bake of minutes, and return once it is writing frames."""
+    """Start a bake of several minutes; return its request once it writes frames."""
     id = client.request("animate", **animation(scene, folder, frames=5000))
     client.wait_for_frames(3)
     return id
 
 
-# What goes wrong
+# Errors
 
 
-def test_nothing_but_the_protocol_reaches_stdout(naughty: Client) -> None:
-    assert naughty.call("noise") == {"stdin": ""}
-    assert naughty.call("hello")["version"] == __version__
-    naughty.close()
-    naughty.end()
-    assert {b"from python", b"from c", b"from a child"} <= set(naughty.errors.split(b"\n"))
+def test_only_the_protocol_reaches_stdout(faulty: Client) -> None:
+    assert faulty.call("noise") == {"stdin": ""}
+    assert faulty.call("hello")["version"] == __version__
+    faulty.close()
+    faulty.end()
+    assert {b"from python", b"from c", b"from a child"} <= set(faulty.errors.split(b"\n"))
 
 
-def test_an_unforeseen_error_is_told_and_the_worker_goes_on(naughty: Client) -> None:
-    assert naughty.error("crash") == (-32603, "crash failed: RuntimeError: unforeseen")
-    assert naughty.call("hello")["version"] == __version__
-    naughty.close()
-    naughty.end()
-    assert b"Traceback" in naughty.errors
+def test_an_unexpected_error_is_reported_and_the_worker_continues(faulty: Client) -> None:
+    assert faulty.error("crash") == (-32603, "crash failed: RuntimeError: unexpected")
+    assert faulty.call("hello")["version"] == __version__
+    faulty.close()
+    faulty.end()
+    assert b"Traceback" in faulty.errors
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_an_unforeseen_error_is_told_and_the_worker_goes_on(naughty: Client) -> 
         ('{"id": [1], "method": "hello"}', -32600),
     ],
 )
-def test_lines_that_are_no_requests(client: Client, line: str | bytes, code: int) -> None:
+def test_invalid_requests(client: Client, line: str | bytes, code: int) -> None:
     client.send(line)
-    message = client.hear()
+    message = client.receive()
     assert message["error"]["code"] == code
     assert client.call("hello")["version"] == __version__
 
@@ -121,7 +121,7 @@ def test_lines_that_are_no_requests(client: Client, line: str | bytes, code: int
         ("animate", {"frames": "many"}, -32602, "'frames' of animate must be a whole number, not 'many'"),
         ("animate", {"frames": True}, -32602, "whole number"),
         ("animate", {"colour": 1}, -32602, "takes no 'colour'"),
-        ("animate", {"folder": "a\0b"}, -32602, "no path"),
+        ("animate", {"folder": "a\0b"}, -32602, "not a path"),
         ("animate", {"resolution": 0}, -32000, "1 to 100"),
         ("animate", {"plate": "gone.png"}, -32000, "gone.png does not exist"),
         ("animate", {"frames": 1}, -32000, "at least 2"),
@@ -131,14 +131,14 @@ def test_lines_that_are_no_requests(client: Client, line: str | bytes, code: int
         ("animate", {"method": "magic"}, -32000, "unknown method"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_error_codes_and_messages(
     client: Client, scene: Path, tmp_path: Path, method: str, change: dict[str, object], code: int, words: str
 ) -> None:
     found, message = client.error(method, **{**animation(scene, tmp_path / "out", frames=4), **change})
     assert found == code and words in message and "\n" not in message
 
 
-def test_a_folder_that_cannot_be_one(client: Client, scene: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(client: Client, scene: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", "utf-8")
     for resolution in (100, 50):
         out = tmp_path / "file" / "out"
@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_one(client: Client, scene: Path, tmp_path: Path
         assert code == -32000 and f"cannot make folder '{out}'" in message
 
 
-def test_a_folder_that_may_only_be_read(client: Client, scene: Path, tmp_path: Path) -> None:
+def test_a_read_only_folder(client: Client, scene: Path, tmp_path: Path) -> None:
     mount, umount = shutil.which("mount"), shutil.which("umount")
     if not (sys.platform == "linux" and mount and umount):
         pytest.skip("no read-only disk can be made here")
@@ -162,7 +162,7 @@ def test_a_folder_that_may_only_be_read(client: Client, scene: Path, tmp_path: P
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the size of files by RLIMIT_FSIZE")
-def test_a_disk_that_says_no_ends_the_bake_with_the_reason(client: Client, scene: Path, tmp_path: Path) -> None:
+def test_a_failing_disk_ends_the_bake_with_the_reason(client: Client, scene: Path, tmp_path: Path) -> None:
     import resource
 
     resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -171,7 +171,7 @@ def test_a_disk_that_says_no_ends_the_bake_with_the_reason(client: Client, scene
     assert not _scenes.hidden(tmp_path / "out") and not _scenes.frames(tmp_path / "out")
 
 
-def test_motion_is_not_replaced_by_itself_at_another_speed(client: Client, scene: Path, tmp_path: Path) -> None:
+def test_scaling_the_motion_of_the_output_folder_is_refused(client: Client, scene: Path, tmp_path: Path) -> None:
     client.call("animate", **animation(scene, tmp_path, frames=4))
     own = {"plate": str(scene / "plate.png"), "motion": str(tmp_path / "motion.exr"), "folder": str(tmp_path)}
     for change in ({"speed": 2}, {"resolution": 50}):
@@ -193,7 +193,7 @@ def test_cancel_ends_a_bake_within_a_second(client: Client, scene: Path, tmp_pat
     assert client.call("hello")["version"] == __version__
 
 
-def test_what_waits_can_be_cancelled_before_its_turn(client: Client, scene: Path, tmp_path: Path) -> None:
+def test_a_waiting_request_can_be_cancelled(client: Client, scene: Path, tmp_path: Path) -> None:
     first = long_bake(client, scene, tmp_path / "a")
     second = client.request("animate", **animation(scene, tmp_path / "b", frames=4))
     third = client.request("hello")
@@ -203,14 +203,14 @@ def test_what_waits_can_be_cancelled_before_its_turn(client: Client, scene: Path
     assert client.answer(third)["result"]["version"] == __version__ and not (tmp_path / "b").exists()
 
 
-def test_it_ends_with_stdin_whatever_it_is_doing(client: Client, scene: Path, tmp_path: Path) -> None:
+def test_closing_stdin_ends_a_busy_worker(client: Client, scene: Path, tmp_path: Path) -> None:
     client.call("hello")
     long_bake(client, scene, tmp_path)
     assert client.close() < GONE_WITHIN
     assert client.process.returncode == 0 and not _scenes.hidden(tmp_path)
 
 
-def test_shutdown_ends_it(client: Client) -> None:
+def test_shutdown_ends_the_worker(client: Client) -> None:
     client.call("hello")
     client.send('{"jsonrpc": "2.0", "method": "shutdown"}')
     client.process.wait(5)
@@ -218,15 +218,15 @@ def test_shutdown_ends_it(client: Client) -> None:
 
 
 @posix
-def test_it_ends_with_stdin_even_when_no_thread_can_run(naughty: Client) -> None:
-    naughty.request("hang")
-    assert naughty.hear()["params"]["message"] == "hanging"
-    pids = group(naughty.process.pid)
-    assert naughty.close() < 1.5 and seconds_until_gone(pids) < 1
+def test_closing_stdin_ends_a_worker_that_holds_the_interpreter_lock(faulty: Client) -> None:
+    faulty.request("hang")
+    assert faulty.receive()["params"]["message"] == "hanging"
+    pids = group(faulty.process.pid)
+    assert faulty.close() < 1.5 and seconds_until_gone(pids) < 1
 
 
 @posix
-def test_a_killed_parent_takes_it_along(scene: Path, tmp_path: Path) -> None:
+def test_killing_the_parent_ends_the_worker(scene: Path, tmp_path: Path) -> None:
     request = {"jsonrpc": "2.0", "id": 1, "method": "animate", "params": animation(scene, tmp_path, frames=5000)}
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, json.dumps(request)], stdout=subprocess.PIPE, env=_scenes.environment(None)
@@ -246,7 +246,7 @@ def test_a_killed_parent_takes_it_along(scene: Path, tmp_path: Path) -> None:
 
 
 @posix
-def test_killed_in_the_middle_it_leaves_nothing_running_and_the_next_goes_on(scene: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_leaves_no_process_and_the_next_resumes(scene: Path, tmp_path: Path) -> None:
     killed = Client(_scenes.command("worker"))
     try:
         killed.request("animate", **animation(scene, tmp_path, frames=300))
@@ -269,14 +269,14 @@ def test_killed_in_the_middle_it_leaves_nothing_running_and_the_next_goes_on(sce
 
 
 @posix
-def test_control_c_in_the_parents_terminal_is_not_for_it(client: Client) -> None:
+def test_sigint_is_ignored(client: Client) -> None:
     client.call("hello")
     client.process.send_signal(signal.SIGINT)
     assert client.call("hello")["version"] == __version__
 
 
 @posix
-def test_asked_to_end_it_ends(client: Client, scene: Path, tmp_path: Path) -> None:
+def test_sigterm_ends_the_worker(client: Client, scene: Path, tmp_path: Path) -> None:
     long_bake(client, scene, tmp_path)
     pids = group(client.process.pid)
     client.process.terminate()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a worker's guard hears that the other end of a pipe has closed; by whatever the system has for it."""
+"""Tests of how the watchdog detects a closed pipe, by the system's own method."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loopcore.worker.process import _wait_for_hang_up
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no guard on Windows")
 
 
-def test_a_closed_pipe_is_told_and_data_is_not() -> None:
+def test_wait_for_hang_up_ignores_data() -> None:
     quiet, keep = os.pipe()
     reader, writer = os.pipe()
     os.write(writer, b"a request")

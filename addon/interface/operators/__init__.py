@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The operators of buttons and scripts: ``bpy.ops.loopcore.*``."""
+"""The operators, ``bpy.ops.loopcore.*``."""
 
 import bpy
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What operators share: which object they are about, its settings, and running a task in a window or without one."""
+"""Base classes of operators: their object, its settings, and running a task modally or blocking."""
 
 import bpy
 from bpy.props import StringProperty
@@ -11,23 +11,23 @@ from .. import properties
 
 
 class OnObject:
-    """An operator about one object: the one named, else the active one."""
+    """An operator on one object: `object_name`, or the active object."""
 
     object_name: StringProperty(
-        name="Object", description="The plane; when empty, the active object", options={"SKIP_SAVE"}
+        name="Object", description="Name of the plane. Empty: the active object", options={"SKIP_SAVE"}
     )
 
     @classmethod
     def poll(cls, context):
         if context.mode != "OBJECT" and cls.object_mode_only:
-            cls.poll_message_set("Leave edit and paint modes first")
+            cls.poll_message_set("Only available in Object Mode")
             return False
         return True
 
     object_mode_only = True
 
     def target(self, context):
-        """Return the object.
+        """Return the object; for a stroke or an anchor its plane.
 
         Raises:
             Refused: there is none.
@@ -38,11 +38,11 @@ class OnObject:
                 raise Refused(f"There is no object '{self.object_name}' in this file")
             return found
         if context.active_object is None:
-            raise Refused("Nothing is selected: select an image plane")
+            raise Refused("No active object: select an image plane")
         return plane_of(context.active_object)
 
     def execute(self, context):
-        """Act on the object, and report errors."""
+        """Call `act` with the object, and report errors."""
         try:
             self.act(context, self.target(context))
         except AddonError as error:
@@ -53,15 +53,15 @@ class OnObject:
 
 
 def no_task(operator) -> bool:
-    """Return whether no task is running; else the operator's tooltip names it."""
+    """Return whether no task is running; otherwise set the tooltip of the disabled operator."""
     running = tasks.current()
     if running is not None:
-        operator.poll_message_set(f"{running.title} is still running: wait for it, or cancel it")
+        operator.poll_message_set(f"{running.title} is still running: wait, or cancel it")
     return running is None
 
 
 class WithSettings(OnObject):
-    """An operator with the object's settings, each of which may be overridden."""
+    """An operator with the object's settings, each of which can be overridden by an argument."""
 
     frames: properties.FRAMES
     first: properties.FIRST
@@ -79,7 +79,7 @@ class WithSettings(OnObject):
 
 
 class JobOperator(WithSettings):
-    """An operator that runs a task: waits for it when executed, modal when invoked."""
+    """An operator that runs a task: blocking when executed, modal when invoked."""
 
     _task = None
     _timer = None
@@ -121,7 +121,7 @@ class JobOperator(WithSettings):
     def modal(self, context, event):
         task = self._task
         if tasks.current() is not task:
-            # Ended elsewhere: another file is being opened, or the add-on was disabled.
+            # Ended elsewhere: another file was opened, or the add-on disabled.
             self.remove_timer(context)
             return {"CANCELLED"}
         if event.type == "TIMER":
@@ -133,7 +133,7 @@ class JobOperator(WithSettings):
         return {"PASS_THROUGH"}
 
     def cancel(self, context):
-        """Stop the task: Blender quits, opens another file, or closes the window."""
+        """Stop the task. Blender calls this when it quits, opens another file, or closes the window."""
         self.remove_timer(context)
         if tasks.current() is self._task:
             tasks.stop("Cancelled")

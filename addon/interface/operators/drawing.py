@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Operators that make hints: strokes, anchors, the mask."""
+"""Operators that add strokes and anchors, and paint or choose the mask."""
 
 import json
 
@@ -13,16 +13,16 @@ from .base import OnObject
 
 
 class LOOPCORE_OT_add_stroke(OnObject, bpy.types.Operator):
-    """Add a curve on the plane along which things flow, in its direction; then drag its points, or draw it anew"""
+    """Add a curve to the plane. The flow follows it from its first to its last point; edit it in Edit Mode"""
 
     bl_idname, bl_label, bl_options = "loopcore.add_stroke", "Add Stroke", {"REGISTER", "UNDO"}
 
     points: StringProperty(
-        name="Points", description="JSON list of [x, y] in pixels of the plate, y down; empty: across the middle",
+        name="Points", description="JSON list of [x, y] in pixels of the image, y down. Empty: across the middle",
         options={"SKIP_SAVE", "HIDDEN"},
     )  # fmt: skip
     speed: FloatProperty(
-        name="Speed", description="Pixels of the plate a frame; 0: as the object's settings say", default=0.0, min=0.0,
+        name="Speed", description="Pixels of the image per frame. 0: the object's Default Speed", default=0.0, min=0.0,
         soft_max=8.0, options={"SKIP_SAVE"},
     )  # fmt: skip
 
@@ -36,7 +36,7 @@ class LOOPCORE_OT_add_stroke(OnObject, bpy.types.Operator):
 
 
 class LOOPCORE_OT_add_anchor(OnObject, bpy.types.Operator):
-    """Add a point on the plane that stays still; then drag it to its place"""
+    """Add a point that stays still, at the 3D cursor if it is over the plane, else at the center; then move it"""
 
     bl_idname, bl_label, bl_options = "loopcore.add_anchor", "Add Anchor", {"REGISTER", "UNDO"}
 
@@ -45,17 +45,17 @@ class LOOPCORE_OT_add_anchor(OnObject, bpy.types.Operator):
 
 
 def paint_white(tools):
-    """Set the brush to white: the mask is black at first."""
+    """Set the brush color to white, since a new mask is black."""
     shared = getattr(tools.image_paint, "unified_paint_settings", None) or tools.unified_paint_settings
     shared.color = (1, 1, 1)
     brush = tools.image_paint.brush
-    # Brushes from Blender's asset library are read-only.
+    # Brushes linked from an asset library are read-only.
     if brush is not None and brush.library is None:
         brush.color = (1, 1, 1)
 
 
 class LOOPCORE_OT_paint_mask(OnObject, bpy.types.Operator):
-    """Paint where things may move, white on black, on the plane"""
+    """Paint the mask on the plane in Texture Paint mode: white areas move"""
 
     bl_idname, bl_label, bl_options = "loopcore.paint_mask", "Paint Mask", {"REGISTER", "UNDO"}
 
@@ -70,30 +70,31 @@ class LOOPCORE_OT_paint_mask(OnObject, bpy.types.Operator):
         paint_white(context.tool_settings)
 
 
-# Blender keeps no reference to the items of a dynamic enum.
+# Blender does not keep a reference to the items of a dynamic enum.
 _sources = []
 
 
 def mask_sources(self, context):
-    """Return the items of the mask menu: every image, and the object's colour attributes."""
+    """Return the items of the mask menu: all images, and the object's color attributes."""
     obj = bpy.data.objects.get(self.object_name) or (plane_of(context.active_object) if context else None)
-    _sources[:] = [("NONE", "Everything", "No mask")]
+    _sources[:] = [("NONE", "Everything", "No mask: the whole image may move")]
     for image in bpy.data.images:
         if image.source in {"FILE", "GENERATED"}:
-            _sources.append((f"IMAGE {image.name}", image.name, "White moves", "IMAGE_DATA", len(_sources)))
+            _sources.append((f"IMAGE {image.name}", image.name, "White areas move", "IMAGE_DATA", len(_sources)))
     for attribute in obj.data.color_attributes if obj is not None and obj.type == "MESH" else ():
         name = attribute.name
-        _sources.append((f"ATTRIBUTE {name}", name, "Colour attribute: white moves", "GROUP_VCOL", len(_sources)))
+        text = "Color attribute: white areas move"
+        _sources.append((f"ATTRIBUTE {name}", name, text, "GROUP_VCOL", len(_sources)))
     _sources[0] = (*_sources[0], "BLANK1", 0)
     return _sources
 
 
 class LOOPCORE_OT_set_mask(OnObject, bpy.types.Operator):
-    """What says where things may move: an image, a colour attribute of the plane, or nothing"""
+    """Choose the mask: an image, a color attribute of the plane, or none"""
 
-    bl_idname, bl_label, bl_options = "loopcore.set_mask", "Mask From", {"REGISTER", "UNDO"}
+    bl_idname, bl_label, bl_options = "loopcore.set_mask", "Set Mask", {"REGISTER", "UNDO"}
 
-    source: EnumProperty(name="Mask", description="White moves", items=mask_sources)
+    source: EnumProperty(name="Mask", description="White areas move", items=mask_sources)
 
     def act(self, context, obj):
         kind, _, name = self.source.partition(" ")

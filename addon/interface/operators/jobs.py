@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Operators that run tasks: predict, preview, bake, export the flow map, live preview; and cancel."""
+"""Operators that run tasks: predict, preview, bake, export flow map, live preview; and cancel."""
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
@@ -11,7 +11,7 @@ from .base import JobOperator
 
 
 class LOOPCORE_OT_predict_motion(JobOperator, bpy.types.Operator):
-    """Solve the motion of the whole plane from its strokes, anchors and mask"""
+    """Compute the motion of the whole image from strokes, anchors and mask, or from the image alone"""
 
     bl_idname, bl_label, bl_options = "loopcore.predict_motion", "Predict Motion", {"UNDO"}
 
@@ -20,7 +20,7 @@ class LOOPCORE_OT_predict_motion(JobOperator, bpy.types.Operator):
 
 
 class LOOPCORE_OT_preview(JobOperator, bpy.types.Operator):
-    """Make a small loop in seconds and play it on the plane. The still is kept"""
+    """Bake a small 8-bit loop and play it on the plane"""
 
     bl_idname, bl_label, bl_options = "loopcore.preview", "Preview", {"UNDO"}
 
@@ -29,18 +29,18 @@ class LOOPCORE_OT_preview(JobOperator, bpy.types.Operator):
 
 
 class LOOPCORE_OT_bake(JobOperator, bpy.types.Operator):
-    """Make the frames of the loop and play them on the plane. Frames that are up to date are kept"""
+    """Bake the frames of the loop and play them on the plane. Frames that are up to date are kept"""
 
     bl_idname, bl_label, bl_options = "loopcore.bake", "Bake Loop", {"UNDO"}
 
     overwrite: BoolProperty(
-        name="Overwrite", description="Make frames again that are up to date", default=False, options={"SKIP_SAVE"}
+        name="Overwrite", description="Bake frames that are up to date again", default=False, options={"SKIP_SAVE"}
     )
     range: StringProperty(
-        name="Files", description="Only these files, e.g. 1001-1024 or 1001-1060x2; empty: all", options={"SKIP_SAVE"}
+        name="Files", description="Only these files, e.g. 1001-1024 or 1001-1060x2. Empty: all", options={"SKIP_SAVE"}
     )
     wire: BoolProperty(
-        name="Play on the Plane", description="Have the plane play the frames", default=True, options={"SKIP_SAVE"}
+        name="Play on the Plane", description="Play the frames on the plane", default=True, options={"SKIP_SAVE"}
     )
 
     def steps(self, obj, settings):
@@ -48,13 +48,15 @@ class LOOPCORE_OT_bake(JobOperator, bpy.types.Operator):
 
 
 class LOOPCORE_OT_export_flow(JobOperator, bpy.types.Operator):
-    """Write the motion as a flow map for another program"""
+    """Write the motion as a flow map for another application"""
 
     bl_idname, bl_label = "loopcore.export_flow", "Export Flow Map"
 
-    convention: EnumProperty(name="For", description="Who is to read it", items=CONVENTIONS, default="motion")
+    convention: EnumProperty(
+        name="Convention", description="The application or convention to write for", items=CONVENTIONS, default="motion"
+    )
     flow_folder: StringProperty(
-        name="Into", description="Where the files go; empty: 'flow' in the output folder", subtype="DIR_PATH",
+        name="Folder", description="Folder of the files. Empty: 'flow' in the output folder", subtype="DIR_PATH",
         options={"SKIP_SAVE"},
     )  # fmt: skip
 
@@ -63,7 +65,7 @@ class LOOPCORE_OT_export_flow(JobOperator, bpy.types.Operator):
 
 
 class LOOPCORE_OT_live_preview(JobOperator, bpy.types.Operator):
-    """Animate the plane at once, by nodes, without a bake: to judge the motion while the strokes are being drawn"""
+    """Animate the plane by shader nodes, without a bake, to judge the motion while drawing strokes"""
 
     bl_idname, bl_label, bl_options = "loopcore.live_preview", "Live Preview", {"UNDO"}
 
@@ -72,7 +74,7 @@ class LOOPCORE_OT_live_preview(JobOperator, bpy.types.Operator):
 
 
 class LOOPCORE_OT_cancel(bpy.types.Operator):
-    """Stop what is being made. Files that are finished stay, and are not made again"""
+    """Stop the running task. Finished frames are kept, and not baked again"""
 
     bl_idname, bl_label = "loopcore.cancel", "Cancel"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Operators for the still, the playback of the loop, and the output folder."""
+"""Operators that restore the still, set the loop's playback, and choose the output folder."""
 
 import bpy
 from bpy.props import FloatProperty, StringProperty
@@ -10,7 +10,7 @@ from .base import OnObject, no_task
 
 
 class LOOPCORE_OT_restore_still(OnObject, bpy.types.Operator):
-    """Put the still back as it was before. Frames on disk and strokes are kept"""
+    """Restore the still and the material's nodes. Frames on disk and strokes are kept"""
 
     bl_idname, bl_label, bl_options = "loopcore.restore_still", "Restore Still", {"REGISTER", "UNDO"}
 
@@ -20,24 +20,26 @@ class LOOPCORE_OT_restore_still(OnObject, bpy.types.Operator):
 
     def act(self, context, obj):
         restored = actions.restore(obj)
-        obj.loopcore.message = "The still is back" if restored else "The still is shown already"
+        obj.loopcore.message = "Still restored" if restored else "The still is already shown"
         obj.loopcore.failed = False
 
 
 class LOOPCORE_OT_set_playback(OnObject, bpy.types.Operator):
-    """Play this plane's loop at a speed and offset of its own, whatever other planes with the same loop do"""
+    """Make the loop's speed and offset independent of the other planes that play it"""
 
-    bl_idname, bl_label, bl_options = "loopcore.set_playback", "Own Speed and Offset", {"REGISTER", "UNDO"}
+    bl_idname, bl_label, bl_options = "loopcore.set_playback", "Make Playback Single-User", {"REGISTER", "UNDO"}
 
-    speed: FloatProperty(name="Speed", description="How fast the loop plays; negative: backward", default=1.0)
-    offset: FloatProperty(name="Offset", description="Frames by which the loop is ahead", default=0.0)
+    speed: FloatProperty(
+        name="Speed", description="Playback speed of the loop. Negative values play it backward", default=1.0
+    )
+    offset: FloatProperty(name="Offset", description="Number of frames added to the position in the loop", default=0.0)
 
     def act(self, context, obj):
         image_sequence.set_playback(obj, speed=self.speed, offset=self.offset)
 
 
 class LOOPCORE_OT_choose_folder(OnObject, bpy.types.Operator):
-    """Choose where frames and motion go"""
+    """Choose the output folder"""
 
     bl_idname, bl_label, bl_options = "loopcore.choose_folder", "Choose Folder", {"UNDO", "INTERNAL"}
 

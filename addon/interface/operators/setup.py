@@ -12,22 +12,22 @@ from ...engine.setup import Setup
 
 
 class _Background:
-    """An operator that runs a `Setup`: in the background, or, without a window, to its end."""
+    """An operator that runs a `Setup`: polled by a timer, or blocking in background mode."""
 
     bl_options = {"REGISTER", "INTERNAL"}
 
     @classmethod
     def poll(cls, context):
         if installation.busy():
-            cls.poll_message_set(f"{installation.current().title} is still going on")
+            cls.poll_message_set(f"{installation.current().title} is still running")
             return False
         return True
 
     def run(self, make):
         if tasks.current() is not None:
-            self.report({"ERROR"}, f"{tasks.current().title} is still running: cancel it first, or wait")
+            self.report({"ERROR"}, f"{tasks.current().title} is still running: wait, or cancel it")
             return {"CANCELLED"}
-        # The worker may run from the files that are about to be removed.
+        # The worker may run from the environment that is about to be removed.
         runtime.stop()
         setup = make(installation.place(create=True))
         installation.begin(setup)
@@ -42,7 +42,7 @@ class _Background:
 
 
 def _wait(setup: Setup) -> None:
-    """Run a setup to its end, printing its messages."""
+    """Wait for the end of a setup, and print its messages."""
     try:
         while setup.state == "running":
             message = setup.message
@@ -56,18 +56,18 @@ def _wait(setup: Setup) -> None:
 
 
 class LOOPCORE_OT_set_up(_Background, bpy.types.Operator):
-    """Make a Python environment of the add-on's own, with Loopcore in it, and check it with a small bake"""
+    """Create the add-on's private Python environment with Loopcore, and check it with a small bake"""
 
     bl_idname = "loopcore.set_up"
     bl_label = "Set Up"
 
     wheels: bpy.props.StringProperty(
-        name="Folder of Wheels", subtype="DIR_PATH", description="Install from here; empty: from the network"
+        name="Folder of Wheels", subtype="DIR_PATH", description="Install from this folder. Empty: from the network"
     )
     base: bpy.props.StringProperty(
-        name="Make It From", subtype="FILE_PATH", description="Python to make it from; empty: look for one"
+        name="Base Python", subtype="FILE_PATH", description="Python to create it with. Empty: search for one"
     )
-    torch: bpy.props.BoolProperty(name="Install torch", default=True, description="Needed to predict motion")
+    torch: bpy.props.BoolProperty(name="Install torch", default=True, description="Required to predict motion")
 
     def invoke(self, context, event):
         mine = installation.preferences()
@@ -82,8 +82,8 @@ class LOOPCORE_OT_set_up(_Background, bpy.types.Operator):
         size = "about 350 MB" if self.torch else "about 160 MB"
         self.layout.label(text=f"Python packages ({size}) are downloaded from PyPI", icon="INTERNET")
         if self.torch and sys.platform == "linux":
-            self.layout.label(text="and torch, without CUDA, from download.pytorch.org,", icon="BLANK1")
-        self.layout.label(text="into a folder of this add-on's own:", icon="BLANK1")
+            self.layout.label(text="and torch without CUDA from download.pytorch.org,", icon="BLANK1")
+        self.layout.label(text="to the folder of this add-on:", icon="BLANK1")
         self.layout.label(text=str(installation.place().folder), icon="FILE_FOLDER")
 
     def execute(self, context):
@@ -96,7 +96,7 @@ class LOOPCORE_OT_set_up(_Background, bpy.types.Operator):
 
 
 class LOOPCORE_OT_check_python(_Background, bpy.types.Operator):
-    """Bake a tiny loop with the Python that is named, to see whether all that Loopcore needs is there"""
+    """Bake a small loop with the chosen Python, to check that it has all of Loopcore's dependencies"""
 
     bl_idname = "loopcore.check_python"
     bl_label = "Check This Python"
@@ -106,7 +106,7 @@ class LOOPCORE_OT_check_python(_Background, bpy.types.Operator):
 
 
 class LOOPCORE_OT_remove_environment(_Background, bpy.types.Operator):
-    """Remove the add-on's own environment from the disk"""
+    """Delete the add-on's private environment"""
 
     bl_idname = "loopcore.remove_environment"
     bl_label = "Remove"
@@ -119,7 +119,7 @@ class LOOPCORE_OT_remove_environment(_Background, bpy.types.Operator):
 
 
 class LOOPCORE_OT_cancel_set_up(bpy.types.Operator):
-    """Stop what is being set up"""
+    """Stop the running setup"""
 
     bl_idname = "loopcore.cancel_set_up"
     bl_label = "Cancel"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton: integrate, warp and splat on an NVIDIA GPU; warp and splat differentiable in torch.
 
-Runs CUDA tensors where they are; with TRITON_INTERPRET=1 in the environment, CPU tensors through Triton's interpreter,
-which is slow and there for tests. The same input gives the same bits on each run: no kernel adds floats atomically,
-but for the splat that is asked for by that name.
+Runs CUDA tensors on their own device; with TRITON_INTERPRET=1 in the environment, CPU tensors in Triton's interpreter,
+which is slow and meant for tests. The same input gives the same bits on every run, except with `splat(atomic=True)`,
+which alone adds floats atomically.
 
 Convention: as in `loopcore.transport.cpu`.
 """

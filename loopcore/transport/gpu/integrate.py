@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Traces a velocity field on the GPU."""
+"""Integration of a velocity field on the GPU."""
 
 import torch
 
 from loopcore.transport.cpu import MIN_STEP, STEP_TOLERANCE
-from loopcore.transport.gpu.kernels import (
-    integrate as integrate_kernels,
-)
+from loopcore.transport.gpu.kernels import integrate as integrate_kernels
 from loopcore.transport.gpu.plan import Plan, arithmetic, on
 
-# Integration: the length of a path's first step, in frames, at most.
+# Longest first step of a path, in frames.
 FIRST_STEP = 1.0
 
 
 def integrate(velocity: torch.Tensor, steps: float) -> torch.Tensor:
-    """Displacement (H, W, 2) after `steps` frames (negative: backward) of a velocity (H, W, 2), which is finite."""
+    """Displacement (H, W, 2) after `steps` frames (negative: backward) of a finite velocity (H, W, 2)."""
     velocity = velocity.detach().contiguous()
     (height, width), out = velocity.shape[:2], torch.zeros_like(velocity)
     plan = Plan(height, width, 1, arithmetic(velocity))

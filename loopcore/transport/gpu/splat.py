@@ -1,12 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Triton kernels: integrate, warp and splat on the GPU; warp and splat differentiable in torch.
-
-Runs CUDA tensors where they are; with TRITON_INTERPRET=1 in the environment, CPU tensors through Triton's interpreter,
-which is slow and there for tests. The same input gives the same bits on each run: no kernel adds floats atomically,
-but for the splat that is asked for by that name.
-
-Convention: as in `cpu`.
-"""
+"""The forward warp on the GPU, differentiable."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +7,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from loopcore.transport.gpu.kernels import (
-    splat as splat_kernels,
-)
-from loopcore.transport.gpu.kernels import (
-    splat_gradient,
-)
+from loopcore.transport.gpu.kernels import splat as splat_kernels
+from loopcore.transport.gpu.kernels import splat_gradient
 from loopcore.transport.gpu.kernels.bins import Bins, make_bins
 from loopcore.transport.gpu.plan import Plan, arithmetic, on
 
@@ -29,8 +18,10 @@ def splat(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weighted sums (H, W, C) and weights (H, W) of values (H, W, C) deposited where they land.
 
-    Differentiable in values, displacement and weight. atomic: add up in whatever order the pieces come, with float
-    atomics; the last bits then differ from run to run.
+    Differentiable in values, displacement and weight.
+
+    Args:
+        atomic: add with float atomics, in no fixed order; the last bits then differ from run to run.
     """
     given = weight.contiguous() if weight is not None else None
     return _Splat.apply(values.contiguous(), displacement.contiguous(), given, atomic)
@@ -84,10 +75,16 @@ def _bin_pieces(
 def bin_splats(
     plan: Plan, shifts: Sequence[torch.Tensor], weight: torch.Tensor | None = None
 ) -> tuple[Bins, torch.Tensor]:
-    """Bins of the pieces of splats of one size by displacements (H, W, 2), one splat's cells after the other's.
+    """Bin the pieces of several splats of one size by the cell they land in.
 
-    Also in how many pieces each pixel of each splat comes, (splats, H, W) as in `splat_kernels`; the bins' `noted` is
-    above 0 where some come in more than one. The plan's indices have to suffice for 64 times all splats' cells.
+    Args:
+        plan: its indices must hold 64 times the number of all splats' cells.
+        shifts: the splats' displacements, each (H, W, 2).
+        weight: (H, W), one for all splats; pixels of weight 0 are left out.
+
+    Returns:
+        The bins, one splat's cells after the other's, `noted` above 0 if any pixel is subdivided; and the numbers of
+        pieces, (splats, H, W) uint8 as in `splat_kernels`.
     """
     height, width = shifts[0].shape[:2]
     cells = (height + 1) * (width + 1)

@@ -6,18 +6,16 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from loopcore.transport.gpu.kernels import (
-    warp as warp_kernels,
-)
+from loopcore.transport.gpu.kernels import warp as warp_kernels
 from loopcore.transport.gpu.kernels.bins import make_bins
 from loopcore.transport.gpu.plan import Plan, arithmetic, on
 
 
 def warp(values: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
-    """values (H, W, C) fetched at each pixel of displacement (h, w, 2) plus its displacement: (h, w, C).
+    """values (H, W, C) sampled at each pixel of displacement (h, w, 2) plus its displacement: (h, w, C).
 
-    Differentiable in both. Where the range of the 4 x 4 pixels holds a result, its gradient goes to the pixel that
-    holds it, the first of equals.
+    Differentiable in both. The gradient of a result that is clamped to the range of its 4 x 4 pixels goes to the pixel
+    of that value, the first of equals.
     """
     return _Warp.apply(values.contiguous(), displacement.contiguous())
 
@@ -57,7 +55,7 @@ def _warp_plan(values: torch.Tensor, displacement: torch.Tensor) -> Plan:
 
 
 def _frames(values: torch.Tensor, displacement: torch.Tensor) -> tuple[int, ...]:
-    """Sizes of the picture and of the result, periods of the mirrored picture."""
+    """Sizes of the picture and of the result, and the periods of the mirrored picture."""
     (height, width), (rows, columns) = values.shape[:2], displacement.shape[:2]
     return height, width, rows, columns, max(2 * (height - 1), 1), max(2 * (width - 1), 1)
 
@@ -65,7 +63,7 @@ def _frames(values: torch.Tensor, displacement: torch.Tensor) -> tuple[int, ...]
 def _warp_spread(
     values: torch.Tensor, displacement: torch.Tensor, gradient: torch.Tensor, choice: torch.Tensor
 ) -> torch.Tensor:
-    """The gradient by the values, gathered for each of their pixels from the pixels made of it."""
+    """The gradient by the values: each pixel gathers from the results that sampled it."""
     height, width, channels = values.shape
     sizes, here = _frames(values, displacement), _warp_plan(values, displacement)
     there = Plan(height, width, channels, here.dtype, elements=gradient.numel())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inside Blender: the motion as lines on flat, bent and cropped planes; how much is done at a time.
+"""Inside Blender: the motion as lines on flat, bent and cropped planes, and the work per piece.
 
 python overlay_script.py FOLDER
 """
@@ -24,14 +24,14 @@ FIELD = FOLDER / "arrows.json"
 
 
 def flow(x, y):
-    """Round the middle, faster further out; still in the left tenth."""
+    """A vortex around the center, with no motion in the left tenth."""
     u, v = -(y - HEIGHT / 2) / 50, (x - WIDTH / 2) / 50
     moves = x > WIDTH / 10
     return u * moves, v * moves
 
 
 def write_field():
-    """As the worker tells it: the nodes where something moves."""
+    """Write the worker's result of `arrows`: the nodes with motion."""
     columns, rows = WIDTH // SPACING, HEIGHT // SPACING
     x = ((np.arange(columns) + 0.5) * WIDTH / columns).astype(int)
     y = ((np.arange(rows) + 0.5) * HEIGHT / rows).astype(int)
@@ -58,7 +58,7 @@ def plane(cuts=0, bend=False, crop=False):
 
 
 def pieces(obj, style):
-    """All that is done for the lines, piece by piece: the lines, and the most that any took in milliseconds."""
+    """Compute the lines; returns them and the time of each piece in milliseconds."""
     took, making, lines = [], motion_lines.compute(obj, FIELD, style), None
     while lines is None:
         began = time.thread_time()
@@ -68,7 +68,7 @@ def pieces(obj, style):
 
 
 def checked(obj, style):
-    """Where the lines are in the picture, and which way they go there, against the flow that they show."""
+    """Compare the position and direction of the lines in the image with the flow."""
     lines, took = pieces(obj, style)
     mapping = PlaneMap.of(find_plane_image(obj))
     ends = mapping.pixels_of_local(lines.points).reshape(-1, 2, 2)
@@ -98,7 +98,7 @@ def shown():
 
 
 def counted():
-    """How many points are placed at a time on a mesh of many triangles, and how often its tree is made."""
+    """Count the points mapped per piece on a mesh of many triangles, and the search trees built."""
     obj = plane(cuts=6, bend=True)
     placed, trees = [], []
     weights, made = plane_map._Triangles.weights, plane_map._Triangles.__init__
@@ -118,7 +118,7 @@ def counted():
 
 
 def one_piece_a_draw():
-    """`lines_of` goes one piece further with each call, and shows the former lines until the new ones are whole."""
+    """`lines_of` computes one piece per call, and returns the previous lines until the new ones are finished."""
     import addon.interface.properties
 
     addon.interface.properties.register()
@@ -136,7 +136,7 @@ def one_piece_a_draw():
     kept = overlay.lines_of(obj) is drawn and drawn.lines is not first
     obj.location.x += 1
     bpy.context.view_layer.update()
-    moved = overlay.lines_of(obj) is drawn  # what moves as a whole is not made anew
+    moved = overlay.lines_of(obj) is drawn  # moving the object does not change its lines
     overlay._changes[obj.session_uid] = 1
     changed = overlay.lines_of(obj) is not drawn
     obj.loopcore.motion = ""
@@ -146,7 +146,7 @@ def one_piece_a_draw():
 
 
 def heads():
-    """Which way the head of a stroke points, on the screen."""
+    """The arrow head of a stroke in screen space."""
     across = overlay.head_of([(0, 0), (50, 0), (100, 0), (100.5, 0)], 10)
     obj = plane()
     made = strokes.add_stroke(bpy.context, find_plane_image(obj), [(10, 90), (300, 90)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inside Blender: strokes, anchors and masks are drawn on planes, and hints written for the test to read."""
+"""Inside Blender: draw strokes, anchors and masks on planes, and write hints for the test."""
 
 import sys
 from pathlib import Path
@@ -41,7 +41,7 @@ def hints(obj):
 
 
 def write_hints(found, folder):
-    """The hints and the mask, as a bake has them written; the hints' file."""
+    """Write the hints and the mask as a bake does; returns the hints' file."""
     drawn = hints_module.hints_file(found, folder)
     if drawn is None:
         return None
@@ -53,7 +53,7 @@ def write_hints(found, folder):
 
 
 def placed():
-    """What is drawn at pixels is read back at those pixels, whatever the UVs, wherever the plane goes."""
+    """Strokes and anchors have the pixels they were drawn at, with several UVs and after moving the plane."""
     out = {}
     for name, corners in CORNERS.items():
         obj = plane(corners)
@@ -80,7 +80,7 @@ def curves():
     out["radius"] = hints(obj)["strokes"][0]["speed"]
     easy.hide_viewport = True
     out["hidden"] = hints(obj)
-    # Drawn in space by other means, then parented as Blender does it, keeping its place.
+    # A curve made by other means, then parented with Keep Transform.
     data = bpy.data.curves.new("drawn", "CURVE")
     data.dimensions = "3D"
     spline = data.splines.new("NURBS")
@@ -143,7 +143,7 @@ def painted():
 
 
 def vertex_colors():
-    """Black to white from the plane's left to its right, which shows the picture flipped."""
+    """From black to white from the left of the plane, which shows the image flipped, to its right."""
     out = {}
     for domain in ("POINT", "CORNER"):
         obj = plane(CORNERS["flipped"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strokes, anchors and masks drawn in every Blender, as Loopcore reads them."""
+"""Tests of strokes, anchors and masks drawn in real Blenders, as Loopcore reads them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ WIDTH, HEIGHT = 64, 48
 
 
 @pytest.fixture(scope="module")
-def told(blender: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def results(blender: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return blender.run(SCRIPT, tmp_path_factory.mktemp("strokes")).result
 
 
 @pytest.mark.parametrize("case", ["whole", "flipped", "turned", "cropped"])
-def test_what_is_drawn_at_pixels_is_written_at_those_pixels(told: dict[str, Any], case: str) -> None:
-    """Also after the plane was moved, scaled and mirrored, which its children follow."""
-    hints, same, parented = told["placed"][case]
+def test_strokes_are_written_at_the_pixels_they_were_drawn_at(results: dict[str, Any], case: str) -> None:
+    """Also after the plane, and with it its children, was moved, scaled and mirrored."""
+    hints, same, parented = results["placed"][case]
     assert hints["size"] == [WIDTH, HEIGHT] and same and parented
     (stroke,) = hints["strokes"]
     assert stroke["speed"] == 2.5
@@ -31,8 +31,8 @@ def test_what_is_drawn_at_pixels_is_written_at_those_pixels(told: dict[str, Any]
     assert np.allclose(hints["anchors"], [(33.0, 12.5)], atol=2e-3)
 
 
-def test_curves_of_every_kind_are_strokes(told: dict[str, Any]) -> None:
-    curves = told["curves"]
+def test_all_kinds_of_curves_are_strokes(results: dict[str, Any]) -> None:
+    curves = results["curves"]
     (default,) = curves["default"]
     points = np.array(default["points"])
     assert np.allclose(points[:, 1], 23.5) and (np.diff(points[:, 0]) > 0).all() and default["speed"] == 1
@@ -44,16 +44,16 @@ def test_curves_of_every_kind_are_strokes(told: dict[str, Any]) -> None:
     assert np.allclose(curves["moved"], (47.5, 23.5), atol=2e-3)
 
 
-def test_anchors_go_to_the_cursor_when_it_is_over_the_picture(told: dict[str, Any]) -> None:
-    spots, uneven = told["cursor"]
+def test_anchors_are_added_at_the_cursor_over_the_image(results: dict[str, Any]) -> None:
+    spots, uneven = results["cursor"]
     assert np.allclose(spots, [(31.5, 23.5), (47.5, 11.5), (31.5, 23.5)], atol=2e-3)
     assert uneven < 1e-6
 
 
-def test_a_painted_mask_is_what_loopcore_reads(told: dict[str, Any]) -> None:
-    painted = told["painted"]
+def test_loopcore_reads_the_painted_mask(results: dict[str, Any]) -> None:
+    painted = results["painted"]
     assert painted["again"] and painted["size"] == [WIDTH, HEIGHT] and painted["kind"] == ["Non-Color", 0]
-    assert "black all over" in painted["black"] and "another shape" in painted["shape"] and painted["none"]
+    assert "completely black" in painted["black"] and "another aspect ratio" in painted["shape"] and painted["none"]
     assert painted["kept"] <= 0.5 / 255 + 1e-6, "the .blend does not hold what was painted"
     hints = read_hints(painted["file"])
     wanted = np.zeros((HEIGHT, WIDTH))
@@ -63,16 +63,16 @@ def test_a_painted_mask_is_what_loopcore_reads(told: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("domain", ["POINT", "CORNER"])
-def test_a_colour_attribute_is_a_mask(told: dict[str, Any], domain: str) -> None:
-    """It grows from the plane's left to its right, where the picture's left is seen."""
-    mask = read_hints(told["vertex_colors"][domain]).mask
+def test_a_color_attribute_is_a_mask(results: dict[str, Any], domain: str) -> None:
+    """It increases from the plane's left to its right, which shows the image's left."""
+    mask = read_hints(results["vertex_colors"][domain]).mask
     assert mask is not None
     assert np.abs(mask - (1 - (np.arange(WIDTH) + 0.5) / WIDTH)).max() < 1 / 255
-    assert '"gone"' in told["vertex_colors"]["gone"]
+    assert '"gone"' in results["vertex_colors"]["gone"]
 
 
-def test_what_makes_no_hints_is_refused(told: dict[str, Any]) -> None:
-    short, still, backward, file, nothing, made, children = told["refusals"]
-    assert "two different points" in short and "two different points" in still and "reverse the curve" in backward
+def test_invalid_hints_are_refused(results: dict[str, Any]) -> None:
+    short, still, backward, file, nothing, made, children = results["refusals"]
+    assert "two different points" in short and "two different points" in still and "reverse the flow" in backward
     assert "cannot be written" in file
     assert nothing is None and made is False and children == 1

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inside Blender: what may happen while a loop is made, looked at as a window's timer does: without waiting for it.
+"""Inside Blender: failures and other events during a bake that is polled, as by a window's timer.
 
 python tasks_script.py ZIP FOLDER READ_ONLY FULL: READ_ONLY and FULL are folders on such disks, or empty
-python tasks_script.py ZIP FOLDER --until-killed: bake until somebody kills this process
+python tasks_script.py ZIP FOLDER --until-killed: bake until the process is killed
 """
 
 import sys
@@ -23,16 +23,13 @@ def module(name):
 
 
 def shot():
-    """The file as an artist has it: a plane with a stroke and a mask, saved."""
+    """Create and save a file: a plane with a stroke and a mask."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     if PACKAGE not in bpy.context.preferences.addons:
         inside.install(ZIP)
     plane = inside.image_plane(inside.photograph(FOLDER))
     bpy.ops.loopcore.add_stroke(object_name=plane.name, points="[[40, 90], [160, 90], [280, 90]]", speed=2.0)
-    bpy.ops.loopcore.paint_mask(object_name=plane.name)
-    painted = bpy.data.images["Plate mask"]
-    painted.pixels.foreach_set([1.0] * len(painted.pixels))
-    painted.update()
+    inside.white_mask(plane)
     bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "shot.blend"))
     return plane
 
@@ -45,7 +42,7 @@ def begin(plane, **settings):
 
 
 def pump(task, holds, seconds=60):
-    """As the modal operator does, until `holds`; the most milliseconds that it computed at a time."""
+    """Pump as the modal operator does until `holds()`; returns the longest main-thread time in milliseconds."""
     end, worst = time.monotonic() + seconds, 0.0
     while not holds():
         began = time.thread_time()
@@ -58,7 +55,7 @@ def pump(task, holds, seconds=60):
 
 
 def baking(plane, **settings):
-    """A task that is making frames, and its worker."""
+    """Start a bake and wait for a frame; returns the task and the worker's process id."""
     task = begin(plane, **settings)
     pump(task, lambda: task.failed is not None or task.saved)
     if task.failed:
@@ -67,14 +64,14 @@ def baking(plane, **settings):
 
 
 def ended(task):
-    """The task's end, as the operator brings it about; what it says, and whether that was a failure."""
+    """Wait for the task's end as the operator does; returns its message, failure and exit code."""
     pump(task, lambda: task.failed is not None)
     module("engine.tasks").finish(task)
     return [task.message, task.failed, task.code]
 
 
 def gone(pid, seconds=1.0):
-    """Whether a process goes in that time."""
+    """Return whether a process ends in that time."""
     end = time.monotonic() + seconds
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.01)
@@ -89,19 +86,19 @@ def alive(pid):
 
 
 def usable():
-    """Whether the next bake works, and nothing torn is about."""
+    """Bake again; returns the result, the message, and the temporary files left."""
     plane = bpy.data.objects["Plate"]
     result = bpy.ops.loopcore.bake(object_name=plane.name, frames=3, overwrite=True)
-    torn = [str(path) for path in (FOLDER / "loops").rglob(".*.tmp-*")]
-    return [sorted(result), plane.loopcore.message, torn]
+    temporaries = [str(path) for path in (FOLDER / "loops").rglob(".*.tmp-*")]
+    return [sorted(result), plane.loopcore.message, temporaries]
 
 
 def renamed():
     plane = shot()
     task, _ = baking(plane, frames=12)
     plane.name = 'Weir "B" 水'
-    said = ended(task)
-    return {"said": said, "kept": plane.loopcore.message == said[0],
+    outcome = ended(task)
+    return {"outcome": outcome, "kept": plane.loopcore.message == outcome[0],
             "playing": module("playing.image_sequence").is_wired(plane)}  # fmt: skip
 
 
@@ -109,8 +106,8 @@ def removed():
     plane = shot()
     task, _ = baking(plane, frames=12)
     bpy.data.objects.remove(plane)
-    said = ended(task)
-    return {"said": said, "files": len(list((FOLDER / "loops" / "Plate").glob("Plate_loop.*.exr"))),
+    outcome = ended(task)
+    return {"outcome": outcome, "files": len(list((FOLDER / "loops" / "Plate").glob("Plate_loop.*.exr"))),
             "usable": [shot().name, *usable()]}  # fmt: skip
 
 
@@ -118,7 +115,7 @@ def removed_before_the_motion():
     plane = shot()
     task = begin(plane)
     bpy.data.objects.remove(plane)
-    return {"said": ended(task)}
+    return {"outcome": ended(task)}
 
 
 def disabled():
@@ -148,25 +145,25 @@ def missing_picture():
     plane = shot()
     (FOLDER / "plate.png").rename(FOLDER / "away.png")
     try:
-        said = tried(plane)
+        outcome = try_bake(plane)
     finally:
         (FOLDER / "away.png").rename(FOLDER / "plate.png")
-    return {"said": said, "kept": plane.loopcore.message, "usable": usable()}
+    return {"outcome": outcome, "kept": plane.loopcore.message, "usable": usable()}
 
 
 def missing_during_the_bake():
-    """The file goes after the strokes were solved: the plate was read, so the loop is made of it."""
+    """The file is removed after the motion was solved."""
     plane = shot()
     task, _ = baking(plane, frames=12)
     (FOLDER / "plate.png").rename(FOLDER / "away.png")
     try:
-        said = ended(task)
+        outcome = ended(task)
     finally:
         (FOLDER / "away.png").rename(FOLDER / "plate.png")
-    return {"said": said, "usable": usable()}
+    return {"outcome": outcome, "usable": usable()}
 
 
-def tried(plane, **settings):
+def try_bake(plane, **settings):
     try:
         return sorted(bpy.ops.loopcore.bake(object_name=plane.name, **{"frames": FRAMES, **settings}))
     except RuntimeError as error:
@@ -177,14 +174,14 @@ def bad_disks():
     out, plane = {}, shot()
     for name, place in zip(("read-only", "full"), sys.argv[3:5], strict=True):
         if place:
-            said = tried(plane, folder=place, frames=40)
-            torn = [path.name for path in Path(place).rglob("*") if path.name.startswith(".") and path.is_file()]
-            out[name] = [said, plane.loopcore.failed, torn]
+            outcome = try_bake(plane, folder=place, frames=40)
+            temporaries = [path.name for path in Path(place).rglob("*") if path.name.startswith(".") and path.is_file()]
+            out[name] = [outcome, plane.loopcore.failed, temporaries]
     return {**out, "usable": usable()}
 
 
-def a_long_way_to_the_bake():
-    """Paint that is not saved, a mask, strokes on a bent plane of 8192 triangles: what Blender waits for at a time."""
+def slow_preparation():
+    """Unsaved paint, a mask, strokes on a bent plane of 8192 triangles: the main-thread time of each step."""
     plane = shot()
     cut, wave = plane.modifiers.new("Cut", "SUBSURF"), plane.modifiers.new("Wave", "WAVE")
     cut.subdivision_type, cut.levels, wave.height = "SIMPLE", 6, 0.05
@@ -205,7 +202,7 @@ def a_long_way_to_the_bake():
         worst[before] = max(worst.get(before, 0), 1000 * (time.thread_time() - began))
         time.sleep(0.02)
     module("engine.tasks").finish(task)
-    return {"said": [task.message, task.failed], "steps": steps,
+    return {"outcome": [task.message, task.failed], "steps": steps,
             "computed ms": {after: round(ms, 1) for after, ms in worst.items()}}  # fmt: skip
 
 
@@ -216,7 +213,7 @@ def until_killed():
 
 
 CASES = (renamed, removed, removed_before_the_motion, disabled, saved_and_another_opened, missing_picture,
-         missing_during_the_bake, bad_disks, a_long_way_to_the_bake)  # fmt: skip
+         missing_during_the_bake, bad_disks, slow_preparation)  # fmt: skip
 if "--until-killed" in sys.argv:
     until_killed()
 inside.emit({case.__name__: case() for case in CASES})

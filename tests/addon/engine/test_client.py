@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the engine with real workers, real kills and a real clock; no Blender is needed for it."""
+"""Tests of the engine with real workers, kills and times; without Blender."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ import _scenes
 import pytest
 from _workers import animation, group, make_scene, seconds_until_gone
 
+from loopcore.files.atomic import temporary_mark
+
 Engine = _package.module("engine.client").Engine
 KILL_AFTER_S = _package.module("engine.worker").KILL_AFTER_S
 ROOT = Path(__file__).resolve().parents[3]
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-# What Blender's window may be held up by, less what a busy test machine adds.
+# Time limit of a poll, which runs in Blender's main thread.
 POLL_LIMIT_S = 0.005
 
 
@@ -32,10 +34,10 @@ class Timed:
     def __init__(self, engine: Any) -> None:
         self.engine, self.polls = engine, [0.0]
 
-    def until(self, there: Callable[[], object], seconds: float = 60) -> float:
-        """Poll as Blender does until `there()`; the seconds it took."""
+    def until(self, condition: Callable[[], object], seconds: float = 60) -> float:
+        """Poll as Blender does until `condition()`; returns the seconds it took."""
         start = time.monotonic()
-        while not there():
+        while not condition():
             begin = time.perf_counter()
             self.engine.poll()
             self.polls.append(time.perf_counter() - begin)
@@ -65,23 +67,23 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_scene(tmp_path_factory.mktemp("scene"))
 
 
-def test_a_job_is_done_and_told(timed: Timed, scene: Path, tmp_path: Path) -> None:
-    told = []
+def test_a_job_reports_its_progress_and_result(timed: Timed, scene: Path, tmp_path: Path) -> None:
+    changes = []
     assert not timed.engine.running
     job = timed.engine.submit(
-        "animate", animation(scene, tmp_path / "o", frames=40), lambda j: told.append((j.state, j.done))
+        "animate", animation(scene, tmp_path / "o", frames=40), lambda j: changes.append((j.state, j.done))
     )
     assert job.state == "running" and timed.engine.job is job and job.eta() is None
     left = []
     timed.until(lambda: left.append(job.eta()) or job.state != "running")
     assert job.state == "done" and job.result["written"] == 40 and timed.engine.job is None
-    assert told[-1] == ("done", 40) and len(told) > 3 and [t[0] for t in told].count("done") == 1
-    assert [done for _, done in told] == sorted(done for _, done in told)
+    assert changes[-1] == ("done", 40) and len(changes) > 3 and [t[0] for t in changes].count("done") == 1
+    assert [done for _, done in changes] == sorted(done for _, done in changes)
     assert any(seconds is not None and 0 <= seconds < 60 for seconds in left)
     assert timed.engine.running and timed.run("hello", {}).result["version"]
 
 
-def test_jobs_wait_for_their_turn(timed: Timed, scene: Path, tmp_path: Path) -> None:
+def test_jobs_run_in_order(timed: Timed, scene: Path, tmp_path: Path) -> None:
     jobs = [timed.engine.submit("animate", animation(scene, tmp_path / str(n), frames=3)) for n in range(2)]
     jobs.append(timed.engine.submit("animate", {"plate": "gone.png", "folder": "x"}))
     jobs.append(timed.engine.submit("hello", {}))
@@ -97,20 +99,20 @@ def test_jobs_wait_for_their_turn(timed: Timed, scene: Path, tmp_path: Path) -> 
     assert "gone.png does not exist" in jobs[2].error and jobs[2].result is None
 
 
-def test_an_error_in_a_callback_is_its_own(timed: Timed, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_a_callback_does_not_stop_the_worker(timed: Timed, capsys: pytest.CaptureFixture[str]) -> None:
     job = timed.engine.submit("hello", {}, lambda job: 1 / 0)
     timed.until(lambda: job.state == "done")
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert timed.run("hello", {}).state == "done"
 
 
-def test_nothing_blocks(timed: Timed, scene: Path, tmp_path: Path) -> None:
+def test_polls_do_not_block(timed: Timed, scene: Path, tmp_path: Path) -> None:
     begin = time.perf_counter()
     job = timed.engine.submit("animate", animation(scene, tmp_path / "o", frames=60, proxy=True))
     submitted = time.perf_counter() - begin
     timed.until(lambda: job.state != "running")
     assert job.state == "done"
-    # The median and nearly all, not the very worst: another process may have had the processor.
+    # The 99th percentile, since another process may have had the processor during a poll.
     polls = sorted(timed.polls)
     assert polls[len(polls) * 99 // 100] < POLL_LIMIT_S and submitted < 0.05
 
@@ -130,7 +132,7 @@ def test_cancelling_takes_less_than_a_second(timed: Timed, scene: Path, tmp_path
 
 
 def test_a_cancelled_worker_survives_a_busy_main_thread(timed: Timed, scene: Path, tmp_path: Path) -> None:
-    """The worker answers in time, and is kept, although nobody polls until long after it would have been killed."""
+    """The worker answers in time and is not killed, although no poll happens until after KILL_AFTER_S."""
     job = timed.engine.submit("animate", animation(scene, tmp_path, frames=5000))
     timed.until(lambda: job.done > 2)
     pid = timed.engine.pid
@@ -142,7 +144,7 @@ def test_a_cancelled_worker_survives_a_busy_main_thread(timed: Timed, scene: Pat
 
 
 @posix
-def test_a_worker_that_does_not_listen_is_killed(timed: Timed, scene: Path, tmp_path: Path) -> None:
+def test_an_unresponsive_worker_is_killed(timed: Timed, scene: Path, tmp_path: Path) -> None:
     job = timed.engine.submit("animate", animation(scene, tmp_path, frames=5000))
     timed.until(lambda: job.done > 2)
     pids = group(timed.engine.pid)
@@ -154,7 +156,7 @@ def test_a_worker_that_does_not_listen_is_killed(timed: Timed, scene: Path, tmp_
 
 
 @posix
-def test_killed_in_the_middle_it_says_so_and_is_revived(timed: Timed, scene: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported_and_replaced(timed: Timed, scene: Path, tmp_path: Path) -> None:
     job = timed.engine.submit("animate", animation(scene, tmp_path, frames=300, range="1001-1040"))
     later = timed.engine.submit("animate", animation(scene, tmp_path, frames=300, range="1001-1040"))
     timed.until(lambda: job.done > 2)
@@ -168,8 +170,23 @@ def test_killed_in_the_middle_it_says_so_and_is_revived(timed: Timed, scene: Pat
 
 
 @posix
+def test_only_temporary_files_of_the_killed_worker_are_removed(timed: Timed, scene: Path, tmp_path: Path) -> None:
+    """A file server's folder may hold those of a worker with the same process id on another machine."""
+    job = timed.engine.submit("animate", animation(scene, tmp_path, frames=5000))
+    timed.until(lambda: job.done > 2)
+    pid, host = timed.engine.pid, temporary_mark().partition("-")[2]
+    own, longer = (tmp_path / f".a.1001.exr.tmp-{number}-{host}00c0ffee" for number in (pid, f"{pid}0"))
+    foreign = tmp_path / f".a.1001.exr.tmp-{pid}-{'0' * 16}00c0ffee"
+    for path in (own, longer, foreign):
+        path.touch()
+    os.kill(pid, signal.SIGKILL)
+    timed.until(lambda: job.state != "running")
+    assert sorted(_scenes.hidden(tmp_path)) == sorted([longer.name, foreign.name])
+
+
+@posix
 def test_the_end_of_the_log_is_in_the_error(tmp_path: Path) -> None:
-    """A module that dies as soon as it is loaded, where the worker looks for loopcore."""
+    """With a loopcore package that aborts when loaded."""
     package = tmp_path / "site" / "loopcore"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("", "utf-8")
@@ -183,18 +200,18 @@ def test_the_end_of_the_log_is_in_the_error(tmp_path: Path) -> None:
     job = timed.run("hello", {})
     assert job.state == "failed" and "SIGABRT" in job.error and str(log) in job.error
     assert job.error.splitlines()[-1] == "line 49" and "earlier" not in job.error and "line 1\n" not in job.error
-    assert timed.run("hello", {}).state == "failed"  # and once more, by a fresh one
+    assert timed.run("hello", {}).state == "failed"  # again, with a new worker
 
 
 def _other_python(folder: Path) -> Path:
-    """An interpreter that has nothing installed."""
+    """Create an environment without packages; returns its interpreter."""
     import venv
 
     venv.EnvBuilder(with_pip=False, symlinks=os.name != "nt").create(folder)
     return _package.module("engine.process").environment_python(folder)
 
 
-def test_a_python_that_will_not_do_is_told(tmp_path: Path) -> None:
+def test_an_unsuitable_python_is_reported(tmp_path: Path) -> None:
     bare = _other_python(tmp_path / "bare")
     missing = tmp_path / "nowhere" / "python"
     file = tmp_path / "notes.txt"
@@ -211,7 +228,7 @@ def test_a_python_that_will_not_do_is_told(tmp_path: Path) -> None:
     assert job.state == "failed" and "lacks the package 'numpy'" in job.error
 
 
-def test_without_a_place_for_its_log_it_works_all_the_same(tmp_path: Path) -> None:
+def test_the_worker_runs_without_a_log_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", "utf-8")
     engine = Engine(Path(sys.executable), tmp_path / "file" / "log", env={"PYTHONPATH": str(ROOT)})
     assert Timed(engine).run("hello", {}).state == "done"
@@ -254,7 +271,7 @@ if sys.argv[5] == "stay":
 
 @posix
 @pytest.mark.parametrize("end", ["killed", "ended"])
-def test_it_goes_with_the_process_that_has_it(scene: Path, tmp_path: Path, end: str) -> None:
+def test_the_worker_ends_with_its_parent(scene: Path, tmp_path: Path, end: str) -> None:
     where = json.dumps([str(Path(_package.__file__).parent)])
     params = json.dumps(animation(scene, tmp_path / "out", frames=5000))
     stay = "stay" if end == "killed" else "go"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of what several Blenders share: one at a time sets up the environment, and a dead one holds nothing."""
+"""Tests of locks between Blenders: one at a time sets up the environment, and a dead process holds no lock."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ time.sleep(60)
 
 @pytest.fixture
 def another_blender(tmp_path: Path) -> Iterator[tuple[Any, subprocess.Popen[str]]]:
-    """A place that another process is setting up."""
+    """A place whose setup lock another process holds, and that process."""
     place = Place(tmp_path / "engine", tmp_path / "loopcore.whl")
     place.folder.mkdir()
     where = json.dumps([str(Path(_package.__file__).parent)])
@@ -48,7 +48,7 @@ def another_blender(tmp_path: Path) -> Iterator[tuple[Any, subprocess.Popen[str]
         process.stdout.close()
 
 
-def test_two_blenders_do_not_set_up_the_same(another_blender: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_blenders_cannot_set_up_the_same_environment(another_blender: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     place, process = another_blender
     monkeypatch.setattr(setup, "_LOCK_TIMEOUT_S", 0.2)
     assert state_of(place).name == "busy"
@@ -56,9 +56,9 @@ def test_two_blenders_do_not_set_up_the_same(another_blender: Any, monkeypatch: 
     place.wheel.write_bytes(b"a wheel")
     for work in (install(place, place.folder.parent / "wheels"), Setup.remove(place)):
         error = failure(work)
-        assert f"process {process.pid}, since" in error and "wait for it" in error
+        assert f"process {process.pid}, since" in error and "wait until it is done" in error
     assert not place.environment.exists()
-    # However it ends, it holds nothing any more.
+    # A killed process releases its lock.
     process.kill()
     process.wait()
     assert state_of(place).name == "absent"
@@ -67,12 +67,12 @@ def test_two_blenders_do_not_set_up_the_same(another_blender: Any, monkeypatch: 
     assert removal.state == "done", removal.error
 
 
-def test_what_another_blender_works_with_stays(
+def test_an_environment_in_use_is_not_changed(
     another_blender: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock, process = another_blender[0].lock, another_blender[1]
     monkeypatch.setattr(setup, "_LOCK_TIMEOUT_S", 0.2)
-    # The file that the other one holds is a lease of this place.
+    # The lock file that the other process holds becomes a lease of this place.
     place = Place(tmp_path / "used", tmp_path / "loopcore.whl")
     place.python.parent.mkdir(parents=True)
     place.python.write_text("", "utf-8")
@@ -82,7 +82,7 @@ def test_what_another_blender_works_with_stays(
     place.wheel.write_bytes(b"a wheel")
     for work in (install(place, tmp_path / "wheels"), Setup.remove(place)):
         error = failure(work)
-        assert f"process {process.pid}, since" in error and "working with" in error and "close it" in error
+        assert f"process {process.pid}, since" in error and "is using" in error and "close it" in error
     assert place.python.exists() and place.marker.exists() and not Lock(place.lock).is_held()
     lease = take_lease(place)
     assert lease.path == place.leases[1].path
@@ -94,11 +94,11 @@ def test_what_another_blender_works_with_stays(
     assert removal.state == "done" and not place.environment.exists()
 
 
-def test_no_lease_is_needed_where_none_can_be(tmp_path: Path) -> None:
+def test_no_lease_without_a_folder(tmp_path: Path) -> None:
     assert take_lease(Place(tmp_path / "nowhere", tmp_path / "loopcore.whl")) is None
 
 
-def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     mine, other = Lock(tmp_path / "l"), Lock(tmp_path / "l")
     assert not mine.is_held() and not (tmp_path / "l").exists()
     assert mine.take() and mine.take() and not other.take() and other.is_held() and mine.is_held()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of child processes: the Windows job object, whose system library is recorded where there is no Windows."""
+"""Tests of child processes and of the Windows job object, with a recorder in place of kernel32 on other systems."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import _package
 import pytest
 
 process = _package.module("engine.process")
-# Beyond 32 bits: a handle that is passed as a C int would be cut.
+# More than 32 bits: passed as a C int it would be truncated.
 HANDLE = 0x1_2345_6789
 CREATE, END, CLOSE = "CreateJobObjectW", "TerminateJobObject", "CloseHandle"
 
 
 class Function:
-    """A C function, called through ctypes with the types that it was given, that records its first argument."""
+    """A C function that is called through ctypes with its declared types, and records its first argument."""
 
     def __init__(self, name: str, calls: list[tuple[str, int | None]], result: int) -> None:
         self.name, self.calls, self.result = name, calls, result
@@ -55,7 +55,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return made
 
 
-def test_handles_are_passed_whole(kernel: Kernel) -> None:
+def test_handles_are_not_truncated(kernel: Kernel) -> None:
     job = process.JobObject(HANDLE + 1)
     job.terminate()
     job.close()
@@ -65,7 +65,7 @@ def test_handles_are_passed_whole(kernel: Kernel) -> None:
     ]  # fmt: skip
 
 
-def test_a_handle_is_closed_once_and_not_used_afterwards(kernel: Kernel) -> None:
+def test_a_handle_is_closed_once(kernel: Kernel) -> None:
     job = process.JobObject(HANDLE + 1)
     job.close()
     job.close()
@@ -73,23 +73,23 @@ def test_a_handle_is_closed_once_and_not_used_afterwards(kernel: Kernel) -> None
     assert kernel.called() == [CLOSE]
 
 
-def test_a_forgotten_job_object_is_closed(kernel: Kernel) -> None:
+def test_a_collected_job_object_is_closed(kernel: Kernel) -> None:
     job = process.JobObject(HANDLE + 1)
     del job
     gc.collect()
     assert kernel.called() == [CLOSE]
 
 
-def test_the_limits_are_laid_out_as_the_system_has_them() -> None:
+def test_the_limits_have_the_size_of_the_system_structure() -> None:
     assert ctypes.sizeof(process._ExtendedLimits) == (144 if ctypes.sizeof(ctypes.c_void_p) == 8 else 112)
 
 
 @pytest.mark.parametrize("end", ["wait", "poll", "kill"])
-def test_the_handle_goes_with_the_child(kernel: Kernel, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+def test_the_handle_is_closed_when_the_child_ends(kernel: Kernel, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     code = "input()" if end == "kill" else "pass"
     child = process.Child([sys.executable, "-c", code], env=process.clean_environment(), stderr=subprocess.DEVNULL)
     child._job = process.JobObject(HANDLE + 1)
-    ends: dict[str, Callable[[], object]] = {"wait": child.wait, "poll": lambda: _polled(child), "kill": child.kill}
+    ends: dict[str, Callable[[], object]] = {"wait": child.wait, "poll": lambda: _poll(child), "kill": child.kill}
     ends[end]()
     assert kernel.called()[-1] == CLOSE and kernel.called().count(CLOSE) == 1
     child.wait()
@@ -98,7 +98,7 @@ def test_the_handle_goes_with_the_child(kernel: Kernel, monkeypatch: pytest.Monk
     child.stdout.close()
 
 
-def _polled(child: object) -> None:
+def _poll(child: object) -> None:
     while child.poll() is None:  # type: ignore[attr-defined]
         pass
 

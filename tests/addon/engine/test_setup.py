@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of setting up the worker's Python: real environments, real pip, wheels in a folder; no Blender, no network.
+"""Tests of setting up the worker's Python: real environments, real pip, wheels in a folder; without Blender.
 
-The one test that installs all that Loopcore needs takes the wheels from the folder named in LOOPCORE_WHEELS, or has
-pip download them, and is skipped where it cannot.
+The tests that install all dependencies take the wheels from the folder in LOOPCORE_WHEELS or download them with pip,
+and are skipped if that fails.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ environment = _package.module("engine.environment")
 place_module = _package.module("engine.place")
 Place, Setup, state_of = place_module.Place, setup.Setup, place_module.state_of
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-# Nothing that Blender waits for may take longer than this.
+# Time limit of calls in Blender's main thread.
 WINDOW_LIMIT_S = 0.05
 ODD_NAME = "it's a größe 滝" + ("" if os.name == "nt" else ' "x"')
 
 
 @pytest.fixture(scope="module")
 def real_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Loopcore's own, as it is in the extension."""
+    """Loopcore's wheel, as in the extension."""
     sys.path.insert(0, str(ROOT))
     try:
         import build_addon
@@ -54,7 +54,7 @@ def real_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pretend_ready(place: Any) -> None:
-    """What an environment that was set up looks like."""
+    """Create the files of a finished environment."""
     place.python.parent.mkdir(parents=True)
     place.python.write_text("", "utf-8")
     place.wheel.write_bytes(b"a wheel")
@@ -63,16 +63,16 @@ def pretend_ready(place: Any) -> None:
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Command lines that name a folder, as `ps` sees them."""
+    """Return the command lines of running processes that contain a folder's path."""
     done = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, check=True)
     lines = done.stdout.decode("utf-8", "replace").splitlines()
     return [line for line in lines if str(folder) in line and " ps " not in line and "<defunct>" not in line]
 
 
-# What is there
+# States
 
 
-def test_only_what_was_set_up_to_the_end_is_ready(tmp_path: Path) -> None:
+def test_only_a_finished_setup_is_ready(tmp_path: Path) -> None:
     place = Place(tmp_path / "engine", tmp_path / "loopcore.whl")
     assert state_of(place).name == "absent"
     pretend_ready(place)
@@ -88,7 +88,7 @@ def test_only_what_was_set_up_to_the_end_is_ready(tmp_path: Path) -> None:
     assert state_of(place).name == "broken"
 
 
-def test_another_version_of_the_addon_needs_another_environment(tmp_path: Path) -> None:
+def test_another_version_of_the_addon_makes_it_outdated(tmp_path: Path) -> None:
     place = Place(tmp_path / "engine", tmp_path / "loopcore.whl")
     pretend_ready(place)
     place.wheel.write_bytes(b"another wheel")
@@ -98,12 +98,12 @@ def test_another_version_of_the_addon_needs_another_environment(tmp_path: Path) 
     assert state_of(place).name == "outdated"
 
 
-def test_torch_is_the_one_that_is_pinned_for_all() -> None:
+def test_torch_has_the_version_of_the_constraints() -> None:
     pinned = re.search(r"^torch==(.+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
     assert pinned is not None and pinned[1] == environment.TORCH
 
 
-def test_what_the_wheel_needs_is_read_from_it(real_wheel: Path, tmp_path: Path) -> None:
+def test_requirements_are_read_from_the_wheel(real_wheel: Path, tmp_path: Path) -> None:
     needed, torches = environment.requirements(real_wheel)
     assert {re.split("[<>=]", text)[0] for text in needed} >= {"numpy", "numba", "OpenEXR", "pillow"}
     assert [text[:5] for text in torches] == ["torch"] and not any("extra" in text for text in needed)
@@ -114,7 +114,7 @@ def test_what_the_wheel_needs_is_read_from_it(real_wheel: Path, tmp_path: Path) 
 # Which Python
 
 
-def test_a_python_that_can_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_python_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Path(sys.executable)
     assert setup.find_base_python(own) == own
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -124,13 +124,13 @@ def test_a_python_that_can_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert setup.find_base_python(tmp_path / "gone") == tmp_path / "python3.11"
 
 
-def test_a_python_of_another_age_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "MIN_PYTHON", (3, 99))
     with pytest.raises(environment.Failed, match="needs 3.11 to 3.13"):
         environment.check_python()
 
 
-def test_the_users_own_python_is_checked_with_a_bake(tmp_path: Path) -> None:
+def test_a_chosen_python_is_checked_with_a_bake(tmp_path: Path) -> None:
     place = Place(tmp_path / ODD_NAME, tmp_path / "no.whl")
     work = Setup.check(place, Path(sys.executable))
     polls = finish(work)
@@ -138,14 +138,14 @@ def test_the_users_own_python_is_checked_with_a_bake(tmp_path: Path) -> None:
     assert work.facts["version"] in work.message and work.facts["python"] == ".".join(map(str, sys.version_info[:3]))
     assert polls[len(polls) * 99 // 100] < WINDOW_LIMIT_S
     _scenes.wait_for(lambda: [path.name for path in place.folder.iterdir()] == ["check.log"])
-    assert state_of(place).name == "absent"  # nothing is set up by it
+    assert state_of(place).name == "absent"  # a check installs nothing
 
 
 EVERYTHING = ("",)
 
 
 def python_with(folder: Path, *, without: tuple[str, ...]) -> Path:
-    """A Python of its own that has what this one has, less what begins with one of these names."""
+    """Create an environment with this one's packages, except those whose names start with one of `without`."""
     import venv
 
     venv.EnvBuilder(with_pip=False, symlinks=os.name != "nt").create(folder)
@@ -156,18 +156,18 @@ def python_with(folder: Path, *, without: tuple[str, ...]) -> Path:
     return _package.module("engine.process").environment_python(folder)
 
 
-def test_a_python_that_will_not_do_is_told(tmp_path: Path, real_wheel: Path) -> None:
+def test_an_unsuitable_python_is_reported(tmp_path: Path, real_wheel: Path) -> None:
     bare = python_with(tmp_path / "bare", without=EVERYTHING)
     place = Place(tmp_path / "engine", tmp_path / "no.whl")
     assert "has no Loopcore" in failure(Setup.check(place, bare))
     assert "cannot be started" in failure(Setup.check(place, tmp_path / "gone"))
-    # Given ours, it lacks what ours needs.
+    # With the add-on's loopcore, it lacks the dependencies.
     assert "lacks the package 'numpy'" in failure(Setup.check(Place(tmp_path / "engine", real_wheel), bare))
 
 
 @posix
 @pytest.mark.parametrize("without", [("loopcore",), ("loopcore", "torch")], ids=["torch", "no torch"])
-def test_a_python_without_loopcore_is_given_the_addons(tmp_path: Path, real_wheel: Path, without: Any) -> None:
+def test_a_python_without_loopcore_uses_the_addons(tmp_path: Path, real_wheel: Path, without: Any) -> None:
     python = python_with(tmp_path / "studio", without=without)
     place = Place(tmp_path / ODD_NAME, real_wheel)
     work = Setup.check(place, python)
@@ -176,13 +176,13 @@ def test_a_python_without_loopcore_is_given_the_addons(tmp_path: Path, real_whee
     assert polls[len(polls) * 99 // 100] < WINDOW_LIMIT_S
     has_torch = "torch" not in without
     assert (work.facts["torch"] is not None) == has_torch
-    assert ("no torch: draw strokes" in work.message) == (not has_torch)
+    assert ("no torch: no prediction" in work.message) == (not has_torch)
     assert [path.name for path in place.folder.glob("loopcore-*/loopcore/__main__.py")] == ["__main__.py"]
-    # Its own goes before ours, which says so by failing.
+    # An installed loopcore takes precedence, here an incomplete one that fails.
     own = tmp_path / "studio" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     (own / "loopcore").mkdir()
     (own / "loopcore" / "__init__.py").write_text("", "utf-8")
-    assert "not whole (no loopcore.__main__)" in failure(Setup.check(place, python))
+    assert "incomplete Loopcore (no loopcore.__main__)" in failure(Setup.check(place, python))
 
 
 def test_the_addons_loopcore_is_unpacked_once(tmp_path: Path, real_wheel: Path) -> None:
@@ -198,12 +198,14 @@ def test_the_addons_loopcore_is_unpacked_once(tmp_path: Path, real_wheel: Path) 
 # Setting up
 
 
-def test_what_cannot_begin_says_why(tmp_path: Path, real_wheel: Path) -> None:
+def test_reasons_why_a_setup_cannot_start(tmp_path: Path, real_wheel: Path) -> None:
     (tmp_path / "wheels").mkdir()
     place = Place(tmp_path / "engine", real_wheel)
     assert "no wheels" in failure(install(place, tmp_path / "wheels"))
     wheel(tmp_path / "wheels", "something", {})
-    assert "lacks its wheel" in failure(install(Place(tmp_path / "engine", tmp_path / "gone.whl"), tmp_path / "wheels"))
+    assert "wheel is missing" in failure(
+        install(Place(tmp_path / "engine", tmp_path / "gone.whl"), tmp_path / "wheels")
+    )
     (tmp_path / "file").write_text("in the way", "utf-8")
     error = failure(install(Place(tmp_path / "file" / "engine", real_wheel), tmp_path / "wheels"))
     assert str(tmp_path / "file") in error
@@ -212,7 +214,7 @@ def test_what_cannot_begin_says_why(tmp_path: Path, real_wheel: Path) -> None:
     assert state_of(place).name == "absent"
 
 
-def test_a_package_that_is_not_in_the_folder_ends_it_cleanly(tmp_path: Path, real_wheel: Path) -> None:
+def test_a_missing_package_fails_cleanly(tmp_path: Path, real_wheel: Path) -> None:
     wheel(tmp_path / "wheels", "something", {})
     place = Place(tmp_path / ODD_NAME, real_wheel)
     place.folder.mkdir()
@@ -225,23 +227,23 @@ def test_a_package_that_is_not_in_the_folder_ends_it_cleanly(tmp_path: Path, rea
     _scenes.wait_for(lambda: not any(path.is_dir() for path in place.folder.iterdir()))
 
 
-def test_what_does_not_bake_is_never_called_done(tmp_path: Path) -> None:
-    """A wheel that installs, and has no worker in it."""
+def test_an_environment_that_cannot_bake_is_not_ready(tmp_path: Path) -> None:
+    """The wheel can be installed, but has no worker."""
     wheel(tmp_path / "wheels", "something", {"something.py": "here = True\n"})
     broken = wheel(tmp_path, "loopcore", {"loopcore/__init__.py": "import something\n"}, ("something",))
     place = Place(tmp_path / "engine", broken)
     work = install(place, tmp_path / "wheels")
     error = failure(work)
-    assert "not whole (no loopcore.__main__)" in error and str(place.python) in error
+    assert "incomplete Loopcore (no loopcore.__main__)" in error and str(place.python) in error
     installed = subprocess.run([str(place.python), "-I", "-c", "import loopcore; print(loopcore.something.here)"])
-    assert installed.returncode == 0  # the wheels are in it; that is not enough
+    assert installed.returncode == 0  # installed, but not usable
     assert state_of(place).name == "unfinished" and not place.marker.exists()
     removal = Setup.remove(place)
     finish(removal)
     assert removal.state == "done" and state_of(place).name == "absent"
 
 
-def test_a_full_disk_ends_it_with_the_reason(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     mount, umount = shutil.which("mount"), shutil.which("umount")
     if not (sys.platform == "linux" and mount and umount):
         pytest.skip("no small disk can be made here")
@@ -260,7 +262,7 @@ def test_a_full_disk_ends_it_with_the_reason(tmp_path: Path) -> None:
 
 
 @posix
-def test_cancelled_it_is_gone_and_not_done(tmp_path: Path, real_wheel: Path) -> None:
+def test_cancelling_removes_the_environment(tmp_path: Path, real_wheel: Path) -> None:
     wheel(tmp_path / "wheels", "something", {})
     place = Place(tmp_path / "engine", real_wheel)
     work = install(place, tmp_path / "wheels")
@@ -287,7 +289,7 @@ while work.state == "running":
 
 
 @posix
-def test_with_blender_goes_the_installer_and_its_pip(tmp_path: Path, real_wheel: Path) -> None:
+def test_the_installer_and_its_pip_end_with_blender(tmp_path: Path, real_wheel: Path) -> None:
     wheel(tmp_path / "wheels", "something", {})
     place = Place(tmp_path / "engine", real_wheel)
     where = json.dumps([str(Path(_package.__file__).parent)])
@@ -305,7 +307,7 @@ def test_with_blender_goes_the_installer_and_its_pip(tmp_path: Path, real_wheel:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory, real_wheel: Path) -> Path:
-    """A folder with the wheels of all that Loopcore needs, but torch."""
+    """A folder with the wheels of all dependencies except torch."""
     if named := os.environ.get("LOOPCORE_WHEELS"):
         return Path(named)
     folder = tmp_path_factory.mktemp("wheels")
@@ -322,7 +324,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory, real_wheel: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> str:
-    """What a network has for pip, as files: the address of an index with all that Loopcore needs, torch if it can."""
+    """URL of a package index in files, with all dependencies, and torch if pip can download it."""
     folder = tmp_path_factory.mktemp("index")
     torch = f"torch=={environment.TORCH}" + ("+cpu" if sys.platform == "linux" else "")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--dest", str(folder)]
@@ -339,7 +341,7 @@ def index(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> str:
 
 @pytest.mark.slow
 def test_from_an_index_to_a_bake(tmp_path: Path, real_wheel: Path, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As from the network: pip asks the index that it is configured for, and nothing else is there."""
+    """As from the network: pip uses the configured index, and no other source."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -347,13 +349,13 @@ def test_from_an_index_to_a_bake(tmp_path: Path, real_wheel: Path, index: str, m
     has_torch = (Path(url2pathname(urlparse(index).path)) / "torch").is_dir()
     place = Place(tmp_path / "engine", real_wheel)
     work = Setup.install(place, Path(sys.executable), torch=has_torch)
-    told: list[str] = []
-    finish(work, until=lambda: told.append(work.message))
+    steps: list[str] = []
+    finish(work, until=lambda: steps.append(work.message))
     assert work.state == "done", work.error
     assert state_of(place).name == "ready"
     about = json.loads(place.marker.read_text("utf-8"))
     assert str(about["torch"]).startswith(environment.TORCH if has_torch else "None")
-    assert "Checking with a small bake" in told and len(set(told)) > 10
+    assert "Baking a small loop" in steps and len(set(steps)) > 10
     log = place.log.read_text("utf-8")
     assert f"Looking in indexes: {index}" in log and "Successfully installed" in log
     if not has_torch:
@@ -364,15 +366,15 @@ def test_from_an_index_to_a_bake(tmp_path: Path, real_wheel: Path, index: str, m
 def test_from_a_folder_of_wheels_to_a_bake(tmp_path: Path, real_wheel: Path, wheels: Path) -> None:
     place = Place(tmp_path / ODD_NAME / "engine", real_wheel)
     work = install(place, wheels, torch=True)
-    told: list[tuple[float, str]] = []
-    polls = finish(work, until=lambda: told.append((work.fraction, work.message)))
+    steps: list[tuple[float, str]] = []
+    polls = finish(work, until=lambda: steps.append((work.fraction, work.message)))
     assert work.state == "done", work.error
     assert polls[len(polls) * 99 // 100] < WINDOW_LIMIT_S
-    fractions = [fraction for fraction, _ in told]
-    assert fractions == sorted(fractions) and len({message for _, message in told}) > 10
+    fractions = [fraction for fraction, _ in steps]
+    assert fractions == sorted(fractions) and len({message for _, message in steps}) > 10
     about = json.loads(place.marker.read_text("utf-8"))
     assert state_of(place).name == "ready" and about["python"] == ".".join(map(str, sys.version_info[:3]))
-    # torch was wanted, and is taken from the folder only if it is there; bakes from strokes and a mask do without.
+    # torch is installed only if the folder contains it: bakes from strokes and a mask do not need it.
     assert (about["torch"] is not None) == any(wheels.glob("torch-*"))
     again = Setup.check(place, place.python)
     finish(again)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may go wrong while a loop is made, in real Blenders: a clear word, no torn file, nothing left running."""
+"""Tests of failures during a bake in real Blenders: a clear message, no temporary files, no running processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
 @pytest.fixture(scope="module")
 def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Folders on a disk that cannot be written and on one that is nearly full; empty where none can be made."""
+    """Folders on a read-only disk and on one with 1 MiB; an empty path if it cannot be mounted."""
     mount, umount = shutil.which("mount"), shutil.which("umount")
     made: dict[str, str] = {"read-only": "", "full": ""}
     if sys.platform == "linux" and mount and umount:
@@ -37,7 +37,7 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def told(
+def results(
     blender: Any, extension: Path, disks: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("shot") / ("l'eau 水" + ("" if os.name == "nt" else ' "plate"'))
@@ -47,67 +47,67 @@ def told(
 
 
 def assert_usable(usable: list[Any]) -> None:
-    result, message, torn = usable
-    assert result == ["FINISHED"] and "3 frames written" in message and torn == []
+    result, message, temporaries = usable
+    assert result == ["FINISHED"] and "3 frames written" in message and temporaries == []
 
 
-def test_a_plane_that_was_renamed_plays_its_loop(told: dict[str, Any]) -> None:
-    seen = told["renamed"]
-    assert seen["said"][0].startswith("12 frames written") and seen["said"][1:] == [False, 0]
+def test_a_renamed_plane_plays_its_loop(results: dict[str, Any]) -> None:
+    seen = results["renamed"]
+    assert seen["outcome"][0].startswith("12 frames written") and seen["outcome"][1:] == [False, 0]
     assert seen["kept"] and seen["playing"]
 
 
-def test_of_a_plane_that_was_removed_the_frames_stay(told: dict[str, Any]) -> None:
-    seen = told["removed"]
-    message, failed, _ = seen["said"]
-    assert failed and "'Plate' was removed meanwhile" in message and "//loops" in message and "played by" in message
+def test_frames_of_a_removed_plane_are_kept(results: dict[str, Any]) -> None:
+    seen = results["removed"]
+    message, failed, _ = seen["outcome"]
+    assert failed and "'Plate' was removed during" in message and "//loops" in message and "do not play" in message
     assert seen["files"] == 12
     assert_usable(seen["usable"][1:])
-    message, failed, _ = told["removed_before_the_motion"]["said"]
-    assert failed and "'Plate' was removed meanwhile" in message
+    message, failed, _ = results["removed_before_the_motion"]["outcome"]
+    assert failed and "'Plate' was removed during" in message
 
 
-def test_disabling_the_addon_ends_the_bake(told: dict[str, Any]) -> None:
-    seen = told["disabled"]
+def test_disabling_the_addon_ends_the_bake(results: dict[str, Any]) -> None:
+    seen = results["disabled"]
     assert seen["ended"] == [True, "Cancelled: the add-on was disabled"] and seen["gone"] and not seen["type"]
     assert_usable(seen["usable"])
 
 
-def test_a_bake_goes_on_when_saved_and_ends_when_another_file_is_opened(told: dict[str, Any]) -> None:
-    seen = told["saved_and_another_opened"]
+def test_saving_keeps_the_bake_and_opening_a_file_cancels_it(results: dict[str, Any]) -> None:
+    seen = results["saved_and_another_opened"]
     assert seen["goes on"] and seen["none"] and seen["still"] is False and seen["one worker"]
     assert seen["ended"] == [True, "Cancelled: another file was opened"]
     assert_usable(seen["usable"])
 
 
-def test_a_picture_that_has_gone_is_named(told: dict[str, Any]) -> None:
-    seen = told["missing_picture"]
-    assert "plate.png" in seen["said"] and "is not there" in seen["said"] and seen["kept"] in seen["said"]
+def test_a_missing_image_is_reported(results: dict[str, Any]) -> None:
+    seen = results["missing_picture"]
+    assert "plate.png" in seen["outcome"] and "is missing" in seen["outcome"] and seen["kept"] in seen["outcome"]
     assert_usable(seen["usable"])
-    message, failed, _ = told["missing_during_the_bake"]["said"]
+    message, failed, _ = results["missing_during_the_bake"]["outcome"]
     assert not failed or "plate.png" in message
-    assert_usable(told["missing_during_the_bake"]["usable"])
+    assert_usable(results["missing_during_the_bake"]["usable"])
 
 
 @pytest.mark.parametrize(("disk", "words"), [("read-only", "Read-only file system"), ("full", "No space left")])
-def test_a_disk_that_takes_nothing_is_told(told: dict[str, Any], disks: dict[str, str], disk: str, words: str) -> None:
+def test_an_unwritable_disk_is_reported(results: dict[str, Any], disks: dict[str, str], disk: str, words: str) -> None:
     if not disks[disk]:
         pytest.skip("no such disk can be made here")
-    said, failed, torn = told["bad_disks"][disk]
-    assert words in said and disks[disk] in said and failed and torn == []
-    assert_usable(told["bad_disks"]["usable"])
+    outcome, failed, temporaries = results["bad_disks"][disk]
+    assert words in outcome and disks[disk] in outcome and failed and temporaries == []
+    assert_usable(results["bad_disks"]["usable"])
 
 
-def test_blender_waits_for_little_at_a_time(told: dict[str, Any]) -> None:
-    """What takes long is done beside it, each in a step of its own."""
-    seen = told["a_long_way_to_the_bake"]
-    assert seen["said"][1] is False, seen
-    assert seen["steps"][:4] == ["Writing the picture", "Writing the hints", "Writing the mask", "Solving the motion"]
-    print(f"computed at a time, in ms, at the end of each step: {seen['computed ms']}")
+def test_slow_work_is_done_outside_the_main_thread(results: dict[str, Any]) -> None:
+    """Slow work is done by threads and the worker, each in its own step."""
+    seen = results["slow_preparation"]
+    assert seen["outcome"][1] is False, seen
+    assert seen["steps"][:4] == ["Writing the image", "Writing the hints", "Writing the mask", "Solving the motion"]
+    print(f"longest main-thread time in ms, by step: {seen['computed ms']}")
 
 
 @posix
-def test_the_worker_goes_with_a_blender_that_is_killed(blender: Any, extension: Path, tmp_path: Path) -> None:
+def test_the_worker_ends_when_blender_is_killed(blender: Any, extension: Path, tmp_path: Path) -> None:
     process = blender.start(SCRIPT, extension, tmp_path, "--until-killed")
     try:
         lines: list[str] = []

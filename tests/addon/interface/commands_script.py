@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs inside Blender: what ``blender --command loopcore ...`` runs, and things that happen during a bake.
+"""Inside Blender: the commands of ``blender --command loopcore ...``, and events during a bake.
 
 python commands_script.py ZIP FOLDER
 """
@@ -24,56 +24,57 @@ def main(zip_path, folder):
     package = inside.install(zip_path)
     commands = import_module(f"{package}.interface.commands")
     tasks, runtime = (import_module(f"{package}.engine.{name}") for name in ("tasks", "runtime"))
-    inside.image_plane(inside.photograph(folder))
-    found = {"unsaved": said(commands, "bake")}
+    plane = inside.image_plane(inside.photograph(folder))
+    results = {"unsaved": run(commands, "bake")}
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "shot.blend"))
     bpy.ops.loopcore.add_stroke(object_name="Plate", points="[[40, 90], [160, 90], [280, 90]]", speed=2.0)
-    bpy.ops.loopcore.paint_mask(object_name="Plate")
-    painted = bpy.data.images["Plate mask"]
-    painted.pixels.foreach_set([1.0] * len(painted.pixels))
-    painted.update()
+    inside.white_mask(plane)
+    run_all(commands, runtime, folder, results)
 
-    found["usage"] = said(commands, "bake", "--frames", "many")
-    found["nobody"] = said(commands, "bake", "--object", "Nobody")
-    found["help"] = said(commands, "--help")
-    found["bake"] = said(commands, "bake", "--object", "Plate", "--frames", "6", "--format", "png_8", "--save")
-    found["part"] = said(commands, "bake", "--frames", "6", "--range", "1001-1002", "--folder", str(folder / "part"))
-    found["flow"] = said(commands, "flow", "--convention", "nuke", "--frames", "6")
-    found["predict"] = said(commands, "predict")
-    found["motion"] = bpy.data.objects["Plate"].loopcore.motion
-    found["bad range"] = said(commands, "bake", "--frames", "6", "--range", "1-3")
-    found["no speed"] = said(commands, "bake", "--frames", "6", "--speed", "0")
-    in_the_way = folder / "in the way" / "Plate_loop.1003.png" / "something"
-    in_the_way.mkdir(parents=True)
-    found["frame fails"] = said(
-        commands, "bake", "--frames", "6", "--format", "png_8", "--folder", str(folder / "in the way")
-    )
-    found["interrupted"] = [
-        during(runtime, lambda pid, number=number: os.kill(os.getpid(), number), commands)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    ]
-    found["restore"] = said(commands, "restore")
-    found["again"] = said(commands, "restore")
-
-    # As after `blender -b shot.blend`: the mask that was painted is there, packed when the file was saved.
+    # As after `blender -b shot.blend`: the painted mask was packed when the file was saved.
     bpy.ops.wm.open_mainfile(filepath=str(folder / "shot.blend"))
     nodes = bpy.data.objects["Plate"].active_material.node_tree.nodes
-    found["saved"] = next(n.image.source for n in nodes if n.type == "TEX_IMAGE")
-    found["mask kept"] = max(bpy.data.images["Plate mask"].pixels[:3])
+    results["saved"] = next(n.image.source for n in nodes if n.type == "TEX_IMAGE")
+    results["mask kept"] = max(bpy.data.images["Plate mask"].pixels[:3])
 
     blocked = folder / "a file"
     blocked.write_text("no folder")
-    found["no folder"] = said(commands, "bake", "--frames", "6", "--folder", str(blocked / "below"))
-    found["killed"] = during(runtime, lambda pid: os.kill(pid, signal.SIGKILL))
-    found["cancelled"] = during(runtime, lambda pid: tasks.current().cancel())
-    found["panel's words"] = nothing_flows(folder)
-    found["after"] = said(commands, "bake", "--frames", "6")
-    found["torn"] = [p.name for p in (folder / "loops" / "Plate").iterdir() if p.name.startswith(".")]
-    inside.emit(found)
+    results["no folder"] = run(commands, "bake", "--frames", "6", "--folder", str(blocked / "below"))
+    results["killed"] = during(runtime, lambda pid: os.kill(pid, signal.SIGKILL))
+    results["cancelled"] = during(runtime, lambda pid: tasks.current().cancel())
+    results["adapted message"] = nothing_flows(folder)
+    results["after"] = run(commands, "bake", "--frames", "6")
+    results["temporaries"] = [p.name for p in (folder / "loops" / "Plate").iterdir() if p.name.startswith(".")]
+    inside.emit(results)
+
+
+def run_all(commands, runtime, folder, results):
+    """Run every command, with valid and invalid arguments, on the plane."""
+    results["usage"] = run(commands, "bake", "--frames", "many")
+    results["unknown object"] = run(commands, "bake", "--object", "Nobody")
+    results["help"] = run(commands, "--help")
+    results["bake"] = run(commands, "bake", "--object", "Plate", "--frames", "6", "--format", "png_8", "--save")
+    results["part"] = run(commands, "bake", "--frames", "6", "--range", "1001-1002", "--folder", str(folder / "part"))
+    results["flow"] = run(commands, "flow", "--convention", "nuke", "--frames", "6")
+    results["predict"] = run(commands, "predict")
+    results["motion"] = bpy.data.objects["Plate"].loopcore.motion
+    results["bad range"] = run(commands, "bake", "--frames", "6", "--range", "1-3")
+    results["no speed"] = run(commands, "bake", "--frames", "6", "--speed", "0")
+    in_the_way = folder / "in the way" / "Plate_loop.1003.png" / "something"
+    in_the_way.mkdir(parents=True)
+    results["frame fails"] = run(
+        commands, "bake", "--frames", "6", "--format", "png_8", "--folder", str(folder / "in the way")
+    )
+    results["interrupted"] = [
+        during(runtime, lambda pid, number=number: os.kill(os.getpid(), number), commands)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    ]
+    results["restore"] = run(commands, "restore")
+    results["again"] = run(commands, "restore")
 
 
 def nothing_flows(folder):
-    """What the panel says of a picture without anything in it, when nothing was drawn; then all is as it was."""
+    """Predict the motion of a uniform image without hints; returns the error, and restores the plane."""
     plane, grey = bpy.data.objects["Plate"], bpy.data.images.new("grey", 320, 180)
     grey.generated_color = (0.5, 0.5, 0.5, 1)
     bpy.ops.loopcore.restore_still(object_name="Plate")
@@ -88,7 +89,7 @@ def nothing_flows(folder):
         node.image, plane["loopcore_mask"], stroke.hide_viewport = before, kept, False
 
 
-def said(commands, *arguments):
+def run(commands, *arguments):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = commands.main(list(arguments))
@@ -96,9 +97,9 @@ def said(commands, *arguments):
 
 
 def during(runtime, act, commands=None):
-    """Bake, by the operator or the command, and `act` on the worker from beside after the first frames.
+    """Bake, by the operator or the command, and call `act` with the worker's pid in a thread after the first frame.
 
-    The bake is long enough not to end before a slow machine has come to `act`.
+    The bake is long enough for a slow machine to call `act` before its end.
     """
     pids = []
 
@@ -114,7 +115,7 @@ def during(runtime, act, commands=None):
     thread.start()
     answer = ""
     if commands is not None:
-        answer = said(commands, "bake", "--frames", "2000", "--overwrite")
+        answer = run(commands, "bake", "--frames", "2000", "--overwrite")
         thread.join()
         return answer
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs inside Blender: install from the zip, and the whole job on a plane with a photograph.
+"""Inside Blender: install from the zip, and the whole workflow on a plane with a photograph.
 
 python operators_script.py ZIP FOLDER
 """
@@ -24,56 +24,72 @@ def main(zip_path, folder):
     node = next(n for n in plane.active_material.node_tree.nodes if n.type == "TEX_IMAGE")
     before = node_state(node)
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "shot.blend"))
-    found = {"package": package, "before": before, "refused": refused(plane)}
+    results = {"package": package, "before": before, "refused": refused(plane)}
+    draw_hints(plane)
+    bake(plane, folder, results)
+    flow = folder / "flow maps"
+    bpy.ops.loopcore.export_flow(object_name=plane.name, convention="blender", flow_folder=str(flow), frames=FRAMES)
+    results["flow"] = names(flow)
+    bpy.ops.wm.save_mainfile()
+    bpy.ops.wm.open_mainfile(filepath=str(folder / "shot.blend"))
+    restore_and_preview(bpy.data.objects["Plate"], folder, results)
+    uninstall(package)
+    results["uninstalled"] = package not in bpy.context.preferences.addons
+    inside.emit(results)
 
+
+def draw_hints(plane):
+    """Add the strokes of the example, an anchor, and a white mask."""
     hints = json.loads(HINTS.read_text("utf-8"))
     for stroke in hints["strokes"]:
         points = [[x * 320 / hints["size"][0], y * 180 / hints["size"][1]] for x, y in stroke["points"]]
         bpy.ops.loopcore.add_stroke(object_name=plane.name, points=json.dumps(points), speed=1.5)
     bpy.ops.loopcore.add_anchor(object_name=plane.name)
-    bpy.ops.loopcore.paint_mask(object_name=plane.name)
-    painted = bpy.data.images["Plate mask"]
-    painted.pixels.foreach_set([1.0] * len(painted.pixels))
-    painted.update()
-    found["result"] = sorted(bpy.ops.loopcore.bake("EXEC_DEFAULT", object_name=plane.name, frames=FRAMES, first=FIRST))
-    found["message"] = plane.loopcore.message
-    found["files"] = names(folder / "loops" / plane.name)
-    found["again"] = sorted(bpy.ops.loopcore.bake(object_name=plane.name, frames=FRAMES, first=FIRST))
-    found["message again"] = plane.loopcore.message
-    found["playing"] = node_state(node_of(plane))
+    inside.white_mask(plane)
+
+
+def bake(plane, folder, results):
+    """Bake twice, and render frames of the loop."""
+    results["result"] = sorted(
+        bpy.ops.loopcore.bake("EXEC_DEFAULT", object_name=plane.name, frames=FRAMES, first=FIRST)
+    )
+    results["message"] = plane.loopcore.message
+    results["files"] = names(folder / "loops" / plane.name)
+    results["again"] = sorted(bpy.ops.loopcore.bake(object_name=plane.name, frames=FRAMES, first=FIRST))
+    results["message again"] = plane.loopcore.message
+    results["playing"] = node_state(node_of(plane))
     evaluated = plane.evaluated_get(bpy.context.evaluated_depsgraph_get())
     shown = next(n for n in evaluated.data.materials[0].original.node_tree.nodes if n.type == "TEX_IMAGE")
-    found["viewport"] = [shown.image.filepath, names(folder / "loops" / plane.name / "proxy")]
+    results["viewport"] = [shown.image.filepath, names(folder / "loops" / plane.name / "proxy")]
     for frame in (-3, 1, 5, 8, 9, 15):
         bpy.context.scene.frame_set(frame)
         inside.render(folder / f"render.{frame}.exr")
     bpy.context.scene.frame_set(4)
     inside.render(folder / "eevee.4.exr", "BLENDER_EEVEE")
 
-    flow = folder / "flow maps"
-    bpy.ops.loopcore.export_flow(object_name=plane.name, convention="blender", flow_folder=str(flow), frames=FRAMES)
-    found["flow"] = names(flow)
 
-    bpy.ops.wm.save_mainfile()
-    bpy.ops.wm.open_mainfile(filepath=str(folder / "shot.blend"))
-    plane = bpy.data.objects["Plate"]
+def restore_and_preview(plane, folder, results):
+    """Render the loop, restore the still, and make and remove both previews."""
     bpy.context.scene.frame_set(5)
     inside.render(folder / "reloaded.5.exr")
 
     bpy.ops.loopcore.restore_still(object_name=plane.name)
-    found["after"] = node_state(node_of(plane))
-    found["modifiers after"] = len(plane.modifiers)
+    results["after"] = node_state(node_of(plane))
+    results["modifiers after"] = len(plane.modifiers)
     inside.render(folder / "restored.exr")
 
-    found["preview"] = sorted(bpy.ops.loopcore.preview(object_name=plane.name, frames=FRAMES))
-    found["preview playing"] = node_state(node_of(plane))["image"]
+    results["preview"] = sorted(bpy.ops.loopcore.preview(object_name=plane.name, frames=FRAMES))
+    results["preview playing"] = node_state(node_of(plane))["image"]
     bpy.ops.loopcore.restore_still(object_name=plane.name)
-    found["live"] = sorted(bpy.ops.loopcore.live_preview(object_name=plane.name, frames=FRAMES))
+    results["live"] = sorted(bpy.ops.loopcore.live_preview(object_name=plane.name, frames=FRAMES))
     bpy.context.scene.frame_set(3)
     inside.render(folder / "live.3.exr")
     bpy.ops.loopcore.restore_still(object_name=plane.name)
-    found["after all"] = node_state(node_of(plane))
+    results["after all"] = node_state(node_of(plane))
 
+
+def uninstall(package):
+    """Disable and enable the add-on twice, and uninstall it."""
     for _ in range(2):
         bpy.ops.preferences.addon_disable(module=package)
         assert not hasattr(bpy.types.Object, "loopcore") and "predict_motion" not in dir(bpy.ops.loopcore)
@@ -82,12 +98,10 @@ def main(zip_path, folder):
     bpy.ops.extensions.package_uninstall(repo_index=0, pkg_id="loopcore")
     for index, _repo in enumerate(bpy.context.preferences.extensions.repos):
         bpy.ops.extensions.package_uninstall(repo_index=index, pkg_id="loopcore")
-    found["uninstalled"] = package not in bpy.context.preferences.addons
-    inside.emit(found)
 
 
 def refused(plane):
-    """What the operators answer before anything was drawn, and without a plane."""
+    """Return the errors of operators with invalid arguments."""
     answers = {}
     for name, operator, arguments in (
         ("no object", bpy.ops.loopcore.bake, {"object_name": "Nobody"}),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs inside Blender: what the preferences say and do about the worker's Python, without a window.
+"""Inside Blender: the worker's Python in the preferences, without a window.
 
 python preferences_script.py ZIP WHEELS
 """
@@ -14,32 +14,32 @@ import inside
 
 
 def main(zip_path, wheels):
-    found = {"package": inside.install(zip_path)}
-    mine = bpy.context.preferences.addons[found["package"]].preferences
-    module = sys.modules[found["package"] + ".engine.installation"]
-    found["names"] = names(found["package"])
-    found["check"], found["missing"] = tried(bpy.ops.loopcore.check_python), module.missing()
+    results = {"package": inside.install(zip_path)}
+    mine = bpy.context.preferences.addons[results["package"]].preferences
+    module = sys.modules[results["package"] + ".engine.installation"]
+    results["names"] = names(results["package"])
+    results["check"], results["missing"] = call(bpy.ops.loopcore.check_python), module.missing()
     mine.python = "/nowhere/python"
-    found["gone"] = [module.missing(), tried(bpy.ops.loopcore.check_python)]
+    results["gone"] = [module.missing(), call(bpy.ops.loopcore.check_python)]
     mine.python = ""
-    found["not set up"] = module.missing()
+    results["not set up"] = module.missing()
     bpy.context.preferences.system.use_online_access = False
-    found["offline"] = tried(bpy.ops.loopcore.set_up)
-    found["empty folder"] = tried(bpy.ops.loopcore.set_up, wheels=wheels)
-    found["still not set up"] = module.missing()
-    found["place"] = [str(module.place().folder), str(module.place().wheel), module.place().wheel.is_file()]
-    found["leases"] = leases(module, found["package"])
-    # The middle of something, when the add-on is disabled.
+    results["offline"] = call(bpy.ops.loopcore.set_up)
+    results["empty folder"] = call(bpy.ops.loopcore.set_up, wheels=wheels)
+    results["still not set up"] = module.missing()
+    results["place"] = [str(module.place().folder), str(module.place().wheel), module.place().wheel.is_file()]
+    results["leases"] = leases(module, results["package"])
+    # A check that is running when the add-on is disabled.
     work = module.Setup.check(module.place(create=True), Path(sys.executable))
     module.begin(work)
     work.poll()
-    bpy.ops.preferences.addon_disable(module=found["package"])
-    found["disabled"] = work.state
-    inside.emit(found)
+    bpy.ops.preferences.addon_disable(module=results["package"])
+    results["disabled"] = work.state
+    inside.emit(results)
 
 
 def names(package):
-    """Under which name Blender has the preferences, and which package each module of the add-on takes for the root."""
+    """Return the names of the preferences, and of the root package in modules of the add-on."""
     interface = sys.modules[package + ".interface.preferences"]
     mine = bpy.context.preferences.addons[package].preferences
     return [mine.bl_rna.identifier, type(mine).bl_idname, interface.package.NAME, interface.__package__,
@@ -47,7 +47,7 @@ def names(package):
 
 
 def leases(module, package):
-    """Whether the environment is held: before there is an engine, with one, and after it was stopped."""
+    """Return whether the lease is held before, during (twice) and after the engine's life."""
     place = module.place(create=True)
     place.python.parent.mkdir(parents=True)
     place.python.write_text("", "utf-8")
@@ -61,8 +61,8 @@ def leases(module, package):
     return held
 
 
-def tried(operator, **settings):
-    """What came of it: the operator's result, or its error."""
+def call(operator, **settings):
+    """Call an operator; returns its result or error message."""
     try:
         return sorted(operator(**settings))
     except RuntimeError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole job in real Blenders, as a user has it: installed from the zip, strokes in, frames out, wired, rendered."""
+"""Tests of the whole workflow in real Blenders: install the zip, draw strokes, bake, play and render."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRAMES, FIRST = 8, 1001
 
 @pytest.fixture(scope="module")
 def folder(blender: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for each Blender, with a path as people have them: a space, a quote, other scripts than Latin."""
+    """A new folder for each Blender, whose path has spaces, a quote and non-Latin characters."""
     made = tmp_path_factory.mktemp("shot") / "l'eau 水 plate"
     made.mkdir()
     return made
@@ -37,14 +37,14 @@ def picture(path: Path) -> np.ndarray:
     return read_plate(path).pixels[..., :3]
 
 
-def test_what_cannot_be_done_is_refused_in_words(job: dict[str, Any]) -> None:
+def test_invalid_calls_are_refused_with_a_reason(job: dict[str, Any]) -> None:
     refused = job["refused"]
     assert "no object 'Nobody'" in refused["no object"]
-    assert '"Camera" is no mesh' in refused["no picture"]
+    assert '"Camera" is not a mesh' in refused["no picture"]
     assert "JSON list" in refused["bad points"]
 
 
-def test_a_bake_leaves_exactly_the_frames(job: dict[str, Any]) -> None:
+def test_a_bake_writes_exactly_the_frames(job: dict[str, Any]) -> None:
     assert job["result"] == job["again"] == ["FINISHED"]
     frames = [name for name in job["files"] if name.startswith("Plate_loop.")]
     assert frames == [f"Plate_loop.{FIRST + t}.exr" for t in range(FRAMES)]
@@ -54,7 +54,7 @@ def test_a_bake_leaves_exactly_the_frames(job: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("frame", [-3, 1, 5, 8, 9, 15])
 def test_a_render_shows_the_baked_file(job: dict[str, Any], folder: Path, frame: int) -> None:
-    """Over two periods and before the first: Cycles, a sample a pixel, against the file of that frame."""
+    """Over two periods and before the first: Cycles, one sample per pixel, compared with the file of that frame."""
     number = FIRST + (frame - 1) % FRAMES
     shown = picture(folder / f"render.{frame}.exr")
     baked = picture(folder / "loops" / "Plate" / f"Plate_loop.{number}.exr")
@@ -68,13 +68,13 @@ def test_the_loop_moves(job: dict[str, Any], folder: Path) -> None:
     assert np.array_equal(one, picture(folder / "render.9.exr"))
 
 
-def test_the_viewport_plays_light_copies(job: dict[str, Any]) -> None:
+def test_the_viewport_plays_proxy_files(job: dict[str, Any]) -> None:
     file, made = job["viewport"]
     assert made == [f"Plate_loop.{FIRST + t}.jpg" for t in range(FRAMES)]
     assert file.replace("\\", "/").endswith(f"loops/Plate/proxy/{made[0]}") and job["modifiers after"] == 0
 
 
-def test_eevee_shows_it_too(job: dict[str, Any], folder: Path) -> None:
+def test_eevee_shows_the_loop(job: dict[str, Any], folder: Path) -> None:
     shown, baked = picture(folder / "eevee.4.exr"), picture(folder / "loops" / "Plate" / f"Plate_loop.{FIRST + 3}.exr")
     assert np.abs(shown - baked).mean() < 0.02
 
@@ -92,18 +92,18 @@ def test_the_flow_map_is_read_back(job: dict[str, Any], folder: Path) -> None:
     assert 1.0 < np.abs(back.velocity).max() < 4.0
 
 
-def test_the_still_comes_back_as_it_was(job: dict[str, Any], folder: Path) -> None:
+def test_the_still_is_restored_exactly(job: dict[str, Any], folder: Path) -> None:
     assert job["after"] == job["before"] == job["after all"]
     assert job["playing"]["source"] == "SEQUENCE"
     still = picture(folder / "plate.png")
     assert np.abs(picture(folder / "restored.exr") - still).max() < 2e-3
 
 
-def test_previews_play_and_go(job: dict[str, Any], folder: Path) -> None:
+def test_previews_play_and_are_removed(job: dict[str, Any], folder: Path) -> None:
     assert job["preview"] == job["live"] == ["FINISHED"]
     assert job["preview playing"].startswith("Plate_preview.") and job["preview playing"].endswith(".png")
     assert np.abs(picture(folder / "live.3.exr") - picture(folder / "restored.exr")).max() > 0.02
 
 
-def test_it_goes_when_uninstalled(job: dict[str, Any]) -> None:
+def test_the_extension_can_be_uninstalled(job: dict[str, Any]) -> None:
     assert job["uninstalled"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inside Blender: pictures found through materials of many shapes, pixels found on planes of many UVs."""
+"""Inside Blender: images found through several materials, and pixels mapped to planes with several UVs."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def fresh():
 
 
 def test_picture():
-    """Each pixel tells where it is: red its column, green its row from the top."""
+    """Write an image whose pixels contain their position: red the column, green the row from the top."""
     path = FOLDER / "picture.exr"
     if not path.exists():
         y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
@@ -42,7 +42,7 @@ def plane():
 
 
 def reason(change):
-    """Why there is no picture on a plane that `change` was done to."""
+    """Return why no image is found on a plane after `change`."""
     parts = plane()
     obj = change(*parts) or parts[0]
     try:
@@ -79,7 +79,7 @@ def mixed(obj, tree, texture, output):
 
 
 def grouped(obj, tree, texture, output):
-    """The texture in a group in a group, its coordinates from outside."""
+    """Move the texture to a nested group whose coordinates come from outside."""
     inner, outer = (bpy.data.node_groups.new(n, "ShaderNodeTree") for n in ("Inner", "Outer"))
     for group in (inner, outer):
         group.interface.new_socket("Place", in_out="INPUT", socket_type="NodeSocketVector")
@@ -128,7 +128,7 @@ def materials():
 
 
 def imported():
-    """Blender's own import of an image as a plane, with each shader."""
+    """Planes imported by Blender with each shader."""
     found = {}
     for shader in ("PRINCIPLED", "SHADELESS", "EMISSION"):
         fresh()
@@ -143,51 +143,69 @@ def imported():
     return found
 
 
+# What cannot be animated
+
+
+def movie():
+    image = bpy.data.images.new("film", 8, 8)
+    image.source = "MOVIE"
+    return image
+
+
+def udim():
+    return bpy.data.images.new("tiles", 8, 8, tiled=True)
+
+
+def missing():
+    image = bpy.data.images.load(str(test_picture()))
+    image.filepath = str(FOLDER / "gone" / "nothing.png")
+    return image
+
+
+def sequence():
+    image = bpy.data.images.load(str(test_picture()))
+    image.source = "SEQUENCE"
+    return image
+
+
+def with_image(make):
+    """Return a change that sets the texture's image."""
+
+    def change(obj, tree, texture, output):
+        texture.image = make()
+
+    return change
+
+
+def no_nodes(obj, tree, texture, output):
+    tree.links.remove(output.inputs[0].links[0])
+
+
+def no_material(obj, tree, texture, output):
+    obj.data.materials.clear()
+
+
+def boxed(obj, tree, texture, output):
+    texture.projection = "BOX"
+
+
+def no_mesh(*_):
+    bpy.ops.object.light_add()
+    return bpy.context.object
+
+
+def reference(*_):
+    bpy.ops.object.empty_add()
+    bpy.context.object.empty_display_type = "IMAGE"
+    return bpy.context.object
+
+
 def reasons():
-    def set_image(make):
-        def change(obj, tree, texture, output):
-            texture.image = make()
-
-        return change
-
-    def movie():
-        image = bpy.data.images.new("film", 8, 8)
-        image.source = "MOVIE"
-        return image
-
-    def missing():
-        image = bpy.data.images.load(str(test_picture()))
-        image.filepath = str(FOLDER / "gone" / "nothing.png")
-        return image
-
-    def sequence():
-        image = bpy.data.images.load(str(test_picture()))
-        image.source = "SEQUENCE"
-        return image
-
-    def no_nodes(obj, tree, texture, output):
-        tree.links.remove(output.inputs[0].links[0])
-
-    def no_material(obj, tree, texture, output):
-        obj.data.materials.clear()
-
-    def boxed(obj, tree, texture, output):
-        texture.projection = "BOX"
-
-    def no_mesh(*_):
-        bpy.ops.object.light_add()
-        return bpy.context.object
-
-    def reference(*_):
-        bpy.ops.object.empty_add()
-        bpy.context.object.empty_display_type = "IMAGE"
-        return bpy.context.object
-
-    udim = set_image(lambda: bpy.data.images.new("tiles", 8, 8, tiled=True))
-    told = {"movie": set_image(movie), "udim": udim, "missing": set_image(missing), "sequence": set_image(sequence),
-            "empty texture": set_image(lambda: None), "unconnected": no_nodes, "no material": no_material,
-            "boxed": boxed, "no mesh": no_mesh, "reference": reference}  # fmt: skip
-    answers = {name: reason(change) for name, change in told.items()}
+    images = {"movie": movie, "udim": udim, "missing": missing, "sequence": sequence, "empty texture": lambda: None}
+    cases = {name: with_image(make) for name, make in images.items()}
+    cases |= {"unconnected": no_nodes, "no material": no_material, "boxed": boxed, "no mesh": no_mesh,
+              "reference": reference}  # fmt: skip
+    answers = {name: reason(change) for name, change in cases.items()}
     try:
         find_plane_image(None)
     except PlaneError as error:
@@ -205,7 +223,7 @@ def image_file(found, folder):
 
 
 def files():
-    """Packed, painted on, generated: what still_file writes reads back as what Blender held."""
+    """Packed, painted and generated images: the file that still_file writes has the same pixels."""
     out = {}
     photo = inside.photograph(FOLDER, 64, 36)
     obj, tree, texture, output = plane()
@@ -234,7 +252,7 @@ def files():
         if floats:
             back.colorspace_settings.name = "Non-Color"
         out[name] = [made.suffix, float(np.abs(np.array(back.pixels[:]) - np.array(image.pixels[:])).max())]
-    # A file where the folder should be.
+    # A file has the name of the folder.
     try:
         image_file(find_plane_image(obj), photo)
         out["refused"] = ""
@@ -247,7 +265,7 @@ def files():
 
 
 def uv_variants():
-    """Corner UVs, in the order of the mesh's loops: lower left, lower right, upper right, upper left."""
+    """Return UVs of the corners: lower left, lower right, upper right, upper left."""
     whole = [(0, 0), (1, 0), (1, 1), (0, 1)]
     return {
         "whole": whole,
@@ -260,7 +278,7 @@ def uv_variants():
 
 
 def seen_at(obj, chosen):
-    """Render the plane from before; what is the colour at pixels of the render, and which pixels does the map say?"""
+    """Render the plane, and return the largest differences between the map and the rendered pixel positions."""
     scene = bpy.context.scene
     read = pictures.render()
     matrix = scene.camera.matrix_world

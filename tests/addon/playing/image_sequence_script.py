@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inside Blender: planes play loops, in step and out of step, and get their stills back."""
+"""Inside Blender: planes play loops with several offsets, and their stills are restored."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ from addon.playing import image_sequence, viewport
 
 FOLDER = Path(sys.argv[1]) / 'a "shot" ümlaut'
 WIDTH, HEIGHT, FRAMES, FIRST = 16, 12, 5, 1001
-PATTERN, LIGHT, DISPLAY = "plate_loop.####.exr", "plate_loop.####.png", "shown.%04d.png"
+PATTERN, PROXY, DISPLAY = "plate_loop.####.exr", "plate_loop.####.png", "shown.%04d.png"
 
 
 def frame_of_loop(t, encoded=False):
@@ -81,7 +81,7 @@ def plays():
 
 
 def looks():
-    """The colour space that gives the look of the still, whatever the kinds of files."""
+    """The color space of the loop for all combinations of file formats."""
     out = {}
     obj = scene()
     image = wire(obj, pattern=DISPLAY)
@@ -106,7 +106,7 @@ def restores():
             change(obj)
         picture = pictures.render(1)
         before = state(obj)
-        wire(obj, proxy_pattern=LIGHT)
+        wire(obj, proxy_pattern=PROXY)
         wire(obj, speed=2)
         out[name] = {
             "played": off(2, frame_of_loop(2)),
@@ -138,7 +138,7 @@ def linked(obj):
 
 
 def grouped(obj):
-    """The texture in a group that another material uses too."""
+    """Move the texture to a group that another material also uses."""
     tree = obj.active_material.node_tree
     texture = next(n for n in tree.nodes if n.type == "TEX_IMAGE")
     group = bpy.data.node_groups.new("Card", "ShaderNodeTree")
@@ -157,8 +157,8 @@ def grouped(obj):
     other.use_fake_user = True
 
 
-def out_of_step():
-    """A plane and its copy, one loop, side by side: each at its own time, in both engines, also after a reload."""
+def offsets():
+    """A plane and its copy with different offsets, side by side, in both engines, also after a reload."""
     obj = scene()
     wire(obj)
     twin = obj.copy()
@@ -193,7 +193,7 @@ def out_of_step():
 
 
 def material_shared():
-    """Two planes with one material: only the one that is wired plays, and the other one after it."""
+    """Two planes with one material: first one of them plays a loop, then both."""
     obj = scene()
     shared(obj)
     other = bpy.data.objects["Other"]
@@ -207,10 +207,10 @@ def material_shared():
     return out
 
 
-def light():
-    """The viewport has the light files, renders the full ones."""
+def proxies():
+    """The viewport plays the proxy files, renders the full files."""
     obj = scene()
-    wire(obj, proxy_pattern=LIGHT)
+    wire(obj, proxy_pattern=PROXY)
     evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())
     shown = evaluated.data.materials[0].original
     image = next(n.image for n in shown.node_tree.nodes if n.type == "TEX_IMAGE")
@@ -230,7 +230,7 @@ def light():
 
 
 def shown_in_viewport(obj):
-    """The material that the viewport shows, and the file that it plays."""
+    """Return the material that the viewport shows, and the file that it plays."""
     evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())
     material = evaluated.data.materials[0].original
     return material, bpy.path.basename(next(n.image.filepath for n in image_nodes(material)))
@@ -240,18 +240,18 @@ def image_nodes(material):
     return (n for n in material.node_tree.nodes if n.type == "TEX_IMAGE")
 
 
-def light_kept():
-    """Saved and opened again, changed, baked anew, restored: the viewport has light files of what there is."""
+def proxies_kept():
+    """The viewport's proxies after saving and opening, changing the material, another bake, and restoring."""
     obj = scene()
     viewport.register()
     before = state(obj)
-    wire(obj, proxy_pattern=LIGHT)
+    wire(obj, proxy_pattern=PROXY)
     path = str(FOLDER / "light.blend")
     bpy.ops.wm.save_as_mainfile(filepath=path)
     bpy.ops.wm.open_mainfile(filepath=path)
     obj = bpy.data.objects["Plate"]
     out = {"opened": [shown_in_viewport(obj)[1], max(off(f, frame_of_loop((f - 1) % FRAMES)) for f in (2, 7))]}
-    # The light is turned down in the material: the viewport follows, and then leaves it alone.
+    # After a change of the material the viewport's copy is updated once.
     strength = next(n for n in obj.active_material.node_tree.nodes if n.type == "EMISSION").inputs["Strength"]
     viewport.follow()
     bpy.context.view_layer.update()
@@ -269,7 +269,7 @@ def light_kept():
     bpy.context.view_layer.update()
     drawn = find_plane_image(obj)
     out["map"] = list(PlaneMap.of(drawn).pixel_of((0, 0, 0)))
-    wire(obj, proxy_pattern=LIGHT)
+    wire(obj, proxy_pattern=PROXY)
     out["again"] = [shown_in_viewport(obj)[1], len(obj.modifiers), len(bpy.data.materials)]
     image_sequence.restore_still(obj)
     viewport.unregister()
@@ -283,7 +283,7 @@ def undo():
     bpy.ops.ed.undo_push(message="before")
     obj = scene()
     bpy.ops.ed.undo_push(message="plane")
-    wire(obj, proxy_pattern=LIGHT)
+    wire(obj, proxy_pattern=PROXY)
     bpy.ops.ed.undo_push(message="wired")
     bpy.ops.ed.undo()
     obj = bpy.data.objects["Plate"]
@@ -294,7 +294,7 @@ def undo():
 
 
 def imports():
-    """Blender's own image planes, whatever the shader: the still, the loop, the still again."""
+    """Planes imported by Blender with each shader: the still, the loop, the still again."""
     out = {}
     for shader in ("PRINCIPLED", "SHADELESS", "EMISSION"):
         bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -306,7 +306,7 @@ def imports():
             if node.type == "TEX_IMAGE":
                 node.interpolation = "Closest"
             if node.type == "BSDF_PRINCIPLED" and shader == "PRINCIPLED":
-                # Unlit, so that what is seen is the picture.
+                # Emission, so that the render shows the image.
                 source = node.inputs["Base Color"].links[0].from_socket
                 node.inputs["Emission Strength"].default_value, node.inputs["Roughness"].default_value = 1, 1
                 node.id_data.links.new(source, node.inputs["Emission Color"])
@@ -339,5 +339,5 @@ def refusals():
 
 
 make_files()
-CASES = (plays, looks, restores, out_of_step, material_shared, light, light_kept, undo, imports, refusals)
+CASES = (plays, looks, restores, offsets, material_shared, proxies, proxies_kept, undo, imports, refusals)
 inside.emit({case.__name__: case() for case in CASES if len(sys.argv) < 3 or case.__name__ in sys.argv[2:]})

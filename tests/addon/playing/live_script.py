@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inside Blender: a plane moves by nodes alone, from the still and the motion that the test wrote."""
+"""Inside Blender: live previews with the still and the motion that the test wrote."""
 
 import sys
 from pathlib import Path
@@ -73,7 +73,7 @@ def loop_file():
 
 
 def beside_a_loop():
-    """Live, then a loop, then live over the loop; strokes read the same through all of it."""
+    """A live preview, then a loop, then a live preview of the plane with the loop; the strokes stay the same."""
     obj = scene()
     before = state(obj)
     strokes.add_stroke(bpy.context, find_plane_image(obj), [(3, 4), (40, 30)])
@@ -102,7 +102,7 @@ def beside_a_loop():
 
 
 def shared():
-    """A material that another plane has too is left alone, and had again afterwards."""
+    """A material that another plane uses is not changed, and restored afterwards."""
     obj = scene()
     other = bpy.data.objects.new("Other", obj.data.copy())
     bpy.context.scene.collection.objects.link(other)
@@ -116,7 +116,7 @@ def shared():
 
 
 def renamed():
-    """The image texture got another name while it was stood in for."""
+    """The image texture is renamed while a live preview replaces it."""
     obj = scene()
     live.add_live_preview(find_plane_image(obj), FOLDER / "motion.exr", FRAMES)
     find_plane_image(obj).node.name = "My plate"
@@ -125,7 +125,7 @@ def renamed():
 
 
 def linked():
-    """A plane from another file is not changed."""
+    """A linked plane is not changed."""
     obj = scene()
     bpy.data.libraries.write(str(FOLDER / "asset.blend"), {obj})
     bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -145,9 +145,14 @@ def linked():
 
 def refusals():
     obj, out = scene(), []
-    torn = FOLDER / "torn.exr"
-    torn.write_bytes((FOLDER / "motion.exr").read_bytes()[:2000])
-    for path, frames in ((FOLDER / "gone.exr", 5), (torn, 5), (FOLDER / "still.exr", 5), (FOLDER / "motion.exr", 1)):
+    truncated = FOLDER / "truncated.exr"
+    truncated.write_bytes((FOLDER / "motion.exr").read_bytes()[:2000])
+    for path, frames in (
+        (FOLDER / "gone.exr", 5),
+        (truncated, 5),
+        (FOLDER / "still.exr", 5),
+        (FOLDER / "motion.exr", 1),
+    ):
         try:
             live.add_live_preview(find_plane_image(obj), path, frames)
         except PlaneError as error:
@@ -156,7 +161,7 @@ def refusals():
 
 
 def reads():
-    """All the compressions that Loopcore may have written."""
+    """All compressions that Loopcore writes."""
     values = [read_channels(FOLDER / f"{kind}.exr", ("forward.u", "forward.v")) for kind in ("none", "zips", "zip")]
     known = np.load(FOLDER / "forward.npy")
     return [bool((v[f"forward.{c}"] == known[..., k]).all()) for v in values for k, c in enumerate("uv")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live preview in every Blender, against the loop that would be baked."""
+"""Tests of the live preview in real Blenders, compared with the baked loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH, HEIGHT, FRAMES = 64, 48, 12
 
 
 def motion() -> MotionField:
-    """A whirl with a drift: it tells left from right, up from down, and a straight path from a bent one."""
+    """A vortex with a drift, without symmetry, whose paths are curved."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     velocity = np.stack([-0.05 * (y - 20) + 0.3, 0.05 * (x - 30) - 0.2], axis=-1)
     edge = np.minimum(np.minimum(x, WIDTH - 1 - x), np.minimum(y, HEIGHT - 1 - y))
@@ -48,58 +48,58 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(blender: Any, files: Path) -> dict[str, Any]:
+def results(blender: Any, files: Path) -> dict[str, Any]:
     return blender.run(SCRIPT, files, FRAMES).result
 
 
-def test_it_moves_as_the_bake_will(told: dict[str, Any]) -> None:
-    moves = told["moves"]
-    # What differs: bilinear where the bake is bicubic, and how it weighs where the mask's edge stretches the still.
+def test_the_preview_agrees_with_the_bake(results: dict[str, Any]) -> None:
+    moves = results["moves"]
+    # Differences: bilinear instead of bicubic filtering, and weights where the still is stretched, at the mask's edge.
     assert min(moves["cycles"].values()) > 36, moves["cycles"]
     assert moves["cycles"]["0"] > 60
     assert moves["eevee"] > 36
     assert moves["neighbours"] < moves["cycles"]["1"] - 4
 
 
-def test_the_blend_holds_all_of_it(told: dict[str, Any]) -> None:
-    moves = told["moves"]
+def test_the_blend_contains_the_motion(results: dict[str, Any]) -> None:
+    moves = results["moves"]
     assert moves["found"] == ["still.exr", True]
     assert moves["reloaded"] == moves["twice"] == pytest.approx(moves["cycles"]["5"])
 
 
-def test_removing_it_leaves_nothing_behind(told: dict[str, Any]) -> None:
-    moves = told["moves"]
+def test_removing_it_leaves_nothing_behind(results: dict[str, Any]) -> None:
+    moves = results["moves"]
     assert moves["removed"] == [True, False, False]
     assert moves["differs"] == {} and moves["still"] < 1e-3
 
 
-def test_it_goes_together_with_a_loop(told: dict[str, Any]) -> None:
-    beside = told["beside_a_loop"]
+def test_a_preview_of_a_plane_that_plays_a_loop(results: dict[str, Any]) -> None:
+    beside = results["beside_a_loop"]
     assert beside["loop"] == [0, 1, 0, 1] and beside["live"] == [False, True] and beside["strokes"] == [True, True]
-    assert beside["over"] == pytest.approx(told["moves"]["cycles"]["1"])
+    assert beside["over"] == pytest.approx(results["moves"]["cycles"]["1"])
     assert beside["keyed"] == [1, 1, 1, 0]
     assert set(beside["differs"]) <= {"properties"}
 
 
-def test_a_shared_material_is_left_alone(told: dict[str, Any]) -> None:
-    assert told["shared"] == [True, False, True, 1]
+def test_a_shared_material_is_not_changed(results: dict[str, Any]) -> None:
+    assert results["shared"] == [True, False, True, 1]
 
 
-def test_it_is_removed_from_a_renamed_texture(told: dict[str, Any]) -> None:
-    removed, name, off = told["renamed"]
+def test_the_preview_is_removed_from_a_renamed_texture(results: dict[str, Any]) -> None:
+    removed, name, off = results["renamed"]
     assert removed and name == "My plate" and off < 1e-3
 
 
-def test_a_linked_plane_is_not_changed(told: dict[str, Any]) -> None:
-    live, loop, is_live, is_wired = told["linked"]
+def test_a_linked_plane_is_not_changed(results: dict[str, Any]) -> None:
+    live, loop, is_live, is_wired = results["linked"]
     assert "asset.blend" in live and "Make Local" in loop and not is_live and not is_wired
 
 
-def test_what_is_no_motion_is_refused(told: dict[str, Any]) -> None:
-    gone, torn, picture, short, live = told["refusals"]
-    assert "cannot be read" in gone and "no EXR that can be read" in torn
-    assert "forward.u" in picture and "2 frames" in short and live is False
+def test_invalid_motion_is_refused(results: dict[str, Any]) -> None:
+    missing, truncated, image, short, live = results["refusals"]
+    assert "cannot be read" in missing and "not a valid EXR" in truncated
+    assert "forward.u" in image and "2 frames" in short and live is False
 
 
-def test_motion_files_are_read_to_the_bit(told: dict[str, Any]) -> None:
-    assert told["reads"] == [True] * 6
+def test_motion_files_are_read_exactly(results: dict[str, Any]) -> None:
+    assert results["reads"] == [True] * 6

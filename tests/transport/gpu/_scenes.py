@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and displacements for the kernels' cases, and an interpreter that wastes less time."""
+"""Pictures and displacements for the kernels' cases, and a faster interpreter."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 
 def quicken() -> None:
-    """Keep Triton 3.6's interpreter from wrapping all of triton.language once more at each call of a device function.
+    """Keep Triton 3.6's interpreter from wrapping triton.language again at each call of a device function.
 
-    The launch has done it already; the wrappers pile up, and each operation grows slower than the one before.
+    The launch has wrapped it already; further wrappers accumulate, and make each operation slower than the last.
     """
     import triton.language as tl
     from triton.runtime import interpreter
@@ -48,7 +48,7 @@ def zoom(height: int, width: int, stretch: float, dtype: torch.dtype = torch.flo
 
 
 def close(ours: Any, theirs: Any, tolerance: float) -> None:
-    """Assert the same shape, type, and values within `tolerance` of the greatest."""
+    """Assert equal shapes and types, and values that differ by at most `tolerance` of the largest."""
     assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
     ours, theirs = ours.detach().cpu().double(), theirs.detach().cpu().double()
     assert ((ours - theirs).abs().max() <= tolerance * theirs.abs().max()).item()

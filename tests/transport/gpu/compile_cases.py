@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every kernel compiles to machine code for real GPUs, which takes no GPU; run without the interpreter."""
+"""Every kernel compiles to machine code of real GPUs, for which no GPU is needed; run without the interpreter."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def compiled(kernel: Any, channels: int, wide: bool, real: str, number: Any, way
     }  # fmt: skip
     kinds = dict.fromkeys(WHOLE, "*i64" if wide else "*i32") | dict.fromkeys(FLOATS, f"*{real}")
     kinds |= {"choice": "*i8", "pieces": "*u8", "span": "fp32", "direction": "fp32"}
-    if kernel is splat_kernels.scatter:  # adds up in its arithmetic's own type
+    if kernel is splat_kernels.scatter:  # sums in the type of its arithmetic
         kinds["sums"] = kinds["weights"] = "*fp64" if real == "fp64" else "*fp32"
     names = kernel.arg_names
     signature = {name: "constexpr" if name in constants else kinds.get(name, "i32") for name in names}
@@ -71,7 +71,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_compiles(kernel: Any, channels: int, wide: bool, real: str, number: Any, way: bool) -> None:
     assembly = compiled(kernel, channels, wide, real, number, way).asm
     assert assembly["cubin"].startswith(b"\x7fELF")
-    # No float atomics but in the kernel that is made of them.
+    # Only one kernel uses float atomics.
     atomics = re.findall(r"(?:atom|red)\S*\.add\S*\.(?:f|bf)\d+", assembly["ptx"])
     assert bool(atomics) == (kernel is splat_kernels.scatter)
 
@@ -82,7 +82,7 @@ LOOP_KERNELS = [
     band_kernels.reduce, band_kernels.energies, band_kernels.gains, band_kernels.scales, band_kernels.change,
     band_kernels.surplus, band_kernels.lowering,
 ]  # fmt: skip
-# What is not a pointer to floats, and not a whole number.
+# Arguments that are neither pointers to floats nor integers.
 LOOP_KINDS = {
     "entries": "*i32", "offsets": "*i32", "pieces": "*u8", "nearest": "*i32", "table": "*i64", "partial": "*fp64",
     "floors": "*fp64", "alpha": "fp32", "ramp": "fp32", "strength": "fp32",
@@ -94,7 +94,7 @@ NUMBERS = {
 
 
 def spilled(ptx: str, folder: Path) -> set[int]:
-    """Bytes of registers that do not fit and go to memory and back, as the assembler reports them."""
+    """Bytes of registers spilled to memory, as the assembler reports them."""
     (folder / "kernel.ptx").write_text(ptx)
     assembler = next(Path(triton.__file__).parent.glob("backends/nvidia/bin/ptxas*"))
     command = [assembler, "-v", "--gpu-name=sm_90a", folder / "kernel.ptx", "-o", folder / "kernel.cubin"]
@@ -127,7 +127,7 @@ def test_the_loops_kernels_compile(kernel: Any, way: bool, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kernel", [warp_kernels.fetch, warp_kernels.slope], ids=lambda kernel: kernel.fn.__name__)
 def test_a_pixel_of_four_channels_is_one_load(kernel: Any) -> None:
-    """Where the array's address allows, which torch's allocator sees to."""
+    """If the array is aligned, as torch's allocator aligns it."""
     constants = {
         "CHANNELS": 4, "COMPUTE": tl.float32, "WIDE": False, "TILE_X": 32, "TILE_Y": 4, "BLOCK_C": 4,
     }  # fmt: skip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Triton splats and their gradients against the plain torch oracle."""
+"""The Triton splats and their gradients against the reference."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def both_match(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (8, 1, 2), (5, 7, 4), (33, 65, 3), (3, 4, 70)])
-def test_the_oracle_is_matched(shape: tuple[int, int, int], backend: str) -> None:
+def test_the_reference_is_matched(shape: tuple[int, int, int], backend: str) -> None:
     values, moved = picture(*shape), torch.tensor([0.3, -1.6]) + 0.2 * zoom(*shape[:2], 1.2)
     both_match(values, moved, None, backend)
     both_match(values, moved, importance(*shape[:2]), backend)
@@ -42,12 +42,12 @@ def test_the_oracle_is_matched(shape: tuple[int, int, int], backend: str) -> Non
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("stretch", [0.6, 2.3, 5.2, 12.0])
-def test_the_oracle_is_matched_where_pixels_come_in_pieces(stretch: float, backend: str) -> None:
+def test_the_reference_is_matched_where_pixels_are_subdivided(stretch: float, backend: str) -> None:
     both_match(picture(5, 7, 3), zoom(5, 7, stretch), importance(5, 7), backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_oracle_is_matched_where_all_is_torn_and_leaves_the_frame(backend: str) -> None:
+def test_the_reference_is_matched_where_the_field_is_torn_and_leaves_the_frame(backend: str) -> None:
     both_match(picture(5, 7, 2), noise(5, 7, 4), None, backend)
     for far in (7.0, -1e6, 1e30, float("nan"), float("inf")):
         sums, weights = splat(picture(3, 7, 2), torch.full((3, 7, 2), far), backend=backend)
@@ -55,7 +55,7 @@ def test_the_oracle_is_matched_where_all_is_torn_and_leaves_the_frame(backend: s
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_empty_mask_gives_nothing_and_no_weight_hides_nan(backend: str) -> None:
+def test_weights_of_0_give_zeros_and_exclude_nan(backend: str) -> None:
     values, moved, weight = picture(5, 6, 3), torch.full((5, 6, 2), 0.25), importance(5, 6)
     sums, weights = splat(values, moved, torch.zeros(5, 6), backend=backend)
     assert not sums.any() and not weights.any()
@@ -67,7 +67,7 @@ def test_an_empty_mask_gives_nothing_and_no_weight_hides_nan(backend: str) -> No
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_tensors_come_back(dtype: torch.dtype, backend: str) -> None:
+def test_tensors_give_tensors(dtype: torch.dtype, backend: str) -> None:
     values, moved = picture(4, 5, 3, dtype), torch.full((4, 5, 2), 0.3)
     exact = splat(values.double(), moved.double(), backend="reference")
     for ours, theirs in zip(splat(values, moved, backend=backend), exact, strict=True):
@@ -75,14 +75,14 @@ def test_tensors_come_back(dtype: torch.dtype, backend: str) -> None:
         close(ours.double(), theirs, max(torch.finfo(dtype).eps, 1e-5))
 
 
-def test_numpy_comes_back() -> None:
+def test_numpy_gives_numpy() -> None:
     values, moved = picture(4, 5, 3).numpy(), zoom(4, 5, 1.8).numpy()
     for ours, theirs in zip(splat(values, moved, backend="triton"), splat(values, moved), strict=True):
         assert isinstance(ours, np.ndarray) and ours.dtype == np.float32
         assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(values).max()
 
 
-def test_memory_layout_and_64_bit_offsets_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_layout_and_64_bit_offsets_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     values, moved, weight = picture(5, 7, 3), zoom(5, 7, 1.8), importance(5, 7)
     wanted = splat(values, moved, weight, backend="triton")
     planar, shifts = (t.permute(2, 0, 1).contiguous().permute(1, 2, 0) for t in (values, moved))
@@ -95,7 +95,7 @@ def test_memory_layout_and_64_bit_offsets_change_nothing(monkeypatch: pytest.Mon
 
 
 def test_bits_do_not_depend_on_the_order_in_which_bins_were_filled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bins of one splat, each turned end for end, as another order of programs would have left them."""
+    """Each bin of a splat is reversed, as another order of programs could have filled it."""
     values, moved = picture(4, 6, 3), 0.7 * zoom(4, 6, 0.2)
     wanted = splat(values, moved, backend="triton")
     launcher = sys.modules["loopcore.transport.gpu.splat"]
@@ -112,7 +112,7 @@ def test_bits_do_not_depend_on_the_order_in_which_bins_were_filled(monkeypatch: 
     assert all(torch.equal(a, b) for a, b in zip(splat(values, moved, backend="triton"), wanted, strict=True))
 
 
-def test_a_crowded_cell_is_sorted_once() -> None:
+def test_a_cell_of_many_entries_is_sorted() -> None:
     values = picture(4, 8, 2, torch.float64)
     y, x = torch.meshgrid(torch.arange(4.0), torch.arange(8.0), indexing="ij")
     moved = torch.stack([3.4 - 0.9 * x - 0.34, 1.6 - 0.95 * y - 0.1], -1).double()
@@ -128,8 +128,8 @@ def gradients(backend: str, *given: torch.Tensor) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("shift", ["gentle", "stretched", "torn"])
-def test_gradients_match_the_oracles(shift: str) -> None:
-    """By values, displacement and weight, in float64; neighbours have a say in stretched pixels."""
+def test_gradients_match_the_references(shift: str) -> None:
+    """By values, displacement and weight, in float64; stretched pixels depend on their neighbours."""
     moved = {
         "gentle": 0.3 * zoom(4, 5, 1.4, torch.float64) + 0.123, "stretched": zoom(4, 5, 2.6, torch.float64) + 0.05,
         "torn": noise(4, 5, 2.0, torch.float64),
@@ -146,7 +146,7 @@ def test_gradients_match_over_many_channels_without_weight() -> None:
             close(ours, theirs, 1e-10)
 
 
-def test_gradients_survive_gradcheck() -> None:
+def test_gradients_pass_gradcheck() -> None:
     values, weight = picture(2, 3, 2, torch.float64), importance(2, 3, torch.float64) + 0.5
     inputs = [tensor.requires_grad_() for tensor in (values, zoom(2, 3, 1.7, torch.float64) + 0.11, weight)]
     assert torch.autograd.gradcheck(lambda v, d, w: splat(v, d, w, backend="triton"), inputs, fast_mode=True)

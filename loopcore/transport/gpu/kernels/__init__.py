@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Triton kernels themselves, one operation a file; their launchers are in the package above."""
+"""The Triton kernels, one operation a file; their launchers are in the package above."""

@@ -2,7 +2,7 @@
 """What the Triton kernels share: tiles of pixels, their loads, coordinates, the cubic filter.
 
 A program works on a tile of pixels, flat along the first axis of its tensors, and on a block of channels along the
-second. Indices are 32 bits where the array allows, 64 where it does not (`WIDE`).
+second. Indices have 32 bits, or 64 for large arrays (`WIDE`).
 """
 
 import triton
@@ -26,20 +26,20 @@ def pixel_tile(width, height, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: 
 
 @triton.jit
 def channels_at(values, p, c, mask, CHANNELS: tl.constexpr, COMPUTE: tl.constexpr):
-    """Channels c of the pixels p of `values` (..., CHANNELS), as (pixels, channels); 0 where the mask is not."""
+    """Channels c of the pixels p of `values` (..., CHANNELS), as (pixels, channels); 0 where masked out."""
     return tl.load(values + (p * CHANNELS)[:, None] + c[None, :], mask, 0.0).to(COMPUTE)
 
 
 @triton.jit
 def shift_at(displacement, p, known, COMPUTE: tl.constexpr):
-    """The displacement (x, y) of the pixels p; 0 where they are not known."""
+    """The displacement (x, y) of the pixels p; 0 where not `known`."""
     u = tl.load(displacement + 2 * p, known, 0.0).to(COMPUTE)
     return u, tl.load(displacement + 2 * p + 1, known, 0.0).to(COMPUTE)
 
 
 @triton.jit
 def split(x):
-    """Whole and fractional part of a coordinate; NaN and the absurdly far, which no integer holds, count as 0."""
+    """Whole and fractional part of a coordinate; NaN and magnitudes from 1e9 on count as 0."""
     x = tl.where(tl.abs(x) < 1e9, x, 0.0)
     whole = tl.floor(x)
     return whole.to(tl.int32), x - whole
@@ -71,14 +71,14 @@ def keys_slope(t):
 
 @triton.jit
 def fold(i, period):
-    """An index brought into one period of the mirrored frame, from 0 to period - 1."""
+    """The index modulo the period of the mirrored frame, from 0 to period - 1."""
     i = i % period
     return tl.where(i < 0, i + period, i)
 
 
 @triton.jit
 def mirror(i, size, period):
-    """The pixel that an index from -1 to period + 1 falls on, the frame being mirrored about its border pixels."""
+    """Index in the frame, mirrored about its border pixels, of an index from -1 to period + 1."""
     i = tl.abs(i)
     return tl.minimum(tl.where(i < size, i, tl.abs(period - i)), size - 1)
 
@@ -96,7 +96,7 @@ def bicubic(
     values, x, y, c, mask, height, width, period_y, period_x,
     CHANNELS: tl.constexpr, COMPUTE: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """values (height, width, CHANNELS) at (x, y), each within the range of its 4 x 4 pixels: (pixels, channels)."""
+    """values (height, width, CHANNELS) at (x, y), clamped to the range of the 4 x 4 pixels: (pixels, channels)."""
     ix, iy, tx, ty = cell_of(x, y, period_y, period_x)
     wx, wy = keys(tx), keys(ty)
     total = tl.zeros(mask.shape, COMPUTE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Triton kernel that traces paths through a velocity field, each from its first step to its last in registers.
+"""The Triton kernel that traces paths through a velocity field, each in registers from start to end.
 
 Convention: as in `cpu`.
 """
@@ -12,7 +12,7 @@ from loopcore.transport.gpu.kernels.common import pixel_tile
 
 @triton.jit
 def _velocity_at(velocity, x, y, height, width, WIDE: tl.constexpr):
-    """Bilinear lookup; beyond the frame the border's velocity goes on."""
+    """Bilinear lookup, clamped to the frame."""
     x = tl.minimum(tl.maximum(x, 0.0), width - 1.0)
     y = tl.minimum(tl.maximum(y, 0.0), height - 1.0)
     left, top = x.to(tl.int32), y.to(tl.int32)
@@ -35,9 +35,9 @@ def trace(
     TOLERANCE: tl.constexpr, MIN_STEP: tl.constexpr, FIRST: tl.constexpr,
     COMPUTE: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """out (H, W, 2): where each pixel is after `span` frames, along the velocity times `direction` (1 or -1).
+    """out (H, W, 2): displacements after `span` frames of the velocity times `direction` (1 or -1).
 
-    Bogacki & Shampine 1989, RK3(2) with first same as last; every path has steps of its own length.
+    Bogacki & Shampine 1989, RK3(2) with first same as last; each path adapts its own step.
     """
     column, row, p, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
     x, y = column.to(COMPUTE), row.to(COMPUTE)
@@ -64,7 +64,7 @@ def trace(
         moved_x, moved_y = tl.where(good, moved_x + step_x, moved_x), tl.where(good, moved_y + step_y, moved_y)
         u1, v1 = tl.where(good, u4, u1), tl.where(good, v4, v1)
         left = tl.where(good, left - now, left)
-        # The error grows as the cube of the step; a last, cut-short step says nothing of longer ones.
+        # The error grows as the cube of the step. A last step, cut to `left`, may only shorten h.
         growth = 0.9 * tl.exp2(tl.log2(TOLERANCE / tl.maximum(error, 1e-9)) / 3)
         wanted = now * tl.minimum(tl.maximum(growth, 0.2), 4.0)
         h = tl.where((now == h) | (wanted < h), tl.maximum(wanted, MIN_STEP), h)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton kernels of the forward warp: bin the pieces by the cell they land in, and gather; or add them up atomically.
 
-A cell is the square between four pixel centres, and is named by the one at its upper left; cells of row and column -1
-lie across the border, hence (H + 1) x (W + 1) of them. An entry of a bin is 64 p + 8 j + i: piece (i, j) of pixel p.
+A cell is the square between four pixel centres, indexed by the one at its upper left; those of row or column -1 cross
+the border, so that there are (H + 1) x (W + 1). An entry of a bin is 64 p + 8 j + i: piece (i, j) of pixel p.
 `pieces` (H, W) uint8 holds 8 (ny - 1) + nx - 1.
 
 Convention: as in `cpu`.
@@ -17,14 +17,14 @@ from loopcore.transport.gpu.kernels.common import channels_at, pixel_tile, shift
 
 @triton.jit
 def _longer(longest, u, v, known):
-    """The greater of two squared lengths; a neighbour that is not there, or at NaN, is ignored."""
+    """The greater of two squared lengths; missing and NaN neighbours are ignored."""
     square = u * u + v * v
     return tl.maximum(longest, tl.where(known & (square == square), square, 0.0))
 
 
 @triton.jit
 def _pieces(longest):
-    """The longer side less a half, rounded up, for its square; 1 where the field is torn."""
+    """Number of pieces from the square of the longer side: that side less a half, rounded up; 1 where torn."""
     count = tl.full(longest.shape, 1, tl.int32)
     for k in tl.static_range(1, 8):
         count += (longest > (k + 0.5) * (k + 0.5)).to(tl.int32)
@@ -33,7 +33,7 @@ def _pieces(longest):
 
 @triton.jit
 def _stretch(displacement, p, x, y, u, v, inside, width, height, COMPUTE: tl.constexpr):
-    """In how many pieces each pixel is deposited, along x and along y."""
+    """Number of pieces of each pixel along x and along y."""
     longest_x, longest_y = tl.zeros_like(u), tl.zeros_like(u)
     for side in tl.static_range(2):
         known = inside & ((x + 1 < width) if side else (x > 0))
@@ -47,10 +47,10 @@ def _stretch(displacement, p, x, y, u, v, inside, width, height, COMPUTE: tl.con
 
 @triton.jit
 def towards(p, place, piece, count, size, stride, COMPUTE: tl.constexpr):
-    """Along one axis: the piece's way from the pixel's centre as a fraction (numerator, 1 / denominator), the
-    neighbour that lies there, the pixel itself where the frame ends, and the weight of that neighbour."""
+    """Along one axis: the piece's offset from the pixel's centre (numerator, 1 / denominator), the neighbour on that
+    side (at the frame's border the pixel itself), and that neighbour's weight."""
     numerator = 2 * piece + 1 - count
-    # Left in two factors: `landing` rounds them once, and the same way in whichever kernel.
+    # Two factors, which `landing` multiplies with a single rounding, the same in every kernel.
     part = 1.0 / (2 * count).to(COMPUTE)
     has = ((numerator > 0) & (place + 1 < size)) | ((numerator < 0) & (place > 0))
     other = tl.where(has, p + tl.where(numerator > 0, stride, -stride), p)
@@ -60,9 +60,9 @@ def towards(p, place, piece, count, size, stride, COMPUTE: tl.constexpr):
 
 @triton.jit
 def landing(displacement, p, x, y, u, v, i, j, nx, ny, known, width, height, COMPUTE: tl.constexpr):
-    """Where piece (i, j) lands, whether in the frame's reach, and its neighbours with their weights.
+    """Where piece (i, j) lands, whether it touches the frame, and its neighbours with their weights.
 
-    Counting and filling must agree on the cell to the bit: every product is an explicit fused one.
+    Counting and filling must find the same cell, so that every product is an explicit fused multiply-add.
     """
     way_x, part_x, r, ax = towards(p, x, i, nx, width, 1, COMPUTE)
     way_y, part_y, s, ay = towards(p, y, j, ny, height, width, COMPUTE)
@@ -76,7 +76,7 @@ def landing(displacement, p, x, y, u, v, i, j, nx, ny, known, width, height, COM
 
 @triton.jit
 def lean(here, values, p, r, s, ax, ay, c, mask, CHANNELS: tl.constexpr, COMPUTE: tl.constexpr):
-    """What a piece of pixel p, whose value is `here`, deposits: its value, interpolated towards neighbours r and s."""
+    """Value of a piece of pixel p: `here`, interpolated towards neighbours r and s."""
     beside = (r != p)[:, None] & mask
     across = channels_at(values, r, c, beside, CHANNELS, COMPUTE)
     across = tl.where(beside, ax[:, None] * (across - here), 0.0)
@@ -90,7 +90,7 @@ def bin_pieces(
     displacement, weight, pieces, counts, entries, width, height, FILL: tl.constexpr,
     WEIGHTED: tl.constexpr, COMPUTE: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Count each cell's pieces, up, or list them, down from the ends in `counts`. The count also writes `pieces`."""
+    """Count each cell's pieces and write `pieces`; or, with FILL, list them downward from the ends in `counts`."""
     x, y, p, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
     u, v = shift_at(displacement, p, inside, COMPUTE)
     if FILL:
@@ -126,11 +126,11 @@ def gather_cells(
     CHANNELS: tl.constexpr, WEIGHTED: tl.constexpr, STRETCHED: tl.constexpr, COMPUTE: tl.constexpr,
     NONE: tl.constexpr, SORTED: tl.constexpr,
 ):  # fmt: skip
-    """Add to the sums and weights of target pixels t what lies in the four cells around them, times `importance`, each
-    cell in the order of its entries."""
+    """Add the pieces in the four cells around target pixels t, times `importance`, to their sums and weights, each cell
+    in ascending order of its entries."""
     for near in range(4):
         up, left = near // 2, near % 2
-        # Rows of cells are one longer than rows of pixels, and begin one before.
+        # A row of cells has one more than a row of pixels, and starts at -1.
         cell = t + y + (1 - left) + (1 - up) * (width + 1)
         start = tl.load(offsets + cell, inside, 0)
         count = tl.load(offsets + cell + 1, inside, 0) - start
@@ -142,7 +142,7 @@ def gather_cells(
             known = k < count
             p = tl.where(known, entry // 64, 0)
             column, row = (p % width).to(tl.int32), (p // width).to(tl.int32)
-            # Where it landed is found once more: that is less to read than where it was left to be found.
+            # Computing the position again reads less memory than a stored position would.
             u, v = shift_at(displacement, p, known, COMPUTE)
             at_x, at_y = column.to(COMPUTE) + u, row.to(COMPUTE) + v
             if STRETCHED:
@@ -196,7 +196,7 @@ def scatter(
     CHANNELS: tl.constexpr, WEIGHTED: tl.constexpr, COMPUTE: tl.constexpr,
     TILE_X: tl.constexpr, TILE_Y: tl.constexpr, BLOCK_C: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Add each piece atomically to the four pixels around it: sums whose last bits change from run to run."""
+    """Add each piece atomically to the four pixels around it; the last bits differ from run to run."""
     x, y, p, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
     block = tl.program_id(1)
     c = block * BLOCK_C + tl.arange(0, BLOCK_C)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Triton kernel of the splat's gradients: a gather again, for a deposit's transpose is a lookup.
+"""The Triton kernel of the splat's gradients: a gather, because the transpose of a deposit is a lookup.
 
-A pixel contributes to its own pieces and, by interpolation, in those of its four neighbours that lie towards it.
+A pixel contributes to its own pieces and, by interpolation, to those of its four neighbours that lie on its side.
 
 Convention: as in `cpu`; `pieces` as in `splat`.
 """
@@ -26,7 +26,7 @@ def slope(
     for start in range(0, CHANNELS, BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
         in_values = tl.zeros((TILE_X * TILE_Y, BLOCK_C), COMPUTE)
-        # Itself; then the pixels to the left, right, above and below.
+        # The pixel itself, then those to the left, right, above and below.
         for near in range(5 if STRETCHED else 1):
             step_x = (near == 2) * 1 - (near == 1) * 1
             step_y = (near == 4) * 1 - (near == 3) * 1
@@ -75,7 +75,7 @@ def _pull(
     by_sums, by_weights, sample, at_x, at_y, c, lit, first, width, height,
     CHANNELS: tl.constexpr, COMPUTE: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Gradients by a piece's sample, its place and its weight, from the four pixels that it landed on."""
+    """Gradients by a piece's sample, position and weight, from the four pixels it was added to."""
     left, top = tl.floor(at_x), tl.floor(at_y)
     tx, ty = at_x - left, at_y - top
     pulled = tl.zeros_like(sample)

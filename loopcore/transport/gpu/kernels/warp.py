@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Triton kernels of the backward warp: the fetch, its slope along the displacement, and its transpose.
+"""Triton kernels of the backward warp: the lookup, its derivative by the displacement, and its transpose.
 
 Convention: as in `cpu`. `period` arguments are 2 (size - 1), at least 1: the period of the mirrored frame.
 """
@@ -26,7 +26,7 @@ def fetch(
     CHANNELS: tl.constexpr, COMPUTE: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr,
     BLOCK_C: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """out (rows, columns, C) = values (height, width, C), bicubic, within the range of its 4 x 4 pixels."""
+    """out (rows, columns, C) = values (height, width, C), bicubic, clamped to the range of the 4 x 4 pixels."""
     x, y, p, inside = pixel_tile(columns, rows, TILE_X, TILE_Y, WIDE)
     u, v = shift_at(displacement, p, inside, COMPUTE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -45,7 +45,7 @@ def slope(
     BLOCK_C: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """moved (rows, columns, 2): the gradient by the displacement. choice (rows, columns, C) int8: 0 where the sum of
-    the 4 x 4 pixels passed, k + 1 where the range held it at the value of pixel k."""
+    the 4 x 4 pixels was not clamped, k + 1 where it was clamped to pixel k."""
     x, y, p, inside = pixel_tile(columns, rows, TILE_X, TILE_Y, WIDE)
     u, v = shift_at(displacement, p, inside, COMPUTE)
     ix, iy, tx, ty = cell_of(x.to(COMPUTE) + u, y.to(COMPUTE) + v, period_y, period_x)
@@ -87,7 +87,7 @@ def slope(
 
 @triton.jit
 def first_pixel(displacement, p, x, y, inside, height, width, period_y, period_x, COMPUTE: tl.constexpr):
-    """The smallest column and row among the 4 x 4 pixels that the pixels p of a warp are made of."""
+    """The smallest column and row among the 4 x 4 pixels that each pixel p of a warp samples."""
     u, v = shift_at(displacement, p, inside, COMPUTE)
     ix, iy, _, _ = cell_of(x.to(COMPUTE) + u, y.to(COMPUTE) + v, period_y, period_x)
     column, row = mirror(ix - 1, width, period_x), mirror(iy - 1, height, period_y)
@@ -102,8 +102,8 @@ def bin_fetches(
     displacement, counts, entries, height, width, rows, columns, period_y, period_x,
     FILL: tl.constexpr, COMPUTE: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Count, up, or list, down from the ends in `counts`, the pixels of a warp by the first of the 4 x 4 pixels that
-    each is made of."""
+    """Count the pixels of a warp by the `first_pixel` that each samples; or, with FILL, list them downward from the
+    ends in `counts`."""
     x, y, p, inside = pixel_tile(columns, rows, TILE_X, TILE_Y, WIDE)
     column, row = first_pixel(displacement, p, x, y, inside, height, width, period_y, period_x, COMPUTE)
     if WIDE:
@@ -122,8 +122,8 @@ def spread(
     CHANNELS: tl.constexpr, COMPUTE: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr,
     BLOCK_C: tl.constexpr, WIDE: tl.constexpr, NONE: tl.constexpr, SORTED: tl.constexpr,
 ):  # fmt: skip
-    """out (height, width, C): the gradient by the values. Each pixel gathers from all that were made of it, which are
-    binned no more than three pixels up and to the left."""
+    """out (height, width, C): the gradient by the values. Each pixel gathers from all results that sampled it, whose
+    bins are at most three pixels up and to the left."""
     x, y, s, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     total = tl.zeros((TILE_X * TILE_Y, BLOCK_C), COMPUTE)
@@ -147,7 +147,7 @@ def spread(
             given = channels_at(gradient, p, c, mask, CHANNELS, COMPUTE)
             chosen = channels_at(choice, p, c, mask, CHANNELS, tl.int32) - 1
             wx, wy = keys(tx), keys(ty)
-            # A mirrored border shows a pixel more than once: its weights add up.
+            # Mirrored at the border, a pixel is sampled more than once: its weights add up.
             in_x, in_y = tl.zeros_like(tx), tl.zeros_like(ty)
             held_x, held_y = chosen != chosen, chosen != chosen
             for i in tl.static_range(4):
