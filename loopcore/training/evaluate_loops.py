@@ -32,8 +32,14 @@ Sheet = list[list[np.ndarray]]
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """variants: to compare; split, kinds: of the clips that a manifest lists; frames: of the loop; long_side: pixels
-    of the frames, at most.
+    """What is compared.
+
+    Attributes:
+        variants: of the loop.
+        split: of the clips that a manifest lists; None for val.
+        kinds: of those clips; none for all.
+        frames: of the loop, where a variant does not set them.
+        long_side: largest number of pixels of the frames' longer side.
     """
 
     variants: tuple[Variant, ...] = (Variant("loop"),)
@@ -45,11 +51,16 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class LoopScore:
-    """One variant on one clip, inside the moving region, display codes 0..1.
+    """One variant on one clip, inside the moving region, in sRGB codes 0..1.
 
-    mean_psnr: of the mean over time against the clip's, dB. deviation: over time, mean of the region's pixels;
-    deviation_ratio: over the clip's. wander: mean |blurred frame - blurred first frame|. frame_distance,
-    change_distance: Frechet distance of features of frames, and of differences between neighbouring frames.
+    Attributes:
+        variant: its name.
+        mean_psnr: PSNR of the mean over time against the clip's, dB.
+        deviation: standard deviation over time, mean of the region's pixels.
+        deviation_ratio: deviation over the clip's.
+        wander: mean |blurred frame - blurred first frame|.
+        frame_distance: Frechet distance between features of the loop's and the clip's frames.
+        change_distance: the same of differences between neighbouring frames.
     """
 
     variant: str
@@ -63,10 +74,21 @@ class LoopScore:
 
 @dataclass(frozen=True)
 class LoopEvaluation:
-    """One clip: what was measured of it, and a row for each variant and for the still.
+    """One clip, and the scores of each variant and of the still on it.
 
-    speed: mean of the moving region, px per frame; deviation, wander: the clip's own. remark: why the clip does not
-    count in the means, or ""; without rows it was not measured.
+    Attributes:
+        name: of the clip.
+        kind: from the manifest, or "".
+        remark: why the clip is left out of the means, or "".
+        size: width and height, pixels.
+        frames: of the clip.
+        truth_from: source of the flow.
+        steadiness: fraction of the motion that the one field explains.
+        moving_share: fraction of the picture that moves.
+        speed: mean of the moving region, px per frame.
+        deviation: of the clip, as of :class:`LoopScore`.
+        wander: of the clip, as of :class:`LoopScore`.
+        rows: none where the clip was not measured.
     """
 
     name: str

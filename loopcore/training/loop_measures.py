@@ -15,16 +15,20 @@ import numpy as np
 from loopcore.training.frechet import bounding_window, region_features
 
 SAMPLES = 12  # pictures of a sequence that features are computed of
-_SIGMA = 8.0  # pixels at 640 of the Gaussian that leaves what wanders and takes away the texture
+_SIGMA = 8.0  # pixels at 640, of the Gaussian that removes the texture
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured of one sequence.
+    """Measures of one sequence.
 
-    mean, deviation: (h, w, 3) float64, over time, codes 0..1; wander: mean |blurred frame - blurred first frame| in
-    the region; frames, changes: (samples, channels) features of its frames, and of the differences between neighbours.
+    Attributes:
+        mean: over time, (h, w, 3) float64 codes 0..1.
+        deviation: standard deviation over time, (h, w, 3) float64 codes 0..1.
+        wander: mean |blurred frame - blurred first frame| in the region, codes 0..1.
+        frames: (samples, channels) features of its frames.
+        changes: (samples, channels) features of the differences between neighbouring frames.
     """
 
     mean: np.ndarray
@@ -86,7 +90,7 @@ def wander(frames: np.ndarray, region: np.ndarray) -> float:
 
 
 def sample_times(count: int) -> list[int]:
-    """Returns at most SAMPLES of the numbers 0 to count - 1, by the golden ratio: even, and in step with no cycle."""
+    """Returns at most SAMPLES of the numbers 0 to count - 1, by the golden ratio: even, and not aliased with cycles."""
     return sorted({int(count * ((i + 0.5) * _GOLDEN % 1)) for i in range(SAMPLES)})
 
 

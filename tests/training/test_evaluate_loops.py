@@ -247,6 +247,6 @@ def test_a_real_clip(corpus: Path, tmp_path: Path) -> None:
     assert [len(row) for row in sheet] == [4, 4, 4]
 
 
-def test_only_loopcore_errors_are_remarks(home: Path) -> None:
-    with pytest.raises(LoopcoreError, match="is no folder"):
+def test_a_folder_that_is_missing(home: Path) -> None:
+    with pytest.raises(LoopcoreError, match="is not a folder of clips"):
         list(evaluate_loops(home / "nowhere", LoopSettings()))
