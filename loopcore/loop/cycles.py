@@ -36,13 +36,13 @@ NOISE_CELL = 1 / 8
 # longer side and half of its weight is lost to distortion (the product counts); what falls breaks up sooner than what
 # flows level. It is, too, where less than MIN_QUALITY of its weight is left.
 MAX_DISPLACEMENT, MAX_FALL = 0.1, 0.05
-MIN_QUALITY = 0.2
+MIN_QUALITY = 0.33
 # Where less than this fraction of what moves needs more than half a halving, all has the plain loop.
-MIN_AREA = 0.01
+MIN_AREA = 0.0075
 # A need of less than about this many halvings is none: the plain loop is best there.
 ENOUGH = 0.25
 # The layers that places need are smoothed by a Gaussian of this fraction of the longer side.
-SMOOTHING = 0.02
+SMOOTHING = 0.01
 
 
 class Cycles:
