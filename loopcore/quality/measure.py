@@ -215,7 +215,7 @@ class _Looks:
         if not wanted:
             note += f"; no limit, as contrast {self._loop.contrast:g} was asked for"
         return [
-            judged("breathing: spread of detail contrast beyond chance", beyond,
+            judged("breathing: spread of detail contrast", beyond,
                    f"<= {BREATHING:g}" if wanted else "none", beyond <= BREATHING or not wanted, CALMER, note),
             self._worst("looks wander: blurred picture against frame 0", self._wandered, WANDER,
                         f"{CALMER}, or mask out what should keep its place"),
