@@ -29,6 +29,9 @@ _DEVIATION_GAIN = 4.0  # of pictures of the deviation, which is small
 
 Sheet = list[list[np.ndarray]]
 
+# Kinds of clips whose shapes move with them: `MotionField.drifting`.
+DRIFTING = ("sky", "smoke", "steam")
+
 
 @dataclass(frozen=True)
 class LoopSettings:
@@ -165,7 +168,7 @@ def _evaluated(footage: Footage, settings: LoopSettings, step: Callable[[], None
         return LoopEvaluation(clip.name, footage.kind, clip.rejection or "nothing moves"), []
     real = measure_sequence(clip.frames, clip.mask, loops=False, on_picture=step)
     rows, sheet = [], [_pictures(clip.frames, real, len(clip.frames) // 2)]
-    for variant, frames, middle in _sequences(clip, settings, step):
+    for variant, frames, middle in _sequences(clip, footage.kind, settings, step):
         measured = measure_sequence(frames, clip.mask, loops=True, on_picture=step)
         rows.append(_score(variant, measured, real, clip.mask))
         sheet.append(_pictures(frames, measured, middle))
@@ -173,11 +176,12 @@ def _evaluated(footage: Footage, settings: LoopSettings, step: Callable[[], None
 
 
 def _sequences(
-    clip: Clip, settings: LoopSettings, step: Callable[[], None]
+    clip: Clip, kind: str, settings: LoopSettings, step: Callable[[], None]
 ) -> Iterator[tuple[str, np.ndarray, int]]:  # fmt: skip
     """Yields each variant's name, frames (n, h, w, 3) uint8, and the middle of its first cycle; the still last."""
     plate, mask = frame_to_plate(clip.frames[0]), _feathered(clip.mask)
-    motion = MotionField(clip.velocity, mask, mask)
+    drifting = np.full_like(mask, kind in DRIFTING) if kind else None
+    motion = MotionField(clip.velocity, mask, mask, drifting=drifting)
     for variant in settings.variants:
         loop = make_loop(plate, motion, variant, settings.frames)
         frames = np.empty((loop.frames, *clip.frames.shape[1:]), np.uint8)
