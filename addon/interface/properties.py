@@ -134,7 +134,7 @@ class Settings:
 
     @classmethod
     def of(cls, obj, **overrides):
-        """Return the settings of `obj`, with overrides, which precede `auto_looks`."""
+        """Return the settings of `obj`, with overrides, also of what `auto_looks` chooses."""
         values = {name: getattr(obj.loopcore, name) for name in LOOP} | overrides
         if values.pop("auto_looks"):
             values |= {name: "auto" for name in ("cycles", "steady") if name not in overrides}

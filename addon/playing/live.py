@@ -79,13 +79,14 @@ def add_live_preview(plane: PlaneImage, motion_path: str | Path, frames: int, cy
 def automatic_cycles(velocity: np.ndarray, frames: int) -> int:
     """Return the power of two of cycles in which the median speed of what moves does not carry a copy too far.
 
-    A copy is shown for two periods of frames / cycles, and is displaced by half a period at half its weight.
+    A copy is shown for two periods of frames / cycles, and is displaced by half a period at half its weight. The median
+    is weighted by speed, so that slow water does not decide for the fast water beside it.
     """
     step = math.ceil(math.sqrt(velocity[..., 0].size / SAMPLES))
-    speed = np.hypot(*np.moveaxis(velocity[::step, ::step], -1, 0))
-    moving = speed[speed > 0]
+    speed = np.sort(np.hypot(*np.moveaxis(velocity[::step, ::step], -1, 0)), axis=None)
+    total = np.cumsum(speed)
+    distance = speed[np.searchsorted(total, total[-1] / 2)] * frames / 2
     limit = MAX_DISPLACEMENT * max(velocity.shape[:2])
-    distance = float(np.median(moving)) * frames / 2 if moving.size else 0.0
     cycles = 1
     while distance > limit * cycles and frames >= 2 * cycles * MIN_PERIOD:
         cycles *= 2

@@ -82,7 +82,7 @@ def test_invalid_input_has_a_message_and_exit_code(results: dict[str, Any], case
 
 
 def test_cycles_and_steadiness_are_options(results: dict[str, Any]) -> None:
-    """Options precede the object's settings, the first four times "Automatic", then 1 and 0."""
+    """Options override the object's settings, the first four times "Automatic", then 1 and 0."""
     assert results["looks"] == [[0, *made] for made in (
         ("auto", "auto"), ("3", "0.3"), ("2", "auto"), ("auto", "0.0"),
         ("1", "0.0"), ("auto", "0.0"), ("auto", "auto"),

@@ -98,6 +98,9 @@ def automatic():
         velocity = np.zeros((HEIGHT, WIDTH, 2), np.float32)
         velocity[8:-8, 8:-8] = (0.6 * speed, -0.8 * speed)
         out["by speed"][speed] = live.automatic_cycles(velocity, 48)
+    velocity[:] = (0.02, 0)
+    velocity[:, -WIDTH // 4 :] = (0, -1)
+    out["pool and fall"] = live.automatic_cycles(velocity, 48)
     out["still"] = live.automatic_cycles(np.zeros((4, 4, 2), np.float32), 48)
     obj = scene()
     plane, motion = find_plane_image(obj), FOLDER / "motion.exr"

@@ -97,6 +97,7 @@ def test_automatic_cycles_agree_with_the_bake(results: dict[str, Any]) -> None:
         need = np.median(Cycles(Paths(field, 48), "auto").need)
         assert seen["by speed"][str(speed)] == 2 ** round(float(need)), (speed, need)
     assert sorted(set(seen["by speed"].values())) == [1, 2, 4] and seen["still"] == 1
+    assert seen["pool and fall"] == 4
     assert seen["preview"] == [1, 4, 8] and seen["file"] == 4
 
 
