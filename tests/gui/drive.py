@@ -29,8 +29,8 @@ SEEN = {"version": bpy.app.version_string, "held": {}, "computed": {}}
 bpy.context.preferences.view.show_splash = False
 bpy.context.preferences.view.show_tooltips = False
 bpy.context.preferences.system.use_region_overlap = False
-# Positions of buttons from the sidebar's upper left corner, read from the screenshots.
-BUTTONS = {"bake": (145, 409), "bake again": (145, 437), "cancel": (243, 115)}
+# Positions of buttons from the sidebar's upper left corner, read from screenshots; below 0: from the lower left.
+BUTTONS = {"bake": (145, 409), "bake again": (145, 437), "cancel": (243, 115), "last panel": (145, -12)}
 
 
 def window():
@@ -57,7 +57,8 @@ def picture(name):
 def click(button):
     """Click with the mouse. Does not wait, since this Blender has to process the click."""
     panel = region("UI")
-    x, y = panel.x + BUTTONS[button][0], window().height - panel.y - panel.height + BUTTONS[button][1]
+    right, down = BUTTONS[button]
+    x, y = panel.x + right, window().height - panel.y + down - (panel.height if down > 0 else 0)
     move = ["mousemove", str(x), str(y), "sleep", "0.4", "mousemove_relative", "1", "0", "sleep", "0.4"]
     subprocess.Popen(["xdotool", *move, "click", "1"])
 
@@ -154,6 +155,7 @@ def steps():
     yield from bake_by_mouse(plane)
     SEEN["proxy"] = yield from proxy_copy(plane)
     yield from overlay(plane)
+    yield from quality(plane)
     yield from other_editors(plane)
     yield from failures(plane)
     yield from interruptions()
@@ -202,6 +204,30 @@ def overlay(plane):
     yield from lines_of(plane)
     picture("streaks")
     yield from bent(plane)
+
+
+def quality(plane):
+    """Open the last panel, and show its settings with and without "Automatic"."""
+    yield from scrolled("down")
+    click("last panel")
+    yield 3.0
+    yield from scrolled("down")
+    picture("automatic")
+    plane.loopcore.auto_looks, plane.loopcore.cycles, plane.loopcore.steady = False, 4, 0.3
+    area().tag_redraw()
+    yield 1.0
+    picture("quality")
+    plane.loopcore.auto_looks = True
+    yield from scrolled("up")
+
+
+def scrolled(direction):
+    """Scroll the sidebar to its end."""
+    with bpy.context.temp_override(window=window(), area=area(), region=region("UI")):
+        for _ in range(50):  # steps of 40 pixels
+            getattr(bpy.ops.view2d, f"scroll_{direction}")()
+    region("UI").tag_redraw()
+    yield 1.0
 
 
 def other_editors(plane):
