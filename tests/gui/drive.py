@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +19,7 @@ import bpy  # noqa: E402
 import example  # noqa: E402
 import inside  # noqa: E402
 import measuring  # noqa: E402
+from screen import area, click, clicked, move_away, region, scrolled, there, until, window  # noqa: E402
 
 ZIP, OUT, WORKER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PACKAGE = "bl_ext.user_default.loopcore"
@@ -29,24 +29,6 @@ SEEN = {"version": bpy.app.version_string, "held": {}, "computed": {}}
 bpy.context.preferences.view.show_splash = False
 bpy.context.preferences.view.show_tooltips = False
 bpy.context.preferences.system.use_region_overlap = False
-# Positions of buttons from the sidebar's upper left corner, read from screenshots; below 0: from the lower left.
-BUTTONS = {"bake": (145, 409), "bake again": (145, 437), "cancel": (243, 115), "last panel": (145, -12)}
-
-
-def window():
-    return bpy.context.window_manager.windows[0]
-
-
-def area(kind="VIEW_3D"):
-    return next(a for a in window().screen.areas if a.type == kind)
-
-
-def region(kind, of="VIEW_3D"):
-    return next(r for r in area(of).regions if r.type == kind)
-
-
-def there():
-    return bpy.context.temp_override(window=window(), area=area(), region=region("WINDOW"))
 
 
 def picture(name):
@@ -54,37 +36,8 @@ def picture(name):
     subprocess.run(["import", "-window", "root", os.path.join(OUT, name + ".png")], check=True)
 
 
-def click(button):
-    """Click with the mouse. Does not wait, since this Blender has to process the click."""
-    panel = region("UI")
-    right, down = BUTTONS[button]
-    x, y = panel.x + right, window().height - panel.y + down - (panel.height if down > 0 else 0)
-    move = ["mousemove", str(x), str(y), "sleep", "0.4", "mousemove_relative", "1", "0", "sleep", "0.4"]
-    subprocess.Popen(["xdotool", *move, "click", "1"])
-
-
-def clicked(button, condition):
-    """Click until `condition()`: a busy machine may lose clicks."""
-    for _ in range(4):
-        click(button)
-        try:
-            yield from until(condition, 8)
-            return
-        except TimeoutError:
-            pass
-    raise TimeoutError(f"a click on '{button}' did nothing")
-
-
 def task():
     return import_module(PACKAGE + ".engine.tasks").current()
-
-
-def until(condition, seconds):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{condition} was not met in {seconds} s")
-        yield 0.05
 
 
 def paint_water(plane):
@@ -185,8 +138,7 @@ def bake_by_mouse(plane):
     yield from until(lambda: task() is None, 200)
     SEEN["done"] = plane.loopcore.message
     SEEN["source"] = texture_of(plane).image.source
-    # Blender draws the button under the mouse in the state in which it was pressed.
-    subprocess.Popen(["xdotool", "mousemove", "200", "150", "sleep", "0.3", "mousemove_relative", "5", "5"])
+    move_away()
     yield 3.0
     picture("done")
 
@@ -211,6 +163,7 @@ def quality(plane):
     yield from scrolled("down")
     click("last panel")
     yield 3.0
+    move_away()
     yield from scrolled("down")
     picture("automatic")
     plane.loopcore.auto_looks, plane.loopcore.cycles, plane.loopcore.steady = False, 4, 0.3
@@ -219,15 +172,6 @@ def quality(plane):
     picture("quality")
     plane.loopcore.auto_looks = True
     yield from scrolled("up")
-
-
-def scrolled(direction):
-    """Scroll the sidebar to its end."""
-    with bpy.context.temp_override(window=window(), area=area(), region=region("UI")):
-        for _ in range(50):  # steps of 40 pixels
-            getattr(bpy.ops.view2d, f"scroll_{direction}")()
-    region("UI").tag_redraw()
-    yield 1.0
 
 
 def other_editors(plane):
