@@ -150,12 +150,13 @@ def _maps(motion: MotionField, settings: FlowSettings, plate: Plate | None) -> M
 
 def _kinds(convention: str, extras: Sequence[str], maps: Maps) -> list[str]:
     """Returns the names of the sequences to write."""
-    kinds = [convention]
-    if convention == "stmap" and maps.layers is None:
+    kinds = [] if convention in STATIC else [convention]
+    layers = maps.layers if kinds else None
+    if convention == "stmap" and layers is None:
         kinds = ["stmap_past", "stmap_future", "weight"]
-    elif convention == "stmap" and maps.layers is not None:
-        kinds = [f"stmap_{k + 1}" for k in range(maps.layers.count)] + ["shift"] * (maps.layers.white is not None)
-    return list(dict.fromkeys([*(kinds if convention in PER_FRAME else []), *extras]))
+    elif convention == "stmap" and layers is not None:
+        kinds = [f"stmap_{k + 1}" for k in range(layers.count)] + ["shift"] * (layers.white is not None)
+    return list(dict.fromkeys([*kinds, *extras]))
 
 
 def _numbers(settings: FlowSettings) -> list[int]:
