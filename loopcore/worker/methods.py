@@ -136,7 +136,7 @@ def flow(task: Task) -> dict[str, Any]:
     Raises:
         Cancelled: the request was cancelled.
     """
-    from loopcore.flowmap import FlowSettings, export_flow, read_motion
+    from loopcore.flowmap import STATIC, FlowSettings, export_flow, read_motion
 
     params = Params(task)
     source, folder, convention = params.path("motion"), params.path("folder"), params.take("convention", str)
@@ -153,7 +153,9 @@ def flow(task: Task) -> dict[str, Any]:
     layer, colorspace = params.take("layer", str, None), params.take("colorspace", str, None)
     params.finish()
     task.folders.add(folder)
-    plate = None if still is None else Source(still, layer, colorspace).read_plate(task)
+    # Files for the whole loop do not depend on the plate.
+    unused = still is None or (convention in STATIC and not settings.extras)
+    plate = None if unused else Source(still, layer, colorspace).read_plate(task)
     task.stage("Reading the motion")
     motion = read_motion(source)
     files = export_flow(
