@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -122,3 +123,6 @@ def test_the_nuke_script_of_layers_rebuilds_the_loop(tmp_path: Path, steady: flo
     off = np.abs(nuke_result(made.stdout, read, seen_through) - frame)
     assert np.quantile(off, 0.9999) < 2e-3 and np.abs(frame - pixels).max() > 0.1
     assert ("Shift" in made.stdout) == (steady > 0)
+    manual = (EXAMPLES.parents[1] / "docs" / "flow-maps.md").read_text("utf-8")
+    expressions = re.findall(r'expr0 "(.+)"', made.stdout)
+    assert len(expressions) == (4 if steady else 0) and all(f"`{text}`" in manual for text in expressions)
