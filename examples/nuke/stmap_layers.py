@@ -132,7 +132,7 @@ def main():
     while Path(f"{maps}_stmap_{layers + 1}.{int(first):04d}.exr").is_file():
         layers += 1
     if not layers:
-        sys.exit(f"{maps}_stmap_1.{int(first):04d}.exr does not exist: maps of two layers need stmap_loop.nk")
+        sys.exit(f"{maps}_stmap_1.{int(first):04d}.exr does not exist: for {maps}_stmap_past use stmap_loop.nk")
     steady = Path(f"{maps}_shift.{int(first):04d}.exr").is_file()
     print(script(still, maps, layers, steady, first, last), end="")
 

@@ -107,6 +107,7 @@ def export_flow(
 
     Raises:
         MotionError: an unknown convention or extra, invalid settings, or steady looks without a plate.
+        PlateError: the plate has more than four channels.
         SequenceError: frame numbers outside the loop, or a folder or file that cannot be written.
 
     Convention: see docs/flow-maps.md. EXR files have the motion's windows, PNG files the display window.
@@ -238,6 +239,8 @@ def _frames(
                 attributes["loopcore/direction"] = direction
             if isinstance(frame, LayerMaps):
                 attributes |= _layer_attributes(maps, frame)
+                if kind == "weight":
+                    attributes["loopcore/flow_units"] = "shares_of_layers"
             files.append(_File(patterns[kind].path(number), _channels(maps, frame, kind, time), attributes))
         yield files
 

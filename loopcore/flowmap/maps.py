@@ -67,15 +67,16 @@ class Maps:
 
     Raises:
         MotionError: a setting is out of range, or the plate has another size.
+        PlateError: the plate has more than four channels.
     """
 
     def __init__(
         self, motion: MotionField, frames: int, cycles: int | str = "auto", steady: float | str = "auto",
         plate: Plate | None = None,
     ) -> None:  # fmt: skip
-        from loopcore.loop.loop import check_time, fitted
+        from loopcore.loop.loop import check_loop, fitted
 
-        check_time(frames, cycles, steady)
+        check_loop(plate, frames, cycles, steady)
         motion = motion if plate is None else fitted(plate, motion)
         self.frames, self.height, self.width = int(frames), motion.height, motion.width
         self._cycles, self._steady, self.plate = cycles, steady, plate

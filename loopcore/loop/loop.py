@@ -303,12 +303,7 @@ def fitted(plate: Plate, motion: MotionField) -> MotionField:
 def _check(
     plate: Plate, frames: int, method: str, contrast: float, cycles: int | str, steady: float | str, device: str
 ) -> None:
-    if len(plate.channels) > MAX_CHANNELS:
-        raise PlateError(
-            f"the plate has the channels {', '.join(plate.channels)}: a loop takes at most {MAX_CHANNELS},"
-            " read one layer of the file"
-        )
-    check_time(frames, cycles, steady)
+    check_loop(plate, frames, cycles, steady)
     if method not in METHODS:
         raise MotionError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
     if not 0 <= contrast <= 1:
@@ -317,8 +312,13 @@ def _check(
         raise EngineError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
 
 
-def check_time(frames: int, cycles: int | str, steady: float | str) -> None:
-    """Raises MotionError where the loop's length, its cycles or its steadiness are out of range."""
+def check_loop(plate: Plate | None, frames: int, cycles: int | str, steady: float | str) -> None:
+    """Raises PlateError or MotionError where a loop cannot be made of the plate, if it is known, by these settings."""
+    if plate is not None and len(plate.channels) > MAX_CHANNELS:
+        raise PlateError(
+            f"the plate has the channels {', '.join(plate.channels)}: a loop takes at most {MAX_CHANNELS},"
+            " read one layer of the file"
+        )
     if not isinstance(frames, int | np.integer) or frames < 2:
         raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
     if cycles != "auto" and not (isinstance(cycles, int | np.integer) and 1 <= cycles <= frames // 2):

@@ -153,9 +153,10 @@ def flow(task: Task) -> dict[str, Any]:
     layer, colorspace = params.take("layer", str, None), params.take("colorspace", str, None)
     params.finish()
     task.folders.add(folder)
+    plate = None
     # Files for the whole loop do not depend on the plate.
-    unused = still is None or (convention in STATIC and not settings.extras)
-    plate = None if unused else Source(still, layer, colorspace).read_plate(task)
+    if still is not None and (convention not in STATIC or settings.extras):
+        plate = Source(still, layer, colorspace).read_plate(task)
     task.stage("Reading the motion")
     motion = read_motion(source)
     files = export_flow(

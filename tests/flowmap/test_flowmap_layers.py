@@ -12,7 +12,7 @@ from _flow_files import field, raw_channels
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopcore.errors import MotionError
+from loopcore.errors import MotionError, PlateError
 from loopcore.exr import Windows
 from loopcore.flowmap import PER_FRAME, FlowSettings, detect, export_flow, read_motion
 from loopcore.flowmap.layers import layers_of
@@ -183,6 +183,8 @@ def test_steady_looks_need_the_plate(tmp_path: Path) -> None:
     for wrong in ({"cycles": 0}, {"cycles": 40}, {"steady": 2}):
         with pytest.raises(MotionError, match="out of range"):
             Maps(motion, 60, **wrong)
+    with pytest.raises(PlateError, match="at most 4"):
+        Maps(motion, 60, plate=Plate(np.zeros((120, 160, 5), np.float32), tuple("RGBAZ")))
     with pytest.raises(MotionError, match="resize the motion"):
         Maps(motion, 60, plate=texture(60, 90))
 
