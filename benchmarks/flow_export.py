@@ -47,7 +47,8 @@ def clock() -> np.ndarray:
 
 def export(motion: MotionField, folder: Path, numbers: list[int]) -> np.ndarray:
     start = clock()
-    export_flow(motion, folder, "stmap", settings=FlowSettings(frames=LENGTH, numbers=numbers))
+    settings = FlowSettings(frames=LENGTH, numbers=numbers, cycles=1, steady=0)
+    export_flow(motion, folder, "stmap", settings=settings)
     return clock() - start
 
 

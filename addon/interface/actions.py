@@ -26,6 +26,8 @@ COLORSPACES = {
     "Linear Rec.709": "lin_rec709_scene",
     "Linear": "lin_rec709_scene",
 }
+# What flow maps use of the loop's settings.
+FLOW_SETTINGS = ("frames", "first", "speed", "cycles", "steady")
 CONVENTIONS = [
     ("motion", "Loopcore", "Loopcore's own format: one EXR with velocity, mask and confidence"),
     ("blender", "Blender", "A Vector pass, for the Vector Blur node of the compositor"),
@@ -81,12 +83,12 @@ def preview(obj, settings: Settings) -> Work:
 def export_flow(obj, settings: Settings, convention="motion", folder="") -> Work:
     """Write the motion in the convention of another application."""
     target, home = Target(obj), _folder(obj, settings, kept=not folder)
-    _plate, motion = yield from _motion(target, home)
+    plate, motion = yield from _motion(target, home)
     place = Path(bpy.path.abspath(folder)) if folder else home / "flow"
+    loop = {name: value for name, value in settings.to_params().items() if name in FLOW_SETTINGS}
     made = yield Step("Writing flow maps", "flow", {
-        "motion": motion, "folder": str(place), "convention": convention,
-        "name": f"{file_name(target.find())}_flow", "frames": settings.frames, "first": settings.first,
-        "speed": settings.speed,
+        **loop, "motion": motion, "folder": str(place), "convention": convention,
+        "name": f"{file_name(target.find())}_flow", "plate": str(plate), **_colorspace(target),
     })  # fmt: skip
     count = len(made["files"])
     return f"{count} flow {'map' if count == 1 else 'maps'} written: {_shown(place)}"

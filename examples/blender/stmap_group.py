@@ -9,14 +9,22 @@ where FOLDER holds motion_stmap_past.1001.exr, motion_stmap_future.1001.exr, mot
 `loopcore flow motion.exr -o FOLDER --convention stmap` leaves them; 1001 is the first frame and 60 the loop's length.
 
     frame = red(weights) * still seen through past + green * still seen through future + blue * still
+
+Where FOLDER holds motion_stmap_1.1001.exr, motion_stmap_2.1001.exr, ... instead, the loop has several layers, and the
+group "Loopcore Layers" takes them; motion_shift.1001.exr is there with steady looks.
+
+    mask = sum of the layers' alpha
+    moving = sum of alpha * still seen through the layer / mask, its tone shifted
+    frame = mask * moving + (1 - mask) * still
 """
 
+import math
 import os
 import sys
 
 import bpy
 
-NAME = "Loopcore STMaps"
+NAME, LAYERS, TONE = "Loopcore STMaps", "Loopcore Layers", "Loopcore Tone"
 INPUTS = (("Still", "NodeSocketColor"), ("Past", "NodeSocketVector"), ("Future", "NodeSocketVector"),
           ("Weights", "NodeSocketColor"))  # fmt: skip
 
@@ -41,6 +49,94 @@ def build_group(name=NAME):
         total = part if total is None else _mix(tree, "ADD", total, part, (350 + 150 * row, 150 - 100 * row))
     tree.links.new(total, target.inputs["Image"])
     return tree
+
+
+def build_layers(count, steady, name=LAYERS):
+    """A new compositor group: Still, each Layer with its Weight, Shift and White in, Image out."""
+    tree = bpy.data.node_groups.new(name, "CompositorNodeTree")
+    tree.interface.new_socket("Still", in_out="INPUT", socket_type="NodeSocketColor")
+    for k in range(1, count + 1):
+        tree.interface.new_socket(f"Layer {k}", in_out="INPUT", socket_type="NodeSocketVector")
+        tree.interface.new_socket(f"Weight {k}", in_out="INPUT", socket_type="NodeSocketFloat")
+    if steady:
+        tree.interface.new_socket("Shift", in_out="INPUT", socket_type="NodeSocketColor")
+        tree.interface.new_socket("White", in_out="INPUT", socket_type="NodeSocketFloat")
+    tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+    source, target = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
+    source.location, target.location = (-500, 0), (1500, 0)
+    still, total, mask = source.outputs["Still"], None, None
+    for k in range(1, count + 1):
+        weight = source.outputs[f"Weight {k}"]
+        seen = _map_uv(tree, still, source.outputs[f"Layer {k}"], (-250, 600 - 250 * k))
+        part = _mix(tree, "MULTIPLY", seen, weight, (0, 600 - 250 * k))
+        total = part if total is None else _mix(tree, "ADD", total, part, (200 + 100 * k, 600 - 250 * k))
+        mask = weight if mask is None else _math(tree, "ADD", mask, weight, (200 + 100 * k, -600 - 50 * k))
+    if steady:
+        total = _shift_tone(tree, total, mask, source.outputs["Shift"], source.outputs["White"])
+    rest = _mix(tree, "MULTIPLY", still, _math(tree, "SUBTRACT", 1, mask, (800, -500)), (1000, -400))
+    tree.links.new(_mix(tree, "ADD", total, rest, (1300, 0)), target.inputs["Image"])
+    return tree
+
+
+def _shift_tone(tree, total, mask, shift, white):
+    """The moving part, times its mask, with its tone shifted; its output socket."""
+    parts, shifts = tree.nodes.new("CompositorNodeSeparateColor"), tree.nodes.new("CompositorNodeSeparateColor")
+    made = tree.nodes.new("CompositorNodeCombineColor")
+    parts.location, shifts.location, made.location = (700, 300), (700, 0), (1100, 200)
+    tree.links.new(total, parts.inputs[0])
+    tree.links.new(shift, shifts.inputs[0])
+    tree.links.new(parts.outputs["Alpha"], made.inputs["Alpha"])
+    tone = build_tone()
+    for row, channel in enumerate(("Red", "Green", "Blue")):
+        node = tree.nodes.new("CompositorNodeGroup")
+        node.node_tree, node.location = tone, (900, 400 - 200 * row)
+        for name, socket in (("Value", parts.outputs[channel]), ("Mask", mask), ("Shift", shifts.outputs[channel]),
+                             ("White", white)):  # fmt: skip
+            tree.links.new(socket, node.inputs[name])
+        tree.links.new(node.outputs["Value"], made.inputs[channel])
+    return made.outputs["Image"]
+
+
+def build_tone(name=TONE):
+    """A new compositor group that shifts the tone of Value / Mask: Value, Mask, Shift, White in, Value out.
+
+    The tone of y is sqrt(y / white) up to white, and 1 + ln(y / white) / 2 above it.
+    """
+    tree = bpy.data.node_groups.new(name, "CompositorNodeTree")
+    for label in ("Value", "Mask", "Shift", "White"):
+        tree.interface.new_socket(label, in_out="INPUT", socket_type="NodeSocketFloat")
+    tree.interface.new_socket("Value", in_out="OUTPUT", socket_type="NodeSocketFloat")
+    source, target = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
+    mask, shift, white = (source.outputs[label] for label in ("Mask", "Shift", "White"))
+
+    def do(operation, first, second=0.0):
+        return _math(tree, operation, first, second, (180 * (len(tree.nodes) - 1), 0))
+
+    value = do("DIVIDE", source.outputs["Value"], do("MAXIMUM", mask, 1e-9))
+    part = do("DIVIDE", do("MAXIMUM", value, 0.0), white)
+    above = do("MULTIPLY", do("LOGARITHM", do("MAXIMUM", part, 1.0), math.e), 0.5)
+    tone = do("ADD", do("SQRT", do("MINIMUM", part, 1.0)), above)
+    moved = do("MAXIMUM", do("ADD", tone, shift), do("MULTIPLY", tone, 0.25))
+    below = do("POWER", do("MINIMUM", moved, 1.0), 2.0)
+    above = do("EXPONENT", do("MULTIPLY", do("SUBTRACT", do("MAXIMUM", moved, 1.0), 1.0), 2.0))
+    light = do("MULTIPLY", do("MULTIPLY", below, above), white)
+    # What is not above 0 stays as it is.
+    made = do("ADD", do("MULTIPLY", light, do("GREATER_THAN", value, 0.0)), do("MINIMUM", value, 0.0))
+    tree.links.new(do("MULTIPLY", made, mask), target.inputs["Value"])
+    target.location = (180 * len(tree.nodes), 0)
+    return tree
+
+
+def _math(tree, operation, first, second, place):
+    """A Math node of sockets or numbers; its output socket."""
+    node = tree.nodes.new("CompositorNodeMath" if hasattr(bpy.types, "CompositorNodeMath") else "ShaderNodeMath")
+    node.operation, node.location = operation, place
+    for value, socket in zip((first, second), node.inputs, strict=False):
+        if isinstance(value, (int, float)):
+            socket.default_value = value
+        else:
+            tree.links.new(value, socket)
+    return node.outputs[0]
 
 
 def _map_uv(tree, image, coordinates, place):
@@ -101,6 +197,8 @@ def add_image(tree, path, first=0, frames=0, data=True):
 
 def add_loop(tree, still, maps, first, frames):
     """Image nodes and the group in `tree`; the socket that carries the loop."""
+    if os.path.exists(f"{maps}_stmap_1.{first:04d}.exr"):
+        return _add_layers(tree, still, maps, first, frames)
     group = tree.nodes.new("CompositorNodeGroup")
     group.node_tree = build_group()
     group.location = (300, 0)
@@ -110,6 +208,26 @@ def add_loop(tree, still, maps, first, frames):
         node = add_image(tree, path, first, frames if label != "Still" else 0, data=label != "Still")
         node.location = (-100, 450 - 300 * row)
         tree.links.new(node.outputs[0], group.inputs[label])
+    return group.outputs["Image"]
+
+
+def _add_layers(tree, still, maps, first, frames):
+    """Image nodes and the group of layers in `tree`; the socket that carries the loop."""
+    files = {"Still": still}
+    while os.path.exists(path := f"{maps}_stmap_{len(files)}.{first:04d}.exr"):
+        files[f"Layer {len(files)}"] = path
+    count, shift = len(files) - 1, f"{maps}_shift.{first:04d}.exr"
+    if os.path.exists(shift):
+        files["Shift"] = shift
+    group = tree.nodes.new("CompositorNodeGroup")
+    group.node_tree, group.location = build_layers(count, "Shift" in files), (300, 0)
+    for row, (label, path) in enumerate(files.items()):
+        node = add_image(tree, path, first, frames if label != "Still" else 0, data=label != "Still")
+        node.location = (-100, 450 - 300 * row)
+        tree.links.new(node.outputs["Image"], group.inputs[label])
+        if label != "Still":
+            alpha = "White" if label == "Shift" else label.replace("Layer", "Weight")
+            tree.links.new(node.outputs["Alpha"], group.inputs[alpha])
     return group.outputs["Image"]
 
 

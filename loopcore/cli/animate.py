@@ -30,10 +30,7 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     _motion_options(command)
     add("--speed", type=float, default=1.0, help="factor on the motion (1.0)")
     add("--contrast", type=float, default=1.0, help="how much of the detail lost by blending is restored, 0 to 1 (1)")
-    add("--cycles", type=_auto_or(int), default="auto", metavar="auto|K",
-        help="how often the plate is renewed in a loop, more for fast water; auto: by place (auto)")  # fmt: skip
-    add("--steady", type=_auto_or(float), default="auto", metavar="auto|0..1",
-        help="how much brightness and colour stay where they are, while the texture moves (auto)")  # fmt: skip
+    cycle_options(command)
     add("--format", choices=("exr", "png"), default="exr", help="file format (exr)")
     add("--depth", choices=("half", "float", "8", "16"), help="EXR: half or float; PNG: 8 or 16 bits (half, 8)")
     add("--name", default="", help="start of the frames' names (PLATE_loop)")
@@ -50,6 +47,15 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     add("--proxy", action="store_true", help="also write small 8-bit copies of the frames, for viewports")
     add("--preview", action="store_true", help="also write an mp4 of three cycles and a contact sheet")
     command.set_defaults(run=_animate)
+
+
+def cycle_options(command: argparse.ArgumentParser) -> None:
+    """Adds --cycles and --steady."""
+    add = command.add_argument
+    add("--cycles", type=_auto_or(int), default="auto", metavar="auto|K",
+        help="how often the plate is renewed in a loop, more for fast water; auto: by place (auto)")  # fmt: skip
+    add("--steady", type=_auto_or(float), default="auto", metavar="auto|0..1",
+        help="how much brightness and colour stay where they are, while the texture moves (auto)")  # fmt: skip
 
 
 def _auto_or(kind: type[int] | type[float]) -> Callable[[str], int | float | str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from loopcore import __version__
 from loopcore.animate import FILM_CYCLES
-from loopcore.cli.animate import animate_options, predict_options
+from loopcore.cli.animate import animate_options, cycle_options, predict_options
 from loopcore.cli.console import DONE, FAILED, USAGE, Console, Stop, installed, print_report
 from loopcore.cli.training import evaluate_options, train_options
 from loopcore.errors import Cancelled, LoopcoreError
@@ -92,6 +92,10 @@ def _flow_options(command: argparse.ArgumentParser) -> None:
     add("--frames", type=int, default=60, help="length of the loop (60)")
     add("--first", type=int, default=1001, help="number of the first frame (1001)")
     add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
+    cycle_options(command)
+    add("--plate", type=Path, help="the still, which maps of a loop with steady looks are made from")
+    add("--layer", help="layer, part or view of a multi-layer plate")
+    add("--colorspace", help="colour space of the plate, e.g. srgb_rec709_scene")
     add("--with", dest="extras", action="append", default=[], metavar="EXTRA",
         help="also write per frame: displacement, holes or weight; may be repeated")  # fmt: skip
     add("--speed", type=float, default=1.0, help="factor on the motion (1.0)")
@@ -131,6 +135,7 @@ def _info_options(command: argparse.ArgumentParser) -> None:
 def _flow(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.files.ranges import parse_range
     from loopcore.flowmap import FlowNumbers, FlowSettings, export_flow, read_motion
+    from loopcore.plate import read_plate
 
     known = FlowNumbers(arguments.max_displace, arguments.strength, arguments.green)
     motion = read_motion(arguments.motion, arguments.source, numbers=known)
@@ -139,12 +144,16 @@ def _flow(arguments: argparse.Namespace, stop: Stop) -> int:
     settings = FlowSettings(
         frames=arguments.frames, first=arguments.first, extras=tuple(arguments.extras), bits=arguments.bits,
         numbers=None if arguments.range is None else parse_range(arguments.range), green=arguments.green or "up",
-        strength=arguments.strength, max_displace=arguments.max_displace,
+        strength=arguments.strength, max_displace=arguments.max_displace, cycles=arguments.cycles,
+        steady=arguments.steady,
     )  # fmt: skip
+    plate = None
+    if arguments.plate is not None:
+        plate = read_plate(arguments.plate, layer=arguments.layer, colorspace=arguments.colorspace)
     with Console("Flow maps") as console:
         written = export_flow(
             motion, arguments.output, arguments.convention, name=arguments.name or arguments.motion.stem.split(".")[0],
-            settings=settings, on_progress=console.step, cancelled=stop.requested,
+            settings=settings, plate=plate, on_progress=console.step, cancelled=stop.requested,
         )  # fmt: skip
     stop.raise_if_requested()
     print(f"{len(written)} files written")

@@ -25,7 +25,9 @@ from loopcore.motion.field import MotionField
 
 if TYPE_CHECKING:
     from loopcore.exr.windows import Windows
+    from loopcore.flowmap.layers import LayerMaps
     from loopcore.flowmap.maps import FrameMaps, Maps
+    from loopcore.plate import Plate
 
 STATIC = ("motion", "nuke", "blender", "fusion", "rsmb", "game")
 PER_FRAME = ("stmap", "displace", "idistort")
@@ -39,6 +41,7 @@ _UNITS = {
     "displacement": "pixels_y_up",
     "holes": "1_where_nothing_lands",
     "weight": "shares_past_future_still",
+    "shift": "added_to_tone_white_in_alpha",
 }
 OnProgress = Callable[[int, int, Path], None]
 
@@ -56,6 +59,8 @@ class FlowSettings:
         strength: of a game map, in texture units per frame; None takes the smallest that holds the motion.
         max_displace: RSMB's Max Displace in pixels; None takes the smallest whole number that holds the motion.
         extras: names from `EXTRAS`, written as sequences in addition.
+        cycles: of the loop that maps of every frame rebuild; see `loopcore.Loop`.
+        steady: see `loopcore.Loop`.
     """
 
     frames: int = 60
@@ -66,6 +71,8 @@ class FlowSettings:
     strength: float | None = None
     max_displace: float | None = None
     extras: Sequence[str] = ()
+    cycles: int | str = "auto"
+    steady: float | str = "auto"
 
 
 def export_flow(
@@ -75,6 +82,7 @@ def export_flow(
     *,
     name: str = "motion",
     settings: FlowSettings = FlowSettings(),
+    plate: Plate | None = None,
     on_progress: OnProgress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
@@ -85,9 +93,12 @@ def export_flow(
         folder: made where it is missing.
         convention: one of `STATIC`, which give one file (`NAME.exr` for motion, `NAME_nuke.exr`, `NAME_game.png` and
             so on), or of `PER_FRAME`, which give one per frame (`NAME_displace.1001.exr`), stmap three
-            (`NAME_stmap_past.1001.exr`, `NAME_stmap_future.1001.exr`, `NAME_weight.1001.exr`).
+            (`NAME_stmap_past.1001.exr`, `NAME_stmap_future.1001.exr`, `NAME_weight.1001.exr`), or, for a loop of
+            several cycles or with steady looks, one for each layer (`NAME_stmap_1.1001.exr`, ...) and
+            `NAME_shift.1001.exr`.
         name: start of the file names.
         settings: see `FlowSettings`.
+        plate: the still, which maps of a loop with steady looks are computed from.
         on_progress: called after every file with the number done, the total and the file.
         cancelled: called between frames; True stops the export after the files being written.
 
@@ -95,14 +106,16 @@ def export_flow(
         The files written, sorted.
 
     Raises:
-        MotionError: an unknown convention or extra, or invalid settings.
+        MotionError: an unknown convention or extra, invalid settings, or steady looks without a plate.
+        PlateError: the plate has more than four channels.
         SequenceError: frame numbers outside the loop, or a folder or file that cannot be written.
 
     Convention: see docs/flow-maps.md. EXR files have the motion's windows, PNG files the display window.
     """
     _require_known(convention, settings.extras)
-    kinds = _kinds(convention, settings.extras)
-    numbers = _numbers(settings) if kinds else []
+    maps = _maps(motion, settings, plate) if convention in PER_FRAME or settings.extras else None
+    kinds = [] if maps is None else _kinds(convention, settings.extras, maps)
+    numbers = [] if maps is None else _numbers(settings)
     folder = Path(folder)
     make_folder(folder)
     remove_leftovers(folder)
@@ -116,11 +129,9 @@ def export_flow(
 
     if convention in STATIC:
         report(_write_static(motion, folder, convention, name, settings))
-    if kinds:
-        from loopcore.flowmap.maps import Maps
-
-        frames = _frames(Maps(motion, settings.frames), folder, name, kinds, settings, numbers)
-        _write_frames(frames, motion.windows, report, cancelled)
+    if maps is not None:
+        frames = _frames(maps, folder, name, kinds, settings, numbers)
+        _write_frames(frames, maps.windows, report, cancelled)
     return sorted(written)
 
 
@@ -132,16 +143,25 @@ def _require_known(convention: str, extras: Sequence[str]) -> None:
             raise MotionError(f"unknown extra {extra!r}: choose from {', '.join(EXTRAS)}")
 
 
-def _kinds(convention: str, extras: Sequence[str]) -> list[str]:
+def _maps(motion: MotionField, settings: FlowSettings, plate: Plate | None) -> Maps:
+    from loopcore.flowmap.maps import Maps
+
+    return Maps(motion, settings.frames, settings.cycles, settings.steady, plate)
+
+
+def _kinds(convention: str, extras: Sequence[str], maps: Maps) -> list[str]:
     """Returns the names of the sequences to write."""
-    kinds = {"stmap": ["stmap_past", "stmap_future", "weight"]}.get(convention, [convention])
-    return list(dict.fromkeys([*(kinds if convention in PER_FRAME else []), *extras]))
+    kinds = [] if convention in STATIC else [convention]
+    layers = maps.layers if kinds else None
+    if convention == "stmap" and layers is None:
+        kinds = ["stmap_past", "stmap_future", "weight"]
+    elif convention == "stmap" and layers is not None:
+        kinds = [f"stmap_{k + 1}" for k in range(layers.count)] + ["shift"] * (layers.white is not None)
+    return list(dict.fromkeys([*kinds, *extras]))
 
 
 def _numbers(settings: FlowSettings) -> list[int]:
     """Returns the frame numbers to write, in order."""
-    if settings.frames < 2:
-        raise MotionError(f"a loop needs at least 2 frames, not {settings.frames}")
     every = range(settings.first, settings.first + settings.frames)
     outside = [n for n in settings.numbers or () if n not in every]
     if outside:
@@ -203,11 +223,13 @@ def _frames(
     maps: Maps, folder: Path, name: str, kinds: Sequence[str], settings: FlowSettings, numbers: Sequence[int]
 ) -> Iterator[list[_File]]:
     """Yields the files of one frame after another."""
+    from loopcore.flowmap.layers import LayerMaps
+
     patterns = {kind: FramePattern(folder, f"{name}_{kind}.", ".exr") for kind in kinds}
     needs_maps = any(kind not in ("displacement", "holes") for kind in kinds)
     for number in numbers:
         time = number - settings.first
-        frame = maps.at(time) if needs_maps else None
+        frame = (maps.layers or maps).at(time) if needs_maps else None
         files = []
         for kind in kinds:
             convention, _, direction = kind.partition("_")
@@ -215,12 +237,23 @@ def _frames(
             attributes |= {"loopcore/loop_frames": maps.frames, "loopcore/loop_time": time}
             if direction:
                 attributes["loopcore/direction"] = direction
+            if isinstance(frame, LayerMaps):
+                attributes |= _layer_attributes(maps, frame)
+                if kind == "weight":
+                    attributes["loopcore/flow_units"] = "shares_of_layers"
             files.append(_File(patterns[kind].path(number), _channels(maps, frame, kind, time), attributes))
         yield files
 
 
-def _channels(maps: Maps, frame: FrameMaps | None, kind: str, time: int) -> dict[str, np.ndarray]:
+def _layer_attributes(maps: Maps, frame: LayerMaps) -> dict[str, object]:
+    """Returns the frames that each layer's map spans, and the plate's white."""
+    spans: dict[str, object] = {f"loopcore/span_{k}": layer.span for k, layer in enumerate(frame.layers, 1)}
+    return spans if maps.layers is None or maps.layers.white is None else spans | {"loopcore/white": maps.layers.white}
+
+
+def _channels(maps: Maps, frame: FrameMaps | LayerMaps | None, kind: str, time: int) -> dict[str, np.ndarray]:
     from loopcore.flowmap import maps as encode
+    from loopcore.flowmap.layers import LayerMaps
 
     if kind == "displacement":
         displacements = {"carried": maps.displacement(time), "fetched": maps.displacement(-time)}
@@ -230,6 +263,8 @@ def _channels(maps: Maps, frame: FrameMaps | None, kind: str, time: int) -> dict
         holes = maps.holes(time)
         return {f"holes.{c}": holes[..., k] for k, c in enumerate("XYZ")}
     assert frame is not None
+    if isinstance(frame, LayerMaps):
+        return _layer_channels(maps, frame, kind)
     if kind == "weight":
         return {c: frame.weights[..., k] for k, c in enumerate("RGB")}
     if kind.startswith("stmap"):
@@ -237,6 +272,35 @@ def _channels(maps: Maps, frame: FrameMaps | None, kind: str, time: int) -> dict
     push = kind == "displace"
     channels = encode.offset_channels(frame.past, "past", push) | encode.offset_channels(frame.future, "future", push)
     return channels | {f"weight.{c}": frame.weights[..., k] for k, c in enumerate("XYZ")}
+
+
+def _layer_channels(maps: Maps, frame: LayerMaps, kind: str) -> dict[str, np.ndarray]:
+    from loopcore.flowmap import maps as encode
+
+    if kind == "shift":
+        return _shift_channels(maps, frame)
+    if kind.startswith("stmap"):
+        layer = frame.layers[int(kind.removeprefix("stmap_")) - 1]
+        return encode.stmap_channels(layer.displacement, maps.windows) | {"A": layer.weight}
+    channels = {f"weight{k}.V": layer.weight for k, layer in enumerate(frame.layers, 1)}
+    if kind == "weight":
+        return channels
+    for k, layer in enumerate(frame.layers, 1):
+        channels |= encode.offset_channels(layer.displacement, f"layer{k}", kind == "displace")
+    return channels | {f"shift.{name}": values for name, values in _shift_channels(maps, frame).items()}
+
+
+def _shift_channels(maps: Maps, frame: LayerMaps) -> dict[str, np.ndarray]:
+    """Returns the shift of tone of each colour, R, G and B where the plate has but one, and its white as alpha."""
+    from loopcore.color import contrast_weights
+
+    if frame.shift is None or maps.plate is None or maps.layers is None:
+        return {}
+    colours = np.flatnonzero(contrast_weights(maps.plate.channels)[1])
+    channels = {maps.plate.channels[c]: frame.shift[..., c] for c in colours}
+    if len(channels) == 1:
+        channels = dict.fromkeys("RGB", frame.shift[..., colours[0]])
+    return channels | {"A": np.full((maps.height, maps.width), maps.layers.white, np.float32)}
 
 
 def _write_frames(

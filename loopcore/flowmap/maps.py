@@ -6,7 +6,8 @@ by the future map (from frame N), and S, the still:
 
     frame = past * P + future * F + rest * S,        past + future + rest = 1
 
-The weight `rest` is 1 outside the mask, where both maps are the identity. Two operations of the loop are not in the
+The weight `rest` is 1 outside the mask, where both maps are the identity. That is the loop of one cycle; those of more
+cycles or with steady looks mix more copies: see `layers`. Two operations of the loop are not in the
 maps: its `contrast` restores detail lost by blending, and where the motion compresses the plate it averages along the
 compression, as filtering STMap nodes do.
 
@@ -16,6 +17,8 @@ Convention: displacements say where a pixel is fetched FROM, relative to it, in 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +27,10 @@ from loopcore.exr.windows import Windows
 from loopcore.image import EqualByContent
 from loopcore.loop.paths import Paths
 from loopcore.motion.field import MotionField
+
+if TYPE_CHECKING:
+    from loopcore.flowmap.layers import Layers
+    from loopcore.plate import Plate
 
 _MAX_ITERATIONS = 20
 _TOLERANCE = 1e-4  # mean residual in pixels that ends the iteration
@@ -54,21 +61,51 @@ class Maps:
     Args:
         motion: the motion field.
         frames: length N of the loop.
+        cycles: as for `Loop`.
+        steady: as for `Loop`.
+        plate: the still, for steady looks; the motion is continued into its overscan as in the loop.
 
     Raises:
-        MotionError: fewer than 2 frames.
+        MotionError: a setting is out of range, or the plate has another size.
+        PlateError: the plate has more than four channels.
     """
 
-    def __init__(self, motion: MotionField, frames: int) -> None:
-        if not isinstance(frames, int | np.integer) or frames < 2:
-            raise MotionError(f"a loop needs a whole number of frames, at least 2, not {frames!r}")
+    def __init__(
+        self, motion: MotionField, frames: int, cycles: int | str = "auto", steady: float | str = "auto",
+        plate: Plate | None = None,
+    ) -> None:  # fmt: skip
+        from loopcore.loop.loop import check_loop, fitted
+
+        check_loop(plate, frames, cycles, steady)
+        motion = motion if plate is None else fitted(plate, motion)
         self.frames, self.height, self.width = int(frames), motion.height, motion.width
+        self._cycles, self._steady, self.plate = cycles, steady, plate
         self.mask, self.windows = motion.mask, motion.windows
         # The same paths as the loop's, so that the maps rebuild its frames.
         self._paths = Paths(motion, self.frames)
 
+    @cached_property
+    def layers(self) -> Layers | None:
+        """Returns the layers of a loop of more cycles or with steady looks, None for the loop that `at` is for.
+
+        Raises:
+            MotionError: looks are steady, and there is no plate.
+        """
+        from loopcore.color import contrast_weights
+        from loopcore.flowmap.layers import Layers
+        from loopcore.loop.loop import four_channels
+        from loopcore.loop.mixture import mixture_of
+        from loopcore.transport.fill import repair
+
+        source, luma = None, np.zeros(4, np.float32)
+        if self.plate is not None:
+            source = repair(four_channels(self.plate.pixels[self._paths.window]))
+            luma, _ = contrast_weights(self.plate.channels)
+        mixture = mixture_of(self._paths, self._cycles, self._steady, source, luma, self._paths.mask, contrast=0)
+        return None if mixture is None else Layers(mixture, self._paths, self.mask)
+
     def at(self, t: float) -> FrameMaps:
-        """Returns the maps of a frame.
+        """Returns the maps of a frame of the loop of one cycle.
 
         Args:
             t: loop time, 0 to N.

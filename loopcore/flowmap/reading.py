@@ -7,6 +7,7 @@ convention is given.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -293,27 +294,44 @@ def _from_stmap(file: _Exr) -> MotionField:
 
 
 def _from_offsets(file: _Exr) -> MotionField:
-    push = file.find("past.X") is not None
+    layers = _layers(file) or ["past", "future"]
+    push = file.find(f"{layers[0]}.X") is not None
     names, sign = (("X", "Y"), (-1, 1)) if push else (("u", "v"), (1, -1))
-    spans = {layer: _span(file, layer, lenient=True) for layer in ("past", "future")}
+    spans = {layer: _span(file, layer, lenient=True) for layer in layers}
+    if not any(spans.values()):
+        raise MotionError("it is the map of a frame without displacement: give the next frame")
     layer = min((s for s in spans if spans[s]), key=lambda s: abs(spans[s]))
     x, y = file.require(*(f"{layer}.{name}" for name in names))
     _require_finite(x, y)
     displacement = np.stack([sign[0] * x, sign[1] * y], axis=-1).astype(np.float32)
     velocity, known = maps.velocity_from(displacement, spans[layer])
+    if layer.startswith("layer"):
+        weights = file.require(*(name.replace("layer", "weight") + ".V" for name in layers))
+        return _masked(velocity, known, np.stack(weights).sum(axis=0, dtype=np.float32))
     rest = file.find("weight.Z")
     return _masked(velocity, known, None if rest is None else 1 - rest.astype(np.float32))
 
 
+def _layers(file: _Exr) -> list[str]:
+    """Returns the names of the layers of a loop of several copies."""
+    return [name[:-2] for name in file.channels if re.fullmatch(r"layer\d+\.[Xu]", name)]
+
+
 def _span(file: _Exr, direction: str, lenient: bool = False) -> float:
     """Returns the frames that a map spans, negative for the past; 0 at the loop's ends, where it has no motion."""
+    span = file.attributes.get(f"loopcore/span_{direction.removeprefix('layer')}")
+    if isinstance(span, int | float):
+        return _nonzero(span, lenient)
     time, total = (file.attributes.get(f"loopcore/{key}") for key in ("loop_time", "loop_frames"))
     if not isinstance(time, int | float) or not isinstance(total, int | float):
         return -1.0 if direction == "past" else 1.0
-    span = float(-time if direction == "past" else total - time)
+    return _nonzero(-time if direction == "past" else total - time, lenient)
+
+
+def _nonzero(span: float, lenient: bool) -> float:
     if span == 0 and not lenient:
         raise MotionError("it is the map of a frame without displacement: give the next frame")
-    return span
+    return float(span)
 
 
 def _require_finite(*channels: Any) -> None:
@@ -325,11 +343,22 @@ def _require_finite(*channels: Any) -> None:
 
 def _mask_of_weights(source: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """Returns the mask from the weights that Loopcore writes beside its STMaps, if they exist."""
+    if layer := re.search(r"_stmap_\d+(?=\.)", source.name):
+        return _mask_of_layers(source.name[: layer.start()], source.name[layer.end() :], source.parent, shape)
     path = source.with_name(source.name.replace("_stmap_past.", "_weight.").replace("_stmap_future.", "_weight."))
     if path == source or not path.is_file():
         return None
     rest = _Exr(path).find("B")
     return None if rest is None or rest.shape != shape else 1 - rest.astype(np.float32)
+
+
+def _mask_of_layers(name: str, end: str, folder: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """Returns the sum of the weights of all layers' STMaps of a frame."""
+    weights: list[np.ndarray | None] = []
+    while (path := folder / f"{name}_stmap_{len(weights) + 1}{end}").is_file():
+        weights.append(_Exr(path).find("A"))
+    found = [weight for weight in weights if weight is not None and weight.shape == shape]
+    return np.stack(found).sum(axis=0, dtype=np.float32) if found and len(found) == len(weights) else None
 
 
 def _masked(velocity: np.ndarray, known: np.ndarray, mask: np.ndarray | None) -> MotionField:

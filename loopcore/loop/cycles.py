@@ -87,6 +87,22 @@ class Cycles:
                     alive.add(i * stride)
         return [(j, t - j * self.frames / self.count + self._offsets[j]) for j in sorted(alive)]
 
+    def lives(self) -> list[tuple[float, float]]:
+        """Of each copy: the times between which it counts anywhere; infinite at the loop's ends, (0, 0) if never."""
+        lives = [(math.inf, -math.inf)] * (self.count + 1)
+        for level, layer in enumerate(self.layers):
+            births = np.empty((layer + 1, 2), np.float32)
+            shown = np.abs(self.need - _F(level)) < 1 if len(self.layers) > 1 else np.ones(self._shape, np.bool_)
+            if not shown.any():
+                continue
+            _births(_F(self.frames), self.count // layer, layer, shown, self._noise, self._cell, births)
+            for i in range(layer + 1):
+                start = -math.inf if i == 0 else float(births[i - 1, 0])
+                end = math.inf if i == layer else float(births[i + 1, 1])
+                known = lives[i * self.count // layer]
+                lives[i * self.count // layer] = (min(known[0], start), max(known[1], end))
+        return [life if life[0] < life[1] else (0.0, 0.0) for life in lives]
+
     def weights(self, t: float, numbers: list[int]) -> np.ndarray:
         """(copies, rows, columns) float32: how much each copy counts at time t; they sum to 1."""
         out = np.empty((len(numbers), *self._shape), np.float32)
@@ -168,6 +184,18 @@ def _noise_at(noise, j, y, x):
 def _birth(noise, i, stride, frames, layer, y, x):
     """When copy i of a layer is at full weight; 0 and `frames` to the bit for the first and the last."""
     return frames * (_F(i) + _F(MAX_SHIFT) * _noise_at(noise, i * stride, y, x)) / _F(layer)
+
+
+@kernel
+def _births(frames, stride, layer, shown, noise, cell, births):
+    """The first and last time at which each copy of a layer is at full weight, among the nodes where it is shown."""
+    for i in range(layer + 1):
+        births[i, 0], births[i, 1] = _F(np.inf), _F(-np.inf)
+        for row in range(shown.shape[0]):
+            for column in range(shown.shape[1]):
+                if shown[row, column]:
+                    time = _birth(noise, i, stride, frames, layer, _F(row) / cell, _F(column) / cell)
+                    births[i, 0], births[i, 1] = min(births[i, 0], time), max(births[i, 1], time)
 
 
 @kernel

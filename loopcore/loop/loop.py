@@ -74,7 +74,7 @@ class Loop:
         steady: float | str = "auto",
         device: str = "auto",
     ) -> None:
-        motion = _fitted(plate, motion)
+        motion = fitted(plate, motion)
         _check(plate, frames, method, contrast, cycles, steady, device)
         from loopcore.loop import blend
         from loopcore.loop.contrast import Contrast
@@ -85,7 +85,7 @@ class Loop:
         self._paths = Paths(motion, frames)
         self.window, self._mask, self._step = self._paths.window, self._paths.mask, self._paths.step
         self._spans = _row_spans(self._mask)
-        self._still = _four_channels(plate.pixels)
+        self._still = four_channels(plate.pixels)
         # NaN and Inf stay where they are still; what moves, moves without them.
         self._source = repair(np.ascontiguousarray(self._still[self.window]))
         self._luma, self._colour = contrast_weights(plate.channels)
@@ -153,12 +153,9 @@ class Loop:
 
     def _prepare_mixture(self) -> Mixture | None:
         """What a loop of several cycles or with steady looks is mixed by; None for the two copies of the plain one."""
-        if (self.cycles, self.steady) == (1, 0) or not (self._mask > 0).any():
-            return None
-        from loopcore.loop.mixture import Mixture
+        from loopcore.loop.mixture import mixture_of
 
-        mixture = Mixture(self._paths, self.cycles, self.steady, self._source, self._luma, self._tone, self.contrast)
-        return None if mixture.plain else mixture
+        return mixture_of(self._paths, self.cycles, self.steady, self._source, self._luma, self._tone, self.contrast)
 
     def _use_gpu(self) -> None:
         """Move to the GPU; EngineError where that does not work."""
@@ -251,7 +248,7 @@ class Loop:
         from loopcore.loop import blend
         from loopcore.transport.fill import repair
 
-        return blend.sqrt_luminance(repair(_four_channels(pixels)), self._luma)
+        return blend.sqrt_luminance(repair(four_channels(pixels)), self._luma)
 
     def _splatted(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """The symmetric splat, divided by its weights and with its holes filled, and the weights."""
@@ -291,7 +288,7 @@ def load_kernels(device: str = "cpu") -> None:
     loop.render(1, loop.canvas(np.float16))
 
 
-def _fitted(plate: Plate, motion: MotionField) -> MotionField:
+def fitted(plate: Plate, motion: MotionField) -> MotionField:
     """The motion over all of the plate: one of the display window's size is continued into the overscan."""
     from loopcore.motion.masks import matches
 
@@ -306,26 +303,32 @@ def _fitted(plate: Plate, motion: MotionField) -> MotionField:
 def _check(
     plate: Plate, frames: int, method: str, contrast: float, cycles: int | str, steady: float | str, device: str
 ) -> None:
-    if len(plate.channels) > MAX_CHANNELS:
+    check_loop(plate, frames, cycles, steady)
+    if method not in METHODS:
+        raise MotionError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    if not 0 <= contrast <= 1:
+        raise MotionError(f"contrast {contrast} is out of range: give a number from 0 (off) to 1 (full)")
+    if device not in DEVICES:
+        raise EngineError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
+
+
+def check_loop(plate: Plate | None, frames: int, cycles: int | str, steady: float | str) -> None:
+    """Raises PlateError or MotionError where a loop cannot be made of the plate, if it is known, by these settings."""
+    if plate is not None and len(plate.channels) > MAX_CHANNELS:
         raise PlateError(
             f"the plate has the channels {', '.join(plate.channels)}: a loop takes at most {MAX_CHANNELS},"
             " read one layer of the file"
         )
     if not isinstance(frames, int | np.integer) or frames < 2:
         raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
-    if method not in METHODS:
-        raise MotionError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    if not 0 <= contrast <= 1:
-        raise MotionError(f"contrast {contrast} is out of range: give a number from 0 (off) to 1 (full)")
     if cycles != "auto" and not (isinstance(cycles, int | np.integer) and 1 <= cycles <= frames // 2):
         raise MotionError(f"cycles {cycles!r} is out of range: give 'auto' or a whole number from 1 to {frames // 2}")
     if steady != "auto" and not (isinstance(steady, int | float | np.number) and 0 <= steady <= 1):
         raise MotionError(f"steady {steady!r} is out of range: give 'auto' or a number from 0 (off) to 1 (full)")
-    if device not in DEVICES:
-        raise EngineError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
 
 
-def _four_channels(pixels: np.ndarray) -> np.ndarray:
+def four_channels(pixels: np.ndarray) -> np.ndarray:
+    """The pixels (H, W, C) with channels of zeros up to four, a copy."""
     out = np.zeros((*pixels.shape[:2], 4), np.float32)
     for channel in range(pixels.shape[2]):  # Many times faster than numpy's own loop over three values a pixel.
         out[..., channel] = pixels[..., channel]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from loopcore.errors import MotionError
 from loopcore.loop import blend, mixing
 from loopcore.loop.cycles import Cycles
 from loopcore.loop.paths import Paths
@@ -31,7 +32,7 @@ class Mixture:
     """
 
     def __init__(
-        self, paths: Paths, cycles: int | str, steady: float | str, source: np.ndarray, luma: np.ndarray,
+        self, paths: Paths, cycles: int | str, steady: float | str, source: np.ndarray | None, luma: np.ndarray,
         tone: np.ndarray, contrast: float,
     ) -> None:  # fmt: skip
         self._paths, self.cycles = paths, Cycles(paths, cycles)
@@ -42,12 +43,19 @@ class Mixture:
             self.strength = np.full(paths.velocity.shape[:2], steady, np.float32)
         self._mask, self._mean, self.white = mixing.mask_grid(paths), None, 1.0
         if self.strength.max() > 0:
+            if source is None:
+                raise MotionError("steady looks need the plate: give it (--plate), or set steady to 0")
             self._mean, self.white = local_mean(source, luma, paths.mask, paths.step)
         self.contrast = PlateContrast(tone, paths.mask, contrast)
 
     def wanted(self, nodes: np.ndarray) -> list[np.ndarray]:
         """The detail that the frame of these nodes is to have, as `PlateContrast.change` takes it."""
         return self.contrast.wanted(nodes, self._paths.step, self.strength)
+
+    @property
+    def steady(self) -> bool:
+        """Whether the tone is shifted."""
+        return self._mean is not None
 
     @property
     def plain(self) -> bool:
@@ -60,6 +68,12 @@ class Mixture:
         shifts = [self._paths.trace(-span) for span in spans]
         size = self._paths.mask.shape
         return mixing.nodes(shifts, weights, self._mask, self._paths.step, size, self._mean, self.strength)
+
+    def copies(self, t: float) -> list[tuple[int, float]]:
+        """The copies in the nodes of frame t, in their order: number, and frames from home."""
+        copies = self.cycles.copies(t)
+        weights = self.cycles.weights(t, [number for number, _ in copies])
+        return [copy for copy, weight in zip(copies, weights, strict=True) if weight.any()]
 
     def splats(self, t: float) -> Iterator[tuple[float, np.ndarray]]:
         """Frames from home of each copy that shows in frame t, and the weight (H, W) of its pixels."""
@@ -80,3 +94,27 @@ class Mixture:
         weights = self.cycles.weights(t, [number for number, _ in copies])
         kept = [k for k in range(len(copies)) if weights[k].any()]
         return [copies[k][1] for k in kept], weights[kept]
+
+
+def mixture_of(
+    paths: Paths, cycles: int | str, steady: float | str, source: np.ndarray | None, luma: np.ndarray,
+    tone: np.ndarray, contrast: float,
+) -> Mixture | None:  # fmt: skip
+    """Returns the mixture of a loop; None for the plain loop of two copies.
+
+    Args:
+        paths: of the content.
+        cycles: as `Loop`.
+        steady: as `Loop`.
+        source: (H, W, 4) the plate in the window of the paths; None if it is not known.
+        luma: (4,) weights of luminance.
+        tone: (H, W) square root of the plate's luminance; not used where contrast is 0.
+        contrast: as `Loop`.
+
+    Raises:
+        MotionError: looks are steady, and the plate is not known.
+    """
+    if (cycles, steady) == (1, 0) or not (paths.mask > 0).any():
+        return None
+    mixture = Mixture(paths, cycles, steady, source, luma, tone, contrast)
+    return None if mixture.plain else mixture

@@ -129,12 +129,14 @@ def _reasons(failed: dict[int, str]) -> str:
 
 
 def flow(task: Task) -> dict[str, Any]:
-    """{motion, folder, convention, name?, speed?, settings of `FlowSettings`} -> {files}: exports flow maps.
+    """{motion, folder, convention, name?, speed?, plate?, settings of `FlowSettings`} -> {files}: exports flow maps.
+
+    The plate, with layer? and colorspace?, is needed for maps of every frame of a loop with steady looks.
 
     Raises:
         Cancelled: the request was cancelled.
     """
-    from loopcore.flowmap import FlowSettings, export_flow, read_motion
+    from loopcore.flowmap import STATIC, FlowSettings, export_flow, read_motion
 
     params = Params(task)
     source, folder, convention = params.path("motion"), params.path("folder"), params.take("convention", str)
@@ -145,14 +147,22 @@ def flow(task: Task) -> dict[str, Any]:
         numbers=None if numbers is None else parse_range(numbers), bits=params.take("bits", int, 16),
         green=params.take("green", str, "up"), strength=params.take("strength", float, None),
         max_displace=params.take("max_displace", float, None), extras=tuple(params.take("extras", list, [])),
+        cycles=params.auto_or("cycles", int), steady=params.auto_or("steady", float),
     )  # fmt: skip
+    still = params.path_if_given("plate")
+    layer, colorspace = params.take("layer", str, None), params.take("colorspace", str, None)
     params.finish()
     task.folders.add(folder)
+    plate = None
+    # Files for the whole loop do not depend on the plate.
+    if still is not None and (convention not in STATIC or settings.extras):
+        plate = Source(still, layer, colorspace).read_plate(task)
     task.stage("Reading the motion")
     motion = read_motion(source)
     files = export_flow(
         motion if speed == 1.0 else motion.scaled(speed), folder, convention, name=name, settings=settings,
-        on_progress=lambda done, total, path: task.step("Flow maps", done, total, path), cancelled=task.cancelled,
+        plate=plate, cancelled=task.cancelled,
+        on_progress=lambda done, total, path: task.step("Flow maps", done, total, path),
     )  # fmt: skip
     if task.cancelled():
         raise Cancelled

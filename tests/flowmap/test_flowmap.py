@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loopcore.errors import MotionError, SequenceError
+from loopcore.exr import write_exr
 from loopcore.flowmap import STATIC, FlowSettings, detect, export_flow, read_motion
 from loopcore.motion.field import MotionField
+from loopcore.plate import Plate
 
 
 def test_channels_of_nuke_blender_and_fusion(tmp_path: Path) -> None:
@@ -134,7 +136,8 @@ def test_progress_cancelling_and_refusals(tmp_path: Path) -> None:
         on_progress=lambda done, total, path: seen.append((done, total, path.name)),
     )  # fmt: skip
     assert [s[:2] for s in seen] == [(k, 6) for k in range(1, 7)]
-    assert export_flow(motion, tmp_path / "none", "stmap", cancelled=lambda: True) == []
+    few = FlowSettings(frames=4)
+    assert export_flow(motion, tmp_path / "none", "stmap", settings=few, cancelled=lambda: True) == []
     assert list((tmp_path / "none").iterdir()) == []
     with pytest.raises(SequenceError, match="1009 are not in the loop, which has 1001-1004"):
         export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=4, numbers=[1009]))
@@ -146,7 +149,7 @@ def test_progress_cancelling_and_refusals(tmp_path: Path) -> None:
         export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=1))
     (tmp_path / "file").write_text("")
     with pytest.raises(SequenceError, match="cannot make folder"):
-        export_flow(motion, tmp_path / "file", "stmap")
+        export_flow(motion, tmp_path / "file", "stmap", settings=few)
     (tmp_path / "motion_nuke.exr").mkdir()
     with pytest.raises(SequenceError, match="cannot write"):
         export_flow(motion, tmp_path, "nuke")
@@ -162,10 +165,22 @@ def test_flow_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     def flow(*words: object) -> int:
         return main(["flow", *map(str, words)])
 
-    assert flow(tmp_path / "m.exr", "-o", tmp_path / "a", "--convention", "stmap", "--range", "1001-1003") == 0
+    assert flow(tmp_path / "m.exr", "-o", tmp_path / "a", "--convention", "stmap", "--range", "1001-1003",
+                "--cycles", 1, "--steady", 0) == 0  # fmt: skip
     assert len(list((tmp_path / "a").glob("m_stmap_past.100?.exr"))) == 3
     printed = capsys.readouterr().out
     assert "Progress: 100%" in printed and "Saved: " in printed and "9 files written" in printed
+    pixels = np.random.default_rng(1).random((30, 44, 3), dtype=np.float32)
+    write_exr(tmp_path / "plate.exr", {"RGB": pixels})
+    looks = ("--convention", "stmap", "--range", "1003", "--cycles", 4, "--steady", 0.5)
+    assert flow(tmp_path / "m.exr", "-o", tmp_path / "c", *looks, "--plate", tmp_path / "plate.exr") == 0
+    assert sorted(p.name for p in (tmp_path / "c").iterdir())[0] == "m_shift.1003.exr"
+    motion_maps = FlowSettings(numbers=[1003], cycles=4, steady=0.5)
+    plate = Plate(pixels, ("R", "G", "B"))
+    for path in export_flow(motion, tmp_path / "d", "stmap", name="m", settings=motion_maps, plate=plate):
+        assert path.read_bytes() == (tmp_path / "c" / path.name).read_bytes()
+    assert flow(tmp_path / "m.exr", "-o", tmp_path / "c", *looks) == 2
+    assert "steady looks need the plate: give it (--plate)" in capsys.readouterr().err
     assert flow(tmp_path / "m.exr", "-o", tmp_path, "--convention", "game", "--green", "down", "--speed", 2) == 0
     assert flow(tmp_path / "m_game.png", "-o", tmp_path / "b", "--convention", "nuke") == 0
     back = read_motion(tmp_path / "b" / "m_game_nuke.exr")

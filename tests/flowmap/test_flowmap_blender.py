@@ -12,6 +12,7 @@ import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ PYTHONS = [p for p in os.environ.get("LOOPCORE_BPY_PYTHONS", "").split(os.pathse
 HEIGHT, WIDTH, FRAMES = 96, 128, 12
 DOTS = {"middle": (60.0, 44.0), "upper right": (90.0, 25.0), "lower left": (30.0, 70.0)}
 STEPS = 5  # frames until the dots are looked for
+LAYERED: dict[str, Any] = {"cycles": 2, "steady": 0.5}
 SCRIPT = Path(__file__).resolve().parents[1] / "blender" / "compose.py"
 
 pytestmark = pytest.mark.skipif(not PYTHONS, reason="LOOPCORE_BPY_PYTHONS names no Python with bpy")
@@ -45,6 +47,12 @@ def texture() -> np.ndarray:
     return np.stack([0.5 + 0.4 * np.sin(x / (4 + k) + k) * np.cos(y / 6) for k in range(3)], axis=-1).astype(np.float32)
 
 
+def bright() -> Plate:
+    """The texture, brighter to the right, where it is above the plate's white."""
+    scale = np.linspace(0.3, 2, WIDTH, dtype=np.float32)[:, None] ** 2
+    return Plate(texture() * scale, ("R", "G", "B"))
+
+
 def dots() -> np.ndarray:
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     one = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * 1.3**2)) for px, py in DOTS.values())
@@ -62,13 +70,18 @@ def write_still(path: Path, pixels: np.ndarray) -> Path:
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The flow maps, and the list of Blender's jobs."""
     folder = tmp_path_factory.mktemp("flow")
-    field, chosen = motion(), FlowSettings(frames=FRAMES)
+    field, chosen = motion(), FlowSettings(frames=FRAMES, cycles=1, steady=0)
     for convention in ("stmap", "displace", "blender", "motion"):
         export_flow(field, folder, convention, settings=chosen)
     still, dotted = write_still(folder / "still.exr", texture()), write_still(folder / "dots.exr", dots())
     size, number = (WIDTH, HEIGHT), 1001 + STEPS
     loop = {"kind": "rebuilt", "still": str(still), "maps": str(folder / "motion"), "first": 1001, "frames": FRAMES}
     jobs: dict[str, dict[str, object]] = {f"frame{t}": {**loop, "frame": t + 1} for t in (0, 3, 11, 14)}
+    layered = {**loop, "maps": str(folder / "layers")}
+    chosen_layers = FlowSettings(frames=FRAMES, **LAYERED)
+    export_flow(field, folder, "stmap", name="layers", settings=chosen_layers, plate=bright())
+    layered["still"] = str(write_still(folder / "bright.exr", bright().pixels))
+    jobs |= {f"layers{t}": {**layered, "frame": t + 1} for t in (3, 14)}
     jobs["mapped"] = {
         "kind": "mapped", "still": str(dotted), "map": str(folder / f"motion_stmap_past.{number}.exr")
     }  # fmt: skip
@@ -81,6 +94,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("motion", "motion_blender"):
         jobs[f"vector_of_{name}"] = {"kind": "layer", "map": str(folder / f"{name}.exr"), "layer": "Vector"}
     jobs = {name: {**job, "size": size} for name, job in jobs.items()}
+    jobs["scripted_layers"] = {**layered, "kind": "script", "folder": str(folder), "frame": 4}
     jobs["scripted"] = {**loop, "kind": "script", "folder": str(folder), "frame": 4}
     jobs["rendered"] = {"kind": "vector", "size": (64, 48), "pixels": (3, 2)}
     (folder / "jobs.json").write_text(json.dumps(jobs), "utf-8")
@@ -122,20 +136,40 @@ def bilinear(still: np.ndarray, fetch: np.ndarray) -> np.ndarray:
 def test_the_node_group_rebuilds_the_loop(files: Path, blender: str, t: int) -> None:
     """Including frames past the loop's end, where the sequences repeat."""
     made = picture(files / f"frame{t}.{blender}.exr")
-    loop = Loop(Plate(texture(), ("R", "G", "B")), motion(), frames=FRAMES, contrast=0)
+    loop = Loop(Plate(texture(), ("R", "G", "B")), motion(), frames=FRAMES, contrast=0, cycles=1, steady=0)
     assert psnr(made, loop.frame(t % FRAMES)) > 45
     if not blender.startswith("4") or t == 0:
         # 4.2 has no bilinear filter. From 5.0 only the filter differs (Loopcore's is bicubic).
-        frame_maps = Maps(motion(), FRAMES).at(t % FRAMES)
+        frame_maps = Maps(motion(), FRAMES, cycles=1, steady=0).at(t % FRAMES)
         seen = [bilinear(texture(), m) for m in (frame_maps.past, frame_maps.future)] + [texture()]
         assert psnr(made, sum(frame_maps.weights[..., k : k + 1] * seen[k] for k in range(3))) > 75
     still = motion().mask == 0
     assert np.abs(made - texture())[still].max() < 1e-5
 
 
+@pytest.mark.parametrize("t", [3, 14])
+def test_the_node_group_of_layers_rebuilds_the_loop(files: Path, blender: str, t: int) -> None:
+    made, still = picture(files / f"layers{t}.{blender}.exr"), bright().pixels
+    frame = Loop(bright(), motion(), frames=FRAMES, contrast=0, **LAYERED).frame(t % FRAMES)
+    assert psnr(made, frame) > max(45, psnr(still, frame) + 10)
+    if not blender.startswith("4"):
+        maps = Maps(motion(), FRAMES, plate=bright(), **LAYERED).layers
+        layers, shift = maps.at(t % FRAMES).layers, maps.at(t % FRAMES).shift[..., :3]
+        mask = sum(layer.weight for layer in layers)[..., None]
+        moving = sum(layer.weight[..., None] * bilinear(still, layer.displacement) for layer in layers)
+        part = np.maximum(moving / np.maximum(mask, 1e-9) / maps.white, 0)
+        tone = np.where(part <= 1, np.sqrt(part), 1 + 0.5 * np.log(np.maximum(part, 1)))
+        tone = np.maximum(tone + shift, tone / 4)
+        light = maps.white * np.where(tone <= 1, tone**2, np.exp(2 * (tone - 1)))
+        assert psnr(made, mask * light + (1 - mask) * still) > 75
+    assert np.abs(made - still)[motion().mask == 0].max() < 1e-5
+
+
 def test_the_scene_of_the_script_can_be_saved_and_reopened(files: Path, blender: str) -> None:
     made = picture(files / f"scripted.{blender}.exr")
     assert np.array_equal(made, picture(files / f"frame3.{blender}.exr"))
+    made = picture(files / f"scripted_layers.{blender}.exr")
+    assert np.array_equal(made, picture(files / f"layers3.{blender}.exr"))
 
 
 def off_by(made: np.ndarray, dot: str, shift: np.ndarray) -> float:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from loopcore.loop import Loop
 from loopcore.motion.field import MotionField
 from loopcore.plate import Plate
 from loopcore.transport import warp
+
+# The loop of two copies.
+PLAIN: dict[str, Any] = {"cycles": 1, "steady": 0}
 
 
 def rebuilt(folder: Path, number: int, still: np.ndarray) -> np.ndarray:
@@ -39,8 +43,9 @@ def test_stmaps_rebuild_the_loop_from_the_still(tmp_path: Path, size: tuple[int,
     if drift:
         motion = MotionField(np.full((*size, 2), (2.5, -1.5)), np.ones(size), np.ones(size))
     pixels = np.random.default_rng(2).random((*size, 3), dtype=np.float32)
-    loop = Loop(Plate(pixels, ("R", "G", "B")), motion, frames=12, contrast=0)
-    written = export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=12, numbers=[1001, 1004, 1012]))
+    loop = Loop(Plate(pixels, ("R", "G", "B")), motion, frames=12, contrast=0, **PLAIN)
+    chosen = FlowSettings(frames=12, numbers=[1001, 1004, 1012], **PLAIN)
+    written = export_flow(motion, tmp_path, "stmap", settings=chosen)
     assert len(written) == 9
     for number in (1001, 1004, 1012):
         off = np.abs(rebuilt(tmp_path, number, pixels) - loop.frame(number - 1001))
@@ -62,8 +67,8 @@ def test_stmaps_rebuild_a_compressed_loop(tmp_path: Path) -> None:
     motion = field(120, 160, speed=2)
     y, x = np.mgrid[0:120, 0:160].astype(np.float32)
     pixels = np.stack([0.5 + 0.4 * np.sin(x / 5 + k) * np.cos(y / 7) for k in range(3)], axis=-1).astype(np.float32)
-    loop = Loop(Plate(pixels, ("R", "G", "B")), motion, frames=12, contrast=0)
-    export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=12, numbers=[1006]))
+    loop = Loop(Plate(pixels, ("R", "G", "B")), motion, frames=12, contrast=0, **PLAIN)
+    export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=12, numbers=[1006], **PLAIN))
     off = rebuilt(tmp_path, 1006, pixels) - loop.frame(5)
     assert -10 * np.log10(np.mean(off**2)) > 45
 
@@ -78,9 +83,9 @@ def test_coordinates_are_mirrored_at_the_border() -> None:
 
 def test_displace_and_idistort_have_opposite_signs(tmp_path: Path) -> None:
     motion = field(40, 50, speed=3)
-    chosen = FlowSettings(frames=10, numbers=[1003])
+    chosen = FlowSettings(frames=10, numbers=[1003], **PLAIN)
     (push,), (pull,) = (export_flow(motion, tmp_path, c, settings=chosen) for c in ("displace", "idistort"))
-    maps = Maps(motion, 10).at(2)
+    maps = Maps(motion, 10, **PLAIN).at(2)
     x, y = sources(maps.past)
     pushed, pulled = raw_channels(push), raw_channels(pull)
     assert np.abs(pulled["past.u"] - (x - np.arange(50))).max() < 1e-5
@@ -95,7 +100,8 @@ def test_displace_and_idistort_have_opposite_signs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("speed", [0.5, 3.0])
 def test_per_frame_conventions_round_trip(tmp_path: Path, convention: str, speed: float) -> None:
     motion = field(90, 120, speed)
-    files = export_flow(motion, tmp_path, convention, settings=FlowSettings(frames=20, numbers=[1002, 1019, 1020]))
+    chosen = FlowSettings(frames=20, numbers=[1002, 1019, 1020], **PLAIN)
+    files = export_flow(motion, tmp_path, convention, settings=chosen)
     assert detect(files[0]) == convention
     for number, direction in ((1002, "past"), (1020, "future")):
         kind = f"stmap_{direction}" if convention == "stmap" else convention
@@ -108,7 +114,8 @@ def test_per_frame_conventions_round_trip(tmp_path: Path, convention: str, speed
 
 
 def test_a_map_of_half_the_loop_is_refused(tmp_path: Path) -> None:
-    files = export_flow(field(90, 120, 3), tmp_path, "idistort", settings=FlowSettings(frames=60, numbers=[1001, 1031]))
+    chosen = FlowSettings(frames=60, numbers=[1001, 1031], **PLAIN)
+    files = export_flow(field(90, 120, 3), tmp_path, "idistort", settings=chosen)
     with pytest.raises(MotionError, match="spans 30 frames.*next to the first"):
         read_motion(files[1])
     with pytest.raises(MotionError, match="spans 60 frames"):
@@ -118,7 +125,7 @@ def test_a_map_of_half_the_loop_is_refused(tmp_path: Path) -> None:
 def test_velocity_is_continued_where_maps_are_mirrored(tmp_path: Path) -> None:
     velocity = np.full((20, 30, 2), 2.5, np.float32)
     motion = MotionField(velocity, np.ones((20, 30)), np.ones((20, 30)))
-    export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=8, numbers=[1002]))
+    export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=8, numbers=[1002], **PLAIN))
     back = read_motion(tmp_path / "motion_stmap_past.1002.exr")
     assert np.abs(back.velocity - velocity).max() < 1e-3
     assert not back.confidence[0].any() and back.confidence[10, 10] == 1
@@ -126,7 +133,7 @@ def test_velocity_is_continued_where_maps_are_mirrored(tmp_path: Path) -> None:
 
 def test_extras_are_written_on_request(tmp_path: Path) -> None:
     motion = field(48, 56, speed=5)
-    chosen = FlowSettings(frames=6, numbers=[1003], extras=("displacement", "holes", "weight"))
+    chosen = FlowSettings(frames=6, numbers=[1003], extras=("displacement", "holes", "weight"), **PLAIN)
     names = {path.name for path in export_flow(motion, tmp_path, "nuke", name="a", settings=chosen)}
     assert names == {"a_nuke.exr", "a_displacement.1003.exr", "a_holes.1003.exr", "a_weight.1003.exr"}
     moved = raw_channels(tmp_path / "a_displacement.1003.exr")
@@ -141,61 +148,3 @@ def test_extras_are_written_on_request(tmp_path: Path) -> None:
     assert set(np.unique(holes["holes.X"])) <= {0.0, 1.0}
     assert np.array_equal(holes["holes.Z"], np.minimum(holes["holes.X"], holes["holes.Y"]))
     assert not holes["holes.X"][motion.mask == 0].any()
-
-
-def nuke_result(script: str, read, through) -> np.ndarray:
-    """The result of a .nk script. A node takes its inputs from the top of the stack, the first on top.
-
-    read(file name) and through(picture, coordinates) give (H, W, 3).
-    """
-    stack: list[np.ndarray] = []
-    kept: dict[str, np.ndarray] = {}
-    lines = iter(script.splitlines())
-    for line in lines:
-        words = line.split()
-        if line.startswith("#") or not words:
-            continue
-        if words[0] == "set":
-            assert words[2:] == ["[stack", "0]"]
-            kept[words[1]] = stack[-1]
-        elif words[0] == "push":
-            stack.append(kept[words[1].removeprefix("$")])
-        else:
-            assert words[1:] == ["{"]
-            knobs = dict(knob.strip().split(" ", 1) for knob in iter(lines.__next__, "}"))
-            inputs = [stack.pop() for _ in range(int(knobs.get("inputs", 1)))]
-            if words[0] == "Read":
-                stack.append(read(knobs["file"]))
-            elif words[0] == "Expression":
-                assert len({knobs[f"expr{k}"] for k in range(4)}) == 1
-                stack.append(inputs[0][..., ["rgb".index(knobs["expr0"])] * 3])
-            elif words[0] == "STMap":
-                stack.append(through(*inputs))
-            else:
-                assert words[0] == "Merge2" and knobs["operation"] in ("multiply", "plus")
-                stack.append(inputs[1] * inputs[0] if knobs["operation"] == "multiply" else inputs[1] + inputs[0])
-    return stack[-1]
-
-
-def test_the_nuke_script_rebuilds_the_loop(tmp_path: Path) -> None:
-    """Tests its graph and file names with the interpreter above, without Nuke."""
-    script = Path(__file__).resolve().parents[2] / "examples" / "nuke" / "stmap_loop.nk"
-    motion = field(40, 60, speed=1)
-    pixels = np.random.default_rng(2).random((40, 60, 3), dtype=np.float32)
-    export_flow(motion, tmp_path, "stmap", settings=FlowSettings(frames=12, numbers=[1004]))
-
-    def read(name: str) -> np.ndarray:
-        if name == "still.exr":
-            return pixels
-        channels = raw_channels(tmp_path / name.replace("####", "1004"))
-        return np.stack([channels[c] for c in "RGB"], axis=-1)
-
-    def through(still: np.ndarray, m: np.ndarray) -> np.ndarray:
-        y, x = np.mgrid[0:40, 0:60]
-        fetch = np.stack([m[..., 0] * 60 - 0.5 - x, 39.5 - m[..., 1] * 40 - y], axis=-1)
-        return warp(still, fetch.astype(np.float32))
-
-    made = nuke_result(script.read_text("utf-8"), read, through)
-    assert np.abs(made - rebuilt(tmp_path, 1004, pixels)).max() < 1e-6
-    moved = Loop(Plate(pixels, ("R", "G", "B")), motion, frames=12, contrast=0).frame(3)
-    assert np.abs(made - pixels).max() > 0.1 > np.abs(made - moved).mean()

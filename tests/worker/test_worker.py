@@ -63,6 +63,14 @@ def test_animate_check_and_flow(client: Client, scene: Path, tmp_path: Path) -> 
     flow = {"motion": str(motion), "folder": str(tmp_path / "flow"), "convention": "stmap", "frames": 3}
     files = client.call("flow", **flow)["files"]
     assert len(files) == 9 and all(Path(file).is_file() for file in files)
+    looks = {"frames": 12, "cycles": 4, "steady": 0.5, "range": "1003", "name": "looks"}
+    files = client.call("flow", **flow | looks, plate=plate)["files"]
+    assert [Path(file).name for file in files] == [
+        "looks_shift.1003.exr",
+        *(f"looks_stmap_{k}.1003.exr" for k in (1, 2, 3)),
+    ]
+    assert "steady looks need the plate" in client.error("flow", **flow | looks)[1]
+    assert client.call("flow", **flow | {"convention": "nuke"}, plate="missing.png")["files"]
     again = client.call(
         "animate", plate=plate, motion=str(motion), folder=str(out), name="falls", frames=6, fps="24000/1001", speed=2.0
     )

@@ -30,6 +30,9 @@ def main(zip_path, folder):
     flow = folder / "flow maps"
     bpy.ops.loopcore.export_flow(object_name=plane.name, convention="blender", flow_folder=str(flow), frames=FRAMES)
     results["flow"] = names(flow)
+    maps = folder / "maps"
+    bpy.ops.loopcore.export_flow(object_name=plane.name, convention="stmap", flow_folder=str(maps), frames=24)
+    results["maps"] = names(maps)
     bpy.ops.wm.save_mainfile()
     bpy.ops.wm.open_mainfile(filepath=str(folder / "shot.blend"))
     restore_and_preview(bpy.data.objects["Plate"], folder, results)

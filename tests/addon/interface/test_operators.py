@@ -92,6 +92,12 @@ def test_the_flow_map_is_read_back(job: dict[str, Any], folder: Path) -> None:
     assert 1.0 < np.abs(back.velocity).max() < 4.0
 
 
+def test_maps_of_fast_motion_have_layers_and_shifts_of_tone(job: dict[str, Any]) -> None:
+    kinds = {name.rsplit(".", 2)[0] for name in job["maps"]}
+    assert kinds >= {"Plate_flow_shift", "Plate_flow_stmap_1", "Plate_flow_stmap_3"}
+    assert len(job["maps"]) == 24 * len(kinds)
+
+
 def test_the_still_is_restored_exactly(job: dict[str, Any], folder: Path) -> None:
     assert job["after"] == job["before"] == job["after all"]
     assert job["playing"]["source"] == "SEQUENCE"
