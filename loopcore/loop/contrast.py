@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contrast keeping: give a blend of two copies the detail that the plate had.
+"""Contrast keeping: restores in a blend of two copies the detail that the plate has.
 
 Half and half of two unlike textures has 71 % of their contrast; a loop that goes from one copy to the mix and back
 would breathe. For detail d = a d1 + b d2 (a + b = 1) of two copies with the same variance V and local correlation rho
@@ -11,8 +11,8 @@ the blend's own, var(d), and what its copies carry, a V1 + b V2. Their ratio is 
 holds where V1 and V2 differ, too.
 
 Done on the tone, the square root of luminance: as even to the eye as a logarithm, and the same at every exposure.
-More detail means more luminance, the mean of tone^2; what is added is measured and taken off, so that
-the loop does not pulse in brightness either.
+More detail means more luminance, the mean of tone^2; the increase is measured and subtracted, so that the
+brightness of the loop does not pulse.
 
 The bands are those of a Laplacian pyramid (Burt & Adelson 1983) with nodes at even pixels, expanded bilinearly.
 Variances are weighted means over blocks of 8 x 8 of a level's pixels, smoothed over 3 x 3 blocks.
@@ -35,7 +35,7 @@ MAX_LEVELS = 5
 MAX_GAIN = 1.8
 # Limits of what the changes of a whole band are scaled by.
 BAND_SCALE_LIMITS = (0.5, 1.5)
-# Levels from this one on, of periods of 8 pixels and more, have their gains settled in so many rounds.
+# The gains of levels from this one on, of periods of 8 pixels and more, are refined in so many rounds.
 REFINED_FROM_LEVEL = 1
 REFINEMENT_ROUNDS = 3
 # Below this variance (of tone) a block holds no detail worth a gain: a 16-bit picture's rounding.
@@ -205,7 +205,7 @@ class Contrast:
     strength: 0 leaves blends as they are, 1 restores all of the detail.
     """
 
-    # What mixing copies takes of detail is given back; none is taken off.
+    # Detail lost by blending is restored; none is removed.
     min_gain, min_scale = 1.0, BAND_SCALE_LIMITS[0]
 
     def __init__(self, weight: np.ndarray, strength: float = 1.0) -> None:

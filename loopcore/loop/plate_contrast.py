@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contrast keeping for any number of copies: the detail a frame is to have is known from the plate alone.
+"""Contrast keeping for any number of copies: the detail that a frame should have is known from the plate alone.
 
-Content that comes from x + d brings the variance that the plate has there; where looks are steady, the variance is to
-be the plate's at x. Both are looked up in one grid of variances a band, measured once, so that a frame costs the same
+Content that comes from x + d has the variance of the plate there; where looks are steady, the variance should be that
+of the plate at x. Both are looked up in one grid of variances a band, measured once, so that a frame costs the same
 whatever the number of its copies.
 """
 
@@ -21,7 +21,7 @@ _F = np.float32
 COPY, SHIFT = 5, 4
 # Energies are compared over so many blocks: those of a moving texture vary from block to block.
 POOL = 5
-# Detail is taken off, too, down to this.
+# Detail is reduced, too, down to this gain.
 MIN_GAIN = 0.6
 
 
