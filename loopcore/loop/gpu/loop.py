@@ -284,11 +284,11 @@ class GpuLoop:
         if (holes & (self._mask > 0)).any():
             self._copy.copy_(fill_tensor(self._copy, weights))
 
-    def _expanded(self, grid: torch.Tensor, scale: int) -> torch.Tensor:
-        """A grid (rows, columns, C) interpolated to every pixel (H, W, C), times `scale`."""
+    def _expanded(self, grid: torch.Tensor, factor: int) -> torch.Tensor:
+        """A grid (rows, columns, C) interpolated to every pixel (H, W, C), times `factor`."""
         (height, width), (rows, columns, channels) = self.scene.mask.shape, grid.shape
         out = torch.empty((height, width, channels), device=self.device)
         blend_kernels.expand[(self._plan.tiles,)](
-            grid, out, height, width, rows, columns, self.scene.step, scale, CHANNELS=channels, **self._tile
+            grid, out, height, width, rows, columns, self.scene.step, factor, CHANNELS=channels, **self._tile
         )
         return out

@@ -146,12 +146,12 @@ def _variance_at(variance, counts, y, x, known, default, rows, columns):
 
 @triton.jit(do_not_specialize=["copies"])
 def advected(
-    variance, counts, grid, strength, table, out, copies, node_rows, node_columns, step, level, size,
+    variance, counts, grid, steady, table, out, copies, node_rows, node_columns, step, level, size,
     SHIFT: tl.constexpr, COPY: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
     """out: energy of a band by blocks of `size` pixels: the variance where the copies come from, times the count.
 
-    grid: nodes as in `mixing`. strength (node_rows, node_columns): how much of the variance is the place's own.
+    grid: nodes as in `mixing`. steady (node_rows, node_columns): how much of the variance is the place's own.
     """
     _, _, _, blocks, rows, columns = _entry(table, level)
     n = tl.program_id(0) * COUNT + tl.arange(0, COUNT)
@@ -169,7 +169,7 @@ def advected(
         u = (x + tl.load(plane + p, known, 0.0)) / size - 0.5
         total += weight * _variance_at(variance + blocks, counts + blocks, v, u, known, own, rows, columns)
         k += 1
-    total += tl.load(strength + p, known, 0.0) * (own - total)
+    total += tl.load(steady + p, known, 0.0) * (own - total)
     tl.store(out + blocks + n, tl.load(counts + blocks + n, known, 0.0) * total, known)
 
 

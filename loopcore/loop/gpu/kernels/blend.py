@@ -194,15 +194,15 @@ def blend(
 
 @triton.jit
 def expand(
-    grid, out, height, width, rows, columns, step, scale, CHANNELS: tl.constexpr,
+    grid, out, height, width, rows, columns, step, factor, CHANNELS: tl.constexpr,
     TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """out (H, W, CHANNELS): a grid (rows, columns, CHANNELS) interpolated to every pixel, times `scale`."""
+    """out (H, W, CHANNELS): a grid (rows, columns, CHANNELS) interpolated to every pixel, times `factor`."""
     x, y, p, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
     n0, n1, n2, n3, across, along = cell(x, y, step, rows, columns)
     for k in tl.static_range(CHANNELS):
         value = between(grid + k, n0, n1, n2, n3, across, along, 1.0 / step, inside, CHANNELS)
-        tl.store(out + CHANNELS * p + k, value * scale, inside)
+        tl.store(out + CHANNELS * p + k, value * factor, inside)
 
 
 @triton.jit

@@ -79,13 +79,14 @@ def _part(
 
 @triton.jit(do_not_specialize=["count"])
 def mix_weights(
-    smooth, mean, strength, grid, count, rows, columns, step, height, width, ramp,
+    smooth, mean, steady, grid, count, rows, columns, step, height, width, ramp,
     SHIFT: tl.constexpr, COPY: tl.constexpr, NEGLIGIBLE: tl.constexpr, MIN_WEIGHT: tl.constexpr,
     HAS_MEAN: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """The grid's weights from the smoothed ones (count, rows, columns), made to sum to 1, and its shifts of tone.
 
-    HAS_MEAN: the shifts are strength times sum_k w_k (A(x) - A(x + d_k)), A the local mean (rows, columns, SHIFT).
+    HAS_MEAN: the shifts are `steady` (rows, columns) times sum_k w_k (A(x) - A(x + d_k)), with A the local mean
+    (rows, columns, SHIFT).
     """
     column, row, p, inside = pixel_tile(columns, rows, TILE_X, TILE_Y, WIDE)
     size, x, y = rows * columns, (column * step).to(tl.float32), (row * step).to(tl.float32)
@@ -117,7 +118,7 @@ def mix_weights(
             shifts += weight[:, None] * (here - there)
         k += 1
     if HAS_MEAN:
-        shifts *= tl.load(strength + p, inside, 0.0)[:, None]
+        shifts *= tl.load(steady + p, inside, 0.0)[:, None]
         tl.store(grid + (c * size)[None, :] + p[:, None], shifts, known)
 
 
