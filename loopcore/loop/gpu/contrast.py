@@ -97,13 +97,14 @@ class GpuContrast:
         """Rows and columns of the grid that brightness is kept on."""
         return self._patches
 
-    def change(self, past_weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def change(self, grid: torch.Tensor, copies: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """What to add to the tone of the blend (H, W, flat), and what to take off again, by patches of brightness.
 
-        past_weight: the blend weight of the copy from the past, on the grid. None where nothing is to do.
+        grid: the frame's nodes, as in `kernels.blend`. copies: how many are blended, 2. None where nothing is to do.
         """
         if not self.levels:
             return None
+        past_weight = grid[4]
         self._reduce(self._buffer, 0, planes=3)
         self._energies(self._buffer, past_weight, 0, planes=3)
         return self._refined(past_weight)
@@ -186,8 +187,8 @@ class GpuPlateContrast(GpuContrast):
             blocks = _starts([counts.size for counts in contrast.counts])
             self._variances = self._up(_laid_out(contrast.variances, blocks))
 
-    def change_of_mix(self, grid: torch.Tensor, copies: int) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """As `change`, for the mix of so many copies, with nodes as in `kernels.mixing`."""
+    def change(self, grid: torch.Tensor, copies: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """As `GpuContrast.change`, for any number of copies and nodes as in `kernels.mixing`."""
         if not self.levels:
             return None
         for level in range(self.levels):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -104,15 +104,18 @@ class GpuLoop:
                 for array in (scene.source, scene.mask, scene.luma, scene.colour, scene.velocity)
             )
             self._copy = torch.zeros_like(self._plate)
-            self._mixture = self._contrast = self._grid = cast(Any, None)
-            if scene.mixture is None:
-                self._grid = torch.zeros((blend.NODE, *scene.velocity.shape[:2]), device=self.device)
-                self._contrast = GpuContrast(scene.contrast, scene.tone, scene.velocity.shape[:2], self.device)
-            else:
-                self._mixture = GpuMixture(scene.mixture, scene.step, (height, width), self._trace, self.device)
-                self._contrast = GpuPlateContrast(
-                    scene.mixture.contrast, scene.tone, self._mixture.strength, scene.step, self.device
-                )
+            self._grid, self._mixture, self._contrast = self._prepare()
+
+    def _prepare(self) -> tuple[torch.Tensor, GpuMixture | None, GpuContrast]:
+        """The frame's nodes, what makes them in a loop of several cycles, and what keeps contrast."""
+        scene, shape = self.scene, self.scene.velocity.shape[:2]
+        if scene.mixture is None:
+            grid = torch.zeros((blend.NODE, *shape), device=self.device)
+            return grid, None, GpuContrast(scene.contrast, scene.tone, shape, self.device)
+        height, width = scene.mask.shape
+        mixture = GpuMixture(scene.mixture, scene.step, (height, width), self._trace, self.device)
+        contrast = GpuPlateContrast(scene.mixture.contrast, scene.tone, mixture.strength, scene.step, self.device)
+        return mixture.grid, mixture, contrast
 
     def warm_up(self) -> None:
         """Render one frame and discard it: compiles the kernels and shows whether there is enough memory."""
@@ -189,7 +192,8 @@ class GpuLoop:
     def _draw(self, time: float, canvas: torch.Tensor) -> None:
         """Launch all that makes one frame."""
         height, width = self.scene.mask.shape
-        change = self._blend(time) if self._mixture is None else self._mix(time)
+        copies = self._blend(time) if self._mixture is None else self._mix(self._mixture, time)
+        change = self._contrast.change(self._grid, copies) if copies else None
         given = (self._mask, self._mask) if change is None else change
         patches = (1, 1) if change is None else self._contrast.patches
         blend_kernels.composite[(self._plan.tiles,)](
@@ -198,8 +202,8 @@ class GpuLoop:
             MIN=blend.MIN_RATIO, MAX=blend.MAX_RATIO, HALF=HALF_MAX, **self._tile,
         )  # fmt: skip
 
-    def _blend(self, time: float) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Blend the two copies of a frame; returns the change that contrast keeping makes of their tone."""
+    def _blend(self, time: float) -> int:
+        """Blend the two copies of a frame; returns their number."""
         alpha = 1.0 - time / self.scene.frames
         self._make_nodes(time, alpha)
         blend_kernels.blend[(self._plan.tiles,)](
@@ -209,26 +213,21 @@ class GpuLoop:
         )  # fmt: skip
         if self.scene.splat:
             self._splat(time, alpha)
-        change: tuple[torch.Tensor, torch.Tensor] | None = self._contrast.change(self._grid[4])
-        return change
+        return 2
 
-    def _mix(self, time: float) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Mix the copies of a frame of several cycles; returns what `_blend` does."""
-        mixture, period = self._mixture, self._periods()
+    def _mix(self, mixture: GpuMixture, time: float) -> int:
+        """Mix the copies of a frame of several cycles; returns their number, 0 where the frame is the plate itself."""
         spans = mixture.weigh(time)
         if self.scene.splat:
-            self._splat_copies(spans)
+            self._splat_copies(mixture, spans)
         mixture.make_nodes(spans)
         mixing_kernels.mix[(self._plan.tiles,)](
             self._plate, mixture.grid, self._mask, self._luma, self._colour, self._copy, self._contrast.tones[0],
             len(spans), float(mixture.white), *self.scene.mask.shape, *mixture.grid.shape[1:],
-            self.scene.step, *period, FETCHED=self.scene.splat, SHIFTED=mixture.is_shifted, SHIFT=SHIFT, COPY=COPY,
-            MIN=blend.MIN_RATIO, MAX=float(blend.MAX_FETCHES), **self._tile,
+            self.scene.step, *self._periods(), FETCHED=self.scene.splat, SHIFTED=mixture.is_shifted,
+            SHIFT=SHIFT, COPY=COPY, MIN=blend.MIN_RATIO, MAX=float(blend.MAX_FETCHES), **self._tile,
         )  # fmt: skip
-        if time % self.scene.frames == 0:  # the plate itself
-            return None
-        change: tuple[torch.Tensor, torch.Tensor] | None = self._contrast.change_of_mix(mixture.grid, len(spans))
-        return change
+        return len(spans) if time % self.scene.frames else 0
 
     def _periods(self) -> tuple[int, int]:
         height, width = self.scene.mask.shape
@@ -270,10 +269,10 @@ class GpuLoop:
             light = (self._copy * self._luma).sum(-1).clamp_(min=0)
             tone.copy_(torch.where(moving, light.sqrt_(), tone))
 
-    def _splat_copies(self, spans: list[float]) -> None:
+    def _splat_copies(self, mixture: GpuMixture, spans: list[float]) -> None:
         """Put into `_copy` the splats of all copies, by their weights in time, with holes filled."""
         sums, weights = torch.zeros_like(self._copy), torch.zeros_like(self._mask)
-        for span, weight in zip(spans, self._mixture.weights, strict=False):
+        for span, weight in zip(spans, mixture.weights, strict=False):
             if weight.any():
                 shift = self._expanded(self._trace(span), self.scene.step)
                 own, amount = gpu.splat(self._plate, shift, self._expanded(weight[..., None], 1)[..., 0])
