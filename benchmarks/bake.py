@@ -17,7 +17,7 @@ import numpy as np
 import OpenEXR
 
 from loopcore import Loop, MotionField, Plate
-from loopcore.baking import bake
+from loopcore.baking.bake import bake
 from loopcore.parallel import thread_count
 
 HEIGHT, WIDTH = 2160, 3840

@@ -102,8 +102,10 @@ def live_preview(obj, settings: Settings) -> Work:
             "speed": settings.speed,
         })  # fmt: skip
         motion = made["files"][0]
-    live.add_live_preview(find_plane_image(target.find()), Path(motion), settings.frames)
-    return "Live preview added: play the animation in Material Preview or Rendered shading"
+    plane = find_plane_image(target.find())
+    cycles = live.add_live_preview(plane, Path(motion), settings.frames, settings.cycles)
+    cycles = "1 cycle" if cycles == 1 else f"{cycles} cycles"
+    return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading"
 
 
 def restore(obj) -> bool:

@@ -118,10 +118,27 @@ def _settings(command):
     add("--speed", type=float, help="factor on the motion")
     add("--method", choices=("warp", "splat"), type=str.lower, help="how pixels are transported")
     add("--contrast", type=float, help="how much of the contrast lost by blending is restored, 0 to 1")
+    add("--cycles", type=_auto_or(int), metavar="auto|K",
+        help="how often the image is renewed in one loop, more for fast motion; auto: by place")  # fmt: skip
+    add("--steady", type=_auto_or(float), metavar="auto|0..1",
+        help="how much brightness and color stay in place while the texture moves")  # fmt: skip
     add("--resolution", type=int, help="percentage of the image's size")
     add("-o", "--folder", metavar="DIR", help="output folder")
     add("--format", choices=[kind[0] for kind in properties.FORMATS], type=str.upper, help="file format")
     add("--proxy", action=argparse.BooleanOptionalAction, help="also write small frames for the viewport")
+
+
+def _auto_or(kind):
+    """Return a parser of "auto" or a number."""
+
+    def parse(text):
+        try:
+            return text if text == "auto" else kind(text)
+        except ValueError:
+            number = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"give 'auto' or {number}, not '{text}'") from None
+
+    return parse
 
 
 def _object(name):
@@ -146,7 +163,7 @@ def _is_plane(obj):
 
 
 def _overridden(obj, arguments):
-    given = {name: getattr(arguments, name) for name in properties.LOOP if getattr(arguments, name) is not None}
+    given = {name: value for name, value in vars(arguments).items() if name in properties.LOOP and value is not None}
     if "method" in given:
         given["method"] = given["method"].upper()
     return properties.Settings.of(obj, **given)

@@ -213,8 +213,14 @@ class Quality(Part):
     bl_label, bl_options = "Quality", {"DEFAULT_CLOSED"}
 
     def draw_part(self, layout, context, obj):
-        layout.prop(obj.loopcore, "method")
-        layout.prop(obj.loopcore, "contrast")
+        state = obj.loopcore
+        layout.prop(state, "method")
+        layout.prop(state, "contrast")
+        layout.prop(state, "auto_looks")
+        column = layout.column(align=True)
+        column.enabled = not state.auto_looks
+        column.prop(state, "cycles")
+        column.prop(state, "steady")
 
 
 class InView:

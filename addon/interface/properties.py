@@ -47,6 +47,19 @@ CONTRAST = FloatProperty(
     name="Contrast", description="How much of the contrast lost by blending is restored", default=1.0,
     min=0.0, max=1.0, subtype="FACTOR", options=set(),
 )  # fmt: skip
+AUTO_LOOKS = BoolProperty(
+    name="Automatic", default=True, options=set(),
+    description="Choose Cycles and Steadiness for each place by how fast it moves",
+)  # fmt: skip
+CYCLES = IntProperty(
+    name="Cycles", description="How often the image is renewed in one loop, so that motion does not pull it out of "
+    "shape. The faster the motion, the more; at most half the number of frames",
+    default=1, min=1, max=5000, soft_max=16, options=set(),
+)  # fmt: skip
+STEADY = FloatProperty(
+    name="Steadiness", description="How much brightness and color stay in place while the texture moves through them. "
+    "For water; clouds need little or none", default=0.0, min=0.0, max=1.0, subtype="FACTOR", options=set(),
+)  # fmt: skip
 RESOLUTION = IntProperty(
     name="Resolution", description="Size of the frames as percentage of the image's size", default=100, min=1, max=100,
     subtype="PERCENTAGE", options=set(),
@@ -62,7 +75,10 @@ PROXY = BoolProperty(
     name="Viewport Proxy", default=True,
     description="Also write small 8-bit frames for the viewport. Renders use the full frames", options=set(),
 )  # fmt: skip
-LOOP = ("frames", "first", "speed", "method", "contrast", "resolution", "folder", "format", "proxy")
+LOOP = (
+    "frames", "first", "speed", "method", "contrast", "auto_looks", "cycles", "steady", "resolution", "folder",
+    "format", "proxy",
+)  # fmt: skip
 
 
 class LoopcoreObject(bpy.types.PropertyGroup):
@@ -73,6 +89,9 @@ class LoopcoreObject(bpy.types.PropertyGroup):
     speed: SPEED
     method: METHOD
     contrast: CONTRAST
+    auto_looks: AUTO_LOOKS
+    cycles: CYCLES
+    steady: STEADY
     resolution: RESOLUTION
     folder: FOLDER
     format: FORMAT
@@ -96,13 +115,18 @@ class LoopcoreObject(bpy.types.PropertyGroup):
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one bake: an object's, with the caller's overrides."""
+    """The settings of one bake: an object's, with the caller's overrides.
+
+    cycles and steady: the number or "auto".
+    """
 
     frames: int
     first: int
     speed: float
     method: str
     contrast: float
+    cycles: int | str
+    steady: float | str
     resolution: int
     folder: str
     format: str
@@ -110,8 +134,11 @@ class Settings:
 
     @classmethod
     def of(cls, obj, **overrides):
-        """Return the settings of `obj`, with overrides."""
-        return cls(**{name: getattr(obj.loopcore, name) for name in LOOP} | overrides)
+        """Return the settings of `obj`, with overrides, also of what `auto_looks` chooses."""
+        values = {name: getattr(obj.loopcore, name) for name in LOOP} | overrides
+        if values.pop("auto_looks"):
+            values |= {name: "auto" for name in ("cycles", "steady") if name not in overrides}
+        return cls(**values)
 
     def folder_of(self, obj):
         """Return the absolute output folder; None if unset, or relative to a .blend that was never saved."""
@@ -129,6 +156,9 @@ class Settings:
             "speed": self.speed,
             "method": self.method.lower(),
             "contrast": self.contrast,
+            "cycles": self.cycles,
+            # As typed: properties have single precision, which recipes would show.
+            "steady": self.steady if self.steady == "auto" else round(self.steady, 6),
             "resolution": self.resolution,
             "format": kind.lower(),
             "depth": depth.lower(),

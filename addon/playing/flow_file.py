@@ -21,17 +21,20 @@ _KINDS = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 _ROWS = {0: 1, 2: 1, 3: 16}
 
 
-def flow_image(path: str | Path, name: str) -> bpy.types.Image:
-    """Return the motion in `path` as an image: red in image widths per frame, green in image heights per frame, v up.
+def read_velocity(path: str | Path) -> np.ndarray:
+    """Return the motion in `path`: (H, W, 2) in pixels per frame, row 0 at the top, v up.
 
     Raises:
         PlaneError: the file is not a motion field, or cannot be read.
     """
-    channels = read_channels(path, ("forward.u", "forward.v"))
-    height, width = channels["forward.u"].shape
+    return np.stack(list(read_channels(path, ("forward.u", "forward.v")).values()), axis=-1)
+
+
+def flow_image(velocity: np.ndarray, name: str) -> bpy.types.Image:
+    """Return a motion as an image: red in image widths per frame, green in image heights per frame, v up."""
+    height, width = velocity.shape[:2]
     pixels = np.zeros((height, width, 4), np.float32)
-    pixels[..., 0] = channels["forward.u"][::-1] / width
-    pixels[..., 1] = channels["forward.v"][::-1] / height
+    pixels[..., :2] = velocity[::-1] / np.float32([width, height])
     pixels[..., 3] = 1
     image = bpy.data.images.new(name, width, height, alpha=True, float_buffer=True, is_data=True)
     image.pixels.foreach_set(pixels.ravel())

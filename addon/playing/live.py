@@ -2,19 +2,22 @@
 """Live preview: animate the plane by shader nodes, without a bake. For look development in EEVEE and Cycles.
 
 A node group replaces the image texture. Like the loop, it blends two copies of the still, one transported forward from
-the loop's start, one backward from its end:
+the start of a cycle of P = frames / cycles, one backward from its end:
 
-    image(p, t) = (1 - t / N) * still(p - path(t)) + t / N * still(p - path(t - N))
+    image(p, t) = (1 - t / P) * still(p - path(t)) + t / P * still(p - path(t - P))
 
-path integrates the flow map in STEPS midpoint steps. Only the bake restores contrast, and weights the copies by their
-deformation. The image texture is kept, disconnected, and reconnected afterwards.
+path integrates the flow map in STEPS midpoint steps. All cycles are equal, and there are equally many everywhere. Only
+the bake varies them, keeps looks steady, restores contrast, and weights the copies by their deformation.
+The image texture is kept, disconnected, and reconnected afterwards.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import bpy
+import numpy as np
 
 from ..errors import PlaneError
 from ..plane.copies import (
@@ -27,22 +30,31 @@ from ..plane.copies import (
 )
 from ..plane.image import LIVE, STILL, PlaneImage, find_plane_image
 from ..plane.map import PlaneMap
-from .flow_file import flow_image
+from .flow_file import flow_image, read_velocity
 
 NAME = "Loopcore Live"
 STEPS = 2
+# Automatic cycles, as in the bake: the shortest in frames, the greatest displacement halfway through a copy's life as
+# a fraction of the image's longer side, and the number of pixels that the speed is taken from.
+MIN_PERIOD = 12
+MAX_DISPLACEMENT = 0.045
+SAMPLES = 1 << 16
 
 
-def add_live_preview(plane: PlaneImage, motion_path: str | Path, frames: int) -> None:
-    """Animate the plane with the motion in `motion_path` (a motion.exr), in a loop of `frames`.
+def add_live_preview(plane: PlaneImage, motion_path: str | Path, frames: int, cycles: int | str = "auto") -> int:
+    """Animate the plane with the motion in `motion_path` (a motion.exr), in a loop of `frames`; returns its cycles.
 
     Raises:
-        PlaneError: the file is not a motion field, or the material cannot be changed.
+        PlaneError: the file is not a motion field, the material cannot be changed, or too many cycles.
     """
     if frames < 2:
         raise PlaneError(f"A loop needs at least 2 frames, not {frames}")
+    if cycles != "auto" and not 1 <= cycles <= frames // 2:
+        raise PlaneError(f"cycles {cycles} is out of range: give 'auto' or a whole number from 1 to {frames // 2}")
     obj = plane.object
-    flow = flow_image(motion_path, f"{obj.name} flow")
+    velocity = read_velocity(motion_path)
+    cycles = automatic_cycles(velocity, frames) if cycles == "auto" else cycles
+    flow = flow_image(velocity, f"{obj.name} flow")
     remove_live_preview(plane)
     plane = own_material(find_plane_image(obj))
     start = bpy.context.scene.frame_start
@@ -50,7 +62,7 @@ def add_live_preview(plane: PlaneImage, motion_path: str | Path, frames: int) ->
     for texture in list(image_nodes(plane.material.node_tree, {plane.image, plane.playing} - {None})):
         tree = texture.id_data
         node = tree.nodes.new("ShaderNodeGroup")
-        node.node_tree = _group(texture, plane.image, flow, frames, extension)
+        node.node_tree = _group(texture, plane.image, flow, frames / cycles, extension)
         node[LIVE], node.label = texture.name, NAME
         node.location = (texture.location.x, texture.location.y + 180)
         for link in list(texture.inputs["Vector"].links):
@@ -59,7 +71,26 @@ def add_live_preview(plane: PlaneImage, motion_path: str | Path, frames: int) ->
         driver = node.inputs["Time"].driver_add("default_value").driver
         driver.type = "SCRIPTED"
         since = f"(frame-{start})".replace("--", "+")
-        driver.expression = f"{since}-{frames}*floor({since}/{frames})"
+        # Whole numbers up to the division, so that each loop begins exactly at 0.
+        driver.expression = f"({since}*{cycles}-{frames}*floor({since}*{cycles}/{frames}))/{cycles}"
+    return cycles
+
+
+def automatic_cycles(velocity: np.ndarray, frames: int) -> int:
+    """Return the power of two of cycles in which the median speed of what moves does not carry a copy too far.
+
+    A copy is shown for two periods of frames / cycles, and is displaced by half a period at half its weight. The median
+    is weighted by speed, so that slow water does not decide for the fast water beside it.
+    """
+    step = math.ceil(math.sqrt(velocity[..., 0].size / SAMPLES))
+    speed = np.sort(np.hypot(*np.moveaxis(velocity[::step, ::step], -1, 0)), axis=None)
+    total = np.cumsum(speed)
+    distance = speed[np.searchsorted(total, total[-1] / 2)] * frames / 2
+    limit = MAX_DISPLACEMENT * max(velocity.shape[:2])
+    cycles = 1
+    while distance > limit * cycles and frames >= 2 * cycles * MIN_PERIOD:
+        cycles *= 2
+    return cycles
 
 
 def remove_live_preview(plane: PlaneImage) -> bool:
@@ -127,7 +158,7 @@ def _extension(plane):
     return "MIRROR" if inside else plane.node.extension
 
 
-def _group(texture, still, flow, frames, extension):
+def _group(texture, still, flow, period, extension):
     """Build the node group: inputs Vector (unused for the mesh's UVs) and Time, outputs Color and Alpha."""
     tree = bpy.data.node_groups.new(NAME, "ShaderNodeTree")
     tree.interface.new_socket("Vector", in_out="INPUT", socket_type="NodeSocketVector")
@@ -140,10 +171,10 @@ def _group(texture, still, flow, frames, extension):
     if not texture.inputs["Vector"].is_linked:
         place = build.add("ShaderNodeUVMap", -1000, -200).outputs["UV"]
     time = start.outputs["Time"]
-    ages = time, build.math("SUBTRACT", time, frames, -800, -300)
+    ages = time, build.math("SUBTRACT", time, period, -800, -300)
     copies = [build.image(texture, still, extension, build.traced(place, age, 300 - 600 * row), 300 - 600 * row)
               for row, age in enumerate(ages)]  # fmt: skip
-    share = build.math("DIVIDE", time, frames, 500, 400)
+    share = build.math("DIVIDE", time, period, 500, 400)
     build.join(build.mix("RGBA", share, *(node.outputs["Color"] for node in copies), 100), end.inputs["Color"])
     build.join(build.mix("FLOAT", share, *(node.outputs["Alpha"] for node in copies), -200), end.inputs["Alpha"])
     return tree

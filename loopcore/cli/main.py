@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _preview_options(commands.add_parser("preview", help="make a film or a contact sheet of finished frames"))
     _info_options(commands.add_parser("info", help="show what is installed and which device is used"))
     train_options(commands.add_parser("train", help="train a network on labelled pictures or on videos"))
-    evaluate_options(commands.add_parser("evaluate", help="measure a network on such pictures or clips"))
+    evaluate_options(commands.add_parser("evaluate", help="measure a network, or loops, on such pictures or clips"))
     worker = commands.add_parser("worker", help="JSON-RPC on stdin and stdout, for other programs such as Blender")
     worker.set_defaults(run=_worker)
     return parser

@@ -38,11 +38,17 @@ def evaluate_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore evaluate`."""
     add = command.add_argument
     add("folder", type=Path, metavar="DIR", help="folder with manifest.csv, pictures and labels; or folder of clips")
-    add("--split", default="test", help="pictures: test, val or train (test)")
+    add("--split", help="pictures: test, val or train (test); loops, of clips with a manifest.csv: those or all (val)")
     add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="weights to measure (the shipped ones)")
     add("-o", "--output", type=Path, metavar="DIR", help="clips: write report.txt, report.json, and a picture of "
-        "each clip's plate, truth and prediction")  # fmt: skip
-    add("--json", action="store_true", help="clips: print JSON instead of a table")
+        "each clip's plate, truth and prediction; loops: write loops.txt, .csv, .json, and pictures")  # fmt: skip
+    add("--json", action="store_true", help="clips and loops: print JSON instead of a table")
+    add("--loops", action="store_true", help="measure loops made from a frame of each clip against the clip")
+    add("--kinds", metavar="KIND,...", help="loops, of clips with a manifest.csv: only these kinds")
+    add("--variant", action="append", metavar="NAME=KEY:VALUE,...", help="loops: arguments of Loop, to compare "
+        "variants; may be given several times (loop=)")  # fmt: skip
+    add("--frames", type=int, help="loops: number of frames (60)")
+    add("--width", type=int, metavar="PX", help="loops: longer side of the clips' frames, at most (640)")
     command.set_defaults(run=_evaluate)
 
 
@@ -127,16 +133,29 @@ def _train_field(config: FieldConfig, arguments: argparse.Namespace, stop: Stop)
 
 
 def _evaluate(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.errors import MotionError
+
+    if arguments.loops:
+        if arguments.weights is not None:
+            raise MotionError("--weights has no meaning with --loops: their motion is the clip's own")
+        return _evaluate_loops(arguments, stop)
+    for name in ("kinds", "variant", "frames", "width"):
+        if getattr(arguments, name) is not None:
+            raise MotionError(f"--{name} has a meaning only with --loops")
+    if (arguments.folder / "manifest.csv").is_file():
+        return _evaluate_pictures(arguments, stop)
+    return _evaluate_clips(arguments, stop)
+
+
+def _evaluate_pictures(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.motion.networks import load_weights
     from loopcore.training.evaluate_segmentation import evaluate_segmentation
 
-    if (arguments.folder / "manifest.csv").is_file():
-        network = None if arguments.weights is None else load_weights(arguments.weights)[0]
-        with Console("Pictures") as console:
-            report = evaluate_segmentation(arguments.folder, arguments.split, network, console.callback(stop))
-        print("\n".join(report.lines()))
-        return DONE
-    return _evaluate_clips(arguments, stop)
+    network = None if arguments.weights is None else load_weights(arguments.weights)[0]
+    with Console("Pictures") as console:
+        report = evaluate_segmentation(arguments.folder, arguments.split or "test", network, console.callback(stop))
+    print("\n".join(report.lines()))
+    return DONE
 
 
 def _evaluate_clips(arguments: argparse.Namespace, stop: Stop) -> int:
@@ -152,4 +171,28 @@ def _evaluate_clips(arguments: argparse.Namespace, stop: Stop) -> int:
     if arguments.output is not None:
         write_report(found, arguments.output)
     print(json.dumps(as_json(found), indent=2) if arguments.json else "\n".join(table(found)))
+    return DONE
+
+
+def _evaluate_loops(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.training.evaluate_loops import LoopSettings, evaluate_loops
+    from loopcore.training.loop_report import as_json, table, write_report, write_sheet
+    from loopcore.training.loop_variants import parse_variants
+
+    given = {"frames": arguments.frames, "long_side": arguments.width}
+    settings = LoopSettings(
+        variants=parse_variants(arguments.variant or []),
+        split=arguments.split,
+        kinds=tuple(kind.strip() for kind in (arguments.kinds or "").split(",") if kind.strip()),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    found = []
+    with Console("Loops", quiet=arguments.json) as console:
+        for measured, sheet in evaluate_loops(arguments.folder, settings, console.callback(stop)):
+            found.append(measured)
+            if arguments.output is not None:
+                write_sheet(sheet, arguments.output / f"{measured.name}.png")
+    if arguments.output is not None:
+        write_report(found, settings, arguments.output)
+    print(json.dumps(as_json(found, settings), indent=2) if arguments.json else "\n".join(table(found)))
     return DONE

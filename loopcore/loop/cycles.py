@@ -15,13 +15,16 @@ each place mixes the two that suit it best (choosing among lifetimes by the defo
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from loopcore.loop.paths import Paths
 from loopcore.parallel import parallel_rows
 from loopcore.transport.jit import kernel
+
+if TYPE_CHECKING:
+    from loopcore.loop.paths import Paths
 
 _F = np.float32
 
@@ -32,14 +35,18 @@ MAX_OFFSET = 0.35
 MAX_SHIFT = 0.3
 # Births vary over the picture with cells of this fraction of its longer side.
 NOISE_CELL = 1 / 8
-# Halfway through its life a copy is too far from home where it is displaced by more than this fraction of the frame's
-# longer side, or where less than this is left of its weight.
-MAX_DISPLACEMENT = 0.045
-MIN_QUALITY = 0.3
+# Halfway through its life a copy is too far from home where it is displaced by more than this fraction of the longer
+# side of what moves and half of its weight is lost to distortion (the product counts, a fifth where none is lost); what
+# falls breaks up sooner than what flows level. It is, too, where less than MIN_QUALITY of its weight is left.
+MAX_DISPLACEMENT, MAX_FALL = 0.1, 0.05
+MIN_LOSS = 0.2
+MIN_QUALITY = 0.33
+# Where less than this fraction of what moves needs more than half a halving, all has the plain loop.
+MIN_AREA = 0.0075
 # A need of less than about this many halvings is none: the plain loop is best there.
 ENOUGH = 0.25
 # The layers that places need are smoothed by a Gaussian of this fraction of the longer side.
-SMOOTHING = 0.02
+SMOOTHING = 0.01
 
 
 class Cycles:
@@ -102,25 +109,33 @@ class Cycles:
 
 def needed_layers(paths: Paths) -> np.ndarray:
     """(rows, columns): how often N frames have to be halved until a copy still fits halfway through its life."""
-    from loopcore.loop import mixing
+    from loopcore.loop.blend import to_grid
+    from loopcore.loop.mixing import mask_grid, quality
 
-    mask = mixing.mask_grid(paths)
+    mask = mask_grid(paths)
     most = max(math.floor(math.log2(max(paths.frames / MIN_PERIOD, 1))), 0)
-    limit = MAX_DISPLACEMENT * max(paths.mask.shape)
+    speed = np.hypot(paths.velocity[..., 0], paths.velocity[..., 1])
+    down = np.clip(paths.velocity[..., 1] / np.maximum(speed, _F(1e-6)), 0, 1) ** 2
+    limit = _F(max(paths.mask.shape)) * (_F(MAX_DISPLACEMENT) - _F(MAX_DISPLACEMENT - MAX_FALL) * down)
     need = np.zeros(mask.shape, np.float32)
     for layer in range(most):
         half = paths.frames / 2 ** (layer + 1)
         misfit = np.zeros(mask.shape, np.float32)
         for span in (-half, half):
             shift = paths.trace(span)
-            quality = mixing.quality(shift, mask)
+            fit = quality(shift, mask)
             length = np.hypot(shift[..., 0], shift[..., 1]) * _F(paths.step)
-            misfit += _F(0.5) * np.maximum(_beyond(length / _F(limit)), 1 - _beyond(quality / _F(MIN_QUALITY)))
+            too_far = _beyond(2 * np.maximum(1 - fit, _F(MIN_LOSS)) * length / limit)
+            misfit += _F(0.5) * np.maximum(too_far, 1 - _beyond(fit / _F(MIN_QUALITY)))
         need += misfit
     sigma = SMOOTHING * max(paths.mask.shape) / paths.step
     weight = mask + _F(1e-4)
+    if paths.drifting is not None:  # shapes move with clouds and smoke: they have the plain loop
+        need *= 1 - to_grid(paths.drifting[..., None], paths.step)[..., 0]
     need = gaussian_filter(need * weight, sigma, mode="nearest") / gaussian_filter(weight, sigma, mode="nearest")
-    return np.clip(_F(1 + ENOUGH) * need - _F(ENOUGH), 0, most)
+    need = np.clip(_F(1 + ENOUGH) * need - _F(ENOUGH), 0, most)
+    few = ((need > 0.5) * mask).sum() < MIN_AREA * mask.sum()
+    return np.zeros_like(need) if few else need
 
 
 def _beyond(ratio: np.ndarray) -> np.ndarray:

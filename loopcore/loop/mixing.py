@@ -8,28 +8,35 @@ channel is shifted.
 Convention: as in `transport.cpu`; kernels work on bands of rows of flat float32 arrays.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from loopcore.loop import blend
 from loopcore.loop.blend import (
     BORDER_RAMP,
     MIN_RATIO,
     MIN_WEIGHT,
+    TILE_CELLS,
     beyond,
     fetch_along,
     jacobian,
     line_between,
     long_axis,
+    smoothing,
+    to_grid,
 )
-from loopcore.loop.paths import Paths
 from loopcore.loop.plate_contrast import COPY, SHIFT
 from loopcore.parallel import parallel_rows
 from loopcore.transport.cpu import fetch4_at_border
 from loopcore.transport.jit import kernel
 from loopcore.transport.simd import cubic_fetch4
+
+if TYPE_CHECKING:
+    from loopcore.loop.paths import Paths
 
 _F = np.float32
 
@@ -41,7 +48,7 @@ MIN_MASK = 0.05
 
 def mask_grid(paths: Paths) -> np.ndarray:
     """The mask at the nodes of the grid: (rows, columns)."""
-    return blend.to_grid(paths.mask[..., None], paths.step)[..., 0]
+    return to_grid(paths.mask[..., None], paths.step)[..., 0]
 
 
 @kernel
@@ -162,7 +169,7 @@ def nodes(
     for k, shift in enumerate(shifts):
         _copy_nodes(shift.reshape(-1), flat_mask, mask.shape, step, out.shape[2], k, target, weights[k].reshape(-1))
     weights /= weights.sum(axis=0)
-    box = blend.smoothing(step, *size)
+    box = smoothing(step, *size)
     for plane in weights:
         for _ in range(2):  # Two boxes make a tent. Weights that are all 1, or all 0, stay so to the bit.
             uniform_filter(plane, box, mode="nearest", output=plane)
@@ -195,10 +202,10 @@ def _mix_rows(plate, height, width, grid, rows, columns, channels, step, mask, s
     line = np.empty((columns + 1) * channels, np.float32)
     sample = np.empty(4, np.float32)
     # Rows of a large plate are longer than the cache: tile by tile, the rows that several fetches read stay in it.
-    for left in range(0, columns, blend.TILE_CELLS):
+    for left in range(0, columns, TILE_CELLS):
         for y in range(first, last):
             start = max(spans[2 * y], left * step)
-            stop = min(spans[2 * y + 1], (left + blend.TILE_CELLS) * step)
+            stop = min(spans[2 * y + 1], (left + TILE_CELLS) * step)
             if start >= stop:
                 continue
             line_between(grid, rows, columns, channels, step, y, start // step, min(stop // step + 2, columns), line)

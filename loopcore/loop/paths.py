@@ -18,7 +18,7 @@ class Paths:
 
     window: rows and columns (two slices) of the frame outside of which nothing moves. mask: (H, W) float32, the
     motion's in the window. velocity: (rows, columns, 2) float32, in cells of `step` pixels a frame; node (i, j) lies at
-    the window's pixel (step j, step i).
+    the window's pixel (step j, step i). drifting: (H, W) or None, the motion's in the window.
 
     Convention: as MotionField: x right, y down, pointing where content goes.
     """
@@ -34,6 +34,7 @@ class Paths:
         self.step = max(1, math.ceil(math.sqrt(height * width / MAX_NODES)))
         effective = motion.velocity[self.window] * self.mask[..., None]
         self.velocity = blend.to_grid(effective, self.step) / np.float32(self.step)
+        self.drifting = None if motion.drifting is None else motion.drifting[self.window]
 
     def nodes(self, t: float) -> np.ndarray:
         """Of frame t: the grid's nodes (rows, columns, NODE), as `blend` has them."""

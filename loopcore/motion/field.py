@@ -29,7 +29,7 @@ from loopcore.motion import masks
 if TYPE_CHECKING:
     from loopcore.exr import ExrPart
 
-_OWN = ("forward.u", "forward.v", "velocity.X", "velocity.Y", "mask.V", "confidence.V")
+_OWN = ("forward.u", "forward.v", "velocity.X", "velocity.Y", "mask.V", "confidence.V", "drifting.V")
 _UNITS = "pixels_per_frame_y_up"
 
 
@@ -44,6 +44,8 @@ class MotionField(EqualByContent):
         mask: (H, W) float32 in 0..1, the factor of the velocity; pixels where it is 0 stay unchanged.
         confidence: (H, W) float32 in 0..1; 1 where the velocity was drawn.
         windows: of the plate: data and display window; by default both are the arrays' size.
+        drifting: (H, W) float32 in 0..1, the part of what moves that is clouds, smoke or steam: things whose shapes
+            move with them, while the looks of water and fire stay in their places. None where that is not known.
 
     Raises:
         MotionError: shapes that do not match, values that are not finite or not in 0..1.
@@ -55,6 +57,7 @@ class MotionField(EqualByContent):
     mask: np.ndarray
     confidence: np.ndarray
     windows: Windows = WHOLE
+    drifting: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -69,7 +72,7 @@ class MotionField(EqualByContent):
                 f"velocity contains NaN or Inf (first at x {x}, y {y}): replace them with 0, and mask what is still"
             )
         object.__setattr__(self, "velocity", velocity)
-        for name in ("mask", "confidence"):
+        for name in ("mask", "confidence", *([] if self.drifting is None else ["drifting"])):
             values = masks.as_mask(getattr(self, name))
             if values.shape != velocity.shape[:2]:
                 raise MotionError(f"{name} has the shape {values.shape}, but velocity has {velocity.shape[:2]}")
@@ -139,19 +142,25 @@ class MotionField(EqualByContent):
             for i, scale in enumerate((width / w, height / h))
         ]
         mask, confidence = (masks.fit_mask(a, self.windows, windows) for a in (self.mask, self.confidence))
-        return MotionField(np.stack(velocity, axis=-1), mask, confidence, windows)
+        drifting = None if self.drifting is None else masks.fit_mask(self.drifting, self.windows, windows)
+        return replace(
+            self, velocity=np.stack(velocity, axis=-1), mask=mask, confidence=confidence, windows=windows,
+            drifting=drifting,
+        )  # fmt: skip
 
     def displayed(self) -> MotionField:
         """Returns the field cropped to the display window."""
         return self.over(Windows.whole(*self.windows.display_size))
 
     def digest(self) -> str:
-        """Returns the SHA-256 of size, velocity, mask, confidence and windows, in hex."""
+        """Returns the SHA-256 of size, velocity, mask, confidence, windows and drifting, in hex."""
         state = hashlib.sha256(f"loopcore motion field {self.width}x{self.height}\n".encode())
         for values in (self.velocity, self.mask, self.confidence):
             state.update(values.astype("<f4", copy=False).data)
         if self.windows != Windows.whole(self.height, self.width):
             state.update(repr(self.windows).encode())
+        if self.drifting is not None:
+            state.update(b"drifting" + self.drifting.astype("<f4", copy=False).tobytes())
         return state.hexdigest()
 
     def save(self, path: str | Path) -> None:
@@ -177,7 +186,7 @@ class MotionField(EqualByContent):
     def _channels(self) -> dict[str, np.ndarray]:
         shown = self.effective
         u, v = shown[..., 0], -shown[..., 1]
-        return {
+        channels = {
             "forward.u": u,
             "forward.v": v,
             "backward.u": -u,
@@ -191,6 +200,7 @@ class MotionField(EqualByContent):
             "mask.V": self.mask,
             "confidence.V": self.confidence,
         }
+        return channels if self.drifting is None else {**channels, "drifting.V": self.drifting}
 
     @classmethod
     def load(cls, path: str | Path) -> MotionField:
@@ -241,7 +251,7 @@ def _from_parts(cls: type[MotionField], parts: Sequence[ExrPart]) -> MotionField
         with np.errstate(all="ignore"):  # the constructor refuses values that are not finite
             edited = (stored * mask[..., None] != shown).any(axis=-1, keepdims=True) & (mask > 0)[..., None]
             velocity = np.where(edited, shown / np.where(mask > 0, mask, 1)[..., None], stored)
-    return cls(velocity, mask, confidence, windows)
+    return cls(velocity, mask, confidence, windows, full.get("drifting.V"))
 
 
 def _missing_flow(channels: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ prediction and hints.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,17 @@ def _predict(plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights:
         raise MotionError("nothing here seems to flow along any edge: draw strokes along the flow and a mask around it")
     _check_strokes(hints, full_mask)
     prediction = _prediction(plate, estimate, drawn_mask)
-    return solve_motion(plate.height, plate.width, hints, mask=full_mask, prediction=prediction)
+    motion = solve_motion(plate.height, plate.width, hints, mask=full_mask, prediction=prediction)
+    return replace(motion, drifting=_drifting(plate, estimate))
+
+
+def _drifting(plate: Plate, estimate: Segmentation | RegressedMotion) -> np.ndarray | None:
+    """Returns the part of what moves that is clouds or smoke, (H, W) 0..1; None where classes are not known."""
+    if not isinstance(estimate, Segmentation):
+        return None
+    airborne, bound = estimate.sky + estimate.smoke, estimate.water + estimate.fire
+    part = airborne / np.maximum(airborne + bound, 1e-6)
+    return np.clip(resize_planes(part[None].astype(np.float32), plate.height, plate.width)[0], 0, 1)
 
 
 def _check_strokes(hints: Hints, mask: np.ndarray) -> None:

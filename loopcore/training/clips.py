@@ -59,6 +59,7 @@ class ClipSettings:
         windows: largest number of windows of a file.
         least: smallest number of frames of a window.
         steadiness: smallest fraction of the motion that one field has to explain.
+        enlarge: whether smaller frames are enlarged.
     """
 
     long_side: int = LONG_SIDE
@@ -66,6 +67,7 @@ class ClipSettings:
     windows: int = 1
     least: int = 2
     steadiness: float = MIN_STEADINESS
+    enlarge: bool = True
 
 
 def read_clip(path: Path, on_pair: Callable[[], None] | None = None) -> Clip:
@@ -94,7 +96,7 @@ def read_windows(path: Path, settings: ClipSettings, on_pair: Callable[[], None]
         PlateError: unreadable, too short, or OpenCV is absent.
         MotionError: flow files that do not match the clip.
     """
-    shots = read_shots(path, settings.long_side, settings.frames * settings.windows)
+    shots = read_shots(path, settings.long_side, settings.frames * settings.windows, settings.enlarge)
     windows = [part for shot in shots for part in _parts(shot, settings.frames)]
     long_enough = [window for window in windows if len(window.frames) >= settings.least]
     if not long_enough:

@@ -8,7 +8,6 @@ indices into :data:`loopcore.motion.networks.CLASSES`; 255 is unknown and ignore
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import Counter
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 
 from loopcore.errors import PlateError
 from loopcore.image import luma
+from loopcore.training.manifest import path_inside, read_rows
 
 UNKNOWN = 255
 CROP = 256
@@ -58,23 +58,10 @@ def read_manifest(folder: str | Path) -> list[Sample]:
         PlateError: no manifest, a missing column, no rows, or a path outside the folder.
     """
     folder = Path(folder)
-    path = folder / "manifest.csv"
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PlateError(f"training pictures need a manifest.csv: {path} cannot be read ({error})") from None
-    if not rows:
-        raise PlateError(f"{path} lists no pictures")
-    for column in ("image", "label", "set", "split"):
-        if column not in rows[0]:
-            raise PlateError(f"{path} has no column {column!r}: it needs image, label, set and split")
-    samples = [Sample(folder / r["image"], folder / r["label"], r["set"], r["split"]) for r in rows]
-    for sample in samples:
-        for inside in (sample.image, sample.label):
-            if not inside.resolve().is_relative_to(folder.resolve()):
-                raise PlateError(f"{path} names {inside}, which is not in its folder")
-    return samples
+    rows = read_rows(folder, "pictures", ("image", "label", "set", "split"))
+    return [
+        Sample(path_inside(folder, r["image"]), path_inside(folder, r["label"]), r["set"], r["split"]) for r in rows
+    ]  # fmt: skip
 
 
 def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:

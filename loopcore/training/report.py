@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from loopcore.errors import SequenceError
-from loopcore.files.atomic import write_text_atomically
+from loopcore.files.atomic import make_folder, write_text_atomically
 from loopcore.training.evaluate_motion import ClipEvaluation, MethodScore
 from loopcore.training.run_log import flow_colours, write_grid
 
@@ -79,7 +78,7 @@ def as_json(found: Sequence[ClipEvaluation]) -> dict[str, Any]:
         clips.append(facts)
     mean = {row.method: _values(row) for row in means([m for m in found if m.steady])}
     upright = {row.method: _values(row) for row in means([m for m in found if m.steady and m.upright])}
-    return _without_nan({"clips": clips, "mean_of_steady": mean, "mean_of_upright": upright})
+    return without_nan({"clips": clips, "mean_of_steady": mean, "mean_of_upright": upright})
 
 
 def _values(row: MethodScore) -> dict[str, Any]:
@@ -88,12 +87,12 @@ def _values(row: MethodScore) -> dict[str, Any]:
     return values
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """Replaces NaN and Inf, which are not in JSON, by None."""
     if isinstance(value, dict):
-        return {key: _without_nan(inside) for key, inside in value.items()}
+        return {key: without_nan(inside) for key, inside in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(inside) for inside in value]
+        return [without_nan(inside) for inside in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -107,8 +106,17 @@ def write_report(found: Sequence[ClipEvaluation], folder: Path) -> None:
     Raises:
         SequenceError: they cannot be written.
     """
-    _make_folder(folder)
     texts = {"report.txt": "\n".join(table(found)) + "\n", "report.json": json.dumps(as_json(found), indent=2) + "\n"}
+    write_texts(texts, folder)
+
+
+def write_texts(texts: Mapping[str, str], folder: Path) -> None:
+    """Writes text files, by name, in a folder that is made where it is missing.
+
+    Raises:
+        SequenceError: they cannot be written.
+    """
+    make_folder(folder)
     for name, text in texts.items():
         write_text_atomically(folder / name, text)
 
@@ -130,12 +138,5 @@ def write_comparison(measured: ClipEvaluation, path: Path) -> None:
         return
     still = np.zeros_like(clip.velocity)
     guess = still if measured.predicted is None else measured.predicted.effective
-    _make_folder(path.parent)
+    make_folder(path.parent)
     write_grid([[clip.frames[0], flow_colours(clip.velocity * clip.mask[..., None]), flow_colours(guess)]], path)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SequenceError(f"cannot make folder {folder}: {error.strerror or error}") from None

@@ -92,13 +92,14 @@ def split_of(path: Path, folder: Path, held_out: float) -> str:
     return "val" if place < held_out / 2 else "test" if place < held_out else "train"
 
 
-def read_shots(path: Path, long_side: int, most: int) -> list[Shot]:
+def read_shots(path: Path, long_side: int, most: int, enlarge: bool = True) -> list[Shot]:
     """Reads the shots among a clip's first frames.
 
     Args:
         path: of the clip.
         long_side: of the frames, pixels.
         most: largest number of frames, without repeats.
+        enlarge: whether smaller frames are enlarged.
 
     Raises:
         PlateError: unreadable, or without frames.
@@ -107,7 +108,7 @@ def read_shots(path: Path, long_side: int, most: int) -> list[Shot]:
     numbers: list[int] = []
     small: list[np.ndarray] = []
     try:
-        for number, frame in enumerate(_pictures(path, long_side)):
+        for number, frame in enumerate(_pictures(path, long_side, enlarge)):
             thumbnail = _thumbnail(frame)
             if small and _repeats(small, thumbnail):
                 continue
@@ -129,31 +130,32 @@ def read_shots(path: Path, long_side: int, most: int) -> list[Shot]:
     ]  # fmt: skip
 
 
-def _pictures(path: Path, long_side: int) -> Iterator[np.ndarray]:
+def _pictures(path: Path, long_side: int, enlarge: bool) -> Iterator[np.ndarray]:
     if path.is_dir():
         from PIL import Image
 
         for inside in sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES):
             with Image.open(inside) as opened:
                 picture = opened.convert("RGB")
-            width, height = _size(*picture.size, long_side)
+            width, height = _size(*picture.size, long_side, enlarge)
             yield np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
         return
     import av
 
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            yield _scaled(frame, long_side)
+            yield _scaled(frame, long_side, enlarge)
 
 
-def _scaled(frame: Any, long_side: int) -> np.ndarray:
-    width, height = _size(frame.width, frame.height, long_side)
+def _scaled(frame: Any, long_side: int, enlarge: bool) -> np.ndarray:
+    width, height = _size(frame.width, frame.height, long_side, enlarge)
     kind = "AREA" if width < frame.width else "BICUBIC"
     return frame.reformat(width=width, height=height, format="rgb24", interpolation=kind).to_ndarray()
 
 
-def _size(width: int, height: int, long_side: int) -> tuple[int, int]:
+def _size(width: int, height: int, long_side: int, enlarge: bool) -> tuple[int, int]:
     scale = long_side / max(width, height)
+    scale = scale if enlarge else min(1.0, scale)
     return max(16, round(width * scale)), max(16, round(height * scale))
 
 

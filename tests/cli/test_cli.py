@@ -93,7 +93,7 @@ def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[st
 
 def test_animate_then_check(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = ("--frames", 24, "--fps", "23.976", "--first", 11, "--speed", 1.25, "--preview")
+    options = ("--frames", 24, "--fps", "23.976", "--first", 11, "--speed", 0.75, "--preview")
     made = _scenes.run(*animate(scene, out, *options))
     assert made.returncode == 0 and not made.stderr, made.stderr
     lines = made.stdout.splitlines()
@@ -105,7 +105,7 @@ def test_animate_then_check(scene: Path, tmp_path: Path) -> None:
     for name in ("p_loop.mp4", "p_loop_sheet.png", "p_loop_motion.png"):
         assert (out / name).stat().st_size > 1000 and f"Saved: '{out / name}'" in lines
     assert str(read_attributes(out / "p_loop.0011.exr")["framesPerSecond"]) == "24000/1001"
-    assert read_recipe(out)[1]["speed"] == 1.25
+    assert read_recipe(out)[1]["speed"] == 0.75
 
     table = _scenes.run("check", out)
     assert table.returncode == 0 and "The loop passes." in table.stdout and "FAIL" not in table.stdout
@@ -183,7 +183,7 @@ def test_check_reads_the_same_layer_and_colour_space(scene: Path, tmp_path: Path
     planes = {f"{layer}.{name}": light[..., k] * scale for layer, scale in (("beauty", 1), ("water", 0.5))
               for k, name in enumerate("RGB")}  # fmt: skip
     write_exr(tmp_path / "p.exr", planes)
-    options = ("--frames", 24, "--layer", "water", "--colorspace", "srgb_rec709_scene")
+    options = ("--frames", 24, "--layer", "water", "--colorspace", "srgb_rec709_scene", "--speed", "0.25")
     arguments = animate(scene, tmp_path / "out", *options)
     arguments[1] = str(tmp_path / "p.exr")
     assert main(arguments) == 0

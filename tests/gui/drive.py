@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +19,7 @@ import bpy  # noqa: E402
 import example  # noqa: E402
 import inside  # noqa: E402
 import measuring  # noqa: E402
+from screen import area, click, clicked, move_away, region, scrolled, there, until, window  # noqa: E402
 
 ZIP, OUT, WORKER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PACKAGE = "bl_ext.user_default.loopcore"
@@ -29,24 +29,6 @@ SEEN = {"version": bpy.app.version_string, "held": {}, "computed": {}}
 bpy.context.preferences.view.show_splash = False
 bpy.context.preferences.view.show_tooltips = False
 bpy.context.preferences.system.use_region_overlap = False
-# Positions of buttons from the sidebar's upper left corner, read from the screenshots.
-BUTTONS = {"bake": (145, 409), "bake again": (145, 437), "cancel": (243, 115)}
-
-
-def window():
-    return bpy.context.window_manager.windows[0]
-
-
-def area(kind="VIEW_3D"):
-    return next(a for a in window().screen.areas if a.type == kind)
-
-
-def region(kind, of="VIEW_3D"):
-    return next(r for r in area(of).regions if r.type == kind)
-
-
-def there():
-    return bpy.context.temp_override(window=window(), area=area(), region=region("WINDOW"))
 
 
 def picture(name):
@@ -54,36 +36,8 @@ def picture(name):
     subprocess.run(["import", "-window", "root", os.path.join(OUT, name + ".png")], check=True)
 
 
-def click(button):
-    """Click with the mouse. Does not wait, since this Blender has to process the click."""
-    panel = region("UI")
-    x, y = panel.x + BUTTONS[button][0], window().height - panel.y - panel.height + BUTTONS[button][1]
-    move = ["mousemove", str(x), str(y), "sleep", "0.4", "mousemove_relative", "1", "0", "sleep", "0.4"]
-    subprocess.Popen(["xdotool", *move, "click", "1"])
-
-
-def clicked(button, condition):
-    """Click until `condition()`: a busy machine may lose clicks."""
-    for _ in range(4):
-        click(button)
-        try:
-            yield from until(condition, 8)
-            return
-        except TimeoutError:
-            pass
-    raise TimeoutError(f"a click on '{button}' did nothing")
-
-
 def task():
     return import_module(PACKAGE + ".engine.tasks").current()
-
-
-def until(condition, seconds):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{condition} was not met in {seconds} s")
-        yield 0.05
 
 
 def paint_water(plane):
@@ -154,6 +108,7 @@ def steps():
     yield from bake_by_mouse(plane)
     SEEN["proxy"] = yield from proxy_copy(plane)
     yield from overlay(plane)
+    yield from quality(plane)
     yield from other_editors(plane)
     yield from failures(plane)
     yield from interruptions()
@@ -183,8 +138,7 @@ def bake_by_mouse(plane):
     yield from until(lambda: task() is None, 200)
     SEEN["done"] = plane.loopcore.message
     SEEN["source"] = texture_of(plane).image.source
-    # Blender draws the button under the mouse in the state in which it was pressed.
-    subprocess.Popen(["xdotool", "mousemove", "200", "150", "sleep", "0.3", "mousemove_relative", "5", "5"])
+    move_away()
     yield 3.0
     picture("done")
 
@@ -202,6 +156,22 @@ def overlay(plane):
     yield from lines_of(plane)
     picture("streaks")
     yield from bent(plane)
+
+
+def quality(plane):
+    """Open the last panel, and show its settings with and without "Automatic"."""
+    yield from scrolled("down")
+    click("last panel")
+    yield 3.0
+    move_away()
+    yield from scrolled("down")
+    picture("automatic")
+    plane.loopcore.auto_looks, plane.loopcore.cycles, plane.loopcore.steady = False, 4, 0.3
+    area().tag_redraw()
+    yield 1.0
+    picture("quality")
+    plane.loopcore.auto_looks = True
+    yield from scrolled("up")
 
 
 def other_editors(plane):

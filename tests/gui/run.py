@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 1200
 PICTURES = (
-    "idle", "mask", "strokes", "selected", "running", "cancelled", "done", "overlay", "streaks", "bent", "shader",
-    "preferences", "python", "error", "missing",
+    "idle", "mask", "strokes", "selected", "running", "cancelled", "done", "overlay", "streaks", "bent", "automatic",
+    "quality", "shader", "preferences", "python", "error", "missing",
 )  # fmt: skip
 # Limit of the CPU time for which the add-on may block Blender's main thread.
 HELD_MS = 50

@@ -57,8 +57,8 @@ def breathing(loop: Loop, times: tuple[float, ...]) -> tuple[np.ndarray, float]:
 def assert_it_does_not_breathe(
     still: Plate, field: MotionField, method: str, times: tuple[float, ...], record: Record
 ) -> None:
-    spread, light = breathing(Loop(still, field, frames=30, method=method), times)
-    without, _ = breathing(Loop(still, field, frames=30, method=method, contrast=0), (0, 15))
+    spread, light = breathing(Loop(still, field, frames=30, method=method, cycles=1, steady=0), times)
+    without, _ = breathing(Loop(still, field, frames=30, method=method, contrast=0, cycles=1, steady=0), (0, 15))
     record("spread_per_band", spread.round(4).tolist())
     record("spread_without", without.round(4).tolist())
     record("brightness", light)
@@ -88,6 +88,21 @@ def test_textures_do_not_breathe(method: str, name: str, masked: bool, record_pr
     field = MotionField(np.stack(velocity, -1).astype(np.float32), mask.astype(np.float32), np.ones_like(mask))
     times = (0, 3, 7.5, 15, 19, 28)
     assert_it_does_not_breathe(plate(192, 256, seed=3), field, method, times, record_property)
+
+
+@pytest.mark.parametrize("steady", [0.0, 0.5])
+@pytest.mark.parametrize("cycles", [2, 3])
+def test_several_cycles_keep_the_plates_detail(cycles: int, steady: float, record_property: Record) -> None:
+    """Of each band, over the plate's own: copies are fetched between pixels, which takes some of the finest."""
+    still, field = plate(192, 256, seed=3), motion(192, 256, 1.2)
+    loop = Loop(still, field, frames=30, cycles=cycles, steady=steady)
+    inside = field.mask >= 0.999
+    own = [band[inside].std() for band in bands(still.pixels)]
+    for t in (3, 7.5, 11, 15, 19, 28):
+        kept = [band[inside].std() / size for band, size in zip(bands(loop.frame(t)), own, strict=True)]
+        record_property(f"frame_{t}", np.round(kept, 3).tolist())
+        print(cycles, steady, t, np.round(kept, 3))
+        assert 0.8 < min(kept) and max(kept) < 1.2
 
 
 @both_methods

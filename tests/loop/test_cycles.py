@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,13 @@ class TestWeights:
         spans = np.array([abs(span) for _, span in copies])
         shown = (weights * spans[:, None, None]).sum(axis=0)
         assert shown[:, :50].min() > 20 and shown[:, 110:].max() < 20
+
+    def test_clouds_have_long_lives(self) -> None:
+        field = two_speeds(120, 160, 4)
+        drifting = np.ones((120, 160), np.float32)
+        assert Cycles(Paths(replace(field, drifting=drifting), 96), "auto").layers == (1,)
+        drifting[:, 80:] = 0
+        assert Cycles(Paths(replace(field, drifting=drifting), 96), "auto").need[60, 150] == 3
 
     def test_births_vary_over_the_picture(self) -> None:
         chosen = Cycles(Paths(motion(90, 160, 2, masked=False), 60), 4)

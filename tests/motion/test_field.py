@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +178,19 @@ def test_resizing_scales_vectors_with_the_picture() -> None:
         field.resized(5, 0)
     with pytest.raises(MotionError, match="finite"):
         field.scaled(float("nan"))
+
+
+def test_what_drifts_is_kept(tmp_path: Path) -> None:
+    field, path = swirl(), tmp_path / "motion.exr"
+    drifting = np.linspace(0, 1, 204, dtype=np.float32).reshape(12, 17)
+    known = replace(field, drifting=drifting)
+    assert known.digest() != field.digest() and known != field
+    known.save(path)
+    assert MotionField.load(path) == known
+    larger = known.resized(24, 34)
+    assert larger.drifting is not None and larger.drifting.shape == (24, 34)
+    assert known.scaled(2).drifting is known.drifting
+    field.save(path)
+    assert MotionField.load(path).drifting is None
+    with pytest.raises(MotionError, match="drifting"):
+        replace(field, drifting=drifting[1:])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Video files of synthetic scenes."""
+"""Video files of synthetic scenes, and motion files beside them."""
 
 from __future__ import annotations
 
@@ -35,3 +35,9 @@ def film_of(path: Path, kind: str, seed: int, size: tuple[int, int], frames: int
     scene = make_scene(kind, seed, *size, speed=speed)
     write_film(path, (scene.frame(t) for t in range(frames)))
     return scene
+
+
+def write_flo(path: Path, flow: np.ndarray) -> None:
+    """A Middlebury file of motion (h, w, 2), pixels."""
+    height, width = flow.shape[:2]
+    path.write_bytes(b"PIEH" + np.array([width, height], "<i4").tobytes() + flow.astype("<f4").tobytes())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _films import film_of, write_film
+from _films import film_of, write_film, write_flo
 from PIL import Image
 
 from loopcore.errors import MotionError, PlateError, SequenceError
@@ -147,11 +147,6 @@ def test_outliers_are_excluded() -> None:
     assert np.abs(truth.velocity - (1, 0)).max() < 0.01
     assert truth.mask.all() and truth.steadiness > 0.95
     assert np.isnan(given(truth.velocity).steadiness)
-
-
-def write_flo(path: Path, flow: np.ndarray) -> None:
-    height, width = flow.shape[:2]
-    path.write_bytes(b"PIEH" + np.array([width, height], "<i4").tobytes() + flow.astype("<f4").tobytes())
 
 
 def test_flow_files_beside_the_clip(brook: tuple[Path, Scene], tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ SCRIPT = """
 import numpy as np
 from loopcore.loop import blend
 out = np.zeros(4, np.float32)
-blend._fetch_along(np.ones(256, np.float32), 8, 8, *np.array([-3, -3, 1, 0], np.float32), out, 0)
-print(float(out[0]), *blend._fetch_along.stats.cache_hits.values(), blend._fetch_along.stats.cache_path)
+blend.fetch_along(np.ones(256, np.float32), 8, 8, *np.array([-3, -3, 1, 0], np.float32), out, 0)
+print(float(out[0]), *blend.fetch_along.stats.cache_hits.values(), blend.fetch_along.stats.cache_path)
 """
 
 
@@ -115,5 +115,5 @@ def test_sources_are_all_files_with_kernels() -> None:
         for node in ast.walk(ast.parse((PACKAGE / name).read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("loopcore")):
                 others.add((node.module or "").rpartition(".")[2])
-    # parallel runs outside the kernels.
-    assert others <= {Path(name).stem for name in made_of} | {"parallel"}
+    # parallel and paths run outside the kernels.
+    assert others <= {Path(name).stem for name in made_of} | {"parallel", "paths"}

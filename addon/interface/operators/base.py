@@ -68,6 +68,9 @@ class WithSettings(OnObject):
     speed: properties.SPEED
     method: properties.METHOD
     contrast: properties.CONTRAST
+    auto_looks: properties.AUTO_LOOKS
+    cycles: properties.CYCLES
+    steady: properties.STEADY
     resolution: properties.RESOLUTION
     folder: properties.FOLDER
     format: properties.FORMAT

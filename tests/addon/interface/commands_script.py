@@ -60,6 +60,15 @@ def run_all(commands, runtime, folder, results):
     results["motion"] = bpy.data.objects["Plate"].loopcore.motion
     results["bad range"] = run(commands, "bake", "--frames", "6", "--range", "1-3")
     results["no speed"] = run(commands, "bake", "--frames", "6", "--speed", "0")
+    results["cycles word"] = run(commands, "bake", "--frames", "6", "--cycles", "many")
+    results["too many cycles"] = run(commands, "bake", "--frames", "6", "--cycles", "4")
+    results["too steady"] = run(commands, "bake", "--frames", "6", "--steady", "2")
+    results["looks"] = [looks(commands, folder, *options) for options in
+                        ([], ["--cycles", "3", "--steady", "0.3"], ["--cycles", "2"], ["--steady", "0"])]  # fmt: skip
+    bpy.data.objects["Plate"].loopcore.auto_looks = False
+    results["looks"] += [looks(commands, folder, *options) for options in
+                         ([], ["--cycles", "auto"], ["--cycles", "auto", "--steady", "auto"])]  # fmt: skip
+    bpy.data.objects["Plate"].loopcore.auto_looks = True
     in_the_way = folder / "in the way" / "Plate_loop.1003.png" / "something"
     in_the_way.mkdir(parents=True)
     results["frame fails"] = run(
@@ -71,6 +80,14 @@ def run_all(commands, runtime, folder, results):
     ]
     results["restore"] = run(commands, "restore")
     results["again"] = run(commands, "restore")
+
+
+def looks(commands, folder, *options):
+    """Bake one frame; returns the exit code, and cycles and steady of the recipe."""
+    place = folder / "looks"
+    made = run(commands, "bake", "--frames", "6", "--range", "1002", "--folder", str(place), *options)
+    recipe = json.loads((place / "recipe.json").read_text("utf-8"))["recipe"]
+    return [made["code"], recipe["cycles"], recipe["steady"]]
 
 
 def nothing_flows(folder):

@@ -71,11 +71,22 @@ def test_flow_and_restore(results: dict[str, Any], folder: Path) -> None:
         ("bad range", 2, "not in the loop"),
         ("no speed", 2, "speed 0"),
         ("frame fails", 1, "frame 1003: "),
+        ("cycles word", 2, "--cycles: give 'auto' or a whole number, not 'many'"),
+        ("too many cycles", 2, "cycles 4 is out of range: give 'auto' or a whole number from 1 to 3"),
+        ("too steady", 2, "steady 2.0 is out of range"),
     ],
 )
 def test_invalid_input_has_a_message_and_exit_code(results: dict[str, Any], case: str, code: int, words: str) -> None:
     assert results[case]["code"] == code
     assert words in results[case]["err"] and "Traceback" not in results[case]["err"]
+
+
+def test_cycles_and_steadiness_are_options(results: dict[str, Any]) -> None:
+    """Options override the object's settings, the first four times "Automatic", then 1 and 0."""
+    assert results["looks"] == [[0, *made] for made in (
+        ("auto", "auto"), ("3", "0.3"), ("2", "auto"), ("auto", "0.0"),
+        ("1", "0.0"), ("auto", "0.0"), ("auto", "auto"),
+    )]  # fmt: skip
 
 
 def test_signals_have_their_exit_codes(results: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inside Blender: live previews with the still and the motion that the test wrote."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from addon.drawing import hints, strokes
 from addon.errors import PlaneError
 from addon.plane.image import find_plane_image
 from addon.playing import image_sequence, live
-from addon.playing.flow_file import read_channels
+from addon.playing.flow_file import read_channels, read_velocity
 
 FOLDER, FRAMES = Path(sys.argv[1]), int(sys.argv[2])
 WIDTH, HEIGHT = 64, 48
@@ -36,6 +37,10 @@ def noise(seen, wanted):
 
 def wanted(time):
     return np.load(FOLDER / f"frame{time % FRAMES}.npy")
+
+
+def wanted_of_cycle(time):
+    return np.load(FOLDER / f"cycle{time % (FRAMES // 3)}.npy")
 
 
 def moves():
@@ -62,6 +67,51 @@ def moves():
     out["differs"] = {key: [before.get(key), after.get(key)] for key in {*before, *after}
                       if before.get(key) != after.get(key)}  # fmt: skip
     out["still"] = float(np.abs(pictures.render(6)[..., :3] - wanted(0)).max())
+    return out
+
+
+def several_cycles():
+    """Cycles in the drivers, and the frames that they show."""
+    obj = scene()
+    out = {"given": live.add_live_preview(find_plane_image(obj), FOLDER / "motion.exr", FRAMES, 3)}
+    out["shown"] = {t: noise(pictures.render(t + 1), wanted_of_cycle(t)) for t in (0, 1, 3, 4, 6, 11, 12, 14, -3)}
+    out["plain"] = noise(pictures.render(7), wanted(6))
+    # A period that is not a whole number of frames, and a scene that begins elsewhere.
+    bpy.context.scene.frame_start = 1001
+    out["uneven"] = live.add_live_preview(find_plane_image(obj), FOLDER / "motion.exr", 25, 7)
+    driver = obj.active_material.node_tree.animation_data.drivers[0].driver
+    out["simple"], out["times"] = driver.is_simple_expression, {}
+    for t in (0, 1, 3, 4, 7, 24, 25, 26, 50, -1):
+        bpy.context.scene.frame_set(1001 + t)
+        evaluated = obj.active_material.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        (node,) = (n for n in evaluated.node_tree.nodes if n.type == "GROUP")
+        out["times"][t] = node.inputs["Time"].default_value
+    live.remove_live_preview(find_plane_image(obj))
+    out["drivers left"] = len(obj.active_material.node_tree.animation_data.drivers)
+    return out
+
+
+def automatic():
+    """The number of cycles by speed; with none moving; and in the preview of a motion of that speed."""
+    out = {"by speed": {}}
+    for speed in json.loads(sys.argv[3]):
+        velocity = np.zeros((HEIGHT, WIDTH, 2), np.float32)
+        velocity[8:-8, 8:-8] = (0.6 * speed, -0.8 * speed)
+        out["by speed"][speed] = live.automatic_cycles(velocity, 48)
+    velocity[:] = (0.02, 0)
+    velocity[:, -WIDTH // 4 :] = (0, -1)
+    out["pool and fall"] = live.automatic_cycles(velocity, 48)
+    out["still"] = live.automatic_cycles(np.zeros((4, 4, 2), np.float32), 48)
+    obj = scene()
+    plane, motion = find_plane_image(obj), FOLDER / "motion.exr"
+    out["preview"] = [live.add_live_preview(find_plane_image(obj), motion, frames) for frames in (FRAMES, 48, 96)]
+    out["file"] = live.automatic_cycles(read_velocity(motion), 48)
+    out["refused"] = []
+    for frames, cycles in ((12, 7), (12, 0), (3, 2)):
+        try:
+            live.add_live_preview(plane, motion, frames, cycles)
+        except PlaneError as error:
+            out["refused"].append(str(error))
     return out
 
 
@@ -167,5 +217,5 @@ def reads():
     return [bool((v[f"forward.{c}"] == known[..., k]).all()) for v in values for k, c in enumerate("uv")]
 
 
-CASES = (moves, beside_a_loop, shared, renamed, linked, refusals, reads)
-inside.emit({case.__name__: case() for case in CASES if len(sys.argv) < 4 or case.__name__ in sys.argv[3:]})
+CASES = (moves, several_cycles, automatic, beside_a_loop, shared, renamed, linked, refusals, reads)
+inside.emit({case.__name__: case() for case in CASES if len(sys.argv) < 5 or case.__name__ in sys.argv[4:]})

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import pytest
 
 from loopcore.exr import write_exr
 from loopcore.loop import Loop
+from loopcore.loop.cycles import Cycles
+from loopcore.loop.paths import Paths
 from loopcore.motion.field import MotionField
 from loopcore.plate import Plate
 
 SCRIPT = Path(__file__).with_name("live_script.py")
 WIDTH, HEIGHT, FRAMES = 64, 48, 12
+SPEEDS = (0.02, 0.05, 0.08, 0.2, 0.3, 1.0, 4.0)
 
 
 def motion() -> MotionField:
@@ -36,9 +40,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_exr(folder / "still.exr", {"RGB": still})
     field = motion()
     field.save(folder / "motion.exr")
-    loop = Loop(Plate(still, ("R", "G", "B")), field, frames=FRAMES, contrast=0)
-    for t in range(FRAMES):
-        np.save(folder / f"frame{t}.npy", loop.frame(t))
+    for name, frames in (("frame", FRAMES), ("cycle", FRAMES // 3)):
+        loop = Loop(Plate(still, ("R", "G", "B")), field, frames=frames, contrast=0, cycles=1, steady=0)
+        for t in range(frames):
+            np.save(folder / f"{name}{t}.npy", loop.frame(t))
     forward = np.random.default_rng(1).normal(size=(37, 19, 2)).astype(np.float32)
     np.save(folder / "forward.npy", forward)
     for kind in ("none", "zips", "zip"):
@@ -49,7 +54,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(blender: Any, files: Path) -> dict[str, Any]:
-    return blender.run(SCRIPT, files, FRAMES).result
+    return blender.run(SCRIPT, files, FRAMES, json.dumps(SPEEDS)).result
 
 
 def test_the_preview_agrees_with_the_bake(results: dict[str, Any]) -> None:
@@ -65,6 +70,42 @@ def test_the_blend_contains_the_motion(results: dict[str, Any]) -> None:
     moves = results["moves"]
     assert moves["found"] == ["still.exr", True]
     assert moves["reloaded"] == moves["twice"] == pytest.approx(moves["cycles"]["5"])
+
+
+def test_each_of_several_cycles_is_a_short_loop(results: dict[str, Any]) -> None:
+    seen = results["several_cycles"]
+    assert seen["given"] == 3
+    assert min(seen["shown"].values()) > 36, seen["shown"]
+    assert seen["shown"]["0"] > 60 and seen["shown"]["12"] > 60
+    assert seen["plain"] < seen["shown"]["6"] - 4
+
+
+def test_the_drivers_repeat_the_period(results: dict[str, Any]) -> None:
+    """25 frames in 7 cycles; a simple expression also works where Python in files is disabled."""
+    seen = results["several_cycles"]
+    assert seen["uneven"] == 7 and seen["simple"] and seen["drivers left"] == 0
+    for t, time in seen["times"].items():
+        assert time == pytest.approx(int(t) * 7 % 25 / 7, abs=1e-5), t
+
+
+def test_automatic_cycles_agree_with_the_bake(results: dict[str, Any]) -> None:
+    """With the cycles that the loop needs at the median of what moves, rounded."""
+    seen = results["automatic"]
+    for speed in SPEEDS:
+        velocity = np.tile(np.float32([0.6 * speed, 0.8 * speed]), (HEIGHT, WIDTH, 1))
+        field = MotionField(velocity, np.ones((HEIGHT, WIDTH)), np.ones((HEIGHT, WIDTH)))
+        need = np.median(Cycles(Paths(field, 48), "auto").need)
+        assert seen["by speed"][str(speed)] == 2 ** round(float(need)), (speed, need)
+    assert sorted(set(seen["by speed"].values())) == [1, 2, 4] and seen["still"] == 1
+    assert seen["pool and fall"] == 4
+    assert seen["preview"] == [1, 4, 8] and seen["file"] == 4
+
+
+def test_cycles_out_of_range_are_refused(results: dict[str, Any]) -> None:
+    assert results["automatic"]["refused"] == [
+        f"cycles {cycles} is out of range: give 'auto' or a whole number from 1 to {most}"
+        for cycles, most in ((7, 6), (0, 6), (2, 1))
+    ]
 
 
 def test_removing_it_leaves_nothing_behind(results: dict[str, Any]) -> None:

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a loop looks: wander of the blurred picture, detail unlike the plate's, contrast of detail.
+
+Measured on frames as a display shows them, against the first frame, and on nothing that the engine computed. The
+limits lie between real clips of a fixed camera, judged as loops of their first frame, and loops whose
+middle is visibly wrong.
+
+Convention:
+    Pictures are (H, W) float32 luma of display codes, 0 to 1; masks (H, W) float32, 0 to 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+# Standard deviation of the blur: share of the longer side, and pixels at least, as texture is seldom coarser.
+BLUR = 0.0125
+LEAST_BLUR = 8.0
+# Standard deviations between which the bands of contrast lie; periods of about 7, 14, 28 and 56 pixels.
+CONTRAST_SIGMAS = (1, 2, 4, 8, 16)
+# Contrast is compared in blocks of so many pixels.
+BLOCK = 32
+# Torn detail: bands of the descriptor, the radius its moments are taken over, variance of a band's gradient that is
+# noise, weight of the logarithm of energy beside directions, samples at most.
+TORN_SIGMAS = (0.5, 1, 2, 4)
+TORN_RADIUS = 4.0
+TORN_NOISE = 2e-5
+TORN_ENERGY_WEIGHT = 0.15
+TORN_SAMPLES = 50_000
+# Of the first frame's own descriptors, this share is nearer to another of them.
+TORN_QUANTILE = 0.99
+# Pixels this close to the mask's edge are part still.
+SOLID = 0.99
+
+
+class Wander:
+    """Distance of the blurred picture from the first frame's.
+
+    The blur is a normalised convolution inside the mask (Knutsson & Westin, CVPR 1993): still pixels do not count.
+
+    Args:
+        first: the first frame.
+        mask: what moves.
+        side: the longer side, in pixels, of the whole picture that these are a part of.
+    """
+
+    def __init__(self, first: np.ndarray, mask: np.ndarray, side: int) -> None:
+        sigma = max(BLUR * side, LEAST_BLUR)
+        # Blocks much smaller than the blur give the same picture in less time.
+        self._block = max(1, int(sigma / 4))
+        self._sigma = sigma / self._block
+        self._mask = mask
+        self._weight = _block_sums(mask, self._block)
+        self._first = self._blurred(first)
+
+    def distance(self, frame: np.ndarray) -> float:
+        """Returns the mean absolute difference over what moves, in display codes of 0 to 1."""
+        total = float(self._weight.sum())
+        change = np.abs(self._blurred(frame) - self._first)
+        return float((change * self._weight).sum()) / total if total > 0 else 0.0
+
+    def _blurred(self, frame: np.ndarray) -> np.ndarray:
+        blur = _gaussian(_block_sums(frame * self._mask, self._block), self._sigma)
+        return blur / np.maximum(_gaussian(self._weight, self._sigma), np.float32(1e-6))
+
+
+class Contrast:
+    """Local contrast of detail, by block and scale, in bands of differences of Gaussians.
+
+    A band of standard deviation s over an area A has about n = A / (4 pi s^2) independent samples. The contrasts of two
+    unrelated pictures, equal but for chance, then differ by 1 / sqrt(n) (one standard deviation).
+
+    Args:
+        mask: what moves.
+    """
+
+    def __init__(self, mask: np.ndarray) -> None:
+        self._solid = (mask >= SOLID).astype(np.float32)
+        self._count = _block_sums(self._solid, BLOCK)
+        self._energies: list[list[np.ndarray]] = []
+
+    def add(self, frame: np.ndarray) -> None:
+        """Measure the next frame."""
+        levels = [_gaussian(frame, sigma) for sigma in CONTRAST_SIGMAS]
+        bands = [(a - b) ** 2 * self._solid for a, b in zip(levels, levels[1:], strict=False)]
+        self._energies.append([_block_sums(band, BLOCK) for band in bands])
+
+    def chance(self) -> list[float]:
+        """Returns, by band, the spread that so few samples have by chance: 1 / sqrt(n)."""
+        area = max(float(self._count.sum()), 1.0)
+        products = (a * b for a, b in zip(CONTRAST_SIGMAS, CONTRAST_SIGMAS[1:], strict=False))
+        return [math.sqrt(4 * math.pi * product / area) for product in products]
+
+    def spread(self) -> list[float]:
+        """Returns, by band, the largest minus the smallest contrast of the frames.
+
+        A frame's contrast is the mean over the blocks of its root mean square there, over its mean in all frames.
+        """
+        energies = np.array(self._energies, np.float64).reshape(len(self._energies), -1, self._count.size)
+        contrast = np.sqrt(np.maximum(energies, 0))
+        mean, count = contrast.mean(axis=0), self._count.ravel().astype(np.float64)
+        # Less than a display's rounding is no detail.
+        weight = np.where(mean > 0.002 * np.sqrt(count), count, 0.0)
+        relative = contrast / np.where(mean > 0, mean, 1.0)
+        total = weight.sum(axis=1)
+        frames = (relative * weight).sum(axis=2) / np.where(total > 0, total, 1.0)
+        return [float(np.ptp(band)) for band in frames.T]
+
+
+class Torn:
+    """Share of the moving pixels whose detail is unlike any of the first frame's, and more line-like.
+
+    Each sampled pixel is described by the structure tensor (Bigun & Granlund, ICCV 1987) of three bands: its
+    anisotropy along two axes, and the logarithm of its trace. A pixel of a later frame counts where the nearest
+    descriptor of the first frame, wherever in the mask, is further than 99 % of the first frame's are from others that
+    do not overlap them, and has the weaker anisotropy in the fine bands. Moving water has the descriptors it
+    had before, at other places; sheared, squeezed and folded water has not.
+
+    Args:
+        first: the first frame.
+        mask: what moves.
+    """
+
+    def __init__(self, first: np.ndarray, mask: np.ndarray) -> None:
+        from scipy.spatial import cKDTree
+
+        self._mask = mask
+        solid = mask >= SOLID
+        step = max(3, math.ceil(math.sqrt(np.count_nonzero(solid) / TORN_SAMPLES)))
+        self._step = step
+        self._at = np.argwhere(solid[::step, ::step])
+        self._plate = self._descriptors(first)
+        self._tree = cKDTree(self._plate)
+        self._limit = self._own_distance() if len(self._at) else 0.0
+
+    def share(self, frame: np.ndarray) -> float:
+        """Returns the share, 0 to 1."""
+        if not len(self._at):
+            return 0.0
+        shown = self._descriptors(frame)
+        distance, nearest = self._tree.query(shown)
+        torn = (distance > self._limit) & (_anisotropy(shown) > _anisotropy(self._plate[nearest]))
+        return float(torn.mean())
+
+    def _own_distance(self) -> float:
+        """The quantile of distances from the first frame's descriptors to the nearest that does not overlap."""
+        neighbours = min(48, len(self._at))
+        distance, index = self._tree.query(self._plate, k=neighbours)
+        distance, index = (a.reshape(len(self._at), neighbours) for a in (distance, index))
+        apart = np.linalg.norm(self._at[index] - self._at[:, None], axis=2) * self._step > 3 * TORN_RADIUS
+        # Where all neighbours overlap, the last is a lower bound.
+        own = np.where(apart, distance, np.inf).min(axis=1)
+        return float(np.quantile(np.where(np.isfinite(own), own, distance[:, -1]), TORN_QUANTILE))
+
+    def _descriptors(self, frame: np.ndarray) -> np.ndarray:
+        weight = np.maximum(_gaussian(self._mask, TORN_RADIUS), np.float32(1e-6))
+        levels = [_gaussian(frame, sigma) for sigma in TORN_SIGMAS]
+        values = []
+        for fine, coarse in zip(levels, levels[1:], strict=False):
+            down, across = np.gradient(fine - coarse)
+            xx, yy, xy = (
+                self._sampled(_gaussian(product * self._mask, TORN_RADIUS) / weight)
+                for product in (across * across, down * down, across * down)
+            )
+            energy = xx + yy + np.float32(TORN_NOISE)
+            values += [(xx - yy) / energy, 2 * xy / energy, TORN_ENERGY_WEIGHT * np.log(energy)]
+        return np.stack(values, axis=1)
+
+    def _sampled(self, values: np.ndarray) -> np.ndarray:
+        rows, columns = self._at.T * self._step
+        return values[rows, columns]
+
+
+def _anisotropy(descriptors: np.ndarray) -> np.ndarray:
+    """Sum of the anisotropy of the two fine bands."""
+    fine = np.hypot(descriptors[:, 0], descriptors[:, 1])
+    result: np.ndarray = fine + np.hypot(descriptors[:, 3], descriptors[:, 4])
+    return result
+
+
+def _gaussian(values: np.ndarray, sigma: float) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return np.asarray(gaussian_filter(values, sigma, mode="nearest", truncate=3))
+
+
+def _block_sums(values: np.ndarray, size: int) -> np.ndarray:
+    """Sums over blocks of size x size pixels; the last ones may be cut."""
+    padded = np.pad(values, [(0, -n % size) for n in values.shape])
+    rows, columns = padded.shape[0] // size, padded.shape[1] // size
+    return np.asarray(padded.reshape(rows, size, columns, size).sum(axis=(1, 3)))

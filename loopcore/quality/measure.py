@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures a loop's files and compares the results with limits.
+
+Each result is a row of the report. What cannot be measured does not pass, and its row says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loopcore import color
+from loopcore.baking.frames import is_current
+from loopcore.baking.recipe import Recipe, read_recipe
+from loopcore.errors import LoopcoreError, SequenceError
+from loopcore.exr.windows import Windows
+from loopcore.files.pattern import FramePattern
+from loopcore.files.ranges import format_range
+from loopcore.image import luma
+from loopcore.loop import Loop
+from loopcore.motion.field import MotionField
+from loopcore.plate import Plate, read_plate
+from loopcore.quality.looks import Contrast, Torn, Wander
+from loopcore.quality.report import QualityReport, Row, judged
+from loopcore.quality.stored import in_display, rounding, stored_pixels
+
+CLOSURE = 1e-6
+SEAM = (0.8, 1.25)
+BREATHING = 0.05
+WANDER = 0.07
+TORN = 0.03
+# Looks are measured on so many frames, evenly spaced, torn detail on half of them.
+LOOKS = 16
+REBAKE = "bake again with --overwrite"
+CALMER = "lower --speed or --frames"
+
+
+def check(
+    folder: str | Path, *, plate: str | Path | None = None, on_progress: Callable[[int, int], None] | None = None
+) -> QualityReport:
+    """Measure the loop in a folder that `bake` wrote.
+
+    Args:
+        folder: folder of the frames, with `recipe.json` and `motion.exr`.
+        plate: where the still is now, if it was moved.
+        on_progress: called with (done, total) after each frame.
+
+    Returns:
+        The report. Where files are missing or damaged it says so and has no other rows.
+
+    Raises:
+        SequenceError: the folder holds no recipe, or plate, motion or frames are not those that were baked.
+        LoopcoreError: the motion cannot be read.
+    """
+    folder = Path(folder)
+    recipe, document = read_recipe(folder)
+    pattern = FramePattern(folder, f"{document['name']}.", f".{recipe.format}")
+    report = QualityReport(str(folder), recipe.frames)
+    report.rows += _files(pattern, recipe)
+    if not report.passed:
+        report.rows.append(Row("pixels", None, "", False, "not measured: the frames are not all there and whole"))
+        return report
+    loop = _loop(folder, recipe, document, plate)
+    measured = _Measurement(loop, recipe)
+    for time in range(recipe.frames):
+        measured.add(time, _read_frame(pattern.path(recipe.first + time), loop.plate, recipe, measured.expected))
+        if on_progress is not None:
+            on_progress(time + 1, recipe.frames)
+    report.rows += measured.rows()
+    return report
+
+
+def _files(pattern: FramePattern, recipe: Recipe) -> Iterator[Row]:
+    numbers = range(recipe.first, recipe.first + recipe.frames)
+    there = pattern.find()
+    missing = [n for n in numbers if n not in there]
+    extra = [n for n in there if n not in numbers]
+    stale = [n for n in numbers if n in there and not is_current(there[n], recipe, n)]
+    resume = "run the bake again, it writes only these"
+    for name, found, advice in (
+        ("missing frames", missing, resume),
+        ("frames beyond the loop", extra, "delete them"),
+        ("damaged, misplaced or of another recipe", stale, resume),
+    ):
+        yield judged(name, len(found), "0", not found, advice, format_range(found))
+
+
+def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None) -> Loop:
+    where = plate if plate is not None else document.get("plate_path")
+    if where is None:
+        raise SequenceError("the recipe does not say where the plate is: name it with --plate")
+    try:
+        still = read_plate(where, layer=_text(document, "layer"), colorspace=_text(document, "colorspace"))
+    except LoopcoreError as error:
+        raise SequenceError(f"the plate cannot be read ({error}): name it with --plate") from None
+    if still.digest() != recipe.plate:
+        raise SequenceError(f"'{where}' is not the plate that was baked (its pixels differ): name it with --plate")
+    motion = MotionField.load(folder / "motion.exr")
+    if motion.digest() != recipe.motion:
+        raise SequenceError(f"'{folder / 'motion.exr'}' is not the motion that was baked: bake the loop again")
+    # The CPU is the reference, whichever device baked the frames.
+    cycles, steady = recipe.looks()
+    return Loop(
+        still, motion, frames=recipe.frames, method=recipe.method, contrast=recipe.contrast, cycles=cycles,
+        steady=steady, device="cpu",
+    )  # fmt: skip
+
+
+def _text(document: Any, name: str) -> str | None:
+    value = document.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _read_frame(path: Path, plate: Plate, recipe: Recipe, expected: np.ndarray) -> np.ndarray:
+    """A frame's pixels, of the plate's size; a PNG, which has the display window only, has the plate around it."""
+    frame, windows = read_plate(path), plate.windows
+    if recipe.format == "png" and frame.windows != windows and frame.pixels.shape[:2] == windows.display_size:
+        pixels = expected.copy()
+        pixels[windows.shown] = frame.pixels
+        frame = replace(frame, pixels=pixels, windows=windows)
+    if frame.pixels.shape != expected.shape or frame.windows != windows:
+        raise SequenceError(f"'{path}' is {frame.windows}, unlike the plate: {windows}")
+    return frame.pixels
+
+
+class _Measurement:
+    """What is measured of the frames, added in order of time."""
+
+    def __init__(self, loop: Loop, recipe: Recipe) -> None:
+        self._loop, self._recipe = loop, recipe
+        self.expected = stored_pixels(loop.plate, recipe)
+        filed = _filed(loop.motion.mask.shape, loop.plate.windows, recipe)
+        self._moving, self._filed = (loop.motion.mask > 0) & filed, filed
+        self._static, self._nonfinite = 0.0, 0
+        self._steps: list[float] = []
+        self._twins: list[int] = []
+        self._first = self._before = self.expected
+        self._looks = _Looks(loop, recipe, filed)
+
+    def add(self, time: int, pixels: np.ndarray) -> None:
+        still = ~self._moving
+        self._static = max(self._static, _difference(pixels[still], self.expected[still]))
+        self._nonfinite += int(np.count_nonzero(~np.isfinite(pixels) & np.isfinite(self.expected)))
+        shown = np.nan_to_num(pixels, posinf=0.0, neginf=0.0)
+        if time == 0:
+            self._closure = _closure(self._loop, self._recipe, pixels, self._filed)
+            self._first = shown
+        else:
+            self._steps.append(_change(shown, self._before, self._moving))
+            if self._steps[-1] == 0:
+                self._twins.append(self._recipe.first + time)
+        self._before = shown
+        if self._moving.any():
+            self._looks.add(time, shown)
+
+    def rows(self) -> list[Row]:
+        rows = [
+            self._closure,
+            judged("static: largest difference outside the mask", self._static, "0", self._static == 0, REBAKE),
+            self._seam(),
+            *(self._looks.rows() if self._moving.any() else []),
+        ]
+        if self._loop.method == "splat":
+            times = range(0, self._recipe.frames, 8)
+            holes = max(self._loop.holes(time) for time in times)
+            rows.append(Row("holes: share without weight before filling", holes, "reported", True))
+        twins, still = self._twins, not any(self._steps)
+        return [
+            *rows,
+            judged("NaN and Inf that the plate did not have", self._nonfinite, "0", self._nonfinite == 0, REBAKE),
+            judged("frames equal to the one before", len(twins), "0", not twins or still, REBAKE, format_range(twins)),
+        ]
+
+    def _seam(self) -> Row:
+        name, limit = "seam: last step over the median step", f"{SEAM[0]} to {SEAM[1]}"
+        last, median = _change(self._first, self._before, self._moving), float(np.median(self._steps))
+        if median == 0:
+            return judged(name, None, limit, last == 0, REBAKE, "nothing moves")
+        return judged(name, last / median, limit, SEAM[0] <= last / median <= SEAM[1], REBAKE)
+
+
+class _Looks:
+    """Wander, torn detail and contrast of the frames as a display shows them."""
+
+    def __init__(self, loop: Loop, recipe: Recipe, filed: np.ndarray) -> None:
+        self._loop, self._recipe, plate = loop, recipe, loop.plate
+        self._mask = np.ascontiguousarray((loop.motion.mask * filed)[loop.window], np.float32)
+        self._exposure = 1.0 if plate.encoded != "linear" else color.display_exposure(plate.pixels, plate.channels)
+        times = [round(k * recipe.frames / LOOKS) for k in range(LOOKS)]
+        self._times, self._torn_times = set(times), set(times[2::2])
+        self._side = max(plate.width, plate.height)
+        self._wandered: dict[int, float] = {}
+        self._torn_shares: dict[int, float] = {0: 0.0}
+
+    def add(self, time: int, pixels: np.ndarray) -> None:
+        if time not in self._times:
+            return
+        window = self._loop.window
+        frame = in_display(replace(self._loop.plate, pixels=pixels), self._recipe)
+        codes = color.display_image(frame, exposure=self._exposure)[window]
+        picture = luma(codes.astype(np.float32) / np.float32(255))
+        if time == 0:
+            self._wander = Wander(picture, self._mask, self._side)
+            self._torn, self._contrast = Torn(picture, self._mask), Contrast(self._mask)
+        self._wandered[time] = self._wander.distance(picture)
+        self._contrast.add(picture)
+        if time in self._torn_times:
+            self._torn_shares[time] = self._torn.share(picture)
+
+    def rows(self) -> list[Row]:
+        spread = self._contrast.spread()
+        beyond = max(0.0, *(a - b for a, b in zip(spread, self._contrast.chance(), strict=True)))
+        note = "spread by band, fine to coarse: " + ", ".join(f"{value:.3f}" for value in spread)
+        wanted = self._loop.contrast == 1
+        if not wanted:
+            note += f"; no limit, as contrast {self._loop.contrast:g} was asked for"
+        return [
+            judged("breathing: spread of detail contrast", beyond,
+                   f"<= {BREATHING:g}" if wanted else "none", beyond <= BREATHING or not wanted, CALMER, note),
+            self._worst("looks wander: blurred picture against frame 0", self._wandered, WANDER,
+                        f"{CALMER}, or mask out what should keep its place"),
+            self._worst("torn or folded detail: share unlike frame 0", self._torn_shares, TORN,
+                        f"{CALMER}, or draw strokes whose speeds differ less"),
+        ]  # fmt: skip
+
+    def _worst(self, name: str, values: dict[int, float], limit: float, advice: str) -> Row:
+        time = max(values, key=lambda key: values[key])
+        note = f"worst frame {self._recipe.first + time}"
+        return judged(name, values[time], f"<= {limit:g}", values[time] <= limit, advice, note)
+
+
+def _filed(shape: tuple[int, ...], windows: Windows, recipe: Recipe) -> np.ndarray:
+    """Which pixels the files have: a PNG has those of the display window."""
+    filed = np.full(shape, recipe.format != "png")
+    filed[windows.shown] = True
+    return filed
+
+
+def _closure(loop: Loop, recipe: Recipe, first: np.ndarray, filed: np.ndarray) -> Row:
+    """Frame N, rendered and rounded as files are, against the file of frame 0; a step of rounding is allowed."""
+    end = stored_pixels(replace(loop.plate, pixels=loop.frame(loop.frames)), recipe)[filed]
+    first = first[filed]
+    finite = np.isfinite(end) & np.isfinite(first)
+    alike = np.array_equal(np.isfinite(end), np.isfinite(first))
+    span = float(np.ptp(end[finite])) if finite.any() else 0.0
+    beyond = np.abs(end[finite] - first[finite]) - rounding(end[finite], recipe)
+    gap = max(float(beyond.max(initial=0.0)), 0.0) / (span or 1.0)
+    limit = f"<= {CLOSURE:g} of the range"
+    return judged("closure: frame N against frame 0", gap, limit, gap <= CLOSURE and alike, REBAKE)
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest difference; NaN equals NaN, an Inf itself, and nothing else equals them."""
+    if not a.size:
+        return 0.0
+    unlike = a != b
+    unlike &= ~(np.isnan(a) & np.isnan(b))
+    if not unlike.any():
+        return 0.0
+    gap = np.abs(a[unlike] - b[unlike])
+    return float(np.where(np.isfinite(gap), gap, np.inf).max())
+
+
+def _change(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
+    return float(np.abs(a - b)[where].mean()) if where.any() else 0.0
