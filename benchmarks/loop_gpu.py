@@ -3,7 +3,8 @@
 
 A frame counts from its first kernel until it lies in the host's memory; frames follow one another as a bake lets them,
 one being made while the one before comes down. Beside it the same without the way down, one frame at a time, and the
-bytes that have to move. Without a GPU it measures nothing, and says so; the bytes are computed all the same.
+bytes that have to move. First the plain loop, whose bytes these are, then four cycles with steady looks. Without a GPU
+it measures nothing, and says so; the bytes are computed all the same.
 
 `python benchmarks/loop_gpu.py [FRAMES]`
 """
@@ -66,14 +67,14 @@ def print_bytes() -> None:
           f"{down / BUS:.2f} ms")  # fmt: skip
 
 
-def measure(method: str, frames: int) -> None:
+def measure(method: str, cycles: int, steady: float, frames: int) -> None:
     import numpy as np
     import torch
     from bake import motion, plate
 
     from loopcore import Loop
 
-    loop = Loop(plate(), motion(1.0), frames=60, method=method, device="cuda")
+    loop = Loop(plate(), motion(1.0), frames=60, method=method, cycles=cycles, steady=steady, device="cuda")
     canvases = [loop.canvas(np.float16) for _ in range(3)]
 
     def stream(count: int) -> float:
@@ -98,7 +99,8 @@ def measure(method: str, frames: int) -> None:
 
     stream(6)
     each = statistics.median(stream(frames) for _ in range(5))
-    print(f"{method}, {WIDTH}x{HEIGHT} RGBA half, {frames} frames: {each:.2f} ms a frame, the target being {TARGET:g}")
+    print(f"{method}, cycles {cycles}, steady {steady:g}, {WIDTH}x{HEIGHT} RGBA half, {frames} frames: "
+          f"{each:.2f} ms a frame, the target being {TARGET:g}")  # fmt: skip
     print(f"  one frame alone, from the call until it is there: {alone(frames):.2f} ms")
     print(f"  GPU memory at most: {torch.cuda.max_memory_allocated() / 2**20:.0f} MB")
 
@@ -113,7 +115,8 @@ def main() -> int:
         return 0
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     for method in ("warp", "splat"):
-        measure(method, int(sys.argv[1]) if len(sys.argv) > 1 else 60)
+        for cycles, steady in ((1, 0.0), (4, 0.5)):
+            measure(method, cycles, steady, int(sys.argv[1]) if len(sys.argv) > 1 else 60)
     return 0
 
 

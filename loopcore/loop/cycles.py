@@ -56,6 +56,7 @@ class Cycles:
         count: K, cycles of the shortest-lived layer.
         layers: cycles of each layer, ascending; each divides K.
         need: (rows, columns) float32 on the grid of the paths: which layer a place needs, 0 to len(layers) - 1.
+        noise: (K + 1, nodes, nodes) float32, by how much each copy's birth is shifted, every `cell` nodes of the grid.
     """
 
     def __init__(self, paths: Paths, cycles: int | str) -> None:
@@ -70,8 +71,8 @@ class Cycles:
             self.layers = (int(cycles),)
         self.count = self.layers[-1]
         cell = max(paths.mask.shape) * NOISE_CELL / paths.step
-        self._cell = _F(max(cell, 1.0))
-        self._noise = _lattice(self.count, *(math.ceil(side / float(self._cell)) + 2 for side in self._shape))
+        self.cell = _F(max(cell, 1.0))
+        self.noise = _lattice(self.count, *(math.ceil(side / float(self.cell)) + 2 for side in self._shape))
         period = self.frames / self.count
         self._offsets = [MAX_OFFSET * period * _spread(j) if 0 < j < self.count else 0.0 for j in range(self.count + 1)]
 
@@ -95,13 +96,18 @@ class Cycles:
             shown = np.abs(self.need - _F(level)) < 1 if len(self.layers) > 1 else np.ones(self._shape, np.bool_)
             if not shown.any():
                 continue
-            _births(_F(self.frames), self.count // layer, layer, shown, self._noise, self._cell, births)
+            _births(_F(self.frames), self.count // layer, layer, shown, self.noise, self.cell, births)
             for i in range(layer + 1):
                 start = -math.inf if i == 0 else float(births[i - 1, 0])
                 end = math.inf if i == layer else float(births[i + 1, 1])
                 known = lives[i * self.count // layer]
                 lives[i * self.count // layer] = (min(known[0], start), max(known[1], end))
         return [life if life[0] < life[1] else (0.0, 0.0) for life in lives]
+
+    @property
+    def most_copies(self) -> int:
+        """`copies` lists no more than this."""
+        return min(sum(min(layer + 1, 4) for layer in self.layers), self.count + 1)
 
     def weights(self, t: float, numbers: list[int]) -> np.ndarray:
         """(copies, rows, columns) float32: how much each copy counts at time t; they sum to 1."""
@@ -111,7 +117,7 @@ class Cycles:
         parallel_rows(
             self._shape[0],
             lambda a, b: _weight_rows(
-                _F(t), _F(self.frames), self.count, layers, chosen, self.need, self._noise, self._cell, out, a, b
+                _F(t), _F(self.frames), self.count, layers, chosen, self.need, self.noise, self.cell, out, a, b
             ),
         )
         return out

@@ -170,12 +170,13 @@ class Loop:
         splat, (height, width) = self.method == "splat", self._mask.shape
         if not uses_triton_interpreter():
             nodes, free = self._paths.velocity[..., 0].size, gpu_loop.bytes_free()
-            needed = gpu_loop.bytes_needed(height, width, self.plate.width, nodes, splat)
+            copies = 0 if self._mixture is None else self._mixture.cycles.most_copies
+            needed = gpu_loop.bytes_needed(height, width, self.plate.width, nodes, splat, copies)
             if needed > free:
                 return f"the loop needs {needed / 2**30:.1f} GB of the GPU's memory, and {free / 2**30:.1f} GB are free"
         scene = gpu_loop.Scene(
             self._still, self.window, self._source, self._tone, self._mask, self._luma, self._colour,
-            self._paths.velocity, self._step, self.frames, splat, self._detail,
+            self._paths.velocity, self._step, self.frames, splat, self._detail, self._mixture,
         )  # fmt: skip
         try:
             self._gpu = gpu_loop.GpuLoop(scene)

@@ -43,7 +43,7 @@ _F = np.float32
 # Weights are lowered by this, so that copies which hardly count need not be fetched.
 NEGLIGIBLE = 1 / 128
 # Below this mask at a node, the mask where content comes from does not matter.
-_MIN_MASK = 0.05
+MIN_MASK = 0.05
 
 
 def mask_grid(paths: Paths) -> np.ndarray:
@@ -77,7 +77,7 @@ def _quality(shift, mask, rows, columns, i, j):
     fit = min(area, _F(1) / max(area, _F(1))) * _F(2) * area / max(squares, _F(1e-6))
     p = i * columns + j
     there = _lookup(mask, rows, columns, 1, 0, _F(i) + shift[2 * p + 1], _F(j) + shift[2 * p])
-    moved = min((there + _F(_MIN_MASK)) / (mask[p] + _F(_MIN_MASK)), _F(1))
+    moved = min((there + _F(MIN_MASK)) / (mask[p] + _F(MIN_MASK)), _F(1))
     return min(fit, _F(1)) * moved * moved
 
 

@@ -27,6 +27,8 @@ class Mixture:
     Attributes:
         cycles: the copies and their lives.
         strength: (rows, columns) float32, 0 to 1: how steady the looks are at each node.
+        mask: (rows, columns), the mask at the nodes.
+        mean: (rows, columns, 4), the local mean of tone; None where looks are not kept.
         white: the plate's white, for the tone.
         contrast: gives a frame its detail.
     """
@@ -41,11 +43,11 @@ class Mixture:
             self.strength = _F(STEADY) * np.clip(need - _F(0.5), 0, 1)
         else:
             self.strength = np.full(paths.velocity.shape[:2], steady, np.float32)
-        self._mask, self._mean, self.white = mixing.mask_grid(paths), None, 1.0
+        self.mask, self.mean, self.white = mixing.mask_grid(paths), None, 1.0
         if self.strength.max() > 0:
             if source is None:
                 raise MotionError("steady looks need the plate: give it (--plate), or set steady to 0")
-            self._mean, self.white = local_mean(source, luma, paths.mask, paths.step)
+            self.mean, self.white = local_mean(source, luma, paths.mask, paths.step)
         self.contrast = PlateContrast(tone, paths.mask, contrast)
 
     def wanted(self, nodes: np.ndarray) -> list[np.ndarray]:
@@ -55,45 +57,43 @@ class Mixture:
     @property
     def steady(self) -> bool:
         """Whether the tone is shifted."""
-        return self._mean is not None
+        return self.mean is not None
 
     @property
     def plain(self) -> bool:
         """Whether this is the loop of one cycle without steady looks."""
-        return self.cycles.count == 1 and self._mean is None
+        return self.cycles.count == 1 and self.mean is None
 
     def nodes(self, t: float) -> np.ndarray:
         """The grid's nodes of frame t: (rows, columns, COPY * copies + SHIFT)."""
-        spans, weights = self._alive(t)
-        shifts = [self._paths.trace(-span) for span in spans]
+        copies, weights = self._alive(t)
+        shifts = [self._paths.trace(-span) for _, span in copies]
         size = self._paths.mask.shape
-        return mixing.nodes(shifts, weights, self._mask, self._paths.step, size, self._mean, self.strength)
+        return mixing.nodes(shifts, weights, self.mask, self._paths.step, size, self.mean, self.strength)
 
     def copies(self, t: float) -> list[tuple[int, float]]:
         """The copies in the nodes of frame t, in their order: number, and frames from home."""
-        copies = self.cycles.copies(t)
-        weights = self.cycles.weights(t, [number for number, _ in copies])
-        return [copy for copy, weight in zip(copies, weights, strict=True) if weight.any()]
+        return self._alive(t)[0]
 
     def splats(self, t: float) -> Iterator[tuple[float, np.ndarray]]:
         """Frames from home of each copy that shows in frame t, and the weight (H, W) of its pixels."""
-        for span, weight in zip(*self._alive(t), strict=True):
+        for (_, span), weight in zip(*self._alive(t), strict=True):
             yield span, blend.expand(weight[..., None], self._paths.step, *self._paths.mask.shape)[..., 0]
 
     def bound(self, peak: float) -> float:
         """No value greater than this is made of values up to `peak` by shifting their tone."""
-        if self._mean is None:
+        if self.mean is None:
             return peak
-        shift = float(self.strength.max()) * float(np.ptp(self._mean, axis=(0, 1)).max())
+        shift = float(self.strength.max()) * float(np.ptp(self.mean, axis=(0, 1)).max())
         tone = float(to_tone(np.array(peak), _F(self.white))) + shift
         return max(peak, self.white * (tone**2 if tone <= 1 else math.exp(2 * (tone - 1))))
 
-    def _alive(self, t: float) -> tuple[list[float], np.ndarray]:
-        """Frames from home of each copy that shows in frame t, and their weights in time (copies, rows, columns)."""
+    def _alive(self, t: float) -> tuple[list[tuple[int, float]], np.ndarray]:
+        """The copies that show in frame t, and their weights in time (copies, rows, columns)."""
         copies = self.cycles.copies(t)
         weights = self.cycles.weights(t, [number for number, _ in copies])
         kept = [k for k in range(len(copies)) if weights[k].any()]
-        return [copies[k][1] for k in kept], weights[kept]
+        return [copies[k] for k in kept], weights[kept]
 
 
 def mixture_of(

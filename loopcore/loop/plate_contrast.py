@@ -66,7 +66,7 @@ def _variance_at(variance, count, y, x, default):
 class PlateContrast(Contrast):
     """Gives a mix of copies the detail that the plate has where they come from, or where they are shown.
 
-    tone: (H, W) the plate's. weight, strength: as `Contrast`.
+    tone: (H, W) the plate's. weight, strength: as `Contrast`. variances: the plate's in each band, by blocks.
     """
 
     min_gain, min_scale = MIN_GAIN, 0.0
@@ -75,7 +75,7 @@ class PlateContrast(Contrast):
         super().__init__(weight, strength)
         self.counts = [_pooled(count) for count in self.counts]
         energies = self._energies(bands(tone), 0)
-        self._variances = [values / count for values, count in zip(energies, self.counts, strict=False)]
+        self.variances = [values / count for values, count in zip(energies, self.counts, strict=False)]
 
     def wanted(self, nodes: np.ndarray, step: int, steady: np.ndarray) -> list[np.ndarray]:
         """Energy of each band, by blocks, that the mix of these `mixing.nodes` is to have.
@@ -90,7 +90,7 @@ class PlateContrast(Contrast):
         return [_pooled(values) for values in super()._energies(levels, start)]
 
     def _advected(self, k: int, nodes: np.ndarray, step: int, steady: np.ndarray) -> np.ndarray:
-        variance, count = self._variances[k], self.counts[k]
+        variance, count = self.variances[k], self.counts[k]
         out, size = np.empty_like(count), _F(BLOCK * 2**k)
         parallel_rows(
             len(count),

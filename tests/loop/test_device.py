@@ -84,6 +84,9 @@ def test_too_little_memory_is_said_in_gigabytes(monkeypatch: pytest.MonkeyPatch)
     # A 4K plate needs more for a splat, and more the more of it moves.
     sizes = [gpu_loop.bytes_needed(2160, w, 3840, 540_000, splat) for splat in (False, True) for w in (100, 3840)]
     assert sizes[0] < sizes[1] < sizes[3] and sizes[0] < sizes[2] < sizes[3] and sizes[3] < 4 << 30
+    # More with several cycles, and the more copies there are.
+    more = [gpu_loop.bytes_needed(2160, 3840, 3840, 540_000, True, copies) for copies in (0, 3, 12)]
+    assert sizes[3] == more[0] < more[1] < more[2] < 5 << 30
 
 
 @without_a_gpu

@@ -29,7 +29,9 @@ def run_suite(suite: str, interpret: str) -> None:
 
 
 def test_there_are_suites() -> None:
-    assert {"warp_cases.py", "integrate_cases.py", "splat_cases.py", "compile_cases.py"} <= set(SUITES)
+    assert {"warp_cases.py", "integrate_cases.py", "splat_cases.py", "compile_cases.py", "cycles_cases.py"} <= set(
+        SUITES
+    )
 
 
 @pytest.mark.slow

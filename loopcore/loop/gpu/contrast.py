@@ -21,6 +21,7 @@ from loopcore.loop.contrast import (
     Contrast,
 )
 from loopcore.loop.gpu.kernels import bands as band_kernels
+from loopcore.loop.plate_contrast import COPY, POOL, SHIFT, PlateContrast
 from loopcore.transport import gpu
 
 # Pixels, blocks of a band, and blocks of a grid that one program takes.
@@ -37,6 +38,11 @@ class GpuContrast:
     nothing is written. grid_shape: (rows, columns) of the grid of blend weights.
     """
 
+    # The blend, then the copy from the past and the one from the future.
+    planes = 3
+    # Whether what is wanted is known before the blend is, and sums are pooled.
+    given = False
+
     def __init__(self, contrast: Contrast, tone: np.ndarray, grid_shape: tuple[int, int], device: torch.device) -> None:
         self.strength = contrast.strength
         self.levels = len(contrast.weights) if contrast.strength > 0 else 0
@@ -45,10 +51,10 @@ class GpuContrast:
         for _ in range(self.levels):
             shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
         starts = _starts([height * width for height, width in shapes])
-        # Planes: blend, past, future. Once the copies' energies are known, what is shown takes the place of the past.
-        self._buffer = torch.zeros((3, starts[-1]), dtype=torch.float32, device=device)
+        # Once the copies' energies are known, what is shown takes the place of the past.
+        self._buffer = torch.zeros((self.planes, starts[-1]), dtype=torch.float32, device=device)
         height, width = tone.shape
-        self.tones = self._buffer[:, : height * width].view(3, height, width)
+        self.tones = self._buffer[:, : height * width].view(self.planes, height, width)
         self.tones.copy_(torch.from_numpy(tone))
         if self.levels:
             self._prepare(contrast, shapes, starts, grid_shape)
@@ -66,6 +72,7 @@ class GpuContrast:
                 line.append(len(nearest))
                 nearest = np.append(nearest, ((np.arange(size) + 0.5) / size * nodes).astype(np.int32))
             table.append(line)
+        self._min_gain, self._min_scale = contrast.min_gain, contrast.min_scale
         self._shapes, self._max_blocks = shapes, max(rows * columns for rows, columns in grids[: self.levels])
         self._table = self._up(np.array(table, np.int64))
         self._nearest = self._up(nearest.astype(np.int32))
@@ -90,15 +97,20 @@ class GpuContrast:
         """Rows and columns of the grid that brightness is kept on."""
         return self._patches
 
-    def change(self, past_weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def change(self, grid: torch.Tensor, copies: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """What to add to the tone of the blend (H, W, flat), and what to take off again, by patches of brightness.
 
-        past_weight: the blend weight of the copy from the past, on the grid. None where nothing is to do.
+        grid: the frame's nodes, as in `kernels.blend`. copies: how many are blended, 2. None where nothing is to do.
         """
         if not self.levels:
             return None
+        past_weight = grid[4]
         self._reduce(self._buffer, 0, planes=3)
         self._energies(self._buffer, past_weight, 0, planes=3)
+        return self._refined(past_weight)
+
+    def _refined(self, past_weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Settle the gains from the energies of the blend; returns what `change` does."""
         self._gains(past_weight, 0, initial=True)
         start = min(REFINED_FROM_LEVEL, self.levels - 1)
         for _ in range(REFINEMENT_ROUNDS):
@@ -124,15 +136,18 @@ class GpuContrast:
 
     def _gains(self, past_weight: torch.Tensor, start: int, initial: bool) -> None:
         count = self.levels - start
+        if self.given:
+            band_kernels.pool[self._tiles, count](self._sums, self._sums[1], self._table, start, POOL=POOL, COUNT=GRID)
         band_kernels.gains[self._tiles, count](
             self._sums, self._sums.stride(0), self._counts, past_weight, self._weight_columns, self._nearest,
             self._table, self._wanted, self._gain, self._scale, self._partial, start, INITIAL=initial,
-            PER_PIXEL_FROM=REFINED_FROM_LEVEL, MIN_VARIANCE=MIN_VARIANCE, MAX_GAIN=MAX_GAIN, COUNT=GRID,
+            GIVEN=self.given, PER_PIXEL_FROM=REFINED_FROM_LEVEL, MIN_VARIANCE=MIN_VARIANCE,
+            MIN_GAIN=self._min_gain, MAX_GAIN=MAX_GAIN, COUNT=GRID,
         )  # fmt: skip
-        low, high = BAND_SCALE_LIMITS
         band_kernels.scales[(count,)](
-            self._partial, self._tiles, self._floors, self._scale, start, MIN=low, MAX=high, COUNT=GRID
-        )
+            self._partial, self._tiles, self._floors, self._scale, start, MIN=self._min_scale,
+            MAX=BAND_SCALE_LIMITS[1], COUNT=GRID,
+        )  # fmt: skip
 
     def _changes(self, start: int, shown: torch.Tensor | None) -> None:
         """From the coarsest band up to `start`, whose sum with its picture goes into `shown`, where that is given."""
@@ -151,6 +166,39 @@ class GpuContrast:
         )
         band_kernels.lowering[(triton.cdiv(rows * columns, GRID),)](brighter, light, lower, rows, columns, COUNT=GRID)
         return lower
+
+
+class GpuPlateContrast(GpuContrast):
+    """Gives a mix of copies the detail that the plate has: `PlateContrast` on the GPU.
+
+    strength: (rows, columns) on the grid, 0 to 1: how much of the detail is the plate's own at the place shown.
+    """
+
+    # The mix, and what is shown of it.
+    planes = 2
+    given = True
+
+    def __init__(
+        self, contrast: PlateContrast, tone: np.ndarray, strength: torch.Tensor, step: int, device: torch.device
+    ) -> None:
+        super().__init__(contrast, tone, tuple(strength.shape), device)
+        self._steady, self._step = strength, step
+        if self.levels:
+            blocks = _starts([counts.size for counts in contrast.counts])
+            self._variances = self._up(_laid_out(contrast.variances, blocks))
+
+    def change(self, grid: torch.Tensor, copies: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """As `GpuContrast.change`, for any number of copies and nodes as in `kernels.mixing`."""
+        if not self.levels:
+            return None
+        for level in range(self.levels):
+            band_kernels.advected[(self._tiles,)](
+                self._variances, self._counts, grid, self._steady, self._table, self._wanted, copies,
+                *grid.shape[1:], self._step, level, float(BLOCK * 2**level), SHIFT=SHIFT, COPY=COPY, COUNT=GRID,
+            )  # fmt: skip
+        self._reduce(self._buffer, 0, planes=1)
+        self._energies(self._buffer, grid, 0, planes=1)
+        return self._refined(grid)
 
 
 def _starts(sizes: list[int]) -> list[int]:

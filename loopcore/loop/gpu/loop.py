@@ -16,14 +16,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.nn.functional import avg_pool2d, pad
 
 from loopcore.exr import HALF_MAX, as_stored
 from loopcore.loop import blend
 from loopcore.loop.contrast import PATCH, Contrast
 from loopcore.loop.device import translate_errors
-from loopcore.loop.gpu.contrast import GpuContrast
+from loopcore.loop.gpu.contrast import GpuContrast, GpuPlateContrast
 from loopcore.loop.gpu.kernels import blend as blend_kernels
+from loopcore.loop.gpu.kernels import mixing as mixing_kernels
+from loopcore.loop.gpu.mixture import GpuMixture, bytes_per_node, smoothed
+from loopcore.loop.mixture import Mixture
+from loopcore.loop.plate_contrast import COPY, SHIFT
 from loopcore.transport import gpu
 from loopcore.transport.fill import fill_tensor
 from loopcore.transport.gpu import plan
@@ -53,6 +56,7 @@ class Scene(NamedTuple):
     frames: int
     splat: bool
     contrast: Contrast
+    mixture: Mixture | None
 
 
 class _Slot:
@@ -63,11 +67,15 @@ class _Slot:
         self.landed: Any = None
 
 
-def bytes_needed(height: int, width: int, frame_width: int, nodes: int, splat: bool) -> int:
-    """GPU memory for a loop whose window is (height, width): an estimate, rather too high than too low."""
+def bytes_needed(height: int, width: int, frame_width: int, nodes: int, splat: bool, copies: int = 0) -> int:
+    """GPU memory for a loop whose window is (height, width): an estimate, rather too high than too low.
+
+    copies: how many are mixed at most in a loop of several cycles; 0 for the plain loop.
+    """
     canvases = 2 * height * frame_width * 4 * (2 + 4)
     per_pixel = _BYTES_PER_PIXEL + (_SPLAT_BYTES_PER_PIXEL if splat else 0)
-    return height * width * per_pixel + nodes * _BYTES_PER_NODE + canvases + _RESERVED_BYTES
+    per_node = _BYTES_PER_NODE + (bytes_per_node(copies) if copies else 0)
+    return height * width * per_pixel + nodes * per_node + canvases + _RESERVED_BYTES
 
 
 def bytes_free() -> int:
@@ -96,8 +104,18 @@ class GpuLoop:
                 for array in (scene.source, scene.mask, scene.luma, scene.colour, scene.velocity)
             )
             self._copy = torch.zeros_like(self._plate)
-            self._grid = torch.zeros((blend.NODE, *scene.velocity.shape[:2]), device=self.device)
-            self._contrast = GpuContrast(scene.contrast, scene.tone, scene.velocity.shape[:2], self.device)
+            self._grid, self._mixture, self._contrast = self._prepare()
+
+    def _prepare(self) -> tuple[torch.Tensor, GpuMixture | None, GpuContrast]:
+        """The frame's nodes, what makes them in a loop of several cycles, and what keeps contrast."""
+        scene, shape = self.scene, self.scene.velocity.shape[:2]
+        if scene.mixture is None:
+            grid = torch.zeros((blend.NODE, *shape), device=self.device)
+            return grid, None, GpuContrast(scene.contrast, scene.tone, shape, self.device)
+        height, width = scene.mask.shape
+        mixture = GpuMixture(scene.mixture, scene.step, (height, width), self._trace, self.device)
+        contrast = GpuPlateContrast(scene.mixture.contrast, scene.tone, mixture.strength, scene.step, self.device)
+        return mixture.grid, mixture, contrast
 
     def warm_up(self) -> None:
         """Render one frame and discard it: compiles the kernels and shows whether there is enough memory."""
@@ -173,24 +191,43 @@ class GpuLoop:
 
     def _draw(self, time: float, canvas: torch.Tensor) -> None:
         """Launch all that makes one frame."""
-        (height, width), period = self.scene.mask.shape, self._periods()
-        alpha = 1.0 - time / self.scene.frames
-        self._make_nodes(time, alpha)
-        tones, (rows, columns) = self._contrast.tones, self._grid.shape[1:]
-        blend_kernels.blend[(self._plan.tiles,)](
-            self._plate, self._grid, self._mask, self._luma, self._copy, *tones, height, width, rows, columns,
-            self.scene.step, *period, MAX=float(blend.MAX_FETCHES), **self._tile,
-        )  # fmt: skip
-        if self.scene.splat:
-            self._splat(time, alpha)
-        change = self._contrast.change(self._grid[4])
+        height, width = self.scene.mask.shape
+        copies = self._blend(time) if self._mixture is None else self._mix(self._mixture, time)
+        change = self._contrast.change(self._grid, copies) if copies else None
         given = (self._mask, self._mask) if change is None else change
         patches = (1, 1) if change is None else self._contrast.patches
         blend_kernels.composite[(self._plan.tiles,)](
-            self._plate, self._copy, tones[0], *given, self._mask, self._colour, canvas, height, width,
+            self._plate, self._copy, self._contrast.tones[0], *given, self._mask, self._colour, canvas, height, width,
             canvas.shape[1], self._left, *patches, HAS_CHANGE=change is not None, PATCH=PATCH,
             MIN=blend.MIN_RATIO, MAX=blend.MAX_RATIO, HALF=HALF_MAX, **self._tile,
         )  # fmt: skip
+
+    def _blend(self, time: float) -> int:
+        """Blend the two copies of a frame; returns their number."""
+        alpha = 1.0 - time / self.scene.frames
+        self._make_nodes(time, alpha)
+        blend_kernels.blend[(self._plan.tiles,)](
+            self._plate, self._grid, self._mask, self._luma, self._copy, *self._contrast.tones,
+            *self.scene.mask.shape, *self._grid.shape[1:], self.scene.step, *self._periods(),
+            MAX=float(blend.MAX_FETCHES), **self._tile,
+        )  # fmt: skip
+        if self.scene.splat:
+            self._splat(time, alpha)
+        return 2
+
+    def _mix(self, mixture: GpuMixture, time: float) -> int:
+        """Mix the copies of a frame of several cycles; returns their number, 0 where the frame is the plate itself."""
+        spans = mixture.weigh(time)
+        if self.scene.splat:
+            self._splat_copies(mixture, spans)
+        mixture.make_nodes(spans)
+        mixing_kernels.mix[(self._plan.tiles,)](
+            self._plate, mixture.grid, self._mask, self._luma, self._colour, self._copy, self._contrast.tones[0],
+            len(spans), float(mixture.white), *self.scene.mask.shape, *mixture.grid.shape[1:],
+            self.scene.step, *self._periods(), FETCHED=self.scene.splat, SHIFTED=mixture.is_shifted,
+            SHIFT=SHIFT, COPY=COPY, MIN=blend.MIN_RATIO, MAX=float(blend.MAX_FETCHES), **self._tile,
+        )  # fmt: skip
+        return len(spans) if time % self.scene.frames else 0
 
     def _periods(self) -> tuple[int, int]:
         height, width = self.scene.mask.shape
@@ -209,7 +246,7 @@ class GpuLoop:
             past, future, self._grid, rows, columns, self.scene.step, alpha, MIN_WEIGHT=min_weight,
             MIN_SQUEEZE=blend.MIN_SQUEEZE, **tile,
         )  # fmt: skip
-        smooth = _smoothed(self._grid[4], blend.smoothing(self.scene.step, height, width))
+        smooth = smoothed(self._grid[4:5], blend.smoothing(self.scene.step, height, width))
         blend_kernels.blend_weights[(plan.tiles,)](
             smooth, self._grid, rows, columns, self.scene.step, height, width,
             max(4.0, blend.BORDER_RAMP * max(height, width)), MIN_WEIGHT=min_weight, **tile,
@@ -218,13 +255,7 @@ class GpuLoop:
     def _splat(self, time: float, alpha: float) -> None:
         """Put the symmetric splat in the place of the blend, with its holes filled."""
         height, width = self.scene.mask.shape
-        shifts = []
-        for steps in (time, time - self.scene.frames):
-            grid, shift = self._trace(steps), torch.empty((height, width, 2), device=self.device)
-            blend_kernels.expand[(self._plan.tiles,)](
-                grid, shift, height, width, *grid.shape[:2], self.scene.step, **self._tile
-            )
-            shifts.append(shift)
+        shifts = [self._expanded(self._trace(t), self.scene.step) for t in (time, time - self.scene.frames)]
         bins, pieces = gpu.bin_splats(self._plan, shifts)
         weights, tone = torch.empty_like(self._mask), self._contrast.tones[0]
         blend_kernels.gather_both[(self._plan.tiles,)](
@@ -238,11 +269,25 @@ class GpuLoop:
             light = (self._copy * self._luma).sum(-1).clamp_(min=0)
             tone.copy_(torch.where(moving, light.sqrt_(), tone))
 
+    def _splat_copies(self, mixture: GpuMixture, spans: list[float]) -> None:
+        """Put into `_copy` the splats of all copies, by their weights in time, with holes filled."""
+        sums, weights = torch.zeros_like(self._copy), torch.zeros_like(self._mask)
+        for span, weight in zip(spans, mixture.weights, strict=False):
+            if weight.any():
+                shift = self._expanded(self._trace(span), self.scene.step)
+                own, amount = gpu.splat(self._plate, shift, self._expanded(weight[..., None], 1)[..., 0])
+                sums += own
+                weights += amount
+        holes = weights <= 0
+        torch.div(sums, torch.where(holes, 1, weights)[..., None], out=self._copy)
+        if (holes & (self._mask > 0)).any():
+            self._copy.copy_(fill_tensor(self._copy, weights))
 
-def _smoothed(weight: torch.Tensor, size: int) -> torch.Tensor:
-    """Blend weights (rows, columns) under a tent, of two boxes of `size` nodes, an odd number."""
-    edge, picture = size // 2, weight[None, None]
-    for _ in range(2):
-        for box, border in (((size, 1), (0, 0, edge, edge)), ((1, size), (edge, edge, 0, 0))):
-            picture = avg_pool2d(pad(picture, border, mode="replicate"), box, 1)
-    return picture[0, 0]
+    def _expanded(self, grid: torch.Tensor, factor: int) -> torch.Tensor:
+        """A grid (rows, columns, C) interpolated to every pixel (H, W, C), times `factor`."""
+        (height, width), (rows, columns, channels) = self.scene.mask.shape, grid.shape
+        out = torch.empty((height, width, channels), device=self.device)
+        blend_kernels.expand[(self._plan.tiles,)](
+            grid, out, height, width, rows, columns, self.scene.step, factor, CHANNELS=channels, **self._tile
+        )
+        return out

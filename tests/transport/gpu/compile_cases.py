@@ -16,6 +16,9 @@ from triton.compiler import ASTSource
 
 from loopcore.loop.gpu.kernels import bands as band_kernels
 from loopcore.loop.gpu.kernels import blend as blend_kernels
+from loopcore.loop.gpu.kernels import cycles as cycle_kernels
+from loopcore.loop.gpu.kernels import mixing as mixing_kernels
+from loopcore.loop.plate_contrast import COPY, POOL, SHIFT
 from loopcore.transport.gpu.kernels import (
     integrate as integrate_kernels,
 )
@@ -80,16 +83,18 @@ LOOP_KERNELS = [
     blend_kernels.nodes, blend_kernels.blend_weights, blend_kernels.blend, blend_kernels.expand,
     blend_kernels.gather_both, blend_kernels.composite,
     band_kernels.reduce, band_kernels.energies, band_kernels.gains, band_kernels.scales, band_kernels.change,
-    band_kernels.surplus, band_kernels.lowering,
+    band_kernels.surplus, band_kernels.lowering, band_kernels.pool, band_kernels.advected,
+    cycle_kernels.time_weights, mixing_kernels.copy_nodes, mixing_kernels.mix_weights, mixing_kernels.mix,
 ]  # fmt: skip
 # Arguments that are neither pointers to floats nor integers.
 LOOP_KINDS = {
     "entries": "*i32", "offsets": "*i32", "pieces": "*u8", "nearest": "*i32", "table": "*i64", "partial": "*fp64",
-    "floors": "*fp64", "alpha": "fp32", "ramp": "fp32", "strength": "fp32",
-}  # fmt: skip
+    "floors": "*fp64", "layers": "*i32",
+} | dict.fromkeys(("alpha", "ramp", "strength", "time", "frames", "cell", "white", "size"), "fp32")  # fmt: skip
 NUMBERS = {
     "height", "width", "rows", "columns", "step", "period_y", "period_x", "stride", "margin", "patch_rows", "level",
-    "patch_columns", "weight_columns", "out_stride", "sums_stride", "first", "tiles",
+    "patch_columns", "weight_columns", "out_stride", "sums_stride", "first", "tiles", "factor", "number", "count",
+    "levels", "noise_rows", "noise_columns", "copies", "node_rows", "node_columns",
 }  # fmt: skip
 
 
@@ -111,6 +116,8 @@ def test_the_loops_kernels_compile(kernel: Any, way: bool, tmp_path: Path) -> No
         "STRETCHED": way, "SORTED": not way, "NONE": 2**31 - 1, "HAS_CHANGE": way, "PATCH": 128, "MIN": 0.25,
         "HALF": 65504.0,
         "BLOCK": 8, "PER_PIXEL_FROM": 1, "INITIAL": way, "MIN_VARIANCE": 1e-9, "MAX_GAIN": 1.8, "SHOW": way, "ROWS": 8,
+        "GIVEN": not way, "MIN_GAIN": 0.6, "CHANNELS": 2 if way else 1, "SHIFT": SHIFT, "COPY": COPY, "POOL": POOL,
+        "MIN_MASK": 0.05, "MAX_SHIFT": 0.3, "NEGLIGIBLE": 1 / 128, "HAS_MEAN": way, "SHIFTED": way, "FETCHED": not way,
         "COUNT": 16 if kernel is band_kernels.energies else 256,
     }  # fmt: skip
     constants = {name: value for name, value in constants.items() if name in names}

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import _loops
 import numpy as np
 import pytest
 import torch
+from _loops import WARM_UP, assert_same, bytes_held, no_trial, same_paths  # noqa: F401
 from _scenes import close, noise, picture, zoom
 from _textures import RGB, motion, plate
 
@@ -20,48 +22,15 @@ from loopcore.loop.gpu import loop as gpu_loop
 from loopcore.loop.gpu.kernels import blend as blend_kernels
 from loopcore.motion import MotionField
 from loopcore.plate import Plate
-from loopcore.transport import cpu, gpu, splat
+from loopcore.transport import gpu, splat
 from loopcore.transport.gpu import plan
 
 N = 8
 RGBA = (*RGB, "A")
-# Of the frame's greatest value, where both devices trace the same paths; what the order of additions leaves.
-TOLERANCE = 1e-5
-WARM_UP = gpu_loop.GpuLoop.warm_up
-
-
-@pytest.fixture
-def same_paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths traced on the CPU for both: two tracers' errors would hide the rest."""
-
-    def trace(self: gpu_loop.GpuLoop, steps: float) -> torch.Tensor:
-        return torch.from_numpy(cpu.integrate(self._velocity.cpu().numpy(), steps)).to(self.device)
-
-    monkeypatch.setattr(gpu_loop.GpuLoop, "_trace", trace)
-
-
-@pytest.fixture(autouse=True)
-def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No first frame for nothing: the interpreter is slow."""
-    monkeypatch.setattr(gpu_loop.GpuLoop, "warm_up", lambda self: None)
 
 
 def both(still: Plate, field: MotionField, method: str = "warp", contrast: float = 1.0) -> tuple[Loop, Loop]:
-    ours, theirs = (
-        Loop(still, field, frames=N, method=method, contrast=contrast, device=device) for device in ("cuda", "cpu")
-    )
-    assert ours.device == "cuda" and theirs.device == "cpu"
-    return ours, theirs
-
-
-def assert_same(ours: np.ndarray, theirs: np.ndarray, field: MotionField, tolerance: float = TOLERANCE) -> None:
-    """Still pixels to the bit; the others within `tolerance` of the greatest value, and both finite."""
-    still = field.mask == 0
-    assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
-    assert ours[still].tobytes() == theirs[still].tobytes()
-    if not still.all():
-        greatest = np.abs(theirs[~still]).max()
-        assert np.abs(ours[~still].astype(np.float64) - theirs[~still]).max() <= tolerance * greatest
+    return _loops.both(still, field, frames=N, method=method, contrast=contrast)
 
 
 @pytest.mark.usefixtures("same_paths")
@@ -199,11 +168,8 @@ def test_a_trial_leaves_nothing_behind_and_memory_is_estimated() -> None:
     still, field = plate(64, 80, slope=1.5), motion(64, 80, 0.3, masked=False)
     loop = Loop(still, field, frames=N, device="cuda")
     WARM_UP(loop._gpu)
-    held = [t for part in (loop._gpu, loop._gpu._contrast) for t in vars(part).values() if isinstance(t, torch.Tensor)]
-    held += [slot.pixels for slots in loop._gpu._slots.values() for slot in slots]
-    blocks = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
     estimate = gpu_loop.bytes_needed(64, 80, 80, 64 * 80, False) - gpu_loop._RESERVED_BYTES
-    assert 0.5 * estimate <= sum(blocks.values()) <= estimate
+    assert 0.5 * estimate <= bytes_held(loop) <= estimate
     assert np.array_equal(loop.frame(0), still.pixels)
 
 

@@ -115,21 +115,84 @@ def _smoothed(grid, n, known, rows, columns):
 
 
 @triton.jit
+def pool(sums, out, table, first, POOL: tl.constexpr, COUNT: tl.constexpr):
+    """out: smoothed sums of blocks, averaged over POOL x POOL blocks; nothing beyond the border."""
+    _, _, _, blocks, rows, columns = _entry(table, first + tl.program_id(1))
+    n = tl.program_id(0) * COUNT + tl.arange(0, COUNT)
+    known, total = n < rows * columns, tl.zeros((COUNT,), tl.float32)
+    for j in range(POOL):
+        for i in range(POOL):
+            x, y = n % columns + (i - POOL // 2), n // columns + (j - POOL // 2)
+            near = known & (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+            total += _smoothed(sums + blocks, y * columns + x, near, rows, columns)
+    tl.store(out + blocks + n, total / (POOL * POOL), known)
+
+
+@triton.jit
+def _variance_at(variance, counts, y, x, known, default, rows, columns):
+    """The variance at block position (x, y), bilinear over blocks that have moving pixels."""
+    y = tl.minimum(tl.maximum(y, 0.0), rows - 1.0)
+    x = tl.minimum(tl.maximum(x, 0.0), columns - 1.0)
+    i, j = y.to(tl.int32), x.to(tl.int32)
+    v, u = y - i, x - j
+    total, weights = tl.zeros_like(y), tl.zeros_like(y)
+    for corner in tl.static_range(4):
+        q = tl.minimum(i + corner // 2, rows - 1) * columns + tl.minimum(j + corner % 2, columns - 1)
+        weight = (v if corner // 2 else 1.0 - v) * (u if corner % 2 else 1.0 - u) * tl.load(counts + q, known, 0.0)
+        total += weight * tl.load(variance + q, known, 0.0)
+        weights += weight
+    return tl.where(weights > 0.1, total / tl.where(weights > 0.1, weights, 1.0), default)
+
+
+@triton.jit(do_not_specialize=["copies"])
+def advected(
+    variance, counts, grid, steady, table, out, copies, node_rows, node_columns, step, level, size,
+    SHIFT: tl.constexpr, COPY: tl.constexpr, COUNT: tl.constexpr,
+):  # fmt: skip
+    """out: energy of a band by blocks of `size` pixels: the variance where the copies come from, times the count.
+
+    grid: nodes as in `mixing`. steady (node_rows, node_columns): how much of the variance is the place's own.
+    """
+    _, _, _, blocks, rows, columns = _entry(table, level)
+    n = tl.program_id(0) * COUNT + tl.arange(0, COUNT)
+    known, nodes = n < rows * columns, node_rows * node_columns
+    y, x = size * ((n // columns).to(tl.float32) + 0.5), size * ((n % columns).to(tl.float32) + 0.5)
+    # The node nearest to the middle of the block.
+    row, column = (y / step + 0.5).to(tl.int32), (x / step + 0.5).to(tl.int32)
+    p = tl.minimum(row, node_rows - 1) * node_columns + tl.minimum(column, node_columns - 1)
+    own, total = tl.load(variance + blocks + n, known, 0.0), tl.zeros((COUNT,), tl.float32)
+    k = 0
+    while k < copies:
+        plane = grid + (SHIFT + COPY * k) * nodes
+        weight = tl.load(plane + 2 * nodes + p, known, 0.0)
+        v = (y + tl.load(plane + nodes + p, known, 0.0)) / size - 0.5
+        u = (x + tl.load(plane + p, known, 0.0)) / size - 0.5
+        total += weight * _variance_at(variance + blocks, counts + blocks, v, u, known, own, rows, columns)
+        k += 1
+    total += tl.load(steady + p, known, 0.0) * (own - total)
+    tl.store(out + blocks + n, tl.load(counts + blocks + n, known, 0.0) * total, known)
+
+
+@triton.jit
 def gains(
     sums, sums_stride, counts, past_weight, weight_columns, nearest, table, wanted, gain, scale, partial, first,
-    INITIAL: tl.constexpr, PER_PIXEL_FROM: tl.constexpr, MIN_VARIANCE: tl.constexpr, MAX_GAIN: tl.constexpr,
-    COUNT: tl.constexpr,
+    INITIAL: tl.constexpr, GIVEN: tl.constexpr, PER_PIXEL_FROM: tl.constexpr, MIN_VARIANCE: tl.constexpr,
+    MIN_GAIN: tl.constexpr, MAX_GAIN: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
     """Each block's gain, and sums over COUNT blocks of what `scales` needs: a, b and c of its equation.
 
     The initial pass finds what is wanted from the sums of the copies; the others raise the gain by what is missing.
+    GIVEN: `wanted` is known, and the second plane of the sums holds the first one's, pooled.
     """
     tile, level = tl.program_id(0), first + tl.program_id(1)
     _, _, _, blocks, rows, columns = _entry(table, level)
     n = tile * COUNT + tl.arange(0, COUNT)
     known = n < rows * columns
-    has = _smoothed(sums + blocks, n, known, rows, columns)
-    if INITIAL:
+    if GIVEN:
+        has = tl.load(sums + sums_stride + blocks + n, known, 0.0)
+    else:
+        has = _smoothed(sums + blocks, n, known, rows, columns)
+    if INITIAL and not GIVEN:
         past = _smoothed(sums + sums_stride + blocks, n, known, rows, columns)
         future = _smoothed(sums + 2 * sums_stride + blocks, n, known, rows, columns)
         target = past + future
@@ -144,11 +207,11 @@ def gains(
     floor = MIN_VARIANCE * tl.load(counts + blocks + n, known, 1.0)
     ratio = tl.sqrt_rn(tl.div_rn(target + floor, has + floor))
     if INITIAL:
-        new = tl.minimum(tl.maximum(ratio, 1.0), MAX_GAIN)
+        new = tl.minimum(tl.maximum(ratio, MIN_GAIN), MAX_GAIN)
     else:
         before = 1.0 + tl.load(scale + level) * (tl.load(gain + blocks + n, known, 1.0) - 1.0)
         new = before * tl.minimum(tl.maximum(ratio, 0.8), MAX_GAIN)
-        new = tl.minimum(tl.maximum(new, 1.0), MAX_GAIN)
+        new = tl.minimum(tl.maximum(new, MIN_GAIN), MAX_GAIN)
         has = has / (before * before)
     tl.store(gain + blocks + n, new, known)
     change, has = tl.where(known, new - 1.0, 0.0).to(tl.float64), has.to(tl.float64)

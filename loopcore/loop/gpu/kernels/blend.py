@@ -15,7 +15,7 @@ from loopcore.transport.gpu.kernels.splat import gather_cells
 
 
 @triton.jit
-def _jacobian(shift, x, y, p, inside, rows, columns):
+def jacobian(shift, x, y, p, inside, rows, columns):
     """I + dB/dy by central differences: xx, xy, yx, yy, where xy is how x changes along y."""
     left, right = tl.minimum(x, 1), tl.minimum(columns - 1 - x, 1)
     above, below = tl.minimum(y, 1), tl.minimum(rows - 1 - y, 1)
@@ -31,7 +31,7 @@ def _jacobian(shift, x, y, p, inside, rows, columns):
 
 
 @triton.jit
-def _long_axis(xx, xy, yx, yy, MIN: tl.constexpr):
+def long_axis(xx, xy, yx, yy, MIN: tl.constexpr):
     """The longest vector that the Jacobian makes of a unit one; 0 if hardly over 1.
 
     Its direction has half the angle of (a - d, 2 b). The half is taken on the side where nothing cancels.
@@ -64,14 +64,14 @@ def nodes(
         shift = future if k else past
         dx = tl.load(shift + 2 * p, inside, 0.0) * step
         dy = tl.load(shift + 2 * p + 1, inside, 0.0) * step
-        xx, xy, yx, yy = _jacobian(shift, x, y, p, inside, rows, columns)
+        xx, xy, yx, yy = jacobian(shift, x, y, p, inside, rows, columns)
         area = tl.abs(xx * yy - xy * yx)
         w = tl.maximum(tl.minimum(area, 1.0 / tl.maximum(area, 1.0)), MIN_WEIGHT)
         if k:
             second = (1.0 - alpha) * w
         else:
             first = alpha * w
-        axis_x, axis_y = _long_axis(xx, xy, yx, yy, MIN_SQUEEZE)
+        axis_x, axis_y = long_axis(xx, xy, yx, yy, MIN_SQUEEZE)
         tl.store(grid + (2 * k) * size + p, dx, inside)
         tl.store(grid + (2 * k + 1) * size + p, dy, inside)
         tl.store(grid + (5 + 2 * k) * size + p, axis_x, inside)
@@ -81,7 +81,7 @@ def nodes(
 
 
 @triton.jit
-def _reach(x, y, height, width, ramp, MIN: tl.constexpr):
+def reach(x, y, height, width, ramp, MIN: tl.constexpr):
     """What is left of a copy's weight at (x, y), by how far that lies outside the frame."""
     beyond_x = tl.maximum(tl.maximum(-x, x - (width - 1.0)), 0.0)
     beyond_y = tl.maximum(tl.maximum(-y, y - (height - 1.0)), 0.0)
@@ -98,15 +98,15 @@ def blend_weights(
     size, x, y = rows * columns, (column * step).to(tl.float32), (row * step).to(tl.float32)
     past_weight = tl.minimum(tl.maximum(tl.load(smooth + p, inside, 0.0), 0.0), 1.0)
     at_x, at_y = x + tl.load(grid + p, inside, 0.0), y + tl.load(grid + size + p, inside, 0.0)
-    first = past_weight * _reach(at_x, at_y, height, width, ramp, MIN_WEIGHT)
+    first = past_weight * reach(at_x, at_y, height, width, ramp, MIN_WEIGHT)
     at_x, at_y = x + tl.load(grid + 2 * size + p, inside, 0.0), y + tl.load(grid + 3 * size + p, inside, 0.0)
-    second = (1.0 - past_weight) * _reach(at_x, at_y, height, width, ramp, MIN_WEIGHT)
+    second = (1.0 - past_weight) * reach(at_x, at_y, height, width, ramp, MIN_WEIGHT)
     both = tl.where(inside, first + second, 1.0)
     tl.store(grid + 4 * size + p, tl.div_rn(first, both), inside)
 
 
 @triton.jit
-def _cell(x, y, step, rows, columns):
+def cell(x, y, step, rows, columns):
     """Where pixels lie in a grid of every step-th: the four nodes, and how far along x (in pixels) and y (in cells)."""
     i, j = tl.minimum(y // step, rows - 1), x // step
     low, right = tl.minimum(i + 1, rows - 1), tl.minimum(j + 1, columns - 1)
@@ -116,7 +116,7 @@ def _cell(x, y, step, rows, columns):
 
 
 @triton.jit
-def _between(plane, a, b, c, d, across, along, per_pixel, known, STRIDE: tl.constexpr):
+def between(plane, a, b, c, d, across, along, per_pixel, known, STRIDE: tl.constexpr):
     """One number of the grid, interpolated between the nodes a and b above, c and d below."""
     a, b = tl.load(plane + STRIDE * a, known, 0.0), tl.load(plane + STRIDE * b, known, 0.0)
     c, d = tl.load(plane + STRIDE * c, known, 0.0), tl.load(plane + STRIDE * d, known, 0.0)
@@ -125,7 +125,7 @@ def _between(plane, a, b, c, d, across, along, per_pixel, known, STRIDE: tl.cons
 
 
 @triton.jit
-def _fetch_along(
+def fetch_along(
     plate, x, y, axis_x, axis_y, moving, c, height, width, period_y, period_x, MAX: tl.constexpr, WIDE: tl.constexpr
 ):
     """The mean of fetches along an axis through (x, y): what one pixel sees of a squeezed plate; one where it is 0."""
@@ -148,7 +148,7 @@ def _fetch_along(
 
 
 @triton.jit
-def _sqrt_luminance(picture, luma):
+def sqrt_luminance(picture, luma):
     """The square root of luminance, 0 where that is negative."""
     return tl.sqrt_rn(tl.maximum(tl.sum(picture * luma[None, :], 1), 0.0))
 
@@ -165,43 +165,44 @@ def blend(
         c = tl.arange(0, 4)
         brightness = tl.load(luma + c)
         size, per_pixel = rows * columns, 1.0 / step
-        n0, n1, n2, n3, across, along = _cell(x, y, step, rows, columns)
+        n0, n1, n2, n3, across, along = cell(x, y, step, rows, columns)
         # An axis and its opposite mean the same, so axes are not interpolated: the nearest node's serves.
         nearest = tl.minimum((y + step // 2) // step, rows - 1) * columns
         nearest += tl.where(2 * across < step, x // step, tl.minimum(x // step + 1, columns - 1))
-        past_weight = _between(grid + 4 * size, n0, n1, n2, n3, across, along, per_pixel, moving, 1)
+        past_weight = between(grid + 4 * size, n0, n1, n2, n3, across, along, per_pixel, moving, 1)
         total, tones = tl.zeros((TILE_X * TILE_Y, 4), tl.float32), tl.zeros((TILE_X * TILE_Y,), tl.float32)
         for k in tl.static_range(2):
-            at_x = x.to(tl.float32) + _between(grid + 2 * k * size, n0, n1, n2, n3, across, along, per_pixel, moving, 1)
-            at_y = y.to(tl.float32) + _between(
+            at_x = x.to(tl.float32) + between(grid + 2 * k * size, n0, n1, n2, n3, across, along, per_pixel, moving, 1)
+            at_y = y.to(tl.float32) + between(
                 grid + (2 * k + 1) * size, n0, n1, n2, n3, across, along, per_pixel, moving, 1
             )
             axis_x = tl.load(grid + (5 + 2 * k) * size + nearest, moving, 0.0)
             axis_y = tl.load(grid + (6 + 2 * k) * size + nearest, moving, 0.0)
-            fetched = _fetch_along(
+            fetched = fetch_along(
                 plate, at_x, at_y, axis_x, axis_y, moving, c, height, width, period_y, period_x, MAX, WIDE
             )
             part = 1.0 - past_weight if k else past_weight
             total += fetched * part[:, None]
-            own = _sqrt_luminance(fetched, brightness)
+            own = sqrt_luminance(fetched, brightness)
             tl.store((future_tone if k else past_tone) + p, own, moving)
             tones = tl.where(part == 1.0, own, tones)
         # A blend that is one copy alone has that copy's tone to the bit, whichever way the compiler adds up.
         single = (past_weight == 1.0) | (past_weight == 0.0)
-        tl.store(tone + p, tl.where(single, tones, _sqrt_luminance(total, brightness)), moving)
+        tl.store(tone + p, tl.where(single, tones, sqrt_luminance(total, brightness)), moving)
         tl.store(copy + (4 * p)[:, None] + c[None, :], total, moving[:, None] & (c < 4)[None, :])
 
 
 @triton.jit
 def expand(
-    grid, out, height, width, rows, columns, step, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr
-):
-    """out (H, W, 2), in pixels: displacements (rows, columns, 2), in cells, interpolated to every pixel."""
+    grid, out, height, width, rows, columns, step, factor, CHANNELS: tl.constexpr,
+    TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """out (H, W, CHANNELS): a grid (rows, columns, CHANNELS) interpolated to every pixel, times `factor`."""
     x, y, p, inside = pixel_tile(width, height, TILE_X, TILE_Y, WIDE)
-    n0, n1, n2, n3, across, along = _cell(x, y, step, rows, columns)
-    for k in tl.static_range(2):
-        value = _between(grid + k, n0, n1, n2, n3, across, along, 1.0 / step, inside, 2)
-        tl.store(out + 2 * p + k, value * step, inside)
+    n0, n1, n2, n3, across, along = cell(x, y, step, rows, columns)
+    for k in tl.static_range(CHANNELS):
+        value = between(grid + k, n0, n1, n2, n3, across, along, 1.0 / step, inside, CHANNELS)
+        tl.store(out + CHANNELS * p + k, value * factor, inside)
 
 
 @triton.jit
@@ -231,7 +232,7 @@ def gather_both(
     tl.store(copy + (4 * t)[:, None] + c[None, :], total, inside[:, None] & (c < 4)[None, :])
     tl.store(weights + t, weight_sum, inside)
     moving = inside & (tl.load(mask + t, inside, 0.0) > 0)
-    tl.store(tone + t, _sqrt_luminance(total, tl.load(luma + c)), moving)
+    tl.store(tone + t, sqrt_luminance(total, tl.load(luma + c)), moving)
 
 
 @triton.jit
