@@ -69,13 +69,19 @@ def brook() -> tuple[Plate, MotionField]:
 
 
 @pytest.mark.parametrize(
-    "speed, frames, whole", [(0.5, 60, True), (1, 60, True), (2, 20, True), (2, 60, False), (4, 60, False)]
-)
+    "speed, frames, cycles, whole",
+    [
+        (0.5, 60, 1, True), (1, 60, 1, True), (2, 20, 1, True), (2, 60, 1, False), (4, 60, 1, False),
+        (2, 60, "auto", True), (4, 60, "auto", True),
+    ],
+)  # fmt: skip
 def test_the_brook_tears_where_it_is_carried_too_far(
-    brook: tuple[Plate, MotionField], speed: float, frames: int, whole: bool
+    brook: tuple[Plate, MotionField], speed: float, frames: int, cycles: int | str, whole: bool
 ) -> None:
     plate, motion = brook
-    loop = Loop(plate, motion.scaled(speed), frames=frames, device="cpu")
+    loop = Loop(
+        plate, motion.scaled(speed), frames=frames, cycles=cycles, steady=0 if cycles == 1 else "auto", device="cpu"
+    )
     start, middle = (
         luma(display_image(loop.frame(t), exposure=1.0)[FALLS].astype(np.float32) / 255) for t in (0, frames // 2)
     )

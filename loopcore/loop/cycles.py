@@ -30,6 +30,8 @@ _F = np.float32
 
 # The shortest life that "auto" chooses, in frames from birth to full weight.
 MIN_PERIOD = 12
+# Layers of up to 2^MAX_LAYER cycles are chosen from.
+MAX_LAYER = 10
 # Greatest offset of a copy along its path, and greatest shift of its birth, as fractions of the cycle.
 MAX_OFFSET = 0.35
 MAX_SHIFT = 0.3
@@ -38,9 +40,11 @@ NOISE_CELL = 1 / 8
 # Halfway through its life a copy is too far from home where it is displaced by more than this fraction of the longer
 # side of what moves and half of its weight is lost to distortion (the product counts, a fifth where none is lost); what
 # falls breaks up sooner than what flows level. It is, too, where less than MIN_QUALITY of its weight is left.
-MAX_DISPLACEMENT, MAX_FALL = 0.1, 0.05
+MAX_DISPLACEMENT, MAX_FALL = 0.1, 0.07
 MIN_LOSS = 0.2
-MIN_QUALITY = 0.33
+# Each further halving takes this much more: lives that are too short look still.
+RELUCTANCE = 1.0
+MIN_QUALITY = 0.25
 # Where less than this fraction of what moves needs more than half a halving, all has the plain loop.
 MIN_AREA = 0.0075
 # A need of less than about this many halvings is none: the plain loop is best there.
@@ -129,20 +133,20 @@ def needed_layers(paths: Paths) -> np.ndarray:
     from loopcore.loop.mixing import mask_grid, quality
 
     mask = mask_grid(paths)
-    most = max(math.floor(math.log2(max(paths.frames / MIN_PERIOD, 1))), 0)
+    most = min(max(math.floor(math.log2(max(paths.frames / MIN_PERIOD, 1))), 0), MAX_LAYER)
     speed = np.hypot(paths.velocity[..., 0], paths.velocity[..., 1])
     down = np.clip(paths.velocity[..., 1] / np.maximum(speed, _F(1e-6)), 0, 1) ** 2
     limit = _F(max(paths.mask.shape)) * (_F(MAX_DISPLACEMENT) - _F(MAX_DISPLACEMENT - MAX_FALL) * down)
     need = np.zeros(mask.shape, np.float32)
     for layer in range(most):
-        half = paths.frames / 2 ** (layer + 1)
+        half, reluctance = paths.frames / 2 ** (layer + 1), _F(1 + RELUCTANCE * layer)
         misfit = np.zeros(mask.shape, np.float32)
         for span in (-half, half):
             shift = paths.trace(span)
             fit = quality(shift, mask)
             length = np.hypot(shift[..., 0], shift[..., 1]) * _F(paths.step)
-            too_far = _beyond(2 * np.maximum(1 - fit, _F(MIN_LOSS)) * length / limit)
-            misfit += _F(0.5) * np.maximum(too_far, 1 - _beyond(fit / _F(MIN_QUALITY)))
+            too_far = _beyond(2 * np.maximum(1 - fit, _F(MIN_LOSS)) * length / (limit * reluctance))
+            misfit += _F(0.5) * np.maximum(too_far, 1 - _beyond(fit * reluctance / _F(MIN_QUALITY)))
         need += misfit
     sigma = SMOOTHING * max(paths.mask.shape) / paths.step
     weight = mask + _F(1e-4)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 METHODS = ("warp", "splat")
 # What the kernels work with.
 MAX_CHANNELS = 4
+# Their births take memory.
+MAX_CYCLES = 4096
 
 
 class Loop:
@@ -322,8 +324,9 @@ def check_loop(plate: Plate | None, frames: int, cycles: int | str, steady: floa
         )
     if not isinstance(frames, int | np.integer) or frames < 2:
         raise MotionError(f"a loop needs a whole number of frames, at least 2: {frames!r} was given")
-    if cycles != "auto" and not (isinstance(cycles, int | np.integer) and 1 <= cycles <= frames // 2):
-        raise MotionError(f"cycles {cycles!r} is out of range: give 'auto' or a whole number from 1 to {frames // 2}")
+    most = min(frames // 2, MAX_CYCLES)
+    if cycles != "auto" and not (isinstance(cycles, int | np.integer) and 1 <= cycles <= most):
+        raise MotionError(f"cycles {cycles!r} is out of range: give 'auto' or a whole number from 1 to {most}")
     if steady != "auto" and not (isinstance(steady, int | float | np.number) and 0 <= steady <= 1):
         raise MotionError(f"steady {steady!r} is out of range: give 'auto' or a number from 0 (off) to 1 (full)")
 

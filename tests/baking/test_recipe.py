@@ -24,6 +24,7 @@ from loopcore.plate import Plate
 RECIPE = Recipe("ab" * 32, "cd" * 32, 24, 1001, "24000/1001", "warp", 1.0, "auto", "auto", "exr", "half")
 OTHERS: dict[str, object] = {
     "plate": "ef" * 32, "motion": "ef" * 32, "frames": 25, "first": 1, "fps": "24", "method": "splat", "contrast": 0.5,
+    "cycles": "4", "steady": "0.5",
     "format": "png", "depth": "16", "compression": "piz", "backend": "cuda", "engine": ENGINE + 1, "header": "ef" * 32,
 }  # fmt: skip
 

@@ -54,7 +54,7 @@ class TestWeights:
         assert all(abs(span) <= reach for (_, span), plane in zip(copies, weights, strict=True) if plane.any())
 
     def test_auto_layers_make_up_the_frame(self) -> None:
-        chosen = Cycles(Paths(two_speeds(120, 160, 4), 96), "auto")
+        chosen = Cycles(Paths(two_speeds(120, 160, 12), 96), "auto")
         assert chosen.layers == (1, 2, 4, 8)
         for t in np.linspace(0, 96, 41):
             copies = chosen.copies(t)
@@ -62,7 +62,7 @@ class TestWeights:
             np.testing.assert_allclose(weights.sum(axis=0), 1, atol=1e-5)
 
     def test_each_place_has_lives_that_suit_it(self) -> None:
-        chosen = Cycles(Paths(two_speeds(120, 160, 4), 96), "auto")
+        chosen = Cycles(Paths(two_speeds(120, 160, 12), 96), "auto")
         assert chosen.need[:, :50].max() == 0 and chosen.need[:, 110:].min() == 3
         copies = chosen.copies(30.0)
         weights = chosen.weights(30.0, [number for number, _ in copies])
@@ -71,7 +71,7 @@ class TestWeights:
         assert shown[:, :50].min() > 20 and shown[:, 110:].max() < 20
 
     def test_clouds_have_long_lives(self) -> None:
-        field = two_speeds(120, 160, 4)
+        field = two_speeds(120, 160, 12)
         drifting = np.ones((120, 160), np.float32)
         assert Cycles(Paths(replace(field, drifting=drifting), 96), "auto").layers == (1,)
         drifting[:, 80:] = 0

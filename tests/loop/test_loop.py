@@ -280,7 +280,7 @@ def test_content_goes_where_the_velocity_points(method: str) -> None:
     y, x = np.mgrid[:60, :80]
     light = 0.1 + np.exp(-((x - 30) ** 2 + (y - 20) ** 2) / 18)
     still = Plate(np.repeat(light[..., None], 3, -1).astype(np.float32), RGB)
-    loop = Loop(still, uniform(60, 80, 1.5, 0.75), frames=100, method=method, contrast=0)
+    loop = Loop(still, uniform(60, 80, 1.5, 0.75), frames=100, method=method, contrast=0, cycles=1, steady=0)
     spot = loop.frame(8)[..., 0] - 0.1
     ahead = (x > 20) & (x < 60) & (y > 10) & (y < 40)
     spot = np.where(ahead, spot, 0)
