@@ -40,10 +40,10 @@ NOISE_CELL = 1 / 8
 # Halfway through its life a copy is too far from home where it is displaced by more than this fraction of the longer
 # side of what moves and half of its weight is lost to distortion (the product counts, a fifth where none is lost); what
 # falls breaks up sooner than what flows level. It is, too, where less than MIN_QUALITY of its weight is left.
-MAX_DISPLACEMENT, MAX_FALL = 0.1, 0.07
+MAX_DISPLACEMENT, MAX_FALL = 0.1, 0.06
 MIN_LOSS = 0.2
 # Each further halving takes this much more: lives that are too short look still.
-RELUCTANCE = 1.0
+RELUCTANCE = 0.5
 MIN_QUALITY = 0.25
 # Where less than this fraction of what moves needs more than half a halving, all has the plain loop.
 MIN_AREA = 0.0075
