@@ -101,6 +101,11 @@ class Loop:
         if self.device == "cuda":
             self._use_gpu()
 
+    @property
+    def plain(self) -> bool:
+        """Whether frames are blends of two copies: one cycle, without steady looks."""
+        return self._mixture is None
+
     def digest(self) -> str:
         """`Plate.digest` of the pixels as this loop copied them, whatever was written to the plate's since."""
         return replace(self.plate, pixels=self._still[..., : len(self.plate.channels)]).digest()

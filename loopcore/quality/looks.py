@@ -12,6 +12,7 @@ Convention:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -89,9 +90,7 @@ class Contrast:
 
     def chance(self) -> list[float]:
         """Returns, by band, the spread that so few samples have by chance: 1 / sqrt(n)."""
-        area = max(float(self._count.sum()), 1.0)
-        products = (a * b for a, b in zip(CONTRAST_SIGMAS, CONTRAST_SIGMAS[1:], strict=False))
-        return [math.sqrt(4 * math.pi * product / area) for product in products]
+        return _chance(float(self._count.sum()), CONTRAST_SIGMAS)
 
     def spread(self) -> list[float]:
         """Returns, by band, the largest minus the smallest contrast of the frames.
@@ -107,6 +106,41 @@ class Contrast:
         total = weight.sum(axis=1)
         frames = (relative * weight).sum(axis=2) / np.where(total > 0, total, 1.0)
         return [float(np.ptp(band)) for band in frames.T]
+
+
+class Carried:
+    """Contrast of a blend's detail over what its two copies carry, in bands of differences of Gaussians.
+
+    Their detail may change as they move: what a loop must not do is lose it in the blend and give it back.
+
+    Args:
+        mask: what moves.
+    """
+
+    def __init__(self, mask: np.ndarray) -> None:
+        self._solid = (mask >= SOLID).astype(np.float32)
+        self._ratios: list[list[float]] = []
+
+    def add(self, blend: np.ndarray, past: np.ndarray, future: np.ndarray, past_weight: np.ndarray) -> None:
+        """Measure the next frame, by the square roots of luminance of the blend and its copies."""
+        has = self._energies(blend, self._solid)
+        first = self._energies(past, self._solid * past_weight)
+        second = self._energies(future, self._solid * (1 - past_weight))
+        carried = [a + b for a, b in zip(first, second, strict=True)]
+        self._ratios.append([math.sqrt(h / c) if c > 0 else 1.0 for h, c in zip(has, carried, strict=True)])
+
+    def spread(self) -> list[float]:
+        """Returns, by band, the largest minus the smallest ratio of the frames."""
+        return [float(np.ptp(band)) for band in np.array(self._ratios).T]
+
+    def chance(self) -> list[float]:
+        """Returns, by band, the spread that so few samples have by chance, as `Contrast.chance`."""
+        return _chance(float(self._solid.sum()), (0.5, *CONTRAST_SIGMAS[:-1]))
+
+    def _energies(self, tone: np.ndarray, weight: np.ndarray) -> list[float]:
+        levels = [tone, *(_gaussian(tone, sigma) for sigma in CONTRAST_SIGMAS[:-1])]
+        bands = zip(levels, levels[1:], strict=False)
+        return [float(((a - b) ** 2 * weight).sum(dtype=np.float64)) for a, b in bands]
 
 
 class Torn:
@@ -171,6 +205,11 @@ class Torn:
     def _sampled(self, values: np.ndarray) -> np.ndarray:
         rows, columns = self._at.T * self._step
         return values[rows, columns]
+
+
+def _chance(area: float, sigmas: Sequence[float]) -> list[float]:
+    """1 / sqrt(n) for n = area / (4 pi s^2) samples in each band, s^2 the product of its two standard deviations."""
+    return [math.sqrt(4 * math.pi * a * b / max(area, 1.0)) for a, b in zip(sigmas, sigmas[1:], strict=False)]
 
 
 def _anisotropy(descriptors: np.ndarray) -> np.ndarray:

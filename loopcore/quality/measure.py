@@ -24,7 +24,7 @@ from loopcore.image import luma
 from loopcore.loop import Loop
 from loopcore.motion.field import MotionField
 from loopcore.plate import Plate, read_plate
-from loopcore.quality.looks import Contrast, Torn, Wander
+from loopcore.quality.looks import Carried, Contrast, Torn, Wander
 from loopcore.quality.report import QualityReport, Row, judged
 from loopcore.quality.stored import in_display, rounding, stored_pixels
 
@@ -206,14 +206,19 @@ class _Looks:
         if time == 0:
             self._wander = Wander(picture, self._mask, self._side)
             self._torn, self._contrast = Torn(picture, self._mask), Contrast(self._mask)
+            self._carried = Carried(self._mask)
         self._wandered[time] = self._wander.distance(picture)
-        self._contrast.add(picture)
+        if self._loop.plain:
+            self._carried.add(self._loop.sqrt_luminance(pixels[window]), *self._loop.copies(time))
+        else:
+            self._contrast.add(picture)
         if time in self._torn_times:
             self._torn_shares[time] = self._torn.share(picture)
 
     def rows(self) -> list[Row]:
-        spread = self._contrast.spread()
-        beyond = max(0.0, *(a - b for a, b in zip(spread, self._contrast.chance(), strict=True)))
+        contrast = self._carried if self._loop.plain else self._contrast
+        spread = contrast.spread()
+        beyond = max(0.0, *(a - b for a, b in zip(spread, contrast.chance(), strict=True)))
         note = "spread by band, fine to coarse: " + ", ".join(f"{value:.3f}" for value in spread)
         wanted = self._loop.contrast == 1
         if not wanted:

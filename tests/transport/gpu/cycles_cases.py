@@ -88,7 +88,7 @@ def test_nodes_match_at_all_times(cycles: int | str) -> None:
     mixture, wanted = ours._gpu._mixture, theirs._mixture
     for time in (0.0, 3.0, 20.0, 31.7, 60.0):
         spans, (kept, weights) = mixture.weigh(time), wanted._alive(time)
-        chosen = [spans.index(span) for span in kept]
+        chosen = [spans.index(span) for _, span in kept]
         assert len(spans) <= wanted.cycles.most_copies
         in_time = mixture.weights[: len(spans)].cpu().numpy()
         np.testing.assert_allclose(in_time[chosen], weights, atol=2e-6)
