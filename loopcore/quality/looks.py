@@ -21,8 +21,6 @@ BLUR = 0.0125
 LEAST_BLUR = 8.0
 # Standard deviations between which the bands of contrast lie; periods of about 7, 14, 28 and 56 pixels.
 CONTRAST_SIGMAS = (1, 2, 4, 8, 16)
-# Contrast is compared in blocks of so many pixels.
-BLOCK = 32
 # Torn detail: bands of the descriptor, the radius its moments are taken over, variance of a band's gradient that is
 # noise, weight of the logarithm of energy beside directions, samples at most.
 TORN_SIGMAS = (0.5, 1, 2, 4)
@@ -68,7 +66,7 @@ class Wander:
 
 
 class Contrast:
-    """Local contrast of detail, by block and scale, in bands of differences of Gaussians.
+    """Contrast of detail in bands of differences of Gaussians: the root mean square of each over what moves.
 
     A band of standard deviation s over an area A has about n = A / (4 pi s^2) independent samples. The contrasts of two
     unrelated pictures, equal but for chance, then differ by 1 / sqrt(n) (one standard deviation).
@@ -79,33 +77,25 @@ class Contrast:
 
     def __init__(self, mask: np.ndarray) -> None:
         self._solid = (mask >= SOLID).astype(np.float32)
-        self._count = _block_sums(self._solid, BLOCK)
-        self._energies: list[list[np.ndarray]] = []
+        self._contrasts: list[list[float]] = []
 
     def add(self, frame: np.ndarray) -> None:
         """Measure the next frame."""
         levels = [_gaussian(frame, sigma) for sigma in CONTRAST_SIGMAS]
         bands = [(a - b) ** 2 * self._solid for a, b in zip(levels, levels[1:], strict=False)]
-        self._energies.append([_block_sums(band, BLOCK) for band in bands])
+        self._contrasts.append([math.sqrt(float(band.sum(dtype=np.float64))) for band in bands])
 
     def chance(self) -> list[float]:
         """Returns, by band, the spread that so few samples have by chance: 1 / sqrt(n)."""
-        return _chance(float(self._count.sum()), CONTRAST_SIGMAS)
+        return _chance(float(self._solid.sum()), CONTRAST_SIGMAS)
 
     def spread(self) -> list[float]:
-        """Returns, by band, the largest minus the smallest contrast of the frames.
-
-        A frame's contrast is the mean over the blocks of its root mean square there, over its mean in all frames.
-        """
-        energies = np.array(self._energies, np.float64).reshape(len(self._energies), -1, self._count.size)
-        contrast = np.sqrt(np.maximum(energies, 0))
-        mean, count = contrast.mean(axis=0), self._count.ravel().astype(np.float64)
+        """Returns, by band, the largest minus the smallest contrast of the frames, over their mean."""
+        contrasts = np.array(self._contrasts)
+        mean = contrasts.mean(axis=0)
         # Less than a display's rounding is no detail.
-        weight = np.where(mean > 0.002 * np.sqrt(count), count, 0.0)
-        relative = contrast / np.where(mean > 0, mean, 1.0)
-        total = weight.sum(axis=1)
-        frames = (relative * weight).sum(axis=2) / np.where(total > 0, total, 1.0)
-        return [float(np.ptp(band)) for band in frames.T]
+        some = mean > 0.002 * math.sqrt(float(self._solid.sum()))
+        return [float(value) for value in np.where(some, np.ptp(contrasts, axis=0) / np.where(some, mean, 1), 0)]
 
 
 class Carried:
