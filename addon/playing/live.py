@@ -34,8 +34,9 @@ from .flow_file import flow_image, read_velocity
 
 NAME = "Loopcore Live"
 STEPS = 2
-# Automatic cycles, as in the bake: the shortest in frames, the greatest displacement halfway through a copy's life as
-# a fraction of the image's longer side, and the number of pixels that the speed is taken from.
+# Automatic cycles: the shortest in frames, the greatest displacement halfway through a copy's life as a fraction of
+# the image's longer side (less than the bake allows, as distortion is not measured here), and the number of pixels that
+# the speed is taken from.
 MIN_PERIOD = 12
 MAX_DISPLACEMENT = 0.045
 SAMPLES = 1 << 16
