@@ -12,7 +12,7 @@ import numpy as np
 from loopcore.errors import PlateError
 from loopcore.training.camera import measure_camera
 from loopcore.training.flows import measure_flows, read_flows, read_mean_motion
-from loopcore.training.mean_flow import MeanFlow, average, given
+from loopcore.training.mean_flow import MeanFlow, average, given, still
 from loopcore.training.video import Shot, clip_name, read_shots
 
 LONG_SIDE = 640
@@ -29,6 +29,7 @@ class Clip:
         frames: (n, h, w, 3) uint8 sRGB.
         velocity: (h, w, 2) float32, mean flow in px per frame.
         mask: (h, w) bool, where it moves.
+        still: (h, w) bool, where it surely stays in place; elsewhere whether it moves is unknown.
         steadiness: fraction of the flow's energy inside the mask that the field explains; NaN where only the mean is
             known.
         source: of the flow.
@@ -39,6 +40,7 @@ class Clip:
     frames: np.ndarray
     velocity: np.ndarray
     mask: np.ndarray
+    still: np.ndarray
     steadiness: float
     source: str = "DIS"
     rejection: str = ""
@@ -119,7 +121,8 @@ def _measured(path: Path, shot: Shot, settings: ClipSettings, on_pair: Callable[
     camera = measure_camera(shot.frames)
     truth, source = _truth(path, shot, on_pair)
     rejection = camera.reason() if camera.moves else _rejection(truth, settings.steadiness)
-    return Clip(clip_name(path), shot.frames, truth.velocity, truth.mask, truth.steadiness, source, rejection)
+    stays = still(shot.frames, truth.velocity) & ~truth.mask
+    return Clip(clip_name(path), shot.frames, truth.velocity, truth.mask, stays, truth.steadiness, source, rejection)
 
 
 def _truth(path: Path, shot: Shot, on_pair: Callable[[], None] | None) -> tuple[MeanFlow, str]:

@@ -7,8 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loopcore.image import luma
+
 MIN_SPEED = 0.12  # px per frame at 640 px below which flow is noise
-MIN_RELATIVE_SPEED = 0.2  # of the clip's fast flow (95th percentile) that a pixel of the moving mask has
+MIN_RELATIVE_SPEED = 0.15  # of the clip's fast flow (95th percentile) that a pixel of the moving mask has
+MAX_STILL_SPEED = 0.06  # px per frame at 640 px, of what stays in place
+_MAX_STILL_CHANGE = 3.0  # deviation over time of 8-bit grey: noise and compression
+_MIN_TEXTURE = 3.0  # deviation nearby of the mean grey: without texture neither flow nor change shows motion
+_TEXTURE_SIDE = 9  # pixels
 _OUTLIER = 3.0  # spreads from the median beyond which a flow is an outlier: a boat, a bird, a failed match
 _NOISE = 0.05  # px per frame, added to the spread
 _MIN_KNOWN = 0.3  # smallest fraction of the pairs for a mean; else the median
@@ -68,6 +74,25 @@ def moving(velocity: np.ndarray) -> np.ndarray:
     floor = MIN_SPEED * max(speed.shape) / 640
     mask = speed > max(floor, MIN_RELATIVE_SPEED * float(np.quantile(speed, 0.95)))
     return ~_without_islands(~_without_islands(mask))
+
+
+def still(frames: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+    """Returns (h, w) bool: where a clip surely stays in place: it has texture, no change over time, and no mean flow.
+
+    What neither moves by :func:`moving` nor is still is unknown: plain sky, calm pools, the surroundings of water.
+
+    Args:
+        frames: (n, h, w, 3) uint8 sRGB.
+        velocity: (h, w, 2), mean flow in px per frame.
+    """
+    from scipy.ndimage import uniform_filter
+
+    grey = luma(frames.astype(np.float32))
+    mean = grey.mean(axis=0)
+    near = uniform_filter(mean, _TEXTURE_SIDE)
+    texture = np.sqrt(np.maximum(uniform_filter(mean * mean, _TEXTURE_SIDE) - near * near, 0))
+    slow = np.hypot(velocity[..., 0], velocity[..., 1]) < MAX_STILL_SPEED * max(mean.shape) / 640
+    return _without_islands(slow & (texture > _MIN_TEXTURE) & (grey.std(axis=0) < _MAX_STILL_CHANGE))
 
 
 def _without_islands(mask: np.ndarray) -> np.ndarray:
