@@ -14,6 +14,10 @@ from loopcore.errors import Cancelled
 if TYPE_CHECKING:
     from loopcore.training.config import FieldConfig, PictureConfig
 
+# Options of `loopcore train` that replace entries of the settings with the same names.
+_OVERRIDES = ("encoder", "weights", "epochs", "steps", "seed", "threads", "flow", "flow_weights", "second_flow",
+              "second_flow_weights")  # fmt: skip
+
 
 def train_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore train`."""
@@ -29,6 +33,12 @@ def train_options(command: argparse.ArgumentParser) -> None:
         "rates")  # fmt: skip
     add("--epochs", type=int, help="pictures: passes over them (6)")
     add("--steps", type=int, help="videos: steps of the optimiser (60000)")
+    add("--flow", metavar="NAME", help="videos: estimator of optical flow: dis, farneback, torchvision:raft_small or "
+        "raft_large, ptlflow:MODEL (dis)")  # fmt: skip
+    add("--flow-weights", metavar="FILE", help="videos: its weights; 'fetch' downloads those that its library "
+        "publishes (otherwise nothing is downloaded)")  # fmt: skip
+    add("--second-flow", metavar="NAME", help="videos: a second estimator that has to agree (none)")
+    add("--second-flow-weights", metavar="FILE", help="videos: its weights, or 'fetch'")
     add("--seed", type=int, help="the same seed gives the same weights (1)")
     add("--threads", type=int, help="processors to use; their number affects rounding (pictures 1, videos all)")
     command.set_defaults(run=_train)
@@ -76,15 +86,16 @@ def _config(arguments: argparse.Namespace) -> FieldConfig | PictureConfig:
         config = PictureConfig(source)
     else:
         config = FieldConfig(DataSettings(clips=source))
-    given = {name: getattr(arguments, name) for name in ("encoder", "weights", "epochs", "steps", "seed", "threads")}
-    given = {name: value for name, value in given.items() if value is not None}
-    target = config if isinstance(config, PictureConfig) else config.run
+    given = {name: getattr(arguments, name) for name in _OVERRIDES if getattr(arguments, name) is not None}
+    targets = (config,) if isinstance(config, PictureConfig) else (config.run, config.data)
     for name in given:
-        if name not in {field.name for field in fields(target)}:
-            raise MotionError(f"--{name} has no meaning for training on {'pictures' if target is config else 'videos'}")
+        if not any(name in {field.name for field in fields(target)} for target in targets):
+            kind = "pictures" if isinstance(config, PictureConfig) else "videos"
+            raise MotionError(f"--{name.replace('_', '-')} has no meaning for training on {kind}")
     if isinstance(config, PictureConfig):
         return replace(config, **given)
-    return checked(replace(config, run=replace(config.run, **given)))
+    flow = {name: given.pop(name) for name in list(given) if "flow" in name}
+    return checked(replace(config, run=replace(config.run, **given), data=replace(config.data, **flow)))
 
 
 def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: Stop) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loopcore.training.flows import estimator, grey
+from loopcore.training.estimators import Dis, grey
 
 _SIDE = 256  # pixels of the compared frames' longer side
 _STILL, _AWAY = 0.3, 0.6  # pixels at that size: largest motion of still points, smallest motion of the camera
@@ -74,8 +74,8 @@ def _block_means(frame: np.ndarray, step: int) -> np.ndarray:
 
 def _measure_pairs(small: list[np.ndarray], gap: int) -> Camera:
     starts = np.unique(np.linspace(0, len(small) - 1 - gap, _PAIRS).astype(int))
-    dis = estimator()
-    rows = [_fractions(dis.calc(small[i], small[i + gap], None)) for i in starts]
+    dis = Dis()
+    rows = [_fractions(dis.calc(small[i], small[i + gap])) for i in starts]
     still, alike, far = np.median(rows, axis=0)
     return Camera(float(still), float(alike), float(far), gap)
 

@@ -11,13 +11,15 @@ import numpy as np
 
 from loopcore.errors import PlateError
 from loopcore.training.camera import measure_camera
-from loopcore.training.flows import measure_flows, read_flows, read_mean_motion
-from loopcore.training.mean_flow import MeanFlow, average, given, still
+from loopcore.training.estimators import Dis, Estimator
+from loopcore.training.flows import confirmed, measure_flows, read_flows, read_mean_motion
+from loopcore.training.mean_flow import MeanFlow, agreement, average, given, still
 from loopcore.training.video import Shot, clip_name, read_shots
 
 LONG_SIDE = 640
 FRAMES = 60
 MIN_STEADINESS = 0.8  # of a steady clip
+_MIN_AGREEMENT = 0.5  # of what moves, on which two estimators agree
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class ClipSettings:
         least: smallest number of frames of a window.
         steadiness: smallest fraction of the motion that one field has to explain.
         enlarge: whether smaller frames are enlarged.
+        flow: estimator of the flow; None for DIS.
+        second_flow: estimator that has to agree, or None.
     """
 
     long_side: int = LONG_SIDE
@@ -70,6 +74,8 @@ class ClipSettings:
     least: int = 2
     steadiness: float = MIN_STEADINESS
     enlarge: bool = True
+    flow: Estimator | None = None
+    second_flow: Estimator | None = None
 
 
 def read_clip(path: Path, on_pair: Callable[[], None] | None = None) -> Clip:
@@ -97,6 +103,7 @@ def read_windows(path: Path, settings: ClipSettings, on_pair: Callable[[], None]
     Raises:
         PlateError: unreadable, too short, or OpenCV is absent.
         MotionError: flow files that do not match the clip.
+        EngineError: an estimator fails.
     """
     shots = read_shots(path, settings.long_side, settings.frames * settings.windows, settings.enlarge)
     windows = [part for shot in shots for part in _parts(shot, settings.frames)]
@@ -119,18 +126,28 @@ def _parts(shot: Shot, limit: int) -> Iterator[Shot]:
 
 def _measured(path: Path, shot: Shot, settings: ClipSettings, on_pair: Callable[[], None] | None) -> Clip:
     camera = measure_camera(shot.frames)
-    truth, source = _truth(path, shot, on_pair)
+    truth, source, agreed = _truth(path, shot, settings, on_pair)
     rejection = camera.reason() if camera.moves else _rejection(truth, settings.steadiness)
+    if not rejection and agreed < _MIN_AGREEMENT:
+        rejection = f"{source} agree on {agreed:.0%} of what moves, {_MIN_AGREEMENT:.0%} is needed"
     stays = still(shot.frames, truth.velocity) & ~truth.mask
     return Clip(clip_name(path), shot.frames, truth.velocity, truth.mask, stays, truth.steadiness, source, rejection)
 
 
-def _truth(path: Path, shot: Shot, on_pair: Callable[[], None] | None) -> tuple[MeanFlow, str]:
+def _truth(
+    path: Path, shot: Shot, settings: ClipSettings, on_pair: Callable[[], None] | None
+) -> tuple[MeanFlow, str, float]:
+    """Returns the mean flow, its source, and the fraction of what moves on which two estimators agree; 1 for one."""
     mean = read_mean_motion(path, *shot.frames.shape[1:3])
     if mean is not None:
-        return given(mean[0]), mean[1]
-    flows = read_flows(path, shot) or measure_flows(shot, on_pair)
-    return average(flows.values, flows.known), flows.source
+        return given(mean[0]), mean[1], 1.0
+    flows = read_flows(path, shot) or measure_flows(shot, settings.flow or Dis(), on_pair)
+    if settings.second_flow is None:
+        return average(flows.values, flows.known), flows.source, 1.0
+    other = measure_flows(shot, settings.second_flow, on_pair)
+    flows = confirmed(flows, other)
+    truth = average(flows.values, flows.known)
+    return truth, flows.source, agreement(truth, average(other.values, other.known))
 
 
 def _rejection(truth: MeanFlow, least: float) -> str:

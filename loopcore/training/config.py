@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from loopcore.errors import MotionError
 from loopcore.motion.generator import GeneratorSettings
+from loopcore.training.estimators import FETCH, check_estimator
 from loopcore.training.losses import MIN_SIDE
 
 _AT_LEAST_ONE = {
@@ -41,6 +42,10 @@ class DataSettings:
         synthetic: number of synthetic scenes besides the clips.
         synthetic_share: fraction of the crops that show them.
         backgrounds: folder of photographs behind synthetic scenes, or None.
+        flow: estimator of the clips' flow, a name of ``estimators.py``.
+        flow_weights: its file of weights, "fetch" to download them, or None.
+        second_flow: estimator that has to agree, or "".
+        second_flow_weights: its weights.
     """
 
     clips: Path | None = None
@@ -56,6 +61,10 @@ class DataSettings:
     synthetic: int = 200
     synthetic_share: float = 0.3
     backgrounds: Path | None = None
+    flow: str = "dis"
+    flow_weights: Path | str | None = None
+    second_flow: str = ""
+    second_flow_weights: Path | str | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +212,9 @@ def _section(kind: type[Section], values: dict[str, Any], where: str, folder: Pa
         if name not in known:
             raise MotionError(f"unknown entry {where}{name}: known are {', '.join(known)}")
         wanted = str(known[name].type)
-        if wanted.startswith("Path") and isinstance(value, str):
+        if value == FETCH and "str" in wanted:
+            made[name] = value
+        elif wanted.startswith("Path") and isinstance(value, str):
             made[name] = folder / value
         elif wanted == "float" and isinstance(value, int | float) and not isinstance(value, bool):
             made[name] = float(value)
@@ -246,6 +257,7 @@ def checked(config: FieldConfig) -> FieldConfig:
     ):  # fmt: skip
         if value < bottom:
             raise MotionError(f"{name} is {value}, but it must be {bottom} or more")
+    _check_flow(data)
     if data.side % model.multiple:
         raise MotionError(f"data.side is {data.side}, but it must be a multiple of {model.multiple}")
     if run.precision not in PRECISIONS:
@@ -255,3 +267,17 @@ def checked(config: FieldConfig) -> FieldConfig:
     if run.learning_rate <= 0:
         raise MotionError(f"run.learning_rate is {run.learning_rate}, but it must be above 0")
     return replace(config, model=replace(model, side=data.long_side))
+
+
+def _check_flow(data: DataSettings) -> None:
+    first, second = (data.flow, data.flow_weights), (data.second_flow, data.second_flow_weights)
+    if first == second:
+        raise MotionError(f"data.second_flow is {data.second_flow!r}, the same as data.flow")
+    if not data.second_flow and data.second_flow_weights is not None:
+        raise MotionError("data.second_flow_weights is given without data.second_flow")
+    for entry, (name, weights) in {"flow": first, "second_flow": second}.items():
+        try:
+            if entry == "flow" or name:
+                check_estimator(name, weights)
+        except MotionError as error:
+            raise MotionError(f"data.{entry}: {error}") from None

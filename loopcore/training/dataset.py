@@ -11,20 +11,23 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from loopcore.errors import LoopcoreError, MotionError
+from loopcore.errors import EngineError, LoopcoreError, MotionError
 from loopcore.files.atomic import write_bytes_atomically, write_text_atomically
 from loopcore.motion.field import MotionField
 from loopcore.training.clips import Clip, ClipSettings, read_windows
 from loopcore.training.config import DataSettings
+from loopcore.training.estimators import FETCH, Estimator, make_estimator
 from loopcore.training.synthetic import KINDS, make_scene
 from loopcore.training.video import PICTURES, clip_name, find_clips, scene_of, split_of
 
 Progress = Callable[[int, int], None]
+Estimators = tuple[Estimator, Estimator | None]
 
 _VERSION = 1  # of the cache: a new one invalidates all prepared files
 _FRAME_STEP = 8  # between frames of a synthetic scene
@@ -78,8 +81,9 @@ def prepare_dataset(settings: DataSettings, cache: Path, on_progress: Progress |
         on_progress: called with (done, total); may raise to interrupt.
 
     Raises:
-        MotionError: unusable background photographs, or LZ4 is absent.
+        MotionError: unusable background photographs or weights, or LZ4 is absent.
         PlateError: OpenCV is absent.
+        EngineError: an estimator fails, or its library is absent.
         SequenceError: no clips, or the cache cannot be written.
     """
     paths = [] if settings.clips is None else find_clips(settings.clips)
@@ -87,6 +91,13 @@ def prepare_dataset(settings: DataSettings, cache: Path, on_progress: Progress |
     cache.mkdir(parents=True, exist_ok=True)
     clips: list[Example] = []
     refused: list[tuple[str, str]] = []
+
+    @lru_cache(1)
+    def estimators() -> Estimators:
+        """Loads networks once, and only for clips that are not prepared yet."""
+        second = make_estimator(settings.second_flow, settings.second_flow_weights) if settings.second_flow else None
+        return make_estimator(settings.flow, settings.flow_weights), second
+
     for done, path in enumerate(paths, 1):
         assert settings.clips is not None
 
@@ -94,7 +105,7 @@ def prepare_dataset(settings: DataSettings, cache: Path, on_progress: Progress |
             if on_progress:  # also between clips, which take up to half a minute each
                 on_progress(done - 1, total)
 
-        record = _prepare_clip(path, settings, cache, on_pair)
+        record = _prepare_clip(path, settings, estimators, cache, on_pair)
         split, scene = split_of(path, settings.clips, settings.held_out), scene_of(path)
         clips += [Example(w["name"], scene, split, w["frames"], cache / w["file"]) for w in record["windows"]]
         refused += [(name, reason) for name, reason in record["refused"]]
@@ -108,7 +119,9 @@ def prepare_dataset(settings: DataSettings, cache: Path, on_progress: Progress |
     return Dataset(tuple(clips), tuple(made), tuple(refused))
 
 
-def _prepare_clip(path: Path, settings: DataSettings, cache: Path, on_pair: Callable[[], None]) -> dict[str, Any]:
+def _prepare_clip(
+    path: Path, settings: DataSettings, estimators: Callable[[], Estimators], cache: Path, on_pair: Callable[[], None]
+) -> dict[str, Any]:
     """Returns the record of a clip: its windows' files, and its refused windows."""
     key = _clip_key(path, settings)
     name = f"{clip_name(path)}-{key[:12]}"
@@ -116,7 +129,9 @@ def _prepare_clip(path: Path, settings: DataSettings, cache: Path, on_pair: Call
     if record_file.is_file():
         return json.loads(record_file.read_text(encoding="utf-8"))
     side = max(settings.long_side, settings.flow_side)
-    clip_settings = ClipSettings(side, settings.frames, settings.windows, settings.least_frames, settings.steadiness)
+    flow, second = estimators()
+    clip_settings = ClipSettings(side, settings.frames, settings.windows, settings.least_frames, settings.steadiness,
+                                 flow=flow, second_flow=second)  # fmt: skip
     record: dict[str, Any] = {"clip": path.name, "windows": [], "refused": []}
     try:
         for number, clip in enumerate(read_windows(path, clip_settings, on_pair)):
@@ -129,6 +144,8 @@ def _prepare_clip(path: Path, settings: DataSettings, cache: Path, on_pair: Call
                 {"name": clip.name, "file": file, "frames": frames, "source": clip.source,
                  "steadiness": None if np.isnan(clip.steadiness) else round(clip.steadiness, 4)}
             )  # fmt: skip
+    except EngineError:  # of an estimator: it would fail on all clips
+        raise
     except LoopcoreError as error:
         if "loopcore[training]" in str(error):
             raise
@@ -141,8 +158,9 @@ def _clip_key(path: Path, s: DataSettings) -> str:
     beside = [path, *sorted(path.parent.glob(f"{clip_name(path)}_*"))]
     folders = [inside for file in beside if file.is_dir() for inside in sorted(file.iterdir())]
     numbers = (_VERSION, s.long_side, s.flow_side, s.frames, s.windows, s.least_frames, s.kept, s.steadiness)
-    state = f"{numbers} {path}\n"
-    for file in (*beside, *folders):
+    state = f"{numbers} {path}\n{s.flow} {s.flow_weights} {s.second_flow} {s.second_flow_weights}\n"
+    weights = [Path(file) for file in (s.flow_weights, s.second_flow_weights) if file not in (None, FETCH)]
+    for file in (*beside, *folders, *weights):
         stat = file.stat()
         state += f"{file.name} {stat.st_size if file.is_file() else 0} {stat.st_mtime_ns}\n"
     return hashlib.sha256(state.encode()).hexdigest()

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optical flow between a clip's frames, measured or read from files beside the clip.
 
-By default OpenCV's DIS (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016; the extra
-``training``). For a clip ``NAME.mp4``, files of another estimator replace it:
+By default with OpenCV's DIS; ``estimators.py`` has the others. For a clip ``NAME.mp4``, files replace it:
 
 - ``NAME_flow/*.flo``: one file for each pair of neighbouring frames, in the order of their names;
 - ``NAME_motion.flo`` or ``NAME_motion.pth``: the mean motion of the whole clip; no flow is measured.
@@ -18,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from loopcore.errors import MotionError, PlateError
+from loopcore.errors import MotionError
+from loopcore.training.estimators import Estimator, opencv
 from loopcore.training.video import Shot, clip_name
 
-# Forward and backward flow are consistent if their squared gap is below _SLACK_SHARE of their squares plus _SLACK.
+# Two flows agree if their squared gap is below _SLACK_SHARE of their squares plus _SLACK.
 _SLACK, _SLACK_SHARE = 0.5, 0.01
 
 
@@ -36,7 +35,7 @@ class Flows:
     Attributes:
         values: (n, h, w, 2) float32, px per frame.
         known: (n, h, w) bool, where the flow is reliable.
-        source: the estimator, or the folder of files.
+        source: the estimators, or the folder of files.
     """
 
     values: np.ndarray
@@ -44,28 +43,39 @@ class Flows:
     source: str
 
 
-def measure_flows(shot: Shot, on_pair: Callable[[], None] | None = None) -> Flows:
-    """Measures DIS flow forward and backward between neighbouring frames; known where both agree.
+def measure_flows(shot: Shot, estimator: Estimator, on_pair: Callable[[], None] | None = None) -> Flows:
+    """Measures flow forward and backward between neighbouring frames; known where both agree.
 
     Source of the test: Sundaram, Brox, Keutzer, "Dense Point Trajectories" (ECCV 2010), equation 5.
 
     Args:
         shot: at least two frames.
+        estimator: of the flow.
         on_pair: called after each pair.
 
     Raises:
         PlateError: OpenCV is absent.
+        EngineError: the estimator fails.
     """
-    frames = [grey(frame) for frame in shot.frames]
-    dis = estimator()
-    there = np.empty((len(frames) - 1, *frames[0].shape, 2), np.float32)
+    there = np.empty((len(shot.frames) - 1, *shot.frames.shape[1:3], 2), np.float32)
     known = np.empty(there.shape[:3], bool)
-    for i, (a, b) in enumerate(zip(frames, frames[1:], strict=False)):
-        there[i] = dis.calc(a, b, None)
-        known[i] = agree(there[i], dis.calc(b, a, None))
+    for i in range(len(there)):
+        there[i], known[i] = _both_ways(shot, i, estimator)
         if on_pair:
             on_pair()
-    return Flows(there, known, "DIS")
+    return Flows(there, known, estimator.name)
+
+
+def confirmed(flows: Flows, other: Flows) -> Flows:
+    """Returns the flows of one estimator, known where those of another are known too and agree."""
+    known = np.stack([alike(*pair) for pair in zip(flows.values, other.values, strict=True)])
+    return Flows(flows.values, known & flows.known & other.known, f"{flows.source} and {other.source}")
+
+
+def _both_ways(shot: Shot, i: int, estimator: Estimator) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the flow from a frame to the next, and where the flow back agrees."""
+    there = estimator.calc(shot.frames[i], shot.frames[i + 1])
+    return there, agree(there, estimator.calc(shot.frames[i + 1], shot.frames[i]))
 
 
 def agree(there: np.ndarray, back: np.ndarray) -> np.ndarray:
@@ -74,8 +84,13 @@ def agree(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     height, width = there.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     landed = cv2.remap(back, x + there[..., 0], y + there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    gap = ((there + landed) ** 2).sum(axis=-1)
-    return gap < _SLACK_SHARE * ((there**2).sum(axis=-1) + (landed**2).sum(axis=-1)) + _SLACK
+    return alike(there, -landed)
+
+
+def alike(flow: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns (h, w) bool: where two flows, (h, w, 2) each, differ by little compared with their speed."""
+    gap = ((flow - other) ** 2).sum(axis=-1)
+    return gap < _SLACK_SHARE * ((flow**2).sum(axis=-1) + (other**2).sum(axis=-1)) + _SLACK
 
 
 def read_flows(path: Path, shot: Shot) -> Flows | None:
@@ -132,29 +147,3 @@ def _resized(velocity: np.ndarray, height: int, width: int) -> np.ndarray:
 
     whole = np.ones(velocity.shape[:2], np.float32)
     return MotionField(velocity, whole, whole).resized(height, width).velocity
-
-
-def grey(frame: np.ndarray) -> np.ndarray:
-    """Converts (h, w, 3) uint8 sRGB to (h, w) uint8 grey."""
-    cv2 = opencv()
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-
-
-def estimator() -> Any:
-    """Returns OpenCV's DIS with its medium preset."""
-    cv2 = opencv()
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-
-
-def opencv() -> Any:
-    """Imports OpenCV.
-
-    Raises:
-        PlateError: it is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module("cv2")
-    except ImportError:
-        raise PlateError("the motion of clips is measured with OpenCV: pip install loopcore[training]") from None

@@ -18,6 +18,7 @@ _TEXTURE_SIDE = 9  # pixels
 _OUTLIER = 3.0  # spreads from the median beyond which a flow is an outlier: a boat, a bird, a failed match
 _NOISE = 0.05  # px per frame, added to the spread
 _MIN_KNOWN = 0.3  # smallest fraction of the pairs for a mean; else the median
+_MAX_GAP = 0.5  # of the root of the sum of two mean flows' squares: 41 degrees at one speed, or speeds 1 to 2.2
 _MIN_ISLAND = 5e-4  # of the picture: smaller islands of motion, and holes in it, are noise
 
 
@@ -61,6 +62,17 @@ def average(values: np.ndarray, known: np.ndarray) -> MeanFlow:
     energy = float((counts * inside**2).sum(dtype=np.float64))
     left = float((counts * (inside - velocity[mask]) ** 2).sum(dtype=np.float64))
     return MeanFlow(velocity, mask, max(0.0, 1 - left / max(energy, 1e-9)))
+
+
+def agreement(one: MeanFlow, other: MeanFlow) -> float:
+    """Returns the fraction of what moves by either of two mean flows where they are alike; 1 where nothing moves.
+
+    The test is relative to the speed, since means are steadier than flows of single pairs.
+    """
+    mask = one.mask | other.mask
+    a, b = one.velocity[mask], other.velocity[mask]
+    gap, energy = ((a - b) ** 2).sum(axis=-1), (a**2 + b**2).sum(axis=-1)
+    return float((gap < _MAX_GAP**2 * energy).mean()) if mask.any() else 1.0
 
 
 def given(velocity: np.ndarray) -> MeanFlow:

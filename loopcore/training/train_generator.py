@@ -371,10 +371,12 @@ def _json_values(config: FieldConfig) -> dict[str, Any]:
 
 def _differences(was: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Returns the entries that affect the weights and differ; the number of steps and the device may change."""
+    defaults = _json_values(FieldConfig())  # of entries that a run of an earlier version did not have
     return [
-        (f"{section}.{name}", was.get(section, {}).get(name), value)
+        (f"{section}.{name}", before, value)
         for section, values in now.items() for name, value in values.items()
-        if not (section == "run" and name in _RESUMABLE) and was.get(section, {}).get(name) != value
+        if (before := was.get(section, {}).get(name, defaults[section][name])) != value
+        and not (section == "run" and name in _RESUMABLE)
     ]  # fmt: skip
 
 

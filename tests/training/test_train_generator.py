@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -222,6 +223,13 @@ def test_another_run_in_the_same_folder_is_refused(films: tuple[Path, dict[str, 
         train_generator(small(films[0], steps=4, learning_rate=0.01), tmp_path / "run", cache)
     assert train_generator(small(films[0], steps=6), tmp_path / "run", cache).step == 6  # more steps continue the run
     state = tmp_path / "run" / "state.json"
+    saved = json.loads(state.read_text("utf-8"))
+    assert saved["config"]["data"].pop("flow") == "dis"  # a run of a version without this entry
+    state.write_text(json.dumps(saved), "utf-8")
+    assert train_generator(small(films[0], steps=6), tmp_path / "run", cache).step == 6
+    other = small(films[0], steps=6)
+    with pytest.raises(MotionError, match="data.flow = 'dis', not 'farneback'"):
+        train_generator(replace(other, data=replace(other.data, flow="farneback")), tmp_path / "run", cache)
     state.write_text(state.read_text("utf-8")[:50], "utf-8")
     with pytest.raises(MotionError, match="cannot be read"):
         train_generator(small(films[0], steps=6), tmp_path / "run", cache)
