@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Baking a 3840 x 2160 RGBA loop against writing the same frames with OpenEXR alone, and the peak of memory.
 
-`python benchmarks/bake.py [FRAMES]`: two plates as detailed as photographs, one with a third of it moving, one with all
-of it. Writing alone is what the OpenEXR binding does with finished half arrays in memory, one file after another;
+`python benchmarks/bake.py [FRAMES [SPEED]]`: two plates as detailed as photographs, one with a third of it moving, one
+with all of it, at about 4 px a frame times SPEED; a fast one is made of several cycles. Writing alone is what the OpenEXR binding does with finished half arrays in memory, one file after another;
 the same again from as many threads as the bake uses.
 """
 
@@ -36,10 +36,10 @@ def plate() -> Plate:
     return Plate(pixels, ("R", "G", "B", "A"))
 
 
-def motion(share: float) -> MotionField:
+def motion(share: float, speed: float) -> MotionField:
     """A current that widens and winds, over this share of the frame's width."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
-    velocity = np.stack([1.5 * np.sin(y / 300), 4 + np.cos(x / 400)], -1)
+    velocity = np.stack([1.5 * np.sin(y / 300), 4 + np.cos(x / 400)], -1) * np.float32(speed)
     mask = np.clip((share * WIDTH / 2 - np.abs(x - WIDTH / 2)) / 20 + (share >= 1) * 100, 0, 1)
     return MotionField(velocity, mask, np.ones((HEIGHT, WIDTH), np.float32))
 
@@ -67,9 +67,10 @@ def peak_megabytes() -> float:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 12
+    speed = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
     still = plate()
     for share in (1 / 3, 1.0):
-        loop = Loop(still, motion(share))
+        loop = Loop(still, motion(share, speed))
         canvases = []
         for t in (7, 30):
             canvases.append(loop.canvas(np.float16))
@@ -83,7 +84,10 @@ def main() -> None:
             one, many = (write_alone(folder, canvases, count, n) for n in (1, max(2, thread_count() // 2)))
         finally:
             shutil.rmtree(folder)
-        print(f"bake {WIDTH}x{HEIGHT} RGBA, {share:.0%} moving, {count} frames, {thread_count()} threads")
+        print(
+            f"bake {WIDTH}x{HEIGHT} RGBA, {share:.0%} moving at {4 * speed:.0f} px a frame, {count} frames, "
+            f"cycles {loop.cycles}, {thread_count()} threads"
+        )
         print(f"  loopcore bake                    {ours:7.3f} s a frame")
         print(f"  OpenEXR alone                    {one:7.3f} s a frame   bake takes {ours / one:5.2f} x")
         print(f"  OpenEXR alone, files in parallel {many:7.3f} s a frame   bake takes {ours / many:5.2f} x")

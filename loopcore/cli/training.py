@@ -47,14 +47,18 @@ def train_options(command: argparse.ArgumentParser) -> None:
 def evaluate_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore evaluate`."""
     add = command.add_argument
-    add("folder", type=Path, metavar="DIR", help="folder with manifest.csv, pictures and labels; or folder of clips")
-    add("--split", help="pictures: test, val or train (test); loops, of clips with a manifest.csv: those or all (val)")
+    add("folder", type=Path, metavar="DIR", help="folder with manifest.csv, pictures and labels; or folder of clips, "
+        "with or without a manifest.csv; or of stills, with --peers")  # fmt: skip
+    add("--split", help="what a manifest.csv lists: test, val, train, or of clips all (pictures test, clips val)")
+    add("--kinds", metavar="KIND,...", help="clips with a manifest.csv: only these kinds")
     add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="weights to measure (the shipped ones)")
-    add("-o", "--output", type=Path, metavar="DIR", help="clips: write report.txt, report.json, and a picture of "
-        "each clip's plate, truth and prediction; loops: write loops.txt, .csv, .json, and pictures")  # fmt: skip
-    add("--json", action="store_true", help="clips and loops: print JSON instead of a table")
+    add("-o", "--output", type=Path, metavar="DIR", help="clips: write report.txt, report.json, calibration.png, and a "
+        "picture of each clip; loops: write loops.txt, .csv, .json, and pictures; peers: peers.txt, .json, and "
+        "pictures")  # fmt: skip
+    add("--json", action="store_true", help="clips, loops and peers: print JSON instead of a table")
+    add("--baseline", type=Path, metavar="report.json", help="clips: compare with this report of an earlier run")
+    add("--peers", type=Path, metavar="DIR", help="compare with another program's motion NAME.npy of stills NAME")
     add("--loops", action="store_true", help="measure loops made from a frame of each clip against the clip")
-    add("--kinds", metavar="KIND,...", help="loops, of clips with a manifest.csv: only these kinds")
     add("--variant", action="append", metavar="NAME=KEY:VALUE,...", help="loops: arguments of Loop, to compare "
         "variants; may be given several times (loop=)")  # fmt: skip
     add("--frames", type=int, help="loops: number of frames (60)")
@@ -143,19 +147,45 @@ def _train_field(config: FieldConfig, arguments: argparse.Namespace, stop: Stop)
     return DONE
 
 
+# What is evaluated, by the options that have a meaning for it alone.
+_ONLY_FOR = {
+    "split": ("pictures", "clips", "loops"),
+    "kinds": ("clips", "loops"),
+    "weights": ("pictures", "clips", "peers"),
+    "baseline": ("clips",),
+    "peers": ("peers",),
+    "variant": ("loops",),
+    "frames": ("loops",),
+    "width": ("loops",),
+}
+
+
 def _evaluate(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.errors import MotionError
 
+    what = _evaluated(arguments)
+    for name, meant in _ONLY_FOR.items():
+        if getattr(arguments, name) is not None and what not in meant:
+            raise MotionError(f"--{name} has no meaning for {what}, only for {', '.join(meant)}")
+    evaluations = {
+        "pictures": _evaluate_pictures, "clips": _evaluate_clips, "loops": _evaluate_loops, "peers": _evaluate_peers
+    }  # fmt: skip
+    return evaluations[what](arguments, stop)
+
+
+def _evaluated(arguments: argparse.Namespace) -> str:
+    """Returns what the options and the folder ask to evaluate: pictures, clips, loops, or peers."""
+    from loopcore.training.manifest import lists_pictures
+
     if arguments.loops:
-        if arguments.weights is not None:
-            raise MotionError("--weights has no meaning with --loops: their motion is the clip's own")
-        return _evaluate_loops(arguments, stop)
-    for name in ("kinds", "variant", "frames", "width"):
-        if getattr(arguments, name) is not None:
-            raise MotionError(f"--{name} has a meaning only with --loops")
-    if (arguments.folder / "manifest.csv").is_file():
-        return _evaluate_pictures(arguments, stop)
-    return _evaluate_clips(arguments, stop)
+        return "loops"
+    if arguments.peers is not None:
+        return "peers"
+    return "pictures" if lists_pictures(arguments.folder) else "clips"
+
+
+def _kinds(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(kind.strip() for kind in (arguments.kinds or "").split(",") if kind.strip())
 
 
 def _evaluate_pictures(arguments: argparse.Namespace, stop: Stop) -> int:
@@ -171,30 +201,58 @@ def _evaluate_pictures(arguments: argparse.Namespace, stop: Stop) -> int:
 
 def _evaluate_clips(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.training.evaluate_motion import evaluate_motion
-    from loopcore.training.report import as_json, table, write_comparison, write_report
+    from loopcore.training.report import as_json, read_baseline, table, with_baseline, write_report
+    from loopcore.training.run_log import write_sheet
 
+    before = {} if arguments.baseline is None else read_baseline(arguments.baseline)
+    folder, weights, output = arguments.folder, arguments.weights, arguments.output
     found = []
     with Console("Clips", quiet=arguments.json) as console:
-        for measured in evaluate_motion(arguments.folder, arguments.weights, console.callback(stop)):
-            found.append(measured)
-            if arguments.output is not None:
-                write_comparison(measured, arguments.output / f"{measured.name}.png")
-    if arguments.output is not None:
-        write_report(found, arguments.output)
+        progress = console.callback(stop)
+        for measured, sheet in evaluate_motion(folder, weights, arguments.split, _kinds(arguments), progress):
+            found.append(with_baseline(measured, before))
+            if output is not None:
+                write_sheet(sheet, output / f"{measured.name}.png")
+    if output is not None:
+        write_report(found, output)
     print(json.dumps(as_json(found), indent=2) if arguments.json else "\n".join(table(found)))
+    return DONE
+
+
+def _evaluate_peers(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.training.peer import evaluate_peers, peer_json, peer_table
+    from loopcore.training.report import write_texts
+    from loopcore.training.run_log import write_sheet
+
+    found, remarks, output = {}, {}, arguments.output
+    with Console("Stills", quiet=arguments.json) as console:
+        progress = console.callback(stop)
+        compared = evaluate_peers(arguments.folder, arguments.peers, arguments.weights, progress)
+        for name, row, remark, sheet in compared:
+            if row is None:
+                remarks[name] = remark
+                continue
+            found[name] = row
+            if output is not None:
+                write_sheet(sheet, output / f"{name}.png")
+    lines, facts = "\n".join(peer_table(found, remarks)), json.dumps(peer_json(found, remarks), indent=2)
+    if output is not None:
+        write_texts({"peers.txt": lines + "\n", "peers.json": facts + "\n"}, output)
+    print(facts if arguments.json else lines)
     return DONE
 
 
 def _evaluate_loops(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.training.evaluate_loops import LoopSettings, evaluate_loops
-    from loopcore.training.loop_report import as_json, table, write_report, write_sheet
+    from loopcore.training.loop_report import as_json, table, write_report
     from loopcore.training.loop_variants import parse_variants
+    from loopcore.training.run_log import write_sheet
 
     given = {"frames": arguments.frames, "long_side": arguments.width}
     settings = LoopSettings(
         variants=parse_variants(arguments.variant or []),
         split=arguments.split,
-        kinds=tuple(kind.strip() for kind in (arguments.kinds or "").split(",") if kind.strip()),
+        kinds=_kinds(arguments),
         **{name: value for name, value in given.items() if value is not None},
     )
     found = []

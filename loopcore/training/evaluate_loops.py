@@ -20,14 +20,14 @@ from loopcore.training.frechet import relative_distance
 from loopcore.training.loop_measures import SAMPLES, Measures, measure_sequence, psnr
 from loopcore.training.loop_variants import STILL, Variant, check_variants, make_loop
 from loopcore.training.manifest import Footage, select_clips
+from loopcore.training.progress import Counter
+from loopcore.training.run_log import Sheet
 from loopcore.training.video import clip_name
 
 LEAST_FRAMES = 12  # of a clip: fewer show no mean and no deviation over time
 MIN_SIDE, MAX_SIDE = 64, 4096
 _FEATHER = 8.0  # pixels at 640 outside of the moving region over which the motion fades: a hard edge would tear
 _DEVIATION_GAIN = 4.0  # of pictures of the deviation, which is small
-
-Sheet = list[list[np.ndarray]]
 
 # Kinds of clips whose shapes move with them: `MotionField.drifting`.
 DRIFTING = ("sky", "smoke", "steam")
@@ -135,24 +135,16 @@ def evaluate_loops(
     clips = select_clips(folder, settings.split, settings.kinds)
     check_variants(settings.variants, settings.frames)
     steps = FRAMES + 2 * SAMPLES + sum(_length(v, settings) + 2 * SAMPLES for v in settings.variants) + 1
-    for number, footage in enumerate(clips):
-        done = 0
-
-        def step(number: int = number) -> None:
-            nonlocal done
-            done = min(done + 1, steps - 1)
-            if on_progress:
-                on_progress(number * steps + done, len(clips) * steps)
-
-        step()
+    counter = Counter(len(clips), steps, on_progress)
+    for footage in clips:
+        counter.step()
         try:
-            measured = _evaluated(footage, settings, step)
+            measured = _evaluated(footage, settings, counter.step)
         except LoopcoreError as error:
             if "loopcore[training]" in str(error):
                 raise
             measured = LoopEvaluation(clip_name(footage.path), footage.kind, str(error)), []
-        if on_progress:
-            on_progress((number + 1) * steps, len(clips) * steps)
+        counter.finish()
         yield measured
 
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from loopcore.files.atomic import make_folder
-from loopcore.training.evaluate_loops import LoopEvaluation, LoopScore, LoopSettings, Sheet
+from loopcore.training.evaluate_loops import LoopEvaluation, LoopScore, LoopSettings
 from loopcore.training.loop_variants import STILL
+from loopcore.training.motion_means import by_kind, mean_of_known
 from loopcore.training.report import without_nan, write_texts
-from loopcore.training.run_log import write_grid
 
 ALL = "all"
 METRICS = tuple(field.name for field in fields(LoopScore) if field.name != "variant")
@@ -78,9 +77,7 @@ def _numbers(values: dict[str, float], real_wander: float) -> str:
 def groups(found: Sequence[LoopEvaluation]) -> dict[str, list[LoopEvaluation]]:
     """Returns the clips that count, by kind in alphabetical order, and all of them; without clips nothing."""
     counted = [clip for clip in found if clip.counts]
-    kinds = sorted({clip.kind for clip in counted} - {""})
-    made = {kind: [clip for clip in counted if clip.kind == kind] for kind in kinds}
-    return made | {ALL: counted} if counted else {}
+    return by_kind(counted) | {ALL: counted} if counted else {}
 
 
 def means(clips: Sequence[LoopEvaluation]) -> dict[str, dict[str, float]]:
@@ -88,13 +85,8 @@ def means(clips: Sequence[LoopEvaluation]) -> dict[str, dict[str, float]]:
     made = {}
     for i, row in enumerate(clips[0].rows):
         scores = [_values(clip.rows[i]) for clip in clips]
-        made[row.variant] = {name: _mean([score[name] for score in scores]) for name in METRICS}
+        made[row.variant] = {name: mean_of_known([score[name] for score in scores]) for name in METRICS}
     return made
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.mean(known)) if known else math.nan
 
 
 def better(clips: Sequence[LoopEvaluation]) -> dict[str, dict[str, float]]:
@@ -110,7 +102,8 @@ def better(clips: Sequence[LoopEvaluation]) -> dict[str, dict[str, float]]:
         made[row.variant] = {}
         for name, cost in _COSTS.items():
             pairs = [(cost(clip.rows[i], clip), cost(clip.rows[0], clip)) for clip in clips]
-            made[row.variant][name] = _mean([math.nan if math.isnan(a + b) else float(a < b) for a, b in pairs])
+            won = [math.nan if math.isnan(a + b) else float(a < b) for a, b in pairs]
+            made[row.variant][name] = mean_of_known(won)
     return made
 
 
@@ -164,14 +157,3 @@ def write_report(found: Sequence[LoopEvaluation], settings: LoopSettings, folder
     data = json.dumps(as_json(found, settings), indent=2)
     texts = {"loops.txt": "\n".join(table(found)) + "\n", "loops.csv": as_csv(found), "loops.json": data + "\n"}
     write_texts(texts, folder)
-
-
-def write_sheet(sheet: Sheet, path: Path) -> None:
-    """Writes a clip's pictures as one PNG; nothing where there are none.
-
-    Raises:
-        SequenceError: the file cannot be written.
-    """
-    if sheet:
-        make_folder(path.parent)
-        write_grid(sheet, path)

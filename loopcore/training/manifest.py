@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``manifest.csv``, which lists the files of a folder: of pictures to train on, or of clips to judge loops by."""
+"""``manifest.csv``, which lists the files of a folder: of pictures to train on, or of clips to measure by."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ def read_rows(folder: Path, what: str, columns: Sequence[str]) -> list[dict[str,
             needed = ", ".join(columns[:-1]) + " and " + columns[-1]
             raise PlateError(f"{path} has no column {column!r}: it needs {needed}")
     return rows
+
+
+def lists_pictures(folder: Path) -> bool:
+    """Returns whether a folder's manifest lists pictures to train on: there is one, and it has no column clip."""
+    return (folder / NAME).is_file() and "clip" not in read_rows(folder, "pictures", ())[0]
 
 
 def path_inside(folder: Path, name: str) -> Path:

@@ -1,20 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports of the evaluation on clips: a table, JSON, and pictures."""
+"""Reports of the evaluation on clips: a table, JSON, a chart, and comparison with an earlier run."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from loopcore.errors import MotionError
 from loopcore.files.atomic import make_folder, write_text_atomically
-from loopcore.training.evaluate_motion import ClipEvaluation, MethodScore
-from loopcore.training.run_log import flow_colours, write_grid
+from loopcore.training.calibration import Calibration, calibrate, write_chart
+from loopcore.training.calibration import lines as calibration_lines
+from loopcore.training.evaluate_motion import ClipEvaluation
+from loopcore.training.motion_means import MethodMeans, by_kind, method_means
+from loopcore.training.motion_scores import MethodScore
+
+STEADY, UPRIGHT, ALL = "steady", "up or down", "steady or not"
+ANY = ", any"  # after a kind: of any steadiness
 
 
 def table(found: Sequence[ClipEvaluation]) -> list[str]:
@@ -24,40 +31,71 @@ def table(found: Sequence[ClipEvaluation]) -> list[str]:
         found: one evaluation per clip.
 
     Returns:
-        Lines of text: a row per clip and method, remarks, means over the steady clips, and means over those that move
-        vertically, since the direction of the others is a guess.
+        Lines of text: a row per clip and method, remarks, means and medians over groups of clips, and confidence
+        against error.
     """
-    head = f"{'clip':<26}{'method':<11}{'IoU':>6}{'axis':>7}{'p90':>6}{'direction':>11}{'p90':>6}{'error':>7}"
-    lines = [head + f"{'PSNR':>7}{'SSIM':>7}"]
+    loops = any(np.isfinite(row.psnr) for measured in found for row in measured.rows)
+    lines = [score_head("clip", loops)]
     for measured in found:
         name = measured.name[:24] + ("" if measured.steady else " *")
-        lines += [_line(name, row) for row in measured.rows]
+        lines += [score_line(name, row, loops) for row in measured.rows]
     lines += [f"* {m.name}: {m.remark}; left out of the means" for m in found if not m.steady]
-    lines += [f"  {m.name}: nothing seemed to flow" for m in found if m.rows and m.predicted is None]
-    steady = [measured for measured in found if measured.steady]
-    lines += [_line(f"mean of {len(steady)} steady", row) for row in means(steady)]
-    upright = [measured for measured in steady if measured.upright]
-    lines += [_line(f"mean of {len(upright)} up or down", row) for row in means(upright)]
-    return lines
+    lines += [f"  {m.name}: nothing seemed to flow" for m in found if m.rows and not m.something_flows]
+    made = {name: method_means(_rows(clips)) for name, clips in groups(found).items()}
+    for name, methods in made.items():
+        lines += [score_line(f"mean of {m.clips} {name}", m.mean, loops) for m in methods.values()]
+    if made:
+        lines.append(f"{'median clip':<26}{'method':<11}{'axis':>6}{'direction':>11}  right way round (95 % interval)")
+    for name, methods in made.items():
+        lines += [_median_line(f"median of {m.clips} {name}", m) for m in methods.values()]
+    calibration = _calibration(found)
+    return lines + (calibration_lines(calibration) if calibration else [])
 
 
-def _line(name: str, row: MethodScore) -> str:
-    return (
+def score_head(name: str, loops: bool = False) -> str:
+    """Returns the head of :func:`score_line`."""
+    head = f"{name:<26}{'method':<11}{'IoU':>6}{'axis':>7}{'p90':>6}{'direction':>11}{'p90':>6}{'error':>7}{'speed':>7}"
+    return head + f"{'sense':>7}" + (f"{'PSNR':>7}{'SSIM':>7}" if loops else "")
+
+
+def score_line(name: str, row: MethodScore, loops: bool = False) -> str:
+    """Returns scores as a line of text, with those of loops if ``loops``."""
+    line = (
         f"{name:<26}{row.method:<11}{row.overlap:6.2f}{row.axis[0]:7.1f}{row.axis[1]:6.1f}"
-        f"{row.direction[0]:11.1f}{row.direction[1]:6.1f}{row.scaled_error:7.2f}{row.psnr:7.2f}{row.ssim:7.3f}"
+        f"{row.direction[0]:11.1f}{row.direction[1]:6.1f}{row.scaled_error:7.2f}{row.speed_correlation:7.2f}"
+        f"{row.sense:7.2f}"
+    )
+    return line + (f"{row.psnr:7.2f}{row.ssim:7.3f}" if loops else "")
+
+
+def _median_line(name: str, means: MethodMeans) -> str:
+    low, high = means.interval
+    return (
+        f"{name:<26}{means.mean.method:<11}{means.median_axis:6.1f}{means.median_direction:11.1f}"
+        f"  {means.right} of {means.clips}, {means.right / means.clips:.0%} ({low:.0%} to {high:.0%})"
     )
 
 
-def means(found: Sequence[ClipEvaluation]) -> list[MethodScore]:
-    """Returns each method's mean scores over clips."""
-    rows = [row for measured in found for row in measured.rows]
-    made = []
-    for method in dict.fromkeys(row.method for row in rows):
-        own = [row for row in rows if row.method == method]
-        values = [[r.overlap, *r.axis, *r.direction, r.scaled_error, r.psnr, r.ssim] for r in own]
-        m = [float(value) for value in np.mean(values, axis=0)]
-        made.append(MethodScore(method, m[0], (m[1], m[2]), (m[3], m[4]), m[5], m[6], m[7]))
-    return made
+def groups(found: Sequence[ClipEvaluation]) -> dict[str, list[ClipEvaluation]]:
+    """Returns groups of clips; empty ones are left out.
+
+    Steady clips by kind, all steady ones, and those that move vertically (the direction of the others is a guess). If
+    others were measured too, then again by kind and all, with these.
+    """
+    steady = [measured for measured in found if measured.steady]
+    made = by_kind(steady) | {STEADY: steady, UPRIGHT: [measured for measured in steady if measured.upright]}
+    every = [measured for measured in found if measured.rows]
+    if len(every) > len(steady):
+        made |= {f"{kind}{ANY}": clips for kind, clips in by_kind(every).items()} | {ALL: every}
+    return {name: clips for name, clips in made.items() if clips}
+
+
+def _rows(clips: Sequence[ClipEvaluation]) -> list[MethodScore]:
+    return [row for measured in clips for row in measured.rows]
+
+
+def _calibration(found: Sequence[ClipEvaluation]) -> Calibration | None:
+    return calibrate([measured.doubt for measured in found if measured.steady])
 
 
 def as_json(found: Sequence[ClipEvaluation]) -> dict[str, Any]:
@@ -68,23 +106,64 @@ def as_json(found: Sequence[ClipEvaluation]) -> dict[str, Any]:
     """
     clips = []
     for measured in found:
-        facts: dict[str, Any] = {"clip": measured.name, "steady": measured.steady, "remark": measured.remark}
-        if measured.clip is not None:
-            clip = measured.clip
-            facts |= {"frames": len(clip.frames), "truth_from": clip.source, "steadiness": clip.steadiness}
-            facts |= {"upright": measured.upright}
-            facts |= {"moving_share": float(clip.mask.mean()), "something_flows": measured.predicted is not None}
-        facts["methods"] = {row.method: _values(row) for row in measured.rows}
-        clips.append(facts)
-    mean = {row.method: _values(row) for row in means([m for m in found if m.steady])}
-    upright = {row.method: _values(row) for row in means([m for m in found if m.steady and m.upright])}
-    return without_nan({"clips": clips, "mean_of_steady": mean, "mean_of_upright": upright})
+        facts = {entry.name: getattr(measured, entry.name) for entry in fields(measured)}
+        del facts["doubt"], facts["rows"]
+        methods = {row.method: score_values(row) for row in measured.rows}
+        clips.append({"clip": facts.pop("name"), "steady": measured.steady, **facts, "methods": methods})
+    made = {name: method_means(_rows(clips)) for name, clips in groups(found).items()}
+    values = {name: {method: _means_values(m) for method, m in methods.items()} for name, methods in made.items()}
+    steady, upright, every = (values.pop(name, {}) for name in (STEADY, UPRIGHT, ALL))
+    calibration = _calibration(found)
+    return without_nan({
+        "clips": clips, "mean_of_steady": steady, "mean_of_upright": upright, "mean_steady_or_not": every,
+        "mean_by_kind": values, "calibration": asdict(calibration) if calibration else None,
+    })  # fmt: skip
 
 
-def _values(row: MethodScore) -> dict[str, Any]:
+def score_values(row: MethodScore) -> dict[str, Any]:
+    """Returns scores by name, without the method."""
     values = asdict(row)
     del values["method"]
     return values
+
+
+def _means_values(means: MethodMeans) -> dict[str, Any]:
+    low, high = means.interval
+    return score_values(means.mean) | {
+        "median_axis": means.median_axis, "median_direction": means.median_direction, "clips": means.clips,
+        "right_way": {"clips": means.right, "share": means.right / means.clips, "low": low, "high": high},
+    }  # fmt: skip
+
+
+def read_baseline(path: Path) -> dict[str, MethodScore]:
+    """Reads the predictor's scores from an earlier run's ``report.json``, by clip.
+
+    Raises:
+        MotionError: not such a report, or without the scores of today.
+    """
+    wanted = {entry.name for entry in fields(MethodScore)} - {"method"}
+    found = {}
+    try:
+        for clip in json.loads(path.read_text("utf-8"))["clips"]:
+            if not clip["methods"]:
+                continue
+            values = clip["methods"]["predicted"]
+            values = {name: math.nan if values[name] is None else values[name] for name in wanted}
+            values |= {name: tuple(map(float, values[name])) for name in ("axis", "direction")}
+            found[str(clip["clip"])] = MethodScore("before", **values)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MotionError(
+            f"'{path}' is not a report.json of loopcore evaluate with these scores ({error!r}): evaluate again with -o"
+        ) from None
+    return found
+
+
+def with_baseline(measured: ClipEvaluation, before: Mapping[str, MethodScore]) -> ClipEvaluation:
+    """Returns an evaluation with the earlier run's scores below the prediction's, if they are known."""
+    if not measured.rows or measured.name not in before:
+        return measured
+    first, *others = measured.rows
+    return replace(measured, rows=(first, before[measured.name], *others))
 
 
 def without_nan(value: Any) -> Any:
@@ -97,7 +176,7 @@ def without_nan(value: Any) -> Any:
 
 
 def write_report(found: Sequence[ClipEvaluation], folder: Path) -> None:
-    """Writes ``report.txt`` and ``report.json``.
+    """Writes ``report.txt``, ``report.json``, and ``calibration.png``, a chart of confidence against error.
 
     Args:
         found: one evaluation per clip.
@@ -108,6 +187,8 @@ def write_report(found: Sequence[ClipEvaluation], folder: Path) -> None:
     """
     texts = {"report.txt": "\n".join(table(found)) + "\n", "report.json": json.dumps(as_json(found), indent=2) + "\n"}
     write_texts(texts, folder)
+    if calibration := _calibration(found):
+        write_chart(calibration, folder / "calibration.png")
 
 
 def write_texts(texts: Mapping[str, str], folder: Path) -> None:
@@ -119,24 +200,3 @@ def write_texts(texts: Mapping[str, str], folder: Path) -> None:
     make_folder(folder)
     for name, text in texts.items():
         write_text_atomically(folder / name, text)
-
-
-def write_comparison(measured: ClipEvaluation, path: Path) -> None:
-    """Writes plate, truth and prediction side by side as PNG; nothing if the clip could not be read.
-
-    Motion is shown by the colour wheel, scaled to its own 95th percentile, since a still does not show its speed.
-
-    Args:
-        measured: evaluation of a clip.
-        path: of the PNG; its folder is created if absent.
-
-    Raises:
-        SequenceError: the file cannot be written.
-    """
-    clip = measured.clip
-    if clip is None:
-        return
-    still = np.zeros_like(clip.velocity)
-    guess = still if measured.predicted is None else measured.predicted.effective
-    make_folder(path.parent)
-    write_grid([[clip.frames[0], flow_colours(clip.velocity * clip.mask[..., None]), flow_colours(guess)]], path)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from loopcore.files.atomic import write_atomically
+from loopcore.files.atomic import make_folder, write_atomically
 
 COLUMNS = ("step", "rate", "loss", "end_point", "moving", "adversarial", "matching", "discriminator",
            "val_error", "val_still", "val_overlap")  # fmt: skip
 _GAP = 4  # pixels between pictures
+
+Sheet = list[list[np.ndarray]]  # rows of (h, w, 3) uint8 pictures of equal size
 
 
 class MetricsLog:
@@ -87,3 +89,14 @@ def write_grid(rows: Sequence[Sequence[np.ndarray]], path: Path) -> None:
             y, x = i * (height + _GAP), j * (width + _GAP)
             sheet[y : y + height, x : x + width] = picture
     write_atomically(path, lambda hidden: Image.fromarray(sheet).save(hidden, format="PNG"))
+
+
+def write_sheet(sheet: Sheet, path: Path) -> None:
+    """Writes pictures as one PNG, in a folder that is made where it is missing; nothing where there are none.
+
+    Raises:
+        SequenceError: the file cannot be written.
+    """
+    if sheet:
+        make_folder(path.parent)
+        write_grid(sheet, path)

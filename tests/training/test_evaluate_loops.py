@@ -190,7 +190,8 @@ def test_reports_and_pictures_from_the_command_line(
         (["--width", "8"], "width 8 is out of range"),
         (["--kinds", "fall,snow"], "no clips of kind snow in the split 'val': it has eddy, fall"),
         (["--split", "valid"], "unknown split 'valid'"),
-        (["--weights", "x"], "--weights has no meaning"),
+        (["--weights", "x"], "--weights has no meaning for loops"),
+        (["--baseline", "x"], "--baseline has no meaning for loops"),
     ],
 )
 def test_settings_that_make_no_sense(
@@ -200,9 +201,7 @@ def test_settings_that_make_no_sense(
     assert message in capsys.readouterr().err
 
 
-def test_options_of_loops_alone(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(home), "--kinds", "fall"]) == 2
-    assert "--kinds has a meaning only with --loops" in capsys.readouterr().err
+def test_splits_need_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_ring(tmp_path / "ring", 12)
     assert main(["evaluate", "--loops", str(tmp_path), "--split", "val"]) == 2
     assert "has no manifest.csv" in capsys.readouterr().err
