@@ -2,8 +2,9 @@
 """Baking a 3840 x 2160 RGBA loop against writing the same frames with OpenEXR alone, and the peak of memory.
 
 `python benchmarks/bake.py [FRAMES [SPEED]]`: two plates as detailed as photographs, one with a third of it moving, one
-with all of it, at about 4 px a frame times SPEED; a fast one is made of several cycles. Writing alone is what the OpenEXR binding does with finished half arrays in memory, one file after another;
-the same again from as many threads as the bake uses.
+with all of it, at about 4 px a frame times SPEED; a fast one is made of several cycles. Writing alone is what the
+OpenEXR binding does with finished half arrays in memory, one file after another; the same again from as many threads as
+the bake uses.
 """
 
 import shutil
@@ -86,7 +87,7 @@ def main() -> None:
             shutil.rmtree(folder)
         print(
             f"bake {WIDTH}x{HEIGHT} RGBA, {share:.0%} moving at {4 * speed:.0f} px a frame, {count} frames, "
-            f"cycles {loop.cycles}, {thread_count()} threads"
+            f"{thread_count()} threads"
         )
         print(f"  loopcore bake                    {ours:7.3f} s a frame")
         print(f"  OpenEXR alone                    {one:7.3f} s a frame   bake takes {ours / one:5.2f} x")
