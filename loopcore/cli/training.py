@@ -12,35 +12,33 @@ from loopcore.cli.console import DONE, Console, Stop
 from loopcore.errors import Cancelled
 
 if TYPE_CHECKING:
-    from loopcore.training.config import FieldConfig, PictureConfig
+    from loopcore.training.config import FieldConfig, FluidConfig
 
 # Options of `loopcore train` that replace entries of the settings with the same names.
-_OVERRIDES = ("encoder", "weights", "epochs", "steps", "seed", "threads", "flow", "flow_weights", "second_flow",
+_OVERRIDES = ("encoder", "weights", "steps", "seed", "threads", "flow", "flow_weights", "second_flow",
               "second_flow_weights")  # fmt: skip
 
 
 def train_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore train`."""
     add = command.add_argument
-    add("source", type=Path, metavar="CONFIG_OR_DIR", help="settings (.toml); a folder with manifest.csv, pictures and "
-        "labels; or a folder of videos")  # fmt: skip
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help="pictures: WEIGHTS.safetensors to write; "
+    add("source", type=Path, metavar="CONFIG_OR_DIR", help="settings (.toml); a folder with manifest.csv that lists "
+        "pictures and labels, or clips; or a folder of videos")  # fmt: skip
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="manifest.csv: WEIGHTS.safetensors to write; "
         "videos: the run's folder; a run in it is continued")  # fmt: skip
-    add("--cache", type=Path, metavar="DIR", help="videos: folder for prepared clips, reused by later runs")
-    add("--encoder", type=Path, metavar="FILE.pth", help="pictures: published EfficientNet-Lite0 or Lite2 weights "
+    add("--cache", type=Path, metavar="DIR", help="folder for prepared clips, reused by later runs")
+    add("--encoder", type=Path, metavar="FILE.pth", help="manifest.csv: published EfficientNet-Lite0 or Lite2 weights "
         "(the shipped ones)")  # fmt: skip
-    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="pictures: continue training these, at half the "
-        "rates")  # fmt: skip
-    add("--epochs", type=int, help="pictures: passes over them (6)")
-    add("--steps", type=int, help="videos: steps of the optimiser (60000)")
-    add("--flow", metavar="NAME", help="videos: estimator of optical flow: dis, farneback, torchvision:raft_small or "
+    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="manifest.csv: continue training these")
+    add("--steps", type=int, help="of the optimiser (manifest.csv 700, videos 60000)")
+    add("--flow", metavar="NAME", help="clips: estimator of optical flow: dis, farneback, torchvision:raft_small or "
         "raft_large, ptlflow:MODEL (dis)")  # fmt: skip
-    add("--flow-weights", metavar="FILE", help="videos: its weights; 'fetch' downloads those that its library "
+    add("--flow-weights", metavar="FILE", help="clips: its weights; 'fetch' downloads those that its library "
         "publishes (otherwise nothing is downloaded)")  # fmt: skip
-    add("--second-flow", metavar="NAME", help="videos: a second estimator that has to agree (none)")
-    add("--second-flow-weights", metavar="FILE", help="videos: its weights, or 'fetch'")
+    add("--second-flow", metavar="NAME", help="clips: a second estimator that has to agree (farneback; videos none)")
+    add("--second-flow-weights", metavar="FILE", help="clips: its weights, or 'fetch'")
     add("--seed", type=int, help="the same seed gives the same weights (1)")
-    add("--threads", type=int, help="processors to use; their number affects rounding (pictures 1, videos all)")
+    add("--threads", type=int, help="processors to use; their number affects rounding (manifest.csv 1, videos all)")
     command.set_defaults(run=_train)
 
 
@@ -67,63 +65,63 @@ def evaluate_options(command: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace, stop: Stop) -> int:
-    from loopcore.training.config import PictureConfig
+    from loopcore.training.config import FluidConfig
 
     config = _config(arguments)
-    if isinstance(config, PictureConfig):
-        return _train_pictures(config, arguments, stop)
+    if isinstance(config, FluidConfig):
+        return _train_fluid(config, arguments, stop)
     return _train_field(config, arguments, stop)
 
 
-def _config(arguments: argparse.Namespace) -> FieldConfig | PictureConfig:
+def _config(arguments: argparse.Namespace) -> FieldConfig | FluidConfig:
     """Returns the settings of a file, or defaults for a folder; command-line options override both."""
     from dataclasses import fields, replace
 
     from loopcore.errors import MotionError
-    from loopcore.training.config import DataSettings, FieldConfig, PictureConfig, checked, read_config
+    from loopcore.training.config import DataSettings, FieldConfig, FluidConfig, checked, read_config
+    from loopcore.training.manifest import lists_pictures
 
     source = arguments.source
-    config: FieldConfig | PictureConfig
+    config: FieldConfig | FluidConfig
     if source.suffix.lower() == ".toml":
         config = read_config(source)
     elif (source / "manifest.csv").is_file():
-        config = PictureConfig(source)
+        config = FluidConfig(pictures=source) if lists_pictures(source) else FluidConfig(footage=source)
     else:
         config = FieldConfig(DataSettings(clips=source))
     given = {name: getattr(arguments, name) for name in _OVERRIDES if getattr(arguments, name) is not None}
-    targets = (config,) if isinstance(config, PictureConfig) else (config.run, config.data)
+    targets = (config,) if isinstance(config, FluidConfig) else (config.run, config.data)
     for name in given:
         if not any(name in {field.name for field in fields(target)} for target in targets):
-            kind = "pictures" if isinstance(config, PictureConfig) else "videos"
-            raise MotionError(f"--{name.replace('_', '-')} has no meaning for training on {kind}")
-    if isinstance(config, PictureConfig):
-        return replace(config, **given)
+            raise MotionError(f"--{name.replace('_', '-')} has no meaning for training on videos")
+        if isinstance(config, FluidConfig) and config.footage is None and "flow" in name:
+            raise MotionError(f"--{name.replace('_', '-')} has no meaning for training on pictures alone")
+    if isinstance(config, FluidConfig):
+        return replace(config, cache=arguments.cache or config.cache, **given)
     flow = {name: given.pop(name) for name in list(given) if "flow" in name}
     return checked(replace(config, run=replace(config.run, **given), data=replace(config.data, **flow)))
 
 
-def _train_pictures(config: PictureConfig, arguments: argparse.Namespace, stop: Stop) -> int:
+def _train_fluid(config: FluidConfig, arguments: argparse.Namespace, stop: Stop) -> int:
     import torch
 
     from loopcore.errors import MotionError
-    from loopcore.training.train_segmentation import TrainSettings, train_segmentation
+    from loopcore.training.train_fluid import train_fluid
 
     if arguments.output.suffix.lower() != ".safetensors":
         raise MotionError(f"'{arguments.output}' is not a name for weights: they are written as .safetensors")
-    if min(config.epochs, config.threads) < 1 or config.seed < 0:
-        raise MotionError("epochs and threads must be 1 or more, the seed 0 or more")
+    if min(config.steps, config.threads) < 1 or config.seed < 0:
+        raise MotionError("steps and threads must be 1 or more, the seed 0 or more")
     torch.set_num_threads(config.threads)
-    settings = TrainSettings(seed=config.seed, epochs=config.epochs)
     with Console("Training") as console:
 
         def step(what: str, done: int, total: int) -> None:
             stop.raise_if_requested()
             console.step(done, total)
-            if what.startswith("loss"):
-                print(f"epoch {done} of {total}: {what}", flush=True)
+            if what not in ("prepare", "teach", "train"):
+                print(f"step {done} of {total}: {what}", flush=True)
 
-        begin = {"encoder": config.encoder, "weights": config.weights}
-        train_segmentation(config.pictures, arguments.output, settings, **begin, on_progress=step)
+        train_fluid(config, arguments.output, step)
     print(f"Saved: '{arguments.output}'")
     return DONE
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Result = TypeVar("Result")
 ResizeMode = Literal["bilinear", "antialias", "area"]
 
 
-def run_parallel(tasks: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
+def run_parallel(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     """Runs tasks in inference mode, each on one thread, at most ``torch.get_num_threads()`` at a time.
 
     Returns:
@@ -28,7 +29,7 @@ def run_parallel(tasks: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
     """
     import torch
 
-    def run_single_threaded(task: Callable[[], Tensor]) -> Tensor:
+    def run_single_threaded(task: Callable[[], Result]) -> Result:
         with torch.inference_mode():  # per thread, as is the number of threads
             return task()
 

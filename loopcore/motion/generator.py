@@ -120,7 +120,7 @@ def save_generator(
 
 
 def weights_kind(path: str | Path) -> str:
-    """Returns the kind of network in a file of weights: ``KIND``, or "" for a segmentation network.
+    """Returns the kind of network in a file of weights: ``KIND``, or "" for a fluid network.
 
     Raises:
         MotionError: no such file, or not safetensors.

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The segmentation network: an EfficientNet-Lite encoder and a light decoder to five classes a pixel.
+"""The fluid network: an EfficientNet-Lite encoder and two light decoders, to five classes a pixel and to their motion.
 
 The encoder is that of Tan and Le, "EfficientNet" (ICML 2019), in its Lite form: no squeeze-and-excitation, ReLU6, and
 TensorFlow's padding, which the published weights expect. Its batch norms are folded into the convolutions. Its early
-stages are frozen as published; the later ones are fine-tuned together with the decoder.
+stages are frozen as published; the later ones are fine-tuned together with the decoders.
+
+A still often does not show the sense of a motion: a sea looks the same whichever way it drifts. A mean of both senses
+is no motion at all, so axis and direction are separate outputs, each with its own concentration.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ _STAGES = {
 }  # fmt: skip
 _TAPS = (1, 2, 4, 6)  # stages whose outputs are the features of strides 4, 8, 16 and 32
 EARLY = 3  # stages up to stride 8, which are not trained
+_MOTION = "motion."  # prefix of the motion decoder's weights
 
 
 def feature_widths(lite: int) -> tuple[int, ...]:
@@ -169,17 +173,77 @@ class Decoder(nn.Module):
         return self.scores(x)
 
 
+@dataclass(frozen=True)
+class MotionOutput:
+    """What the motion decoder says at each eighth pixel.
+
+    Attributes:
+        moving: (N, 1, h, w), logit of moving.
+        axis: (N, 2, h, w), concentration of a von Mises distribution of twice the angle of motion, times the cosine and
+            sine of twice the mean angle.
+        direction: (N, 2, h, w), the same of the angle itself, times its cosine and sine.
+        speed: (N, 1, h, w), logarithm of the speed, up to a constant a picture.
+
+    Convention: angles in radians from right, towards down, of where content goes.
+    """
+
+    moving: Tensor
+    axis: Tensor
+    direction: Tensor
+    speed: Tensor
+
+
+class MotionDecoder(nn.Module):
+    """Maps features of strides 8, 16 and 32 to motion at stride 8, adding each level to the upsampled coarser one."""
+
+    def __init__(self, settings: DecoderSettings, features: tuple[int, ...]) -> None:
+        super().__init__()
+        width, groups = settings.width, settings.groups
+        self.lateral = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(inputs, width, 1, bias=False), nn.GroupNorm(groups, width))
+            for inputs in features[1:]
+        )
+        self.whole = nn.Linear(features[-1], width)
+        self.coarse = nn.Sequential(Mix(width, groups), Mix(width, groups, 2), Mix(width, groups, 3))
+        self.middle = nn.Sequential(*(Mix(width, groups, 2**i) for i in range(settings.reach.bit_length())))
+        self.low = nn.Sequential(Mix(width, groups), Mix(width, groups, 2))
+        self.outputs = nn.Conv2d(width, 6, 1)
+
+    def forward(self, features: list[Tensor]) -> MotionOutput:
+        """Returns the motion, each plane (N, ., H / 8, W / 8)."""
+        low, middle, coarse = (tap(x) for tap, x in zip(self.lateral, features[1:], strict=True))
+        x = coarse + self.whole(features[-1].mean(dim=(2, 3)))[:, :, None, None]
+        x = self.coarse(F.relu(x))
+        x = self.middle(F.relu(middle + _larger(x, middle)))
+        x = self.low(F.relu(low + _larger(x, low)))
+        return MotionOutput(*self.outputs(x).split([1, 2, 2, 1], dim=1))
+
+
 class FluidNet(nn.Module):
-    """The segmentation network: encoder and decoder."""
+    """The fluid network: encoder and decoders.
+
+    Attributes:
+        has_motion: False if the motion decoder was never trained; files of weights are then without it.
+    """
 
     def __init__(self, settings: DecoderSettings | None = None, lite: int = 2) -> None:
         super().__init__()
         self.encoder = Encoder(lite)
         self.decoder = Decoder(settings or DecoderSettings(), feature_widths(lite))
+        self.motion = MotionDecoder(settings or DecoderSettings(), feature_widths(lite))
+        self.has_motion = True
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Maps (N, 3, H, W) sRGB codes 0..1 to (N, classes, H / 4, W / 4) scores; H and W are multiples of 32."""
+    def scores(self, pictures: Tensor) -> Tensor:
+        """Returns the scores of classes alone, (N, classes, H / 4, W / 4)."""
         return self.decoder(self.encoder(pictures))
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, MotionOutput]:
+        """Maps (N, 3, H, W) sRGB codes 0..1 to (N, classes, H / 4, W / 4) scores and motion.
+
+        H and W are multiples of 32.
+        """
+        features = self.encoder(pictures)
+        return self.decoder(features), self.motion(features)
 
 
 def _larger(x: Tensor, like: Tensor) -> Tensor:
@@ -192,7 +256,11 @@ def save_weights(network: FluidNet, path: str | Path, notes: Mapping[str, str]) 
 
     from loopcore.files.atomic import write_bytes_atomically
 
-    tensors = {name: value.detach().to(torch.float16).contiguous() for name, value in network.state_dict().items()}
+    tensors = {
+        name: value.detach().to(torch.float16).contiguous()
+        for name, value in network.state_dict().items()
+        if network.has_motion or not name.startswith(_MOTION)
+    }
     shape = {name: str(value) for name, value in asdict(network.decoder.settings).items()}
     shape["lite"] = str(network.encoder.lite)
     write_bytes_atomically(path, save(tensors, metadata={**notes, **shape}))
@@ -200,6 +268,8 @@ def save_weights(network: FluidNet, path: str | Path, notes: Mapping[str, str]) 
 
 def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
     """Reads what :func:`save_weights` wrote; returns the network, float32 in evaluation mode, and its notes.
+
+    A motion decoder that the file lacks has random weights; ``has_motion`` says so.
 
     Raises:
         MotionError: no such file, or other weights.
@@ -212,6 +282,9 @@ def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}
         settings = {name: int(notes.pop(name)) for name in asdict(DecoderSettings())}
         network = FluidNet(DecoderSettings(**settings), int(notes.pop("lite")))
+        network.has_motion = any(name.startswith(_MOTION) for name in tensors)
+        if not network.has_motion:
+            tensors |= network.motion.state_dict(prefix=_MOTION)
         network.load_state_dict(tensors)
     except (OSError, SafetensorError) as error:
         raise MotionError(f"weights {path} cannot be read: {error}") from None

@@ -2,8 +2,8 @@
 """Prediction of a plate's motion field from the picture; drawn hints override it.
 
 Networks segment the plate into water, sky, smoke and fire; the motion of each is estimated from texture, banks and
-priors (:mod:`loopcore.motion.direction`), or regressed by a generator that the user trained. The solver combines
-prediction and hints.
+priors (:mod:`loopcore.motion.direction`). Networks that the user trained may estimate the motion itself
+(:mod:`loopcore.motion.estimate`, :mod:`loopcore.motion.regress`). The solver combines prediction and hints.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from loopcore.motion.deterministic import resize_planes
 from loopcore.motion.direction import direction_and_speed
 from loopcore.motion.display import display_copy, display_rows, resized_picture
 from loopcore.motion.edges import apply_guided_filter, fit_guided_filter
+from loopcore.motion.estimate import Estimate, estimate_picture
 from loopcore.motion.field import MotionField
 from loopcore.motion.hints import Hints
 from loopcore.motion.masks import as_mask, fit_mask, same_aspect
-from loopcore.motion.regress import RegressedMotion, regress_motion
+from loopcore.motion.regress import regress_motion
 from loopcore.motion.segmentation import MIN_SCORE, Segmentation, grid_size, segment
 from loopcore.motion.solve import solve_motion
 from loopcore.plate import Plate
@@ -48,7 +49,7 @@ def predict_motion(
         plate: the still.
         hints: strokes, anchors and mask, rescaled if they were drawn for another size of the same aspect.
         mask: (H, W) in 0..1, of the plate's size or its display window's, used instead of the hints' mask.
-        weights: of a network the user trained, a segmentation network or a generator, used instead of the shipped ones.
+        weights: of a network the user trained, a fluid network or a generator, used instead of the shipped ones.
 
     Raises:
         MotionError: nothing in the picture seems to flow and no hints define it, or the weights cannot be read.
@@ -83,12 +84,15 @@ def _predict(plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights:
     return replace(motion, drifting=_drifting(plate, estimate))
 
 
-def _drifting(plate: Plate, estimate: Segmentation | RegressedMotion) -> np.ndarray | None:
+def _drifting(plate: Plate, estimate: Segmentation | Estimate) -> np.ndarray | None:
     """Returns the part of what moves that is clouds or smoke, (H, W) 0..1; None where classes are not known."""
-    if not isinstance(estimate, Segmentation):
+    if isinstance(estimate, Segmentation):
+        water, sky, smoke, fire = estimate.water, estimate.sky, estimate.smoke, estimate.fire
+    elif estimate.classes is not None:
+        _, water, sky, smoke, fire = estimate.classes
+    else:
         return None
-    airborne, bound = estimate.sky + estimate.smoke, estimate.water + estimate.fire
-    part = airborne / np.maximum(airborne + bound, 1e-6)
+    part = (sky + smoke) / np.maximum(water + sky + smoke + fire, 1e-6)
     return np.clip(resize_planes(part[None].astype(np.float32), plate.height, plate.width)[0], 0, 1)
 
 
@@ -103,8 +107,8 @@ def _check_strokes(hints: Hints, mask: np.ndarray) -> None:
             )
 
 
-def estimate_with(weights: str | Path, picture: np.ndarray) -> Segmentation | RegressedMotion:
-    """Estimates motion with the user's own network: a segmentation network, or a generator of motion fields.
+def estimate_with(weights: str | Path, picture: np.ndarray) -> Segmentation | Estimate:
+    """Estimates motion with the user's own network: a fluid network, with or without motion, or a generator.
 
     Args:
         weights: file of either kind.
@@ -118,10 +122,11 @@ def estimate_with(weights: str | Path, picture: np.ndarray) -> Segmentation | Re
 
     if weights_kind(weights) == KIND:
         return regress_motion(weights, picture, *grid_size(*picture.shape[:2]))
-    return segment(picture, network=load_weights(weights)[0])
+    network = load_weights(weights)[0]
+    return estimate_picture(picture, network) if network.has_motion else segment(picture, network=network)
 
 
-def _prediction(plate: Plate, estimate: Segmentation | RegressedMotion, drawn_mask: np.ndarray | None) -> MotionField:
+def _prediction(plate: Plate, estimate: Segmentation | Estimate, drawn_mask: np.ndarray | None) -> MotionField:
     """Returns the estimate as a field on its own grid; everything inside a drawn mask counts as moving."""
     moving = estimate.moving
     if drawn_mask is not None:
@@ -129,9 +134,10 @@ def _prediction(plate: Plate, estimate: Segmentation | RegressedMotion, drawn_ma
     side: float = max(moving.shape)
     if isinstance(estimate, Segmentation):
         velocity, confidence = direction_and_speed(estimate, moving)
-        side *= max(1.0, _MIN_SPEED_SIDE / max(plate.height, plate.width))
     else:
-        velocity, confidence = estimate.velocity, estimate.confidence(moving)
+        velocity, confidence = estimate.velocity, estimate.confidence * np.minimum(1, 2 * moving)
+    if isinstance(estimate, Segmentation) or estimate.classes is not None:  # whose speeds are usual ones
+        side *= max(1.0, _MIN_SPEED_SIDE / max(plate.height, plate.width))
     field = MotionField(velocity * np.float32(side), np.ones_like(confidence), confidence)
     if same_aspect((field.width, field.height), (plate.width, plate.height)):
         return field

@@ -1,53 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Motion regressed from a plate by a trained generator: the probability of moving, and the velocity.
 
-The generator replaces the segmentation networks; masks, hints and the solver are the same.
+The generator replaces the fluid network; masks, hints and the solver are the same.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from loopcore.motion.deterministic import resize_planes, run_parallel
+from loopcore.motion.estimate import Estimate
 
 if TYPE_CHECKING:
     from loopcore.motion.generator import FieldGenerator
 
 _CONFIDENCE = 0.9  # where the probability of moving is 1
 _MIN_MOVING = 0.25  # smallest probability that velocities are divided by
-_SCORE_AREA = 0.03  # of the picture
 
 
-@dataclass(frozen=True)
-class RegressedMotion:
-    """A generator's output on a grid.
-
-    Attributes:
-        velocity: (h, w, 2) float32, longer sides a frame.
-        moving: (h, w) float32 0..1, the probability of moving.
-
-    Convention: (vx, vy), x right, y down, where content goes.
-    """
-
-    velocity: np.ndarray
-    moving: np.ndarray
-
-    @property
-    def score(self) -> float:
-        """Confidence that something moves, 0..1: the probability that 3 % of the picture exceed."""
-        return float(np.quantile(self.moving, 1 - _SCORE_AREA))
-
-    def confidence(self, moving: np.ndarray) -> np.ndarray:
-        """Returns the velocity's confidence, (h, w) float32, by the lower of ``moving`` and the network's own."""
-        return (_CONFIDENCE * np.minimum(moving, self.moving)).astype(np.float32)
-
-
-def regress_motion(weights: str | Path, picture: np.ndarray, height: int, width: int) -> RegressedMotion:
+def regress_motion(weights: str | Path, picture: np.ndarray, height: int, width: int) -> Estimate:
     """Runs a generator on a display picture.
 
     Args:
@@ -79,7 +54,8 @@ def regress_motion(weights: str | Path, picture: np.ndarray, height: int, width:
     # trained with a mean error, the network outputs an expectation: velocity times the probability of moving
     scale_back = np.maximum(moving, _MIN_MOVING) * max(height, width)
     velocity = np.stack([vx * (width / columns) / scale_back, vy * (height / rows) / scale_back], axis=-1)
-    return RegressedMotion(np.ascontiguousarray(velocity), np.ascontiguousarray(moving))
+    confidence = np.float32(_CONFIDENCE) * moving
+    return Estimate(np.ascontiguousarray(moving), np.ascontiguousarray(velocity), confidence)
 
 
 @functools.lru_cache(maxsize=1)

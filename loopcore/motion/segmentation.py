@@ -17,7 +17,7 @@ import numpy as np
 
 from loopcore.image import luma
 from loopcore.motion.deterministic import resize_planes, run_parallel
-from loopcore.motion.display import display_copy, resized_picture, white_balanced
+from loopcore.motion.display import display_copy, input_blocks, network_input, resized_picture, white_balanced
 from loopcore.motion.edges import smoothstep
 from loopcore.plate import Plate
 
@@ -201,37 +201,21 @@ def class_probabilities(picture: np.ndarray, network: FluidNet | None = None) ->
     from scipy.special import softmax
 
     networks = shipped_networks() if network is None else tuple((network, side) for side in INPUT_SIDES)
-    rows, columns = _input_blocks(picture, INPUT_SIDES[-1])
-    inputs = {long_side: _padded_input(picture, _input_blocks(picture, long_side)) for long_side in INPUT_SIDES}
+    rows, columns = input_blocks(picture, INPUT_SIDES[-1])
+    inputs = {long_side: network_input(picture, long_side, _PADDING) for long_side in INPUT_SIDES}
     size = (rows * 8, columns * 8)
     tasks = [functools.partial(_log_probabilities, one, inputs[side], size) for one, side in networks]
     # in the mean of logarithms, confident networks weigh more
     return softmax(np.mean([result[0].numpy() for result in run_parallel(tasks)], axis=0), axis=0)
 
 
-def _padded_input(picture: np.ndarray, blocks: tuple[int, int]) -> Tensor:
-    """Returns (1, 3, h, w) of 32-pixel blocks, mirrored beyond the frame, since zero padding misclassifies corners."""
-    import torch
-
-    scaled = resize_planes(np.moveaxis(picture, -1, 0), blocks[0] * 32, blocks[1] * 32, "antialias")
-    # By numpy: torch would start its own threads for this, and deadlock on them in a forked child.
-    padded = np.pad(scaled, ((0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING)), mode="reflect")
-    return torch.from_numpy(padded)[None]
-
-
-def _log_probabilities(network: FluidNet, padded: Tensor, size: tuple[int, int]) -> Tensor:
+def _log_probabilities(network: FluidNet, padded: np.ndarray, size: tuple[int, int]) -> Tensor:
     """Returns the logarithms of the class probabilities, padding removed, at ``size``."""
+    import torch
     from torch.nn import functional as F
 
     from loopcore.motion.networks import STRIDE
 
     edge = _PADDING // STRIDE
-    probabilities = network(padded).softmax(dim=1)[..., edge:-edge, edge:-edge]
+    probabilities = network.scores(torch.from_numpy(padded)).softmax(dim=1)[..., edge:-edge, edge:-edge]
     return F.interpolate(probabilities, size=size, mode="bilinear").clamp(min=_MIN_PROBABILITY).log()
-
-
-def _input_blocks(picture: np.ndarray, long_side: int) -> tuple[int, int]:
-    """Returns rows and columns of 32-pixel blocks of an input, at least two; so a thin picture is widened."""
-    height, width = picture.shape[:2]
-    scale = long_side / (32 * max(height, width))
-    return max(2, round(height * scale)), max(2, round(width * scale))

@@ -146,22 +146,38 @@ class FieldConfig:
 
 
 @dataclass(frozen=True)
-class PictureConfig:
-    """All settings of a run that trains the segmentation network.
+class FluidConfig:
+    """All settings of a run that trains the fluid network.
 
     Attributes:
-        pictures: folder with manifest.csv.
-        encoder: file of a published encoder to start from, or None for the shipped one.
-        weights: file of a trained network to continue from, or None.
-        epochs: passes over the pictures.
+        pictures: folder with manifest.csv, pictures and labels, or None.
+        footage: folder with manifest.csv and clips, or None.
+        cache: folder of prepared clips; needed with footage.
+        exclude: names of clips that are left out.
+        flow: estimator that measures the clips' optical flow.
+        flow_weights: its file of weights, "fetch" to download them, or None.
+        second_flow: estimator that has to confirm the directions; another one.
+        second_flow_weights: its weights.
+        teachers: files of networks that give the footage its classes; by default the shipped ones.
+        encoder: file of a published encoder to start from, or None for a shipped one.
+        weights: file of a trained network to continue from, or None; its motion decoder may be missing.
+        steps: of the optimiser.
         seed: of everything random.
         threads: of the processor.
     """
 
-    pictures: Path
+    pictures: Path | None = None
+    footage: Path | None = None
+    cache: Path | None = None
+    exclude: tuple[str, ...] = ()
+    flow: str = "dis"
+    flow_weights: Path | str | None = None
+    second_flow: str = "farneback"
+    second_flow_weights: Path | str | None = None
+    teachers: tuple[Path, ...] = ()
     encoder: Path | None = None
     weights: Path | None = None
-    epochs: int = 6
+    steps: int = 700
     seed: int = 1
     threads: int = 1
 
@@ -169,14 +185,14 @@ class PictureConfig:
 Section = TypeVar("Section")
 
 
-def read_config(path: str | Path) -> FieldConfig | PictureConfig:
+def read_config(path: str | Path) -> FieldConfig | FluidConfig:
     """Reads a run's settings.
 
     Args:
         path: of the TOML file.
 
     Returns:
-        A :class:`PictureConfig` if the file has the entry ``pictures``, else a :class:`FieldConfig`.
+        A :class:`FluidConfig` if the file has the entry ``pictures`` or ``footage``, else a :class:`FieldConfig`.
 
     Raises:
         MotionError: unreadable, an unknown entry, or an invalid value.
@@ -190,8 +206,8 @@ def read_config(path: str | Path) -> FieldConfig | PictureConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MotionError(f"settings {path} are not valid TOML: {error}") from None
     try:
-        if "pictures" in entries:
-            return _section(PictureConfig, entries, "", path.parent)
+        if "pictures" in entries or "footage" in entries:
+            return _section(FluidConfig, entries, "", path.parent)
         config = FieldConfig()
         for name, values in entries.items():
             if name not in {f.name for f in fields(FieldConfig)} or not isinstance(values, dict):
@@ -216,6 +232,8 @@ def _section(kind: type[Section], values: dict[str, Any], where: str, folder: Pa
             made[name] = value
         elif wanted.startswith("Path") and isinstance(value, str):
             made[name] = folder / value
+        elif wanted.startswith("tuple") and isinstance(value, list) and all(isinstance(one, str) for one in value):
+            made[name] = tuple(folder / one if "Path" in wanted else one for one in value)
         elif wanted == "float" and isinstance(value, int | float) and not isinstance(value, bool):
             made[name] = float(value)
         elif type(value).__name__ == wanted:

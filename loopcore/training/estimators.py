@@ -30,6 +30,11 @@ class Estimator(Protocol):
         """As shown in reports."""
         ...
 
+    @property
+    def weights(self) -> str:
+        """Identifies its weights; "" if it has none."""
+        ...
+
     def calc(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Measures the flow from ``a`` to ``b``.
 
@@ -52,7 +57,7 @@ class Dis:
         PlateError: OpenCV is absent.
     """
 
-    name = "DIS"
+    name, weights = "DIS", ""
 
     def __init__(self) -> None:
         cv2 = opencv()
@@ -71,7 +76,7 @@ class Farneback:
         PlateError: OpenCV is absent.
     """
 
-    name = "Farneback"
+    name, weights = "Farneback", ""
 
     def __init__(self) -> None:
         self._cv2 = opencv()

@@ -83,7 +83,7 @@ def evaluate_motion(
 
     Args:
         folder: with ``manifest.csv`` (columns clip, kind, split), or of videos or folders of numbered pictures.
-        weights: of a segmentation network or a generator; by default the shipped networks.
+        weights: of a fluid network or a generator; by default the shipped network.
         split: of the clips that a manifest lists; None for val.
         kinds: of those clips; none for all.
         on_progress: called with (done, total); may raise to stop.
@@ -97,10 +97,7 @@ def evaluate_motion(
         MotionError: weights that cannot be read, or LZ4 is absent.
     """
     clips, loops = select_clips(folder, split, kinds), not (Path(folder) / MANIFEST).is_file()
-    if weights is not None:
-        from loopcore.motion.generator import weights_kind
-
-        weights_kind(weights)  # invalid weights fail here, not as an error of a clip
+    check_weights(weights)
     counter = Counter(len(clips), FRAMES + (_LOOPS if loops else 1), on_progress)
     for footage in clips:
         try:
@@ -130,6 +127,19 @@ def _evaluated(
         return replace(facts, rows=rows), _sheet(clip, None)
     doubt = confidence_and_error(_truth(clip), predicted)
     return replace(facts, rows=rows, something_flows=True, doubt=doubt), _sheet(clip, predicted)
+
+
+def check_weights(weights: Path | None) -> None:
+    """Reads weights once, since later an error would count as a prediction of no motion.
+
+    Raises:
+        MotionError: weights of neither kind of network.
+    """
+    from loopcore.motion.generator import KIND, load_generator, weights_kind
+    from loopcore.motion.networks import load_weights
+
+    if weights is not None:
+        (load_generator if weights_kind(weights) == KIND else load_weights)(weights)
 
 
 def predicted_or_none(plate: Plate, weights: Path | None) -> MotionField | None:

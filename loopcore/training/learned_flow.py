@@ -17,7 +17,7 @@ import io
 import socket
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,12 @@ class LearnedFlow:
     Attributes:
         name: ``torchvision:MODEL`` or ``ptlflow:MODEL``.
         network: in evaluation mode.
+        weights: identifies them: the address they are from, or the file with its size and time; "" if random.
     """
 
     name: str
     network: torch.nn.Module
+    weights: str = ""
 
     def calc(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Measures the flow from ``a`` to ``b``, both (h, w, 3) uint8 sRGB or (h, w) uint8 grey.
@@ -82,9 +84,10 @@ def load_learned(name: str, weights: Path | None) -> LearnedFlow:
     if weights is None:
         url = _published(name, estimator.network)
         _restore(estimator, _download(name, url), url)
-    else:
-        _restore(estimator, _read(weights), str(weights))
-    return estimator
+        return replace(estimator, weights=url)
+    _restore(estimator, _read(weights), str(weights))
+    stat = weights.stat()
+    return replace(estimator, weights=f"{weights.name} {stat.st_size} {stat.st_mtime_ns}")
 
 
 def untrained(name: str, online: bool = False) -> LearnedFlow:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError, PlateError
-from loopcore.training.evaluate_motion import frame_to_plate, predicted_or_none
+from loopcore.training.evaluate_motion import check_weights, frame_to_plate, predicted_or_none
 from loopcore.training.mean_flow import MIN_RELATIVE_SPEED
 from loopcore.training.motion_means import method_means
 from loopcore.training.motion_scores import MethodScore, Truth, score
@@ -35,7 +35,7 @@ def evaluate_peers(
     Args:
         stills: folder of pictures, in subfolders of any depth.
         fields: folder of ``NAME.npy``.
-        weights: of the user's own network; by default the shipped ones.
+        weights: of the user's own network; by default the shipped one.
         on_progress: called with (done, total).
 
     Yields:
@@ -43,11 +43,12 @@ def evaluate_peers(
         says why.
 
     Raises:
-        MotionError: no fields.
+        MotionError: no fields, or weights that cannot be read.
     """
     paths = sorted(fields.glob("*.npy"))
     if not paths:
         raise MotionError(f"'{fields}' has no fields NAME.npy")
+    check_weights(weights)
     for done, path in enumerate(paths, 1):
         try:
             compared = compare_peer(_still(stills, path.stem), path, weights)
@@ -74,7 +75,7 @@ def compare_peer(still: Path, npy: Path, weights: Path | None = None) -> tuple[M
     Args:
         still: a square picture.
         npy: their field for it.
-        weights: of the user's own network; by default the shipped ones.
+        weights: of the user's own network; by default the shipped one.
 
     Raises:
         MotionError: not such a field.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +98,9 @@ def crop_plan(samples: list[Sample]) -> list[Sample]:
     return plan
 
 
-def crop_of(plan: list[Sample], index: int, seed: int, epoch: int, size: int = CROP) -> tuple[np.ndarray, np.ndarray]:
+def crop_of(
+    plan: Sequence[Sample], index: int, seed: int, epoch: int, size: int = CROP
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns entry ``index`` of the plan in an epoch: (3, size, size) float32 0..1, and (size, size) labels.
 
     Deterministic by ``index``, ``seed``, ``epoch`` and ``size``. Some crops are partly covered by another crop.
@@ -105,7 +108,7 @@ def crop_of(plan: list[Sample], index: int, seed: int, epoch: int, size: int = C
     random = np.random.default_rng((seed, epoch, index))
     crop, known = random_crop(*read_sample(plan[index]), random, size)
     if random.random() < _MIX_PROBABILITY:
-        other, other_known = random_crop(*read_sample(plan[random.integers(len(plan))]), random, size)
+        other, other_known = random_crop(*read_sample(plan[int(random.integers(len(plan)))]), random, size)
         tall, wide = random.integers(size // 4, 3 * size // 4, 2)
         y, x = random.integers(size - tall), random.integers(size - wide)
         here = (slice(y, y + tall), slice(x, x + wide))
@@ -137,8 +140,13 @@ def random_crop(
     if random.random() < 0.5:
         small, known = small[:, ::-1], known[:, ::-1]
     small, known = add_overlay(small / np.float32(255), known, random, UNKNOWN)
-    seen = _degrade(_augment_colours(small, random), random)
+    seen = vary(small, random)
     return np.ascontiguousarray(seen.transpose(2, 0, 1)), np.ascontiguousarray(known)
+
+
+def vary(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Varies colours of (H, W, 3) sRGB codes 0..1, and adds blur, noise and JPEG artefacts, at random."""
+    return _degrade(_augment_colours(rgb, random), random)
 
 
 def _augment_colours(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The segmentation network: shapes, shipped weights, and invalid files."""
+"""The fluid network: shapes, shipped weights, and invalid files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from loopcore.errors import MotionError
 from loopcore.motion.networks import (
     CLASSES,
+    DecoderSettings,
     FluidNet,
     feature_widths,
     load_weights,
@@ -26,12 +28,13 @@ def test_shipped_weights_are_small_and_have_notes() -> None:
     assert sum(path.stat().st_size for path in SHIPPED_WEIGHTS) < 40e6
     assert next(iter(SHIPPED_WEIGHTS)).with_suffix(".md").is_file()
     for path in SHIPPED_WEIGHTS:
-        assert {"seed", "epochs", "crops"} <= load_weights(path)[1].keys()
+        network, notes = load_weights(path)
+        assert {"seed", "epochs", "crops"} <= notes.keys() and not network.has_motion
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (96, 64)])
 @pytest.mark.parametrize("lite", [2, 0])
-def test_scores_have_a_quarter_of_the_resolution(lite: int, height: int, width: int) -> None:
+def test_classes_have_a_quarter_of_the_resolution_and_motion_an_eighth(lite: int, height: int, width: int) -> None:
     network = FluidNet(lite=lite)
     features = network.encoder(torch.zeros(2, 3, height, width))
     sizes = [
@@ -39,7 +42,19 @@ def test_scores_have_a_quarter_of_the_resolution(lite: int, height: int, width: 
         for c, s in zip(feature_widths(network.encoder.lite), (4, 8, 16, 32), strict=True)
     ]
     assert [tuple(x.shape) for x in features] == sizes
-    assert network(torch.zeros(2, 3, height, width)).shape == (2, len(CLASSES), height // 4, width // 4)
+    scores, motion = network(torch.zeros(2, 3, height, width))
+    assert scores.shape == (2, len(CLASSES), height // 4, width // 4)
+    planes = (motion.moving, motion.axis, motion.direction, motion.speed)
+    assert [tuple(x.shape) for x in planes] == [(2, n, height // 8, width // 8) for n in (1, 2, 2, 1)]
+
+
+def test_each_motion_output_has_its_own_channels() -> None:
+    network = FluidNet(DecoderSettings(width=16, fine_width=8), lite=0)
+    torch.nn.init.zeros_(network.motion.outputs.weight)
+    network.motion.outputs.bias.data = torch.arange(6.0)
+    motion = network(torch.rand(1, 3, 64, 32))[1]
+    values = {name: getattr(motion, name)[0, :, 3, 2].tolist() for name in ("moving", "axis", "direction", "speed")}
+    assert values == {"moving": [0], "axis": [1, 2], "direction": [3, 4], "speed": [5]}
 
 
 def test_early_and_late_stages_make_up_the_encoder() -> None:
@@ -54,8 +69,10 @@ def test_early_and_late_stages_make_up_the_encoder() -> None:
 def test_pictures_of_a_batch_are_independent() -> None:
     pictures = torch.from_numpy(np.random.default_rng(1).random((2, 3, 64, 64), np.float32))
     network = shipped_networks()[0][0]
-    both, alone = network(pictures), network(pictures[1:])
+    (both, both_motion), (alone, alone_motion) = network(pictures), network(pictures[1:])
     assert torch.allclose(both[1:], alone, atol=1e-3)
+    for name in ("moving", "axis", "direction", "speed"):
+        assert torch.allclose(getattr(both_motion, name)[1:], getattr(alone_motion, name), atol=1e-3)
 
 
 def test_weights_are_saved_in_half_precision(tmp_path: Path) -> None:
@@ -64,8 +81,29 @@ def test_weights_are_saved_in_half_precision(tmp_path: Path) -> None:
     loaded, notes = load_weights(tmp_path / "w.safetensors")
     assert notes == {"seed": "7"}
     for name, value in loaded.state_dict().items():
-        assert torch.equal(value, network.state_dict()[name])  # the shipped ones are half precision already
+        if not name.startswith("motion."):  # which they lack
+            assert torch.equal(value, network.state_dict()[name])  # the shipped ones are half precision already
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_weights_without_a_motion_decoder_load_and_say_so(tmp_path: Path) -> None:
+    network = FluidNet(DecoderSettings(width=16, fine_width=8), lite=0)
+    whole, classes = tmp_path / "whole.safetensors", tmp_path / "classes.safetensors"
+    save_weights(network, whole, {"seed": "7"})
+    with safe_open(whole, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys() if not name.startswith("motion.")}
+    save_file(tensors, classes, metadata)
+    picture = torch.rand(1, 3, 64, 64)
+    complete = load_weights(whole)[0]
+    loaded, notes = load_weights(classes)
+    assert notes == {"seed": "7"}
+    assert complete.has_motion and not loaded.has_motion
+    assert torch.equal(loaded.scores(picture), complete(picture)[0])
+    del tensors["decoder.scores.bias"]
+    save_file(tensors, classes, metadata)
+    with pytest.raises(MotionError, match="train it again"):
+        load_weights(classes)
 
 
 def test_files_that_are_not_weights_are_refused(tmp_path: Path) -> None:

@@ -63,6 +63,16 @@ def test_velocity_scales_with_the_plate(tmp_path: Path, plate: Plate) -> None:
     assert seen.velocity[0, 0] == pytest.approx([2 / 64, -1 / 64], rel=0.1)  # sides are rounded to multiples
 
 
+def test_velocity_is_an_expectation_over_moving_and_still(tmp_path: Path) -> None:
+    picture = np.zeros((64, 64, 3), np.float32)
+    sure = regress_motion(constant(tmp_path / "sure.safetensors", (2.0, -1.0), 30.0), picture, 16, 16)
+    open_ = regress_motion(constant(tmp_path / "open.safetensors", (2.0, -1.0), 0.0), picture, 16, 16)
+    assert sure.moving == pytest.approx(1) and open_.moving == pytest.approx(0.5)
+    assert open_.velocity == pytest.approx(2 * sure.velocity)
+    assert 0 < open_.confidence.max() < sure.confidence.min() < 1
+    assert sure.classes is None and sure.score == pytest.approx(1)
+
+
 def test_still_plate_is_refused_or_uses_hints(tmp_path: Path, plate: Plate) -> None:
     still = constant(tmp_path / "still.safetensors", (2.0, 0.0), -6.0)
     with pytest.raises(MotionError, match="nothing here seems to flow"):
@@ -79,7 +89,7 @@ def test_saved_generator_loads(tmp_path: Path) -> None:
         assert torch.equal(value.half().float(), loaded.state_dict()[name])
 
 
-def test_segmentation_weights_and_invalid_files(tmp_path: Path, plate: Plate) -> None:
+def test_weights_of_a_fluid_network_and_invalid_files(tmp_path: Path, plate: Plate) -> None:
     pictures = tmp_path / "p.safetensors"
     save_weights(FluidNet(DecoderSettings(width=16, fine_width=8)), pictures, {})
     assert weights_kind(pictures) == ""

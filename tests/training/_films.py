@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Video files of synthetic scenes, and motion files beside them."""
+"""Clips of synthetic scenes as files, motion files beside them, and what they teach."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from loopcore.training.footage import Supervision
 from loopcore.training.synthetic import Scene, make_scene
 
 
@@ -41,3 +42,24 @@ def write_flo(path: Path, flow: np.ndarray) -> None:
     """A Middlebury file of motion (h, w, 2), pixels."""
     height, width = flow.shape[:2]
     path.write_bytes(b"PIEH" + np.array([width, height], "<i4").tobytes() + flow.astype("<f4").tobytes())
+
+
+def write_pictures(folder: Path, frames: Iterable[np.ndarray]) -> Path:
+    """Writes a clip as a folder of numbered PNG files."""
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for number, pixels in enumerate(frames):
+        Image.fromarray(pixels).save(folder / f"{number:03}.png")
+    return folder
+
+
+def supervision_of(kind: str, seed: int, size: tuple[int, int], scene: str = "", name: str = "") -> Supervision:
+    """Returns what a made-up scene teaches, with its true motion in place of a measured one."""
+    made = make_scene(kind, seed, *size, speed=1.5)
+    fluid = made.mask > 0.5
+    velocity = made.velocity * fluid[..., None]
+    name = name or f"{kind} {seed}"
+    return Supervision(
+        name, kind, scene or name, made.frames(3, 2), velocity, fluid.astype(np.float32), fluid, made.mask < 0.1
+    )

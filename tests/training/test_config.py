@@ -9,7 +9,7 @@ import pytest
 
 from loopcore.cli.main import main
 from loopcore.errors import MotionError
-from loopcore.training.config import FieldConfig, PictureConfig, read_config
+from loopcore.training.config import FieldConfig, FluidConfig, read_config
 
 
 def test_empty_file_is_all_defaults_and_paths_are_relative_to_it(tmp_path: Path) -> None:
@@ -23,10 +23,31 @@ def test_empty_file_is_all_defaults_and_paths_are_relative_to_it(tmp_path: Path)
     assert config.data.clips == tmp_path / "films" and config.model.side == 384 and config.run.learning_rate == 1.0
 
 
-def test_pictures_are_trained_on_by_the_same_command(tmp_path: Path) -> None:
+def test_pictures_and_footage_are_settings_of_the_fluid_network(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
-    path.write_text('pictures = "labelled"\nepochs = 2\n', "utf-8")
-    assert read_config(path) == PictureConfig(tmp_path / "labelled", epochs=2)
+    path.write_text('pictures = "labelled"\nsteps = 2\n', "utf-8")
+    assert read_config(path) == FluidConfig(tmp_path / "labelled", steps=2)
+    path.write_text(
+        """
+        footage = "clips"
+        cache = "/cache"
+        exclude = ["brook_01", "sea"]
+        flow = "torchvision:raft_small"
+        flow_weights = "raft.pth"
+        second_flow_weights = "fetch"
+        teachers = ["one.safetensors", "more/two.safetensors"]
+        weights = "before.safetensors"
+        seed = 3
+        threads = 2
+        """,
+        "utf-8",
+    )
+    assert read_config(path) == FluidConfig(
+        footage=tmp_path / "clips", cache=Path("/cache"), exclude=("brook_01", "sea"), flow="torchvision:raft_small",
+        flow_weights=tmp_path / "raft.pth", second_flow_weights="fetch",
+        teachers=(tmp_path / "one.safetensors", tmp_path / "more" / "two.safetensors"),
+        weights=tmp_path / "before.safetensors", seed=3, threads=2,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -48,7 +69,12 @@ def test_pictures_are_trained_on_by_the_same_command(tmp_path: Path) -> None:
         ("[data]\nsynthetic = 0\n", "nothing to train on"),
         ("[model]\nside = 512\n", "size is data.long_side"),
         ("[loss]\nscales = -1\n", "loss.scales is -1"),
-        ('pictures = "a"\nsteps = 5\n', "unknown entry steps"),
+        ('pictures = "a"\nepochs = 5\n', "unknown entry epochs: known are pictures, footage, cache"),
+        ('footage = "a"\n[run]\nsteps = 5\n', "unknown entry run"),
+        ('footage = "a"\nexclude = "b"\n', "exclude is 'b', but it must be of the type tuple"),
+        ('footage = "a"\nteachers = [3]\n', "teachers is .3., but it must be of the type tuple"),
+        ("footage = 3\n", "footage is 3, but it must be of the type Path"),
+        ('pictures = "a"\nsteps = true\n', "of the type int"),
     ],
 )
 def test_error_names_the_invalid_entry(tmp_path: Path, text: str, message: str) -> None:
@@ -62,13 +88,19 @@ def test_error_names_the_invalid_entry(tmp_path: Path, text: str, message: str) 
 
 def test_options_that_belong_to_the_other_kind_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
-    assert main(["train", str(tmp_path), "-o", out, "--epochs", "2"]) == 2
-    assert "--epochs has no meaning for training on videos" in capsys.readouterr().err
-    (tmp_path / "manifest.csv").touch()
-    assert main(["train", str(tmp_path), "-o", out, "--steps", "2"]) == 2
-    assert "--steps has no meaning for training on pictures" in capsys.readouterr().err
+    assert main(["train", str(tmp_path), "-o", out, "--encoder", "e.pth"]) == 2
+    assert "--encoder has no meaning for training on videos" in capsys.readouterr().err
+    (tmp_path / "manifest.csv").write_text("image,label,set,split\na,b,c,train\n", "utf-8")
+    assert main(["train", str(tmp_path), "-o", out, "--second-flow", "dis"]) == 2
+    assert "--second-flow has no meaning for training on pictures alone" in capsys.readouterr().err
     (tmp_path / "run.toml").write_text('pictures = "."\n', "utf-8")
     assert main(["train", str(tmp_path / "run.toml"), "-o", out]) == 2
     assert "written as .safetensors" in capsys.readouterr().err
+    for option in (("--steps", "0"), ("--threads", "0"), ("--seed", "-1")):
+        assert main(["train", str(tmp_path / "run.toml"), "-o", f"{out}.safetensors", *option]) == 2
+        assert "must be 1 or more, the seed 0 or more" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", str(tmp_path), "-o", out, "--epochs", "2"])
+    assert "unrecognized arguments: --epochs 2" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "none"), "-o", out]) == 2
     assert "not a folder of clips" in capsys.readouterr().err

@@ -32,7 +32,7 @@ STEP = np.array([3.0, -2.0], np.float32)  # px per frame of what the frames show
 class Turned:
     """An estimator that is wrong in a part of the picture: DIS with the opposite sign right of a column."""
 
-    name = "turned"
+    name, weights = "turned", ""
 
     def __init__(self, column: int) -> None:
         self._dis, self._column = Dis(), column

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Motion estimated from a display picture by the fluid network: classes, what moves, velocity and its confidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loopcore.motion.deterministic import resize_planes, run_parallel
+from loopcore.motion.display import network_input
+from loopcore.motion.orientation import orient
+from loopcore.motion.segmentation import grid_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loopcore.motion.networks import FluidNet
+
+_SCORE_AREA = 0.015  # of the picture, at whose quantile the score is taken
+
+INPUT_SIDE = 512  # pixels of the longer side of the network's input
+_PADDING = 32  # pixels of mirrored picture around it
+_MIN_RANGE = 0.01  # of a picture's sRGB codes 0..1, below which it is blank
+
+# Longer sides of the picture per frame, mean over what moves: water, sky, smoke, fire.
+_SPEEDS = (0.9e-3, 0.3e-3, 0.6e-3, 1.2e-3)
+_SPEED_RANGE = (0.25, 3.0)  # of relative speeds
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a network says of a picture.
+
+    Attributes:
+        moving: (h, w) float32 0..1, the probability of moving.
+        velocity: (h, w, 2) float32, longer sides a frame.
+        confidence: (h, w) float32 0..1, of the velocity.
+        classes: (5, h, w) float32 probabilities of :data:`loopcore.motion.networks.CLASSES`; None if not known.
+
+    Convention: (vx, vy), x right, y down, where content goes.
+    """
+
+    moving: np.ndarray
+    velocity: np.ndarray
+    confidence: np.ndarray
+    classes: np.ndarray | None = None
+
+    @property
+    def score(self) -> float:
+        """Confidence that something moves, 0..1: the probability that the smallest area that counts exceeds."""
+        return float(np.quantile(self.moving, 1 - _SCORE_AREA))
+
+
+def estimate_picture(picture: np.ndarray, network: FluidNet) -> Estimate:
+    """Estimates a display picture's motion, on a grid of at most 512 cells a side.
+
+    Args:
+        picture: (h, w, 3) float32 sRGB 0..1.
+        network: with a trained motion decoder.
+    """
+    size = grid_size(*picture.shape[:2])
+    classes, moving, axis, direction, speed = _run(network, picture)
+    if np.ptp(picture, axis=(0, 1)).max() < _MIN_RANGE:
+        moving = np.zeros_like(moving)
+    unit, certainty = orient(axis, direction, moving[0])
+    relative = _relative_speed(speed[0], moving[0])
+    rows, columns = moving.shape[1:]
+    pace = relative * _usual_speed(resize_planes(classes, rows, columns, "area"))
+    planes = np.concatenate([unit * pace, moving, certainty[None]])
+    vx, vy, moving, certainty = resize_planes(planes, *size)
+    velocity = np.ascontiguousarray(np.stack([vx, vy], axis=-1))
+    return Estimate(np.clip(moving, 0, 1), velocity, np.clip(certainty, 0, 1), resize_planes(classes, *size))
+
+
+def seen_classes(picture: np.ndarray, network: FluidNet, side: int = INPUT_SIDE) -> np.ndarray:
+    """Returns (classes, h, w) float32 probabilities that sum to 1, at a quarter of the input's resolution.
+
+    Args:
+        picture: (h, w, 3) float32 sRGB 0..1, as of :func:`loopcore.motion.display.display_copy`.
+        network: whose classes are wanted.
+        side: pixels of the input's longer side.
+    """
+    return _run(network, picture, side)[0]
+
+
+def _run(network: FluidNet, picture: np.ndarray, side: int = INPUT_SIDE) -> tuple[np.ndarray, ...]:
+    """Returns class probabilities at stride 4, and at stride 8 the probability of moving, axis, direction and speed."""
+    import torch
+
+    from loopcore.motion.networks import STRIDE
+
+    padded = torch.from_numpy(network_input(picture, side, _PADDING))
+
+    def infer() -> tuple[Tensor, Tensor]:
+        scores, motion = network(padded)
+        planes = torch.cat([motion.moving.sigmoid(), motion.axis, motion.direction, motion.speed], dim=1)
+        return _inner(scores.softmax(dim=1), STRIDE), _inner(planes, 2 * STRIDE)
+
+    classes, small = (planes.numpy() for planes in run_parallel([infer])[0])
+    return classes, small[:1], small[1:3], small[3:5], small[5:]
+
+
+def _inner(planes: Tensor, stride: int) -> Tensor:
+    """Returns the planes (1, n, h, w) of a stride without the input's padding, (n, ., .)."""
+    edge = _PADDING // stride
+    return planes[0, :, edge:-edge, edge:-edge]
+
+
+def _relative_speed(logarithm: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """Returns speeds whose mean over what moves is 1."""
+    middle = (moving * logarithm).sum() / max(float(moving.sum()), 1e-6)
+    low, high = np.log(_SPEED_RANGE)
+    speed = np.exp(np.clip(logarithm - middle, low, high))
+    return speed * (moving.sum() / max(float((moving * speed).sum()), 1e-6))
+
+
+def _usual_speed(classes: np.ndarray) -> np.ndarray:
+    """Returns the mean speed of the fluids at each cell, longer sides a frame."""
+    fluids = classes[1:] + np.float32(1e-3)
+    return np.tensordot(np.array(_SPEEDS, np.float32), fluids, axes=1) / fluids.sum(axis=0)
