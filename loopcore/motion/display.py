@@ -16,6 +16,8 @@ from loopcore.motion.deterministic import resize_planes
 from loopcore.plate import Plate
 
 MAX_SIDE = 1024  # pixels of the display copy
+INPUT_PADDING = 32  # pixels of mirrored picture around a network's input
+_MIN_RANGE = 0.01  # of a picture's sRGB codes 0..1, below which it is blank
 _MIDDLE_GREY = 0.18
 _MAX_EXPOSURE_SAMPLES = 500_000  # approximate number of pixels that the exposure is measured on
 _BLUE_CAST = 1.25  # mean blue over mean red, in sRGB codes, above which a picture counts as lit by blue light
@@ -60,20 +62,25 @@ def resized_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
 
 
-def network_input(picture: np.ndarray, long_side: int, padding: int) -> np.ndarray:
+def is_blank(picture: np.ndarray) -> bool:
+    """Returns whether an (h, w, 3) picture has nothing on it that could be told apart."""
+    return bool(np.ptp(picture, axis=(0, 1)).max() < _MIN_RANGE)
+
+
+def network_input(picture: np.ndarray, long_side: int) -> np.ndarray:
     """Returns a network's input, (1, 3, h, w), of 32-pixel blocks.
 
-    It is mirrored beyond the frame, since zero padding misclassifies corners.
+    It is mirrored by ``INPUT_PADDING`` pixels beyond the frame, since zero padding misclassifies corners.
 
     Args:
         picture: (h, w, 3) float32 sRGB 0..1.
         long_side: pixels of the input's longer side, without padding.
-        padding: pixels of mirrored picture around it.
     """
     rows, columns = input_blocks(picture, long_side)
     scaled = resize_planes(np.moveaxis(picture, -1, 0), rows * 32, columns * 32, "antialias")
     # By numpy: torch would start its own threads for this, and deadlock on them in a forked child.
-    return np.pad(scaled, ((0, 0), (padding, padding), (padding, padding)), mode="reflect")[None]
+    edge = (INPUT_PADDING, INPUT_PADDING)
+    return np.pad(scaled, ((0, 0), edge, edge), mode="reflect")[None]
 
 
 def input_blocks(picture: np.ndarray, long_side: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loopcore.motion.deterministic import resize_planes, run_parallel
-from loopcore.motion.display import network_input
+from loopcore.motion.display import INPUT_PADDING, is_blank, network_input
 from loopcore.motion.orientation import orient
 from loopcore.motion.segmentation import grid_size
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 _SCORE_AREA = 0.015  # of the picture, at whose quantile the score is taken
 
 INPUT_SIDE = 512  # pixels of the longer side of the network's input
-_PADDING = 32  # pixels of mirrored picture around it
-_MIN_RANGE = 0.01  # of a picture's sRGB codes 0..1, below which it is blank
 
 # Longer sides of the picture per frame, mean over what moves: water, sky, smoke, fire.
 _SPEEDS = (0.9e-3, 0.3e-3, 0.6e-3, 1.2e-3)
@@ -62,7 +60,7 @@ def estimate_picture(picture: np.ndarray, network: FluidNet) -> Estimate:
     """
     size = grid_size(*picture.shape[:2])
     classes, moving, axis, direction, speed = _run(network, picture)
-    if np.ptp(picture, axis=(0, 1)).max() < _MIN_RANGE:
+    if is_blank(picture):
         moving = np.zeros_like(moving)
     unit, certainty = orient(axis, direction, moving[0])
     relative = _relative_speed(speed[0], moving[0])
@@ -91,7 +89,7 @@ def _run(network: FluidNet, picture: np.ndarray, side: int = INPUT_SIDE) -> tupl
 
     from loopcore.motion.networks import STRIDE
 
-    padded = torch.from_numpy(network_input(picture, side, _PADDING))
+    padded = torch.from_numpy(network_input(picture, side))
 
     def infer() -> tuple[Tensor, Tensor]:
         scores, motion = network(padded)
@@ -104,7 +102,7 @@ def _run(network: FluidNet, picture: np.ndarray, side: int = INPUT_SIDE) -> tupl
 
 def _inner(planes: Tensor, stride: int) -> Tensor:
     """Returns the planes (1, n, h, w) of a stride without the input's padding, (n, ., .)."""
-    edge = _PADDING // stride
+    edge = INPUT_PADDING // stride
     return planes[0, :, edge:-edge, edge:-edge]
 
 

@@ -17,7 +17,15 @@ import numpy as np
 
 from loopcore.image import luma
 from loopcore.motion.deterministic import resize_planes, run_parallel
-from loopcore.motion.display import display_copy, input_blocks, network_input, resized_picture, white_balanced
+from loopcore.motion.display import (
+    INPUT_PADDING,
+    display_copy,
+    input_blocks,
+    is_blank,
+    network_input,
+    resized_picture,
+    white_balanced,
+)
 from loopcore.motion.edges import smoothstep
 from loopcore.plate import Plate
 
@@ -42,7 +50,6 @@ SHIPPED_WEIGHTS = {
     _FOLDER / "fluid_lite0_flames.safetensors": INPUT_SIDES[1],
 }
 _MIN_PROBABILITY = 1e-3  # of a class, which limits the effect of one network on the mean of logarithms
-_PADDING = 32  # pixels of mirrored picture around a network's input
 
 _MIN_SKY = 0.8  # probability of sky above which its texture is measured
 _CLEAR_CONTRAST, _CLOUDY_CONTRAST = 0.006, 0.02  # of a sky that does not move, and one that does, sRGB codes 0..1
@@ -50,7 +57,6 @@ _MIN_SPRAY_WATER = 0.1  # fraction of water in a region of water and smoke above
 _MAX_SPRAY_FIRE = 0.1  # ratio of fire to water and smoke in a region above which its smoke is not spray
 _MIN_FLAME_FIRE = 0.2  # fraction of fire in a region of water and fire above which the water may be flame
 _MIN_FLAME_WARMTH = 1.25  # red over blue, in sRGB codes, of the light of a flame
-_MIN_RANGE = 0.01  # of a picture's sRGB codes 0..1, below which it is blank
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def _from_probabilities(picture: np.ndarray, probabilities: np.ndarray) -> Segme
     spray = smoke * _is_spray(water, smoke, fire)
     water, smoke = water + spray, smoke - spray
     moving = np.clip(water + sky * _cloudiness(small, sky) + smoke + fire, 0, 1)
-    if np.ptp(small, axis=(0, 1)).max() < _MIN_RANGE:
+    if is_blank(small):
         moving = np.zeros_like(moving)
     return Segmentation(water, spray, sky, smoke, fire, moving, small)
 
@@ -202,7 +208,7 @@ def class_probabilities(picture: np.ndarray, network: FluidNet | None = None) ->
 
     networks = shipped_networks() if network is None else tuple((network, side) for side in INPUT_SIDES)
     rows, columns = input_blocks(picture, INPUT_SIDES[-1])
-    inputs = {long_side: network_input(picture, long_side, _PADDING) for long_side in INPUT_SIDES}
+    inputs = {long_side: network_input(picture, long_side) for long_side in INPUT_SIDES}
     size = (rows * 8, columns * 8)
     tasks = [functools.partial(_log_probabilities, one, inputs[side], size) for one, side in networks]
     # in the mean of logarithms, confident networks weigh more
@@ -216,6 +222,6 @@ def _log_probabilities(network: FluidNet, padded: np.ndarray, size: tuple[int, i
 
     from loopcore.motion.networks import STRIDE
 
-    edge = _PADDING // STRIDE
+    edge = INPUT_PADDING // STRIDE
     probabilities = network.scores(torch.from_numpy(padded)).softmax(dim=1)[..., edge:-edge, edge:-edge]
     return F.interpolate(probabilities, size=size, mode="bilinear").clamp(min=_MIN_PROBABILITY).log()
