@@ -249,6 +249,10 @@ def train_fluid(config: FluidConfig, output: str | Path, on_progress: Progress |
     footage = _footage(config, on_progress or (lambda what, done, total: None))
     notes = {name: str(value) for name, value in asdict(settings).items()}
     notes |= {"labelled": str(len(samples)), "clips": str(len(footage))}
+    if footage:
+        teachers = ", ".join(path.name for path in config.teachers) or "shipped"
+        notes |= {"flow": f"{config.flow}, {config.second_flow}", "teachers": teachers}
+        notes |= {"excluded": ", ".join(config.exclude)}
 
     def report(what: str, done: int, total: int) -> None:
         if what != "train":
@@ -264,6 +268,8 @@ def _check(config: FluidConfig) -> None:
     if config.encoder is not None and config.weights is not None:
         raise MotionError("training starts from an encoder or from weights: give one of them, not both")
     if config.footage is None:
+        if config.cache is not None:
+            raise MotionError("a folder for prepared clips has no meaning without footage: leave out cache, or --cache")
         return
     if config.cache is None:
         raise MotionError("training on footage needs a folder for prepared clips: cache, or --cache")

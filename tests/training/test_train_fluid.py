@@ -266,6 +266,8 @@ def test_settings_file_trains_on_pictures_and_footage_with_teachers(
     assert main(["train", str(file), "-o", str(out)]) == 0
     notes = load_weights(out)[1]
     assert notes["clips"] == "1" and notes["labelled"] == "2"
+    assert (notes["flow"], notes["teachers"]) == ("dis, farneback", "teacher.safetensors")
+    assert notes["excluded"] == "falls"
     assert {"moving", "axis", "taught"} <= set(notes["losses"].split()[::2])
 
 
@@ -297,6 +299,7 @@ def test_settings_that_exclude_each_other_and_unusable_data(
     (only_val / "manifest.csv").write_text("image,label,set,split\na.png,b.png,s,val\n", "utf-8")
     for config, message in (
         (replace(on_clips, weights=labelled, encoder=labelled), "give one of them, not both"),
+        (FluidConfig(pictures=labelled, cache=cache), "no meaning without footage"),
         (replace(on_clips, cache=None), "needs a folder for prepared clips: cache, or --cache"),
         (replace(on_clips, second_flow="dis"), "is 'dis', the same as the first"),
         (replace(on_clips, flow="dos"), "no estimator 'dos'"),
