@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 _SCORE_AREA = 0.015  # of the picture, at whose quantile the score is taken
 
-INPUT_SIDE = 512  # pixels of the longer side of the network's input
+INPUT_SIDES = (512, 1024)  # pixels of the longer sides of the network's inputs
+_SPEED = 5  # index of the logarithm of the speed among a run's planes of motion
 
 # Longer sides of the picture per frame, mean over what moves: water, sky, smoke, fire.
 _SPEEDS = (0.9e-3, 0.3e-3, 0.6e-3, 1.2e-3)
@@ -47,8 +50,12 @@ class Estimate:
 
     @property
     def score(self) -> float:
-        """Confidence that something moves, 0..1: the probability that the smallest area that counts exceeds."""
-        return float(np.quantile(self.moving, 1 - _SCORE_AREA))
+        """Confidence that something moves, 0..1: the probability that the smallest area that counts exceeds.
+
+        It is of moving, and of being a fluid.
+        """
+        likely = self.moving if self.classes is None else np.minimum(self.moving, 1 - self.classes[0])
+        return float(np.quantile(likely, 1 - _SCORE_AREA))
 
 
 def estimate_picture(picture: np.ndarray, network: FluidNet) -> Estimate:
@@ -59,7 +66,8 @@ def estimate_picture(picture: np.ndarray, network: FluidNet) -> Estimate:
         network: with a trained motion decoder.
     """
     size = grid_size(*picture.shape[:2])
-    classes, moving, axis, direction, speed = _run(network, picture)
+    classes, motion = _seen(network, picture)
+    moving, axis, direction, speed = np.split(motion, [1, 3, 5])
     if is_blank(picture):
         moving = np.zeros_like(moving)
     unit, certainty = orient(axis, direction, moving[0])
@@ -72,7 +80,7 @@ def estimate_picture(picture: np.ndarray, network: FluidNet) -> Estimate:
     return Estimate(np.clip(moving, 0, 1), velocity, np.clip(certainty, 0, 1), resize_planes(classes, *size))
 
 
-def seen_classes(picture: np.ndarray, network: FluidNet, side: int = INPUT_SIDE) -> np.ndarray:
+def seen_classes(picture: np.ndarray, network: FluidNet, side: int = INPUT_SIDES[0]) -> np.ndarray:
     """Returns (classes, h, w) float32 probabilities that sum to 1, at a quarter of the input's resolution.
 
     Args:
@@ -80,24 +88,44 @@ def seen_classes(picture: np.ndarray, network: FluidNet, side: int = INPUT_SIDE)
         network: whose classes are wanted.
         side: pixels of the input's longer side.
     """
-    return _run(network, picture, side)[0]
+    ((classes, _),) = _runs(network, picture, (side,))
+    return classes
 
 
-def _run(network: FluidNet, picture: np.ndarray, side: int = INPUT_SIDE) -> tuple[np.ndarray, ...]:
-    """Returns class probabilities at stride 4, and at stride 8 the probability of moving, axis, direction and speed."""
+def _seen(network: FluidNet, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what a network sees in several sizes of the picture.
+
+    Small falls are seen in the larger one; classes and speed vary with what is around, and are those of the smallest.
+
+    Returns:
+        Class probabilities at stride 4; at stride 8 (6, h, w): probability of moving, axis, direction and logarithm of
+        the speed, means over the sizes (of logits, not of probabilities).
+    """
+    from scipy.special import expit
+
+    (classes, first), *others = _runs(network, picture, INPUT_SIDES)
+    rows, columns = first.shape[1:]
+    same = [resize_planes(planes, rows, columns, "area") for _, planes in others]
+    motion: np.ndarray = np.stack([first, *same]).mean(axis=0)
+    motion[:1] = expit(motion[:1])
+    motion[_SPEED] = first[_SPEED]
+    return classes, motion
+
+
+def _runs(network: FluidNet, picture: np.ndarray, sides: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns of each size class probabilities at stride 4 and the six planes of motion at stride 8."""
     import torch
 
     from loopcore.motion.networks import STRIDE
 
-    padded = torch.from_numpy(network_input(picture, side))
-
-    def infer() -> tuple[Tensor, Tensor]:
+    def infer(padded: Tensor) -> tuple[Tensor, Tensor]:
         scores, motion = network(padded)
-        planes = torch.cat([motion.moving.sigmoid(), motion.axis, motion.direction, motion.speed], dim=1)
+        planes = torch.cat([motion.moving, motion.axis, motion.direction, motion.speed], dim=1)
         return _inner(scores.softmax(dim=1), STRIDE), _inner(planes, 2 * STRIDE)
 
-    classes, small = (planes.numpy() for planes in run_parallel([infer])[0])
-    return classes, small[:1], small[1:3], small[3:5], small[5:]
+    inputs = [torch.from_numpy(network_input(picture, side)) for side in sides]
+    found = run_parallel([functools.partial(infer, padded) for padded in inputs])
+    return [(classes.numpy(), motion.numpy()) for classes, motion in found]
 
 
 def _inner(planes: Tensor, stride: int) -> Tensor:

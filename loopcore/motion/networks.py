@@ -21,9 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loopcore.errors import MotionError
+from loopcore.image import REC709_WEIGHTS
 
 CLASSES = ("static", "water", "sky", "smoke", "fire")
 STRIDE = 4  # of the decoder's output
+_STREAK_SCALES = (3, 7, 15)  # cells of eight pixels over which axes of texture are averaged
+_GRADIENT_NOISE = 4e-5  # squared gradient, sRGB codes per pixel, of noise
 MULTIPLE = 32  # pixels that the input's sides must be multiples of
 
 # kernel, stride, expansion, channels, blocks: table 1 of the paper, for Lite0; Lite2 is 1.1 times as wide and 1.2 times
@@ -193,6 +196,28 @@ class MotionOutput:
     speed: Tensor
 
 
+def texture_axes(pictures: Tensor) -> Tensor:
+    """Returns the axes of the texture at stride 8, at three scales, and its energy, (N, 7, H / 8, W / 8).
+
+    An encoder that names things loses much of the direction of streaks. From the structure tensor (Bigün, Granlund,
+    "Optimal orientation detection of linear symmetry", ICCV 1987): cosine and sine of twice the angle of the streaks,
+    times their coherence; and the logarithm of the mean squared gradient.
+
+    Args:
+        pictures: (N, 3, H, W) sRGB codes 0..1.
+    """
+    grey = (pictures * pictures.new_tensor(REC709_WEIGHTS)[:, None, None]).sum(dim=1, keepdim=True)
+    framed = F.pad(grey, (1, 1, 1, 1), mode="replicate")
+    dx = (framed[..., 1:-1, 2:] - framed[..., 1:-1, :-2]) / 2
+    dy = (framed[..., 2:, 1:-1] - framed[..., :-2, 1:-1]) / 2
+    tensor = F.avg_pool2d(torch.cat([dy * dy - dx * dx, -2 * dx * dy, dx * dx + dy * dy], dim=1), 2 * STRIDE)
+    planes = []
+    for cells in _STREAK_SCALES:
+        mean = F.avg_pool2d(tensor, cells, 1, cells // 2, count_include_pad=False)
+        planes.append(mean[:, :2] / (mean[:, 2:] + _GRADIENT_NOISE))
+    return torch.cat([*planes, (tensor[:, 2:] + _GRADIENT_NOISE).log() / 4 + 2], dim=1)
+
+
 class MotionDecoder(nn.Module):
     """Maps features of strides 8, 16 and 32 to motion at stride 8, adding each level to the upsampled coarser one."""
 
@@ -204,18 +229,19 @@ class MotionDecoder(nn.Module):
             for inputs in features[1:]
         )
         self.whole = nn.Linear(features[-1], width)
+        self.streaks = nn.Conv2d(2 * len(_STREAK_SCALES) + 1, width, 1)
         self.coarse = nn.Sequential(Mix(width, groups), Mix(width, groups, 2), Mix(width, groups, 3))
         self.middle = nn.Sequential(*(Mix(width, groups, 2**i) for i in range(settings.reach.bit_length())))
         self.low = nn.Sequential(Mix(width, groups), Mix(width, groups, 2))
         self.outputs = nn.Conv2d(width, 6, 1)
 
-    def forward(self, features: list[Tensor]) -> MotionOutput:
-        """Returns the motion, each plane (N, ., H / 8, W / 8)."""
+    def forward(self, features: list[Tensor], pictures: Tensor) -> MotionOutput:
+        """Returns the motion of pictures (N, 3, H, W), each plane (N, ., H / 8, W / 8)."""
         low, middle, coarse = (tap(x) for tap, x in zip(self.lateral, features[1:], strict=True))
         x = coarse + self.whole(features[-1].mean(dim=(2, 3)))[:, :, None, None]
         x = self.coarse(F.relu(x))
         x = self.middle(F.relu(middle + _larger(x, middle)))
-        x = self.low(F.relu(low + _larger(x, low)))
+        x = self.low(F.relu(low + self.streaks(texture_axes(pictures)) + _larger(x, low)))
         return MotionOutput(*self.outputs(x).split([1, 2, 2, 1], dim=1))
 
 
@@ -243,7 +269,7 @@ class FluidNet(nn.Module):
         H and W are multiples of 32.
         """
         features = self.encoder(pictures)
-        return self.decoder(features), self.motion(features)
+        return self.decoder(features), self.motion(features, pictures)
 
 
 def _larger(x: Tensor, like: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sense of motion along its axes, decided for whole regions.
+"""The direction of motion: its sense along the axes is decided for whole regions.
 
 A network gives an axis of motion at each cell, and less surely a direction. Each direction alone would flip the sense
 from cell to cell. The smooth field that keeps to the axes and follows the directions on average carries the surer ones
-along the axes through the region, as in the solver's problem of directions (:mod:`loopcore.motion.solve`).
+along the axes through the region, as in the solver's problem of directions (:mod:`loopcore.motion.solve`). Where an
+axis is uncertain, the smooth field is followed instead.
 
 Convention: fields are (2, rows, columns), (x right, y down), where content goes.
 """
@@ -21,7 +22,7 @@ _MAX_CONCENTRATION = 20.0
 
 
 def orient(axis: np.ndarray, direction: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns unit directions (2, rows, columns), and how certain their axes are, (rows, columns) 0..1.
+    """Returns unit directions (2, rows, columns), and how certain the axes are, (rows, columns) 0..1.
 
     Args:
         axis: (2, rows, columns), concentration times cosine and sine of twice the angle.
@@ -31,9 +32,16 @@ def orient(axis: np.ndarray, direction: np.ndarray, moving: np.ndarray) -> tuple
     angle = 0.5 * np.arctan2(axis[1], axis[0])
     unit = np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
     certainty = resultant_length(np.hypot(axis[0], axis[1]))
-    field = _carried(unit, certainty, _limited(direction), moving)
-    sense = np.where((field * unit).sum(axis=0) < 0, np.float32(-1), np.float32(1))
-    return unit * sense, certainty
+    smooth = _unit(_carried(unit, certainty, _limited(direction), moving))
+    sense = np.where((smooth * unit).sum(axis=0) < 0, np.float32(-1), np.float32(1))
+    return _unit(certainty * sense * unit + (1 - certainty) * smooth, unit), certainty
+
+
+def _unit(field: np.ndarray, otherwise: np.ndarray | None = None) -> np.ndarray:
+    """Returns the field's directions, 0 or ``otherwise`` where it is 0."""
+    length = np.hypot(field[0], field[1])
+    directions: np.ndarray = field / np.maximum(length, 1e-20)
+    return directions if otherwise is None else np.where(length < 1e-6, otherwise, directions)
 
 
 def resultant_length(concentration: np.ndarray) -> np.ndarray:

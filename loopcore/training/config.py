@@ -177,7 +177,7 @@ class FluidConfig:
     teachers: tuple[Path, ...] = ()
     encoder: Path | None = None
     weights: Path | None = None
-    steps: int = 700
+    steps: int = 1200
     seed: int = 1
     threads: int = 1
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from loopcore.motion.networks import CLASSES, STRIDE
-from loopcore.training.footage_crops import STRIDE as MOTION_STRIDE
 from loopcore.training.footage_crops import footage_crop
+from loopcore.training.pasting import motion_target
 from loopcore.training.pictures import Sample, crop_of, soft_targets
 from loopcore.training.teachers import Taught
 
@@ -33,26 +33,32 @@ class TrainSettings:
         pictures: crops of pictures in a step.
         footage: crops of footage in a step.
         side: pixels of a picture crop.
-        learning_rate: highest rate of the motion decoder, and of the class decoder if it starts from random weights.
-        decoder_rate: highest rate of a class decoder that is trained already.
+        alone: fraction of the steps in which a new motion decoder is trained alone.
+        first_rate: highest rate of decoders that start from random weights.
+        motion_rate: highest rate of a motion decoder that is trained already.
+        decoder_rate: the same of a class decoder.
         encoder_rate: highest rate of the encoder's late stages.
         weight_decay: of AdamW.
         dice: weight of the overlap loss; cross-entropy has 1.
+        keep: whether the classes that the network sees at first are kept.
         average: decay per step of the exponential moving average of the weights.
         save: steps between writing the averaged weights.
     """
 
     seed: int = 1
-    steps: int = 700
-    pictures: int = 4
+    steps: int = 1200
+    pictures: int = 6
     footage: int = 4
     side: int = 224
-    learning_rate: float = 2e-3
-    decoder_rate: float = 6e-4
-    encoder_rate: float = 1.5e-4
-    weight_decay: float = 1e-2
+    alone: float = 0.6
+    first_rate: float = 2e-3
+    motion_rate: float = 1e-3
+    decoder_rate: float = 3e-4
+    encoder_rate: float = 7e-5
+    weight_decay: float = 2e-2
     dice: float = 0.5
-    average: float = 0.995
+    keep: bool = True
+    average: float = 0.997
     save: int = 200
 
 
@@ -63,15 +69,15 @@ class Batch:
     Attributes:
         pictures: (n, 3, s, s) sRGB 0..1.
         labels: (n, 5, s / 4, s / 4), class fractions.
-        coarse_labels: (n, 5, s / 8, s / 8), the same.
+        picture_motion: (n, 5, s / 8, s / 8), as for :func:`loopcore.training.motion_losses.motion_losses`.
         footage: (m, 3, H, W) sRGB 0..1.
-        motion: (m, 5, H / 8, W / 8), as for :func:`loopcore.training.motion_losses.motion_losses`.
+        motion: (m, 5, H / 8, W / 8), the same.
         classes: (m, 5, H / 4, W / 4), of teachers.
     """
 
     pictures: Tensor | None
     labels: Tensor | None
-    coarse_labels: Tensor | None
+    picture_motion: Tensor | None
     footage: Tensor | None
     motion: Tensor | None
     classes: Tensor | None
@@ -90,22 +96,22 @@ def draw_batches(plan: Sequence[Sample], footage: Sequence[Taught], settings: Tr
 
 def _batch(plan: Sequence[Sample], draw: _Draw | None, settings: TrainSettings, step: int) -> Batch:
     random = np.random.default_rng((settings.seed, step))
-    shown = labelled = coarse = crops = motion = classes = None
+    shown = labelled = shown_motion = crops = motion = classes = None
     if plan:
         count = settings.pictures if draw else settings.pictures + settings.footage
+        clips = draw.supervisions if draw else ()
         chosen = random.integers(len(plan), size=count)
-        found = [crop_of(plan, int(i), settings.seed, step, settings.side) for i in chosen]
-        shown = torch.from_numpy(np.stack([crop for crop, _ in found]))
-        labelled, coarse = (
-            torch.from_numpy(np.stack([soft_targets(known, len(CLASSES), stride) for _, known in found]))
-            for stride in (STRIDE, MOTION_STRIDE)
-        )
+        found = [crop_of(plan, int(i), settings.seed, step, settings.side, clips) for i in chosen]
+        shown = torch.from_numpy(np.stack([crop.picture for crop in found]))
+        labelled = torch.from_numpy(np.stack([soft_targets(crop.labels, len(CLASSES), STRIDE) for crop in found]))
+        targets = np.stack([motion_target(crop.motion) for crop in found])
+        shown_motion = torch.from_numpy(np.ascontiguousarray(np.moveaxis(targets, -1, 1)))
     if draw:
         size = _SIZES[int(random.integers(len(_SIZES)))]
-        clips = [draw.clip(random) for _ in range(settings.footage)]
-        parts = zip(*(footage_crop(one.supervision, one.classes, random, size) for one in clips), strict=True)
+        drawn = [draw.clip(random) for _ in range(settings.footage)]
+        parts = zip(*(footage_crop(one.supervision, one.classes, random, size) for one in drawn), strict=True)
         crops, motion, classes = (torch.from_numpy(np.stack(part)) for part in parts)
-    return Batch(shown, labelled, coarse, crops, motion, classes)
+    return Batch(shown, labelled, shown_motion, crops, motion, classes)
 
 
 class _Draw:
@@ -122,6 +128,7 @@ class _Draw:
             weights = np.array([len(clips) ** _SCENE_POWER for clips in scenes.values()])
             for weight, clips in zip(weights / weights.sum(), scenes.values(), strict=True):
                 chances += [total**_KIND_POWER * weight / len(clips)] * len(clips)
+        self.supervisions = [clip.supervision for clip in self._clips]
         self._ends = np.cumsum(chances) / np.sum(chances)
 
     def clip(self, random: np.random.Generator) -> Taught:

@@ -12,9 +12,9 @@ import numpy as np
 
 from loopcore.training.estimators import opencv
 from loopcore.training.footage import Supervision
+from loopcore.training.pasting import motion_target
 from loopcore.training.pictures import vary
 
-STRIDE = 8  # of motion targets
 _CLASS_STRIDE = 4  # of class targets
 _SCALES = (0.55, 1.25)  # range of a crop's size over the largest that the frame holds; above 1 the frame is mirrored
 _TILT = np.deg2rad(4)  # deviation of the rotation: gravity stays nearly downwards
@@ -82,10 +82,9 @@ def _motion(supervision: Supervision, window: _Window, size: tuple[int, int]) ->
     trust, moving = supervision.trust[..., None], supervision.moving[..., None]
     known = moving | supervision.still[..., None]
     planes = np.concatenate([supervision.velocity * trust, trust, moving, known], axis=-1, dtype=np.float32)
-    blocks = _block_means(_warped(planes, window, size), STRIDE)
-    to_crop = np.linalg.inv(window.matrix).astype(np.float32)
-    blocks[..., :2] = blocks[..., :2] @ to_crop.T / np.maximum(blocks[..., 2:3], 1e-6)
-    return blocks
+    target = motion_target(_warped(planes, window, size))
+    target[..., :2] = target[..., :2] @ np.linalg.inv(window.matrix).astype(np.float32).T
+    return target
 
 
 def _sampled(
@@ -106,8 +105,3 @@ def _warped(planes: np.ndarray, window: _Window, size: tuple[int, int], border: 
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     warped: np.ndarray = cv2.warpAffine(planes, transform, size[::-1], flags=flags, borderMode=border)
     return warped
-
-
-def _block_means(planes: np.ndarray, side: int) -> np.ndarray:
-    height, width, count = planes.shape
-    return planes.reshape(height // side, side, width // side, side, count).mean(axis=(1, 3))

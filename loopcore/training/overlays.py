@@ -70,7 +70,7 @@ def _with_water(
     """Adds falls, rapids or fountains, not over the sky, often behind bright or dark parts of the picture."""
     visible = (labels != CLASSES.index("sky")).astype(np.float32)
     if random.random() < _BEHIND:
-        visible *= _gaps(picture, random)
+        visible *= gaps(picture, random)
     light = _light_around(picture) if random.random() < _SHADED else None
     for _ in range(random.integers(1, _MAX_WATERS + 1)):
         sprite = _lit(white_water(int(random.integers(WATERS))), random)
@@ -80,7 +80,7 @@ def _with_water(
     return picture, labels
 
 
-def _gaps(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def gaps(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Returns (h, w) float32 0..1, the gaps between the bright parts of a picture (pale rocks) or its dark ones."""
     tone = gaussian_filter(picture.mean(axis=-1), random.uniform(1.0, 6.0))
     if random.random() < 0.35:

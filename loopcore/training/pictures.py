@@ -13,12 +13,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from loopcore.errors import PlateError
 from loopcore.image import luma
 from loopcore.training.manifest import path_inside, read_rows
+
+if TYPE_CHECKING:
+    from loopcore.training.footage import Supervision
 
 UNKNOWN = 255
 CROP = 256
@@ -33,6 +37,8 @@ _MIX_PROBABILITY, _BLUR_PROBABILITY, _NOISE_PROBABILITY, _JPEG_PROBABILITY = 0.2
 # Casts of white balance: normal ones, and strong ones as in snow, at dusk or by lamps.
 _CASTS, _STRONG_CAST_PROBABILITY = (0.08, 0.25), 0.2
 _BLURS = (0.4, 3.0)  # sigma, pixels
+# Fractions of static crops that have a backdrop, of those that have nothing else, and of crops that are pasted over.
+_BACKDROP_PROBABILITY, _BARE_PROBABILITY, _PASTE_PROBABILITY = 0.5, 0.7, 0.4
 
 
 @dataclass(frozen=True)
@@ -98,34 +104,57 @@ def crop_plan(samples: list[Sample]) -> list[Sample]:
     return plan
 
 
-def crop_of(
-    plan: Sequence[Sample], index: int, seed: int, epoch: int, size: int = CROP
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns entry ``index`` of the plan in an epoch: (3, size, size) float32 0..1, and (size, size) labels.
+@dataclass(frozen=True)
+class Crop:
+    """A training crop.
 
-    Deterministic by ``index``, ``seed``, ``epoch`` and ``size``. Some crops are partly covered by another crop.
+    Attributes:
+        picture: (3, s, s) float32 sRGB 0..1.
+        labels: (s, s) uint8.
+        motion: (s, s, 5) float32, as in :mod:`loopcore.training.pasting`.
+    """
+
+    picture: np.ndarray
+    labels: np.ndarray
+    motion: np.ndarray
+
+
+def crop_of(
+    plan: Sequence[Sample],
+    index: int,
+    seed: int,
+    epoch: int,
+    size: int = CROP,
+    clips: Sequence[Supervision] = (),
+) -> Crop:
+    """Returns entry ``index`` of the plan in an epoch.
+
+    Deterministic by all arguments. Some crops are partly covered by another crop. ``clips`` are pasted from.
     """
     random = np.random.default_rng((seed, epoch, index))
-    crop, known = random_crop(*read_sample(plan[index]), random, size)
+    crop = random_crop(*read_sample(plan[index]), random, size, clips)
     if random.random() < _MIX_PROBABILITY:
-        other, other_known = random_crop(*read_sample(plan[int(random.integers(len(plan)))]), random, size)
+        other = random_crop(*read_sample(plan[int(random.integers(len(plan)))]), random, size, clips)
         tall, wide = random.integers(size // 4, 3 * size // 4, 2)
         y, x = random.integers(size - tall), random.integers(size - wide)
         here = (slice(y, y + tall), slice(x, x + wide))
-        crop[:, *here], known[here] = other[:, *here], other_known[here]
-    return crop, known
+        crop.picture[:, *here], crop.labels[here] = other.picture[:, *here], other.labels[here]
+        crop.motion[here] = other.motion[here]
+    return crop
 
 
 def random_crop(
-    picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int = CROP
-) -> tuple[np.ndarray, np.ndarray]:
+    picture: np.ndarray,
+    labels: np.ndarray,
+    random: np.random.Generator,
+    size: int = CROP,
+    clips: Sequence[Supervision] = (),
+) -> Crop:
     """Returns a crop at a random scale and place, half the time mirrored, with varied colours.
 
-    Some crops have synthetic fluids composited over them.
+    Some crops have backdrops, or fluids over them, from ``clips`` or synthetic.
     """
     from PIL import Image
-
-    from loopcore.training.overlays import add_overlay
 
     long_side = random.uniform(*_LONG_SIDES) * size / CROP
     scale = long_side / max(labels.shape)
@@ -139,9 +168,27 @@ def random_crop(
     small, known = small[y : y + size, x : x + size], known[y : y + size, x : x + size]
     if random.random() < 0.5:
         small, known = small[:, ::-1], known[:, ::-1]
-    small, known = add_overlay(small / np.float32(255), known, random, UNKNOWN)
+    small, known, motion = _changed(small / np.float32(255), known, random, clips)
     seen = vary(small, random)
-    return np.ascontiguousarray(seen.transpose(2, 0, 1)), np.ascontiguousarray(known)
+    return Crop(np.ascontiguousarray(seen.transpose(2, 0, 1)), np.array(known), motion)
+
+
+def _changed(
+    picture: np.ndarray, labels: np.ndarray, random: np.random.Generator, clips: Sequence[Supervision]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Adds a backdrop, pastes fluids or overlays synthetic ones, at random; returns picture, labels and motion."""
+    from loopcore.training.backdrops import add_backdrop
+    from loopcore.training.overlays import add_overlay
+    from loopcore.training.pasting import add_patches, label_motion
+
+    if not (labels[labels != UNKNOWN] > 0).any() and random.random() < _BACKDROP_PROBABILITY:
+        picture = add_backdrop(picture, random)
+        if random.random() < _BARE_PROBABILITY:
+            return picture, labels, label_motion(labels)
+    if clips and random.random() < _PASTE_PROBABILITY:
+        return add_patches(picture, labels, clips, random, UNKNOWN)
+    picture, labels = add_overlay(picture, labels, random, UNKNOWN)
+    return picture, labels, label_motion(labels)
 
 
 def vary(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training of the fluid network on pictures with a class for each pixel, and on footage with its motion.
 
-The encoder's early stages are frozen and its later ones fine-tuned at a low rate. Without footage the motion stays as
-it is: only the class decoder is trained. If the motion decoder was never trained, the later stages are trained as
-well, and the weights are written without it.
+The encoder's early stages are frozen and its later ones fine-tuned at a low rate. A motion decoder that was never
+trained is first trained alone, since its first gradients would spoil features that are good (Kumar et al.,
+"Fine-Tuning can Distort Pretrained Features", ICLR 2022). A network trained before also keeps the classes that it saw
+in pictures (Li, Hoiem, "Learning without Forgetting", ECCV 2016).
+
+Without footage the motion stays as it is: only the class decoder is trained. If the motion decoder was never trained,
+the later stages are trained as well, and the weights are written without it.
 """
 
 from __future__ import annotations
@@ -42,12 +46,13 @@ Progress = Callable[[str, int, int], None]
 
 # Of static, water, sky, smoke and fire in the loss: rare classes weigh more.
 _CLASS_WEIGHTS = (1.0, 1.3, 1.0, 1.3, 3.0)
-_LABEL_WEIGHTS = (0.7, 0.6, 0.0, 1.0, 1.0)  # of the classes as evidence of moving, or of staying
 _FEATURE_DROPOUT = 0.15
 _MIN_KNOWN = 50.0  # cells of a batch below which its classes teach nothing
-# Weights of the losses of one step.
+# Weights of the losses of one step. Of pictures, speeds are not learned: those of patches from several clips cannot be
+# compared.
 _LOSS_WEIGHTS = {
-    "moving": 1.0, "axis": 1.0, "direction": 1.0, "speed": 0.5, "taught": 0.5, "classes": 0.7, "labelled": 1.0,
+    "moving": 1.0, "axis": 1.0, "direction": 1.0, "speed": 0.5, "taught": 0.5,
+    "classes": 0.7, "kept": 0.5, "picture_moving": 1.0, "picture_axis": 1.0, "picture_direction": 1.0,
 }  # fmt: skip
 
 
@@ -106,64 +111,87 @@ class _Fit:
     """A network in training, with its optimiser and the moving average of the trained weights."""
 
     def __init__(self, network: FluidNet, settings: TrainSettings, with_motion: bool) -> None:
+        self.network, self.settings, self.with_motion, self.step = network.train(), settings, with_motion, 0
+        self.alone = round(settings.alone * settings.steps) if with_motion and not network.has_motion else 0
         # without footage a trained motion decoder could not follow a change of the features
-        late = list(network.encoder.stages[EARLY:].parameters()) if with_motion or not network.has_motion else []
-        groups = [
-            (late, settings.encoder_rate),
-            (list(network.decoder.parameters()), settings.decoder_rate),
-            (list(network.motion.parameters()) if with_motion else [], settings.learning_rate),
-        ]
-        self.network, self.settings, self.step = network.train(), settings, 0
+        self.late = with_motion or not network.has_motion
         network.has_motion |= with_motion
+        # the classes of a trained network are not to be forgotten for those of the new data
+        self.start = copy.deepcopy(network).eval().requires_grad_(False) if with_motion and settings.keep else None
+        self.random = torch.Generator().manual_seed(settings.seed)
+        if self.alone:
+            self._begin([(network.motion, settings.first_rate)], self.alone)
+        else:
+            self._begin_all()
+
+    def _begin_all(self) -> None:
+        network, settings = self.network, self.settings
+        parts: list[tuple[nn.Module, float]] = [(network.decoder, settings.decoder_rate)]
+        if self.late:
+            parts.append((network.encoder.stages[EARLY:], settings.encoder_rate))
+        if self.with_motion:
+            parts.append((network.motion, settings.motion_rate))
+        self._begin(parts, settings.steps - self.alone)
+
+    def _begin(self, parts: Sequence[tuple[nn.Module, float]], steps: int) -> None:
+        """Begins to train parts of the network, each at its highest rate."""
+        groups = [(list(part.parameters()), rate) for part, rate in parts]
         self.trained = [value for values, _ in groups for value in values]
+        self.network.requires_grad_(False)
         for value in self.trained:
             value.requires_grad_(True)
-        self.optimizer, self.schedule = _optimizer([group for group in groups if group[0]], settings)
+        self.optimizer, self.schedule = _optimizer(groups, self.settings.weight_decay, steps)
         self.average = [value.detach().clone() for value in self.trained]
-        self.random = torch.Generator().manual_seed(settings.seed)
+        self.averaged = 0
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Updates the weights by one batch; returns its losses."""
+        if self.alone and self.step == self.alone:
+            self.swap_average()
+            self._begin_all()
         self.optimizer.zero_grad(set_to_none=True)
         losses: dict[str, Tensor] = {}
         # one part after the other, which halves the memory
         for part in (self._footage_losses, self._picture_losses):
             found = part(batch)
-            if found:
-                sum(_LOSS_WEIGHTS[name] * value for name, value in found.items()).backward()
+            # of the parts that are trained
+            total = [_LOSS_WEIGHTS[name] * value for name, value in found.items() if value.requires_grad]
+            if total:
+                torch.stack(total).sum().backward()
             losses |= found
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
-        self._update_average(min(self.settings.average, self.step / (self.step + 10)))
+        self.averaged += 1
+        self._update_average(min(self.settings.average, self.averaged / (self.averaged + 10)))
         return {name: value.item() for name, value in losses.items()}
 
     def _footage_losses(self, batch: Batch) -> dict[str, Tensor]:
         if batch.footage is None or batch.motion is None or batch.classes is None:
             return {}
         features = self._features(batch.footage)
-        scores, motion = self.network.decoder(features), self.network.motion(features)
+        motion = motion_losses(self.network.motion(features, batch.footage), batch.motion)
         known = batch.classes.sum().clamp(min=1)
-        taught = -(batch.classes * F.log_softmax(scores, dim=1)).sum() / known
-        return motion_losses(motion, batch.motion) | {"taught": taught}
+        taught = -(batch.classes * F.log_softmax(self.network.decoder(features), dim=1)).sum() / known
+        return motion | {"taught": taught}
 
     def _picture_losses(self, batch: Batch) -> dict[str, Tensor]:
-        if batch.pictures is None or batch.labels is None or batch.coarse_labels is None:
+        if batch.pictures is None or batch.labels is None or batch.picture_motion is None:
             return {}
         if batch.labels.sum() < _MIN_KNOWN:
             return {}
         features = self._features(batch.pictures)
-        found = {"classes": segmentation_loss(self.network.decoder(features), batch.labels, self.settings.dice)}
-        if batch.footage is None:
-            return found
-        # what is static stays, water, smoke and fire mostly move, a sky may do either
-        weighted = batch.coarse_labels * torch.tensor(_LABEL_WEIGHTS)[:, None, None]
-        known, still = weighted.sum(dim=1, keepdim=True), weighted[:, :1]
-        entropy = F.binary_cross_entropy_with_logits(
-            self.network.motion(features).moving, 1 - still / known.clamp(min=1e-6), reduction="none"
-        )
-        return found | {"labelled": (known * entropy).sum() / known.sum().clamp(min=1)}
+        scores = self.network.decoder(features)
+        found = {"classes": segmentation_loss(scores, batch.labels, self.settings.dice)}
+        if self.start is not None and scores.requires_grad:
+            with torch.no_grad():
+                before = self.start.decoder(self.start.encoder(batch.pictures)).softmax(dim=1)
+            found["kept"] = -(before * F.log_softmax(scores, dim=1)).sum(dim=1).mean()
+        if batch.footage is not None:
+            motion = motion_losses(self.network.motion(features, batch.pictures), batch.picture_motion)
+            found |= {f"picture_{name}": motion[name] for name in ("moving", "axis", "direction")}
+        return found
 
     def _features(self, pictures: Tensor) -> list[Tensor]:
         with torch.no_grad():
@@ -185,12 +213,12 @@ class _Fit:
 
 
 def _optimizer(
-    groups: Sequence[tuple[list[nn.Parameter], float]], settings: TrainSettings
+    groups: Sequence[tuple[list[nn.Parameter], float]], weight_decay: float, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     rates = [rate for _, rate in groups]
-    total = settings.steps + 1
+    total = steps + 1
     optimizer = torch.optim.AdamW(
-        [{"params": values, "lr": rate} for values, rate in groups], weight_decay=settings.weight_decay
+        [{"params": values, "lr": rate} for values, rate in groups], weight_decay=weight_decay
     )
     # a warm-up of less than two steps can divide by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=total, pct_start=max(0.1, 2 / total))
@@ -244,7 +272,7 @@ def train_fluid(config: FluidConfig, output: str | Path, on_progress: Progress |
     network = _starting_point(config)
     settings = TrainSettings(seed=config.seed, steps=config.steps)
     if _starts_anew(config):
-        settings = replace(settings, decoder_rate=settings.learning_rate)
+        settings = replace(settings, decoder_rate=settings.first_rate, keep=False)
     samples = _samples(config)
     footage = _footage(config, on_progress or (lambda what, done, total: None))
     notes = {name: str(value) for name, value in asdict(settings).items()}

@@ -20,6 +20,7 @@ from loopcore.motion.networks import (
     load_weights,
     read_published_encoder,
     save_weights,
+    texture_axes,
 )
 from loopcore.motion.segmentation import SHIPPED_WEIGHTS, shipped_networks
 
@@ -46,6 +47,20 @@ def test_classes_have_a_quarter_of_the_resolution_and_motion_an_eighth(lite: int
     assert scores.shape == (2, len(CLASSES), height // 4, width // 4)
     planes = (motion.moving, motion.axis, motion.direction, motion.speed)
     assert [tuple(x.shape) for x in planes] == [(2, n, height // 8, width // 8) for n in (1, 2, 2, 1)]
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, 90.0, 135.0])
+def test_axes_of_texture_are_those_of_its_streaks(angle: float) -> None:
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(192.0), indexing="ij")
+    across = -x * np.sin(np.radians(angle)) + y * np.cos(np.radians(angle))
+    stripes = (0.5 + 0.3 * torch.sin(across / 2)).expand(1, 3, -1, -1)
+    found = texture_axes(stripes)
+    assert found.shape == (1, 7, 16, 24)
+    for plane in range(0, 6, 2):
+        cosine, sine = found[0, plane : plane + 2, 2:-2, 2:-2].mean(dim=(1, 2)).tolist()
+        assert (cosine, sine) == pytest.approx((np.cos(np.radians(2 * angle)), np.sin(np.radians(2 * angle))), abs=0.03)
+    flat = texture_axes(torch.full((1, 3, 64, 64), 0.4))
+    assert not flat[:, :6].any() and flat[0, 6].max() < found[0, 6].min()
 
 
 def test_each_motion_output_has_its_own_channels() -> None:

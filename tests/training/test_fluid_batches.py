@@ -53,12 +53,13 @@ def test_batches_are_determined_by_seed_and_step(plan: list[Sample], footage: li
 def test_shapes_and_the_share_of_pictures(plan: list[Sample], footage: list[Taught]) -> None:
     shapes = set()
     for batch in draw_batches(plan, footage, SETTINGS):
-        assert batch.pictures is not None and batch.labels is not None and batch.coarse_labels is not None
+        assert batch.pictures is not None and batch.labels is not None and batch.picture_motion is not None
         assert batch.footage is not None and batch.motion is not None and batch.classes is not None
         assert batch.pictures.shape == (1, 3, 64, 64) and batch.pictures.dtype == torch.float32
-        assert batch.labels.shape == (1, 5, 16, 16) and batch.coarse_labels.shape == (1, 5, 8, 8)
-        coarse = torch.nn.functional.avg_pool2d(batch.labels, 2)
-        assert torch.allclose(coarse, batch.coarse_labels, atol=1e-6)
+        assert batch.labels.shape == (1, 5, 16, 16) and batch.picture_motion.shape == (1, 5, 8, 8)
+        assert batch.picture_motion.dtype == torch.float32
+        static = torch.nn.functional.avg_pool2d(batch.labels, 2)[:, 0] == 1
+        assert (batch.picture_motion[:, 3][static] == 0).all() and (batch.picture_motion[:, 4][static] == 1).all()
         height, width = batch.footage.shape[2:]
         assert batch.footage.shape[:2] == (2, 3) and height % 32 == width % 32 == 0
         assert batch.motion.shape == (2, 5, height // 8, width // 8)
@@ -75,7 +76,7 @@ def test_pictures_only_take_the_place_of_footage(plan: list[Sample]) -> None:
 
 def test_footage_only(footage: list[Taught]) -> None:
     for batch in draw_batches([], footage, SETTINGS):
-        assert batch.pictures is batch.labels is batch.coarse_labels is None
+        assert batch.pictures is batch.labels is batch.picture_motion is None
         assert batch.footage is not None and len(batch.footage) == 2
 
 

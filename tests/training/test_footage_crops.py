@@ -11,7 +11,8 @@ from _films import supervision_of
 
 from loopcore.training import footage_crops
 from loopcore.training.footage import Supervision
-from loopcore.training.footage_crops import STRIDE, footage_crop
+from loopcore.training.footage_crops import footage_crop
+from loopcore.training.pasting import STRIDE
 from loopcore.training.pictures import vary
 
 pytest.importorskip("cv2")

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from _films import supervision_of
 
 from loopcore.errors import PlateError
+from loopcore.training.pasting import label_motion
 from loopcore.training.pictures import (
     UNKNOWN,
+    Crop,
     Sample,
     crop_of,
     crop_plan,
@@ -26,6 +30,10 @@ def plan(labelled: Path) -> list[Sample]:
     return [s for s in read_manifest(labelled) if s.split == "train"] * 3
 
 
+def equal(one: Crop, other: Crop) -> bool:
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("picture", "labels", "motion"))
+
+
 def test_rare_classes_and_small_sets_are_cropped_more_often(labelled: Path) -> None:
     samples = read_manifest(labelled)
     assert len(samples) == 6 and samples[5].split == "test"
@@ -35,29 +43,30 @@ def test_rare_classes_and_small_sets_are_cropped_more_often(labelled: Path) -> N
 def test_a_crop_keeps_labels_on_their_pixels(labelled: Path) -> None:
     picture, labels = read_sample(read_manifest(labelled)[0])
     for seed in range(8):
-        crop, known = random_crop(picture, labels, np.random.default_rng(seed), 64)
+        found = random_crop(picture, labels, np.random.default_rng(seed), 64)
+        crop, known = found.picture, found.labels
         assert crop.shape == (3, 64, 64) and crop.dtype == np.float32 and 0 <= crop.min() <= crop.max() <= 1
-        again = random_crop(picture, labels, np.random.default_rng(seed), 64)
-        assert np.array_equal(crop, again[0]) and np.array_equal(known, again[1])
+        assert equal(found, random_crop(picture, labels, np.random.default_rng(seed), 64))
         if (known == 0).sum() > 50 and (known == 1).sum() > 50:
             assert crop[:, known == 1].mean() > 1.5 * crop[:, known == 0].mean()  # some are darkened
 
 
 def test_crops_differ_between_epochs_and_are_deterministic(plan: list[Sample]) -> None:
     first = crop_of(plan, 0, seed=1, epoch=0, size=64)
-    again = crop_of(plan, 0, seed=1, epoch=0, size=64)
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert equal(first, crop_of(plan, 0, seed=1, epoch=0, size=64))
     for other in (crop_of(plan, 0, 1, 1, 64), crop_of(plan, 0, 2, 0, 64), crop_of(plan, 2, 1, 0, 64)):
-        assert not np.array_equal(first[0], other[0])
+        assert not np.array_equal(first.picture, other.picture)
 
 
 def test_overlays_change_the_labels(plan: list[Sample]) -> None:
     mixed = 0
     for epoch in range(40):
-        crop, known = crop_of(plan, 0, 1, epoch, 64)
-        plain, its = random_crop(*read_sample(plan[0]), np.random.default_rng((1, epoch, 0)), 64)
-        laid = (crop != plain).any(axis=0)
-        assert np.array_equal(known[~laid], its[~laid])
+        found = crop_of(plan, 0, 1, epoch, 64)
+        crop, known = found.picture, found.labels
+        plain = random_crop(*read_sample(plan[0]), np.random.default_rng((1, epoch, 0)), 64)
+        laid = (crop != plain.picture).any(axis=0)
+        assert np.array_equal(known[~laid], plain.labels[~laid])
+        assert np.array_equal(found.motion, label_motion(known))
         shown, water, still = crop.mean(axis=0), laid & (known == 1), laid & (known == 0)
         if min(water.sum(), still.sum()) > 99:  # water is bright in these pictures
             assert shown[water].mean() > shown[still].mean() + 0.1
@@ -90,3 +99,28 @@ def test_invalid_folders_are_refused(tmp_path: Path, manifest: str | None, messa
         (tmp_path / "manifest.csv").write_text(manifest, "utf-8")
     with pytest.raises(PlateError, match=message):
         crop_plan(read_manifest(tmp_path))
+
+
+def test_footage_is_pasted_into_some_crops_with_its_motion(plan: list[Sample]) -> None:
+    pytest.importorskip("cv2")
+    clip = replace(supervision_of("falls", 1, (96, 96)), kind="fall")
+    pasted = 0
+    for epoch in range(24):
+        found = crop_of(plan, 0, 1, epoch, 64, [clip])
+        assert equal(found, crop_of(plan, 0, 1, epoch, 64, [clip]))
+        trusted = found.motion[..., 2] > 0
+        pasted += trusted.any()
+        assert (found.labels[trusted] != 0).all()
+    assert 4 < pasted < 20
+
+
+def test_static_pictures_get_backdrops() -> None:
+    random = np.random.default_rng(3)
+    picture, labels = random.integers(0, 255, (80, 80, 3), dtype=np.uint8), np.zeros((80, 80), np.uint8)
+    smooth = 0
+    for seed in range(30):
+        found = random_crop(picture, labels, np.random.default_rng(seed), 64)
+        steps = np.abs(np.diff(found.picture.mean(axis=0), axis=1))
+        smooth += (steps < 0.02).mean() > 0.25
+        assert (found.motion[found.labels == 0] == [0, 0, 0, 0, 1]).all()
+    assert 5 < smooth < 28

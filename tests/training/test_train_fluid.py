@@ -28,7 +28,7 @@ from loopcore.training.synthetic import make_scene
 from loopcore.training.teachers import Taught
 from loopcore.training.train_fluid import fit_network, new_network, segmentation_loss, train_fluid
 
-SETTINGS = TrainSettings(seed=3, steps=3, pictures=1, footage=2, side=64)
+SETTINGS = TrainSettings(seed=3, steps=3, pictures=1, footage=2, side=64, alone=0)
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +127,34 @@ def test_training_on_footage_lowers_the_losses_of_motion_and_is_deterministic(fo
     assert fit_network(twin, [], footage, settings) == losses and not changed(state(network), twin)
 
 
+def test_a_new_motion_decoder_is_first_trained_alone(plan: list[Sample], footage: list[Taught]) -> None:
+    network = new_network(3)
+    before, seen = state(network), []
+
+    def report(what: str, done: int, total: int) -> None:
+        if what != "train":
+            seen.append(parts(changed(before, network)))
+
+    settings = replace(SETTINGS, steps=4, save=2, footage=1, alone=0.5)
+    fit_network(network, plan, footage, settings, report)
+    assert seen == [{"motion"}, {"decoder", "motion", *LATE}]
+    before = state(network)
+    fit_network(network, plan, footage, replace(settings, steps=1))
+    assert parts(changed(before, network)) == {"decoder", "motion", *LATE}  # it is not new any more
+
+
+def test_classes_seen_before_are_kept(plan: list[Sample], footage: list[Taught]) -> None:
+    (checked,) = draw_batches(plan, footage, replace(SETTINGS, seed=99, steps=1, pictures=6))
+    assert checked.pictures is not None
+    moved = []
+    for keep in (True, False):
+        network = new_network(3)
+        before = network(checked.pictures)[0].softmax(dim=1)
+        fit_network(network, plan, footage, replace(SETTINGS, steps=12, average=0.5, decoder_rate=1e-3, keep=keep))
+        moved.append(float((network(checked.pictures)[0].softmax(dim=1) - before).abs().mean()))
+    assert moved[0] < 0.9 * moved[1]
+
+
 def _agreeing(network: FluidNet, batch: Batch) -> float:
     """The share of a batch's footage whose most probable class is that of the teachers."""
     assert batch.footage is not None and batch.classes is not None
@@ -160,7 +188,9 @@ def test_weights_are_averaged_over_the_steps(footage: list[Taught]) -> None:
 def test_pictures_and_footage_train_one_network(plan: list[Sample], footage: list[Taught]) -> None:
     network = new_network(1)
     losses = fit_network(network, plan, footage, SETTINGS)
-    assert losses.keys() == {"moving", "axis", "direction", "speed", "taught", "classes", "labelled"}
+    assert losses.keys() == {"moving", "axis", "direction", "speed", "taught", "classes", "kept"} | {
+        f"picture_{name}" for name in ("moving", "axis", "direction")
+    }
     assert all(np.isfinite(value) for value in losses.values())
 
 
@@ -176,7 +206,7 @@ def test_nothing_to_train_on_and_diverging_losses(footage: list[Taught]) -> None
     with pytest.raises(MotionError, match="no pictures and no clips"):
         fit_network(new_network(1), [], [], SETTINGS)
     with pytest.raises(MotionError, match="not finite at step 3: train with lower learning rates"):
-        fit_network(new_network(1), [], footage, replace(SETTINGS, learning_rate=1e30, encoder_rate=1e30))
+        fit_network(new_network(1), [], footage, replace(SETTINGS, motion_rate=1e30, encoder_rate=1e30))
 
 
 def test_unknown_pictures_teach_nothing(plan: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +270,7 @@ def test_train_on_footage_and_continue_from_the_command_line(
     assert sorted(file.name.split("-")[0] for file in prepared) == ["falls", "sea"]
     network, notes = load_weights(first)
     assert (notes["seed"], notes["clips"], notes["labelled"]) == ("7", "2", "0")
-    assert notes["decoder_rate"] == str(TrainSettings().learning_rate)  # of a random decoder
+    assert notes["decoder_rate"] == str(TrainSettings().first_rate)  # of a random decoder
     assert main([*command, str(second), "--steps", "2", "--weights", str(first)]) == 0
     assert {file: file.stat().st_mtime_ns for file in cache.iterdir()} == prepared
     continued, notes = load_weights(second)
