@@ -6,16 +6,21 @@ Convention: row 0 at the top, x right, y down; (H, W) or (H, W, C).
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from fractions import Fraction
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import numpy as np
 
 from loopcore.errors import EngineError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 # ITU-R BT.709: the luminance of red, green and blue.
 REC709_WEIGHTS = (0.2126, 0.7152, 0.0722)
@@ -29,7 +34,28 @@ _PNG_FORMATS = {
     (16, 1): "gray16be", (16, 2): "ya16be", (16, 3): "rgb48be", (16, 4): "rgba64be",
 }  # fmt: skip
 
+# Of Pillow: those that it reads itself. For others, PostScript among them, it starts external programs.
+_PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "TGA", "PPM", "PSD", "SGI", "JPEG2000")
+
 Filter = Literal["box", "bilinear", "bicubic"]
+
+
+def open_picture(source: str | os.PathLike[str] | BinaryIO) -> PillowImage:
+    """Opens a picture with Pillow, in a format that needs no external program, whatever the file's name says.
+
+    Args:
+        source: path, or an open file.
+
+    Raises:
+        OSError: no such file, not a regular file, or no picture of these formats. Reading a damaged one raises nearly
+            anything, here and later.
+    """
+    from PIL import Image
+
+    if isinstance(source, str | os.PathLike) and Path(source).exists() and not Path(source).is_file():
+        raise OSError(f"{os.fspath(source)} is not a regular file")
+    Image.init()  # registers the formats; without it, only some can be named
+    return Image.open(source, formats=_PICTURE_FORMATS)
 
 
 class EqualByContent:

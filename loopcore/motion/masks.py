@@ -15,7 +15,7 @@ import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place, place_channels
-from loopcore.image import luma, resize
+from loopcore.image import luma, open_picture, resize
 
 _SUBPIXELS = 4  # per pixel and axis, for antialiased polygons
 _BIG = 5_000_000  # pixels of a picture above which half as many subpixels are used
@@ -244,10 +244,10 @@ def _read_exr(path: Path) -> tuple[np.ndarray, Windows]:
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        with Image.open(path) as opened:
+        with open_picture(path) as opened:
             _refuse_lost_depth(opened, path)
             picture = ImageOps.exif_transpose(opened)
             picture.load()
@@ -275,5 +275,6 @@ def _read_picture(path: Path) -> np.ndarray:
 
 def _refuse_lost_depth(picture: Any, path: Path) -> None:
     # pillow silently reduces 16-bit colour PNG to 8 bits; only the tile's raw mode shows it
-    if any("16" in str(tile[-1]) for tile in picture.tile) and picture.mode not in (*_GREY_16, "I", "F"):
+    modes = [args if isinstance(args, str) else str(args[0]) for *_, args in picture.tile if args]
+    if any("16" in mode for mode in modes) and picture.mode not in (*_GREY_16, "I", "F"):
         raise MotionError(f"mask {path} has 16 bits per channel in colour: save it as 16-bit grey, or with 8 bits")

@@ -19,6 +19,7 @@ import numpy as np
 
 from loopcore.errors import EngineError, LoopcoreError, MotionError
 from loopcore.files.atomic import write_bytes_atomically, write_text_atomically
+from loopcore.image import open_picture
 from loopcore.motion.field import MotionField
 from loopcore.training.clips import Clip, ClipSettings, read_windows
 from loopcore.training.config import DataSettings
@@ -197,14 +198,14 @@ def _prepare_scene(number: int, settings: DataSettings, cache: Path) -> Example:
 
 
 def _background(folder: Path, number: int, height: int, width: int) -> np.ndarray:
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES) if folder.is_dir() else []
     if not found:
         raise MotionError(f"data.backgrounds {folder} contains no pictures ({', '.join(PICTURES)})")
     path = found[int(np.random.default_rng((number, 7)).integers(len(found)))]
     try:
-        with Image.open(path) as opened:
+        with open_picture(path) as opened:
             return np.asarray(ImageOps.fit(opened.convert("RGB"), (width, height)))
     except Exception as error:  # pillow raises nearly anything on a bad file
         raise MotionError(f"background {path} cannot be read: {error}") from None

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError, PlateError
+from loopcore.image import open_picture
 from loopcore.training.evaluate_motion import check_weights, frame_to_plate, predicted_or_none
 from loopcore.training.mean_flow import MIN_RELATIVE_SPEED
 from loopcore.training.motion_means import method_means
@@ -115,7 +116,7 @@ def _square(path: Path) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(path) as opened:
+        with open_picture(path) as opened:
             picture = opened.convert("RGB")
     except Exception as error:  # pillow raises nearly anything on a bad file
         raise PlateError(f"picture {path} cannot be read: {error}") from None

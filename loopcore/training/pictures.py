@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loopcore.errors import PlateError
-from loopcore.image import luma
+from loopcore.image import luma, open_picture
 from loopcore.training.manifest import path_inside, read_rows
 
 if TYPE_CHECKING:
@@ -77,12 +77,10 @@ def read_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         PlateError: unreadable, or sizes that differ.
     """
-    from PIL import Image
-
     try:
-        with Image.open(sample.image) as opened:
+        with open_picture(sample.image) as opened:
             picture = np.array(opened.convert("RGB"))
-        with Image.open(sample.label) as opened:
+        with open_picture(sample.label) as opened:
             labels = np.array(opened)
     except Exception as error:  # pillow raises nearly anything on a bad file
         raise PlateError(f"training picture {sample.image} or its label cannot be read: {error}") from None
@@ -223,7 +221,7 @@ def _degrade(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
         file = io.BytesIO()
         codes = (rgb * 255 + 0.5).astype(np.uint8)
         Image.fromarray(codes).save(file, "JPEG", quality=int(random.integers(25, 90)))
-        rgb = np.asarray(Image.open(file)) / np.float32(255)
+        rgb = np.asarray(open_picture(file)) / np.float32(255)
     return rgb
 
 

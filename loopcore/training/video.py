@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, PlateError, SequenceError
+from loopcore.image import open_picture
 
 SUFFIXES = (".mp4", ".avi", ".gif", ".mov", ".mkv", ".webm", ".m4v")
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -135,7 +136,7 @@ def _pictures(path: Path, long_side: int, enlarge: bool) -> Iterator[np.ndarray]
         from PIL import Image
 
         for inside in sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES):
-            with Image.open(inside) as opened:
+            with open_picture(inside) as opened:
                 picture = opened.convert("RGB")
             width, height = _size(*picture.size, long_side, enlarge)
             yield np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -383,6 +386,40 @@ def test_sixteen_bit_colour_is_refused(tmp_path: Path) -> None:
     (tmp_path / "deep.png").write_bytes(png)
     with pytest.raises(MotionError, match="16 bits"):
         read_mask(tmp_path / "deep.png", 6, 8)
+
+
+def test_a_mask_720_pixels_wide_has_no_16_bits(tmp_path: Path) -> None:
+    """Pillow describes the tile of this file with numbers that contain 16."""
+    Image.new("RGB", (720, 4), "white").save(tmp_path / "m.bmp")
+    assert (read_mask(tmp_path / "m.bmp", 4, 720) == 1).all()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script in place of Ghostscript")
+def test_postscript_in_a_mask_is_not_run(tmp_path: Path) -> None:
+    ghostscript = tmp_path / "bin" / "gs"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\ntouch '{tmp_path / 'ran'}'\nexit 1\n")
+    ghostscript.chmod(0o755)
+    (tmp_path / "m.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\n%%EndComments\nshowpage\n")
+    script = (
+        "import sys\nfrom PIL import Image\nfrom loopcore.motion import read_mask\n"
+        "if sys.argv[2] == 'pillow': Image.open(sys.argv[1]).load()\n"
+        "read_mask(sys.argv[1], 6, 8)\n"
+    )
+    environment = {**os.environ, "PATH": f"{ghostscript.parent}{os.pathsep}{os.environ['PATH']}"}
+    for way, ran in (("ours", False), ("pillow", True)):
+        command = [sys.executable, "-c", script, str(tmp_path / "m.png"), way]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and (tmp_path / "ran").exists() == ran, done.stderr
+        if way == "ours":
+            assert "cannot be read as a picture" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_fifo_is_no_mask(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.png")
+    with pytest.raises(MotionError, match="not a regular file"):
+        read_mask(tmp_path / "m.png", 6, 8)
 
 
 def test_example_hints_and_plate_are_consistent() -> None:
