@@ -23,7 +23,7 @@ from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.exr import HALF_MAX, read_attributes
 from loopcore.files.atomic import make_folder, remove_leftovers, write_atomically
 from loopcore.files.pattern import FramePattern
-from loopcore.files.ranges import MAX_FRAME_NUMBER, MAX_FRAMES, format_range
+from loopcore.files.ranges import check_frames, format_range
 from loopcore.loop import Loop
 from loopcore.motion.field import MotionField
 from loopcore.parallel import thread_count
@@ -147,11 +147,7 @@ def bake(
 def _checked_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> list[int]:
     """Returns the frame numbers to write, in order."""
     every = range(first, first + frames)
-    if frames > MAX_FRAMES or max(abs(every[0]), abs(every[-1])) > MAX_FRAME_NUMBER:
-        raise SequenceError(
-            f"{frames} frames numbered from {first}: at most {MAX_FRAMES} frames are possible, with numbers up to "
-            f"{MAX_FRAME_NUMBER}"
-        )
+    check_frames(frames, first)
     if numbers is None:
         return list(every)
     outside = [n for n in numbers if n not in every]

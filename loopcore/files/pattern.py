@@ -20,6 +20,14 @@ _NUMBERED = re.compile(
 _EXTENSION = re.compile(r"\.(?!v[0-9])[A-Za-z][A-Za-z0-9]{1,4}", re.IGNORECASE)
 
 
+def check_letters(text: str, name: str) -> None:
+    """Raises SequenceError, about ``name``, if a text cannot be part of a file name, or would leave the folder."""
+    forbidden = "/\\" + (':*?"<>|' if os.name == "nt" else "")
+    for letter in text:
+        if letter in forbidden or ord(letter) < 32 or 0xD800 <= ord(letter) <= 0xDFFF:
+            raise SequenceError(f"file name {name!r} may not hold {letter!r}: choose a plainer name")
+
+
 @dataclass(frozen=True)
 class FramePattern:
     """The names of a sequence's files: ``folder/prefix + number + suffix``.
@@ -35,10 +43,7 @@ class FramePattern:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
-        forbidden = "/\\" + (':*?"<>|' if os.name == "nt" else "")
-        for letter in self.prefix + self.suffix:
-            if letter in forbidden or ord(letter) < 32:
-                raise SequenceError(f"file name {self.name!r} may not hold {letter!r}: choose a plainer name")
+        check_letters(self.prefix + self.suffix, self.name)
         if not 1 <= self.padding <= MAX_PADDING:
             raise SequenceError(f"file name {self.name!r} pads to {self.padding} digits: use 1 to {MAX_PADDING}")
 

@@ -34,6 +34,15 @@ def parse_range(text: str) -> tuple[int, ...]:
     return tuple(sorted(frames))
 
 
+def check_frames(frames: int, first: int) -> None:
+    """Raises SequenceError if a loop has more than ``MAX_FRAMES`` frames, or numbers beyond ``MAX_FRAME_NUMBER``."""
+    if frames > MAX_FRAMES or max(abs(first), abs(first + frames - 1)) > MAX_FRAME_NUMBER:
+        raise SequenceError(
+            f"{frames} frames numbered from {first}: at most {MAX_FRAMES} frames are possible, with numbers up to "
+            f"{MAX_FRAME_NUMBER}"
+        )
+
+
 def _parse_piece(piece: str, text: str) -> range:
     where = f"{_quote(piece.strip())} in frame range {_quote(text)}"
     found = _PIECE.fullmatch(piece)

@@ -17,8 +17,8 @@ import numpy as np
 
 from loopcore.errors import MotionError, SequenceError
 from loopcore.files.atomic import make_folder, remove_leftovers, write_atomically, write_bytes_atomically
-from loopcore.files.pattern import FramePattern
-from loopcore.files.ranges import format_range
+from loopcore.files.pattern import FramePattern, check_letters
+from loopcore.files.ranges import check_frames, format_range
 from loopcore.flowmap import layouts, pictures
 from loopcore.image import encode_png
 from loopcore.motion.field import MotionField
@@ -108,11 +108,14 @@ def export_flow(
     Raises:
         MotionError: an unknown convention or extra, invalid settings, or steady looks without a plate.
         PlateError: the plate has more than four channels.
-        SequenceError: frame numbers outside the loop, or a folder or file that cannot be written.
+        SequenceError: a name that leaves the folder, too many frames, frame numbers outside the loop, or a folder or
+            file that cannot be written.
 
     Convention: see docs/flow-maps.md. EXR files have the motion's windows, PNG files the display window.
     """
     _require_known(convention, settings.extras)
+    check_letters(name, name)
+    check_frames(settings.frames, settings.first)
     maps = _maps(motion, settings, plate) if convention in PER_FRAME or settings.extras else None
     kinds = [] if maps is None else _kinds(convention, settings.extras, maps)
     numbers = [] if maps is None else _numbers(settings)

@@ -213,3 +213,21 @@ def test_animate_reads_any_flow_map(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert animate("--motion", small, "--rescale") == 0
     assert animate("--motion", pass_, "--convention", "stmap") == 2
     assert "lacks R and G" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "a\nb", "a\0b", "a\\b", "\ud800"])
+@pytest.mark.parametrize("convention", ["motion", "nuke", "game", "stmap"])
+def test_a_name_that_leaves_the_folder_is_refused_before_anything_is_written(
+    tmp_path: Path, name: str, convention: str
+) -> None:
+    with pytest.raises(SequenceError, match="may not hold"):
+        export_flow(field(20, 30), tmp_path / "out", convention, name=name, settings=FlowSettings(frames=3))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("frames", "first"), [(1_000_000_000, 1), (1_000_001, 1), (10, 999_999_995)])
+def test_too_many_frames_are_refused_at_once(tmp_path: Path, frames: int, first: int) -> None:
+    settings = FlowSettings(frames=frames, first=first, numbers=(first,))
+    with pytest.raises(SequenceError, match=f"{frames} frames numbered from {first}: at most 1000000"):
+        export_flow(field(20, 30), tmp_path / "out", "displace", settings=settings)
+    assert not list(tmp_path.iterdir())
