@@ -18,6 +18,7 @@ closed, whatever it is doing, and leaves no temporary files.
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import sys
@@ -80,14 +81,14 @@ class Worker:
                 pass  # The parent is gone; the reading thread notices that, too.
 
     def _fail(self, id: object, code: int, message: str) -> None:
-        self.send({"id": id, **_error(code, message)})
+        self.send({"id": id if isinstance(id, int | str) else None, **_error(code, message)})
 
     # In the reading thread
 
     def _read(self) -> None:
         for line in _lines(self._requests):
             try:
-                message = json.loads(line)
+                message = json.loads(line, parse_constant=_no_number, parse_float=_finite)
             except (ValueError, RecursionError) as error:
                 self._fail(None, PARSE_ERROR, f"not a line of JSON: {error}")
                 continue
@@ -167,6 +168,15 @@ def _answer(task: Task) -> dict[str, Any]:
     except Exception as error:
         traceback.print_exc()
         return _error(INTERNAL_ERROR, f"{task.method} failed: {type(error).__name__}: {error}")
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text[:60])
 
 
 def _error(code: int, message: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,15 @@ class Task(Observer):
         self._send({"method": "progress", "params": params})
 
 
+def _encodable(text: str) -> bool:
+    """Returns whether a text can be part of a path; bytes that are not UTF-8 can, as Python escapes them."""
+    try:
+        os.fsencode(text)
+    except ValueError:
+        return False
+    return "\0" not in text
+
+
 class Params:
     """A request's parameters, each read once with its type; `finish` refuses those not read."""
 
@@ -93,9 +103,14 @@ class Params:
                 raise Invalid(f"{self._method} needs {name!r}: {_WORDS[kind]}")
             return default
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            try:
+                value = float(value)
+            except OverflowError:
+                raise Invalid(f"{name!r} of {self._method} is too large") from None
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise Invalid(f"{name!r} of {self._method} must be {_WORDS[kind]}, not {value!r}")
+        if isinstance(value, str) and not _encodable(value):
+            raise Invalid(f"{name!r} of {self._method} contains NUL or half of a surrogate pair: {value!r}")
         return value
 
     def auto_or(self, name: str, kind: type) -> Any:
@@ -122,7 +137,7 @@ class Params:
             Invalid: missing, empty or not a path.
         """
         text = self.take(name, str)
-        if not text or "\0" in text:
+        if not text:
             raise Invalid(f"{name!r} of {self._method} is not a path: {text!r}")
         return Path(text)
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import _scenes
 import pytest
 from _workers import Client, animation, group, make_scene, seconds_until_gone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from loopcore import __version__
 
@@ -104,6 +106,13 @@ def test_an_unexpected_error_is_reported_and_the_worker_continues(faulty: Client
         ('{"id": 1}', -32600),
         ('{"id": null, "method": "hello"}', -32600),
         ('{"id": [1], "method": "hello"}', -32600),
+        ('{"id": NaN, "method": "hello"}', -32700),
+        ('{"id": -Infinity, "method": "hello"}', -32700),
+        ('{"id": 1e400, "method": "hello"}', -32700),
+        ('{"id": 1, "method": "hello", "params": {"a": [1e999]}}', -32700),
+        ('{"id": 1.5, "method": "hello"}', -32600),
+        ('{"id": {"a": []}, "method": 7}', -32600),
+        ('{"id": ' + "9" * 5000 + ', "method": "hello"}', -32700),
     ],
 )
 def test_invalid_requests(client: Client, line: str | bytes, code: int) -> None:
@@ -111,6 +120,31 @@ def test_invalid_requests(client: Client, line: str | bytes, code: int) -> None:
     message = client.receive()
     assert message["error"]["code"] == code
     assert client.call("hello")["version"] == __version__
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(max_value=-1) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+IDS = st.sampled_from([float("nan"), float("inf"), -1, "\ud800", "a\0", True]) | JSON
+METHODS = st.sampled_from(["hello", "cancel", "animate", "predict", "flow", "check", "sing"]) | JSON
+REQUESTS = st.fixed_dictionaries(
+    {}, optional={"jsonrpc": JSON, "id": IDS, "method": METHODS, "params": JSON, "extra": JSON}
+).map(json.dumps)
+LINES = REQUESTS.map(str.encode) | JSON.map(json.dumps).map(str.encode) | st.binary(max_size=60)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(LINES.filter(lambda line: b"\n" not in line), min_size=1, max_size=4))
+def test_no_line_makes_it_deaf(client: Client, lines: list[bytes]) -> None:
+    for line in lines:
+        client.send(line)
+    wanted = client.request("hello")
+    while (message := client.receive()).get("id") != wanted:
+        assert message.get("method") == "progress" or "error" in message or "result" in message
+        assert message.get("error", {}).get("code") != -32603  # an internal error
+    assert message["result"]["version"] == __version__
 
 
 @pytest.mark.parametrize(
@@ -121,7 +155,11 @@ def test_invalid_requests(client: Client, line: str | bytes, code: int) -> None:
         ("animate", {"frames": "many"}, -32602, "'frames' of animate must be a whole number, not 'many'"),
         ("animate", {"frames": True}, -32602, "whole number"),
         ("animate", {"colour": 1}, -32602, "takes no 'colour'"),
-        ("animate", {"folder": "a\0b"}, -32602, "not a path"),
+        ("animate", {"folder": "a\0b"}, -32602, "contains NUL"),
+        ("animate", {"name": "a\ud800b"}, -32602, "half of a surrogate pair"),
+        ("animate", {"folder": ""}, -32602, "not a path"),
+        ("animate", {"speed": 10**400}, -32602, "too large"),
+        ("animate", {"first": 10**400}, -32000, "at most 1000000 frames"),
         ("animate", {"resolution": 0}, -32000, "1 to 100"),
         ("animate", {"plate": "gone.png"}, -32000, "gone.png does not exist"),
         ("animate", {"frames": 1}, -32000, "at least 2"),
