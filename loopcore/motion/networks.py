@@ -205,6 +205,8 @@ def texture_axes(pictures: Tensor) -> Tensor:
 
     Args:
         pictures: (N, 3, H, W) sRGB codes 0..1.
+
+    Convention: angles from right, towards down.
     """
     grey = (pictures * pictures.new_tensor(REC709_WEIGHTS)[:, None, None]).sum(dim=1, keepdim=True)
     framed = F.pad(grey, (1, 1, 1, 1), mode="replicate")

@@ -142,7 +142,7 @@ class _Fit:
             value.requires_grad_(True)
         self.optimizer, self.schedule = _optimizer(groups, self.settings.weight_decay, steps)
         self.average = [value.detach().clone() for value in self.trained]
-        self.averaged = 0
+        self.first = self.step  # of this average
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Updates the weights by one batch; returns its losses."""
@@ -163,8 +163,8 @@ class _Fit:
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
-        self.averaged += 1
-        self._update_average(min(self.settings.average, self.averaged / (self.averaged + 10)))
+        averaged = self.step - self.first
+        self._update_average(min(self.settings.average, averaged / (averaged + 10)))
         return {name: value.item() for name, value in losses.items()}
 
     def _footage_losses(self, batch: Batch) -> dict[str, Tensor]:
