@@ -68,6 +68,18 @@ def check_regular(path: str | os.PathLike[str], largest: int = sys.maxsize) -> N
     open_regular(path, largest).close()
 
 
+def utf8_name(path: str | os.PathLike[str]) -> str:
+    """Return a path as text for a library that opens files by UTF-8 names, whatever the system's encoding.
+
+    Raises:
+        OSError: the name on disk is not UTF-8.
+    """
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        raise OSError("its path is not UTF-8, which this kind of file needs: rename the file or its folder") from None
+
+
 def list_files(folder: Path) -> list[str]:
     """Return the names of the files in a folder; raise SequenceError if it cannot be listed."""
     try:

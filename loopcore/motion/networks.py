@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loopcore.errors import MotionError
-from loopcore.files.regular import WEIGHTS, check_regular
+from loopcore.files.regular import WEIGHTS, check_regular, utf8_name
 from loopcore.image import REC709_WEIGHTS
 
 CLASSES = ("static", "water", "sky", "smoke", "fire")
@@ -307,6 +307,7 @@ def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
 
     try:
         check_regular(path, WEIGHTS)
+        utf8_name(path)  # safetensors opens no others
         with safe_open(Path(path), framework="pt") as file:
             notes = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}
