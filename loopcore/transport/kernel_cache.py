@@ -72,7 +72,7 @@ def private_folder() -> Path | None:
         return None
     sticky_or_closed = above.st_mode & stat.S_ISVTX or not above.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     is_safe = above.st_uid in (0, user) and sticky_or_closed
-    is_private = stat.S_ISDIR(own.st_mode) and own.st_uid == user and stat.S_IMODE(own.st_mode) == 0o700
+    is_private = stat.S_ISDIR(own.st_mode) and own.st_uid == user and not own.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     return folder if is_safe and is_private else None
 
 
@@ -123,9 +123,16 @@ class _Locator(_CacheLocator):
         return str(self._found.get_disambiguator())
 
 
+def _locators() -> list[type[_CacheLocator]]:
+    """Numba's, and ours. With an unknown home folder, Numba's for the user would take one of the current folder."""
+    user = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~"))
+    known = CompileResultCacheImpl._locator_classes
+    return [*(one for one in known if os.path.isabs(user) or "UserWide" not in one.__name__), _TemporaryLocator]
+
+
 class _Implementation(CompileResultCacheImpl):
     _locator: Any
-    _locator_classes = [*CompileResultCacheImpl._locator_classes, _TemporaryLocator]
+    _locator_classes = _locators()
 
 
 class _Files(IndexDataCacheFile):

@@ -78,6 +78,16 @@ def test_a_read_only_package_keeps_kernels_in_a_private_temporary_folder(
     assert stat.S_IMODE(status.st_mode) == 0o700 and status.st_uid == os.geteuid()
 
 
+@posix
+def test_an_unknown_home_is_not_taken_from_the_current_folder(
+    tiny: Path, tmp_path: Path, nowhere: dict[str, str]
+) -> None:
+    close(tiny)
+    ran = run(tiny, TINY, **{**nowhere, "XDG_CACHE_HOME": ""})
+    assert ran.value == 42 and ran.folder and ran.folder.is_relative_to(private(tmp_path))
+    assert sorted(path.name for path in tiny.iterdir()) == ["__pycache__", "tiny.py"]
+
+
 def link_elsewhere(folder: Path) -> None:
     elsewhere = folder.parent.parent / "elsewhere"
     elsewhere.mkdir(0o700)
