@@ -2,9 +2,10 @@
 """The direction of motion: its sense along the axes is decided for whole regions.
 
 A network gives an axis of motion at each cell, and less surely a direction. Each direction alone would flip the sense
-from cell to cell. The smooth field that keeps to the axes and follows the directions on average carries the surer ones
-along the axes through the region, as in the solver's problem of directions (:mod:`loopcore.motion.solve`). Where an
-axis is uncertain, the smooth field is followed instead.
+from cell to cell. So the senses of neighbours are compared along their axes, and those that fit each other and the
+directions of the whole region best are taken: the relaxation of a synchronisation of signs to a linear system (Singer,
+"Angular synchronization by eigenvectors and semidefinite programming", Applied and Computational Harmonic Analysis,
+2011). Where an axis is uncertain, the smooth field around it is followed instead.
 
 Convention: fields are (2, rows, columns), (x right, y down), where content goes.
 """
@@ -15,9 +16,10 @@ import numpy as np
 
 from loopcore.motion.multigrid import Problem, Solver
 
-# Weights against a smoothness of 1 a face.
-_AXIS_WEIGHT = 1.0  # of the part across the axis, where the axis is certain
-_DIRECTION_WEIGHT = 4e-4  # of a direction of concentration 1: directions act over about 50 cells
+_REACH = 100.0  # cells over which directions act along parallel axes: more than a picture's
+_SPREAD = 2.0  # cells, deviation of the mean of axes whose senses are compared
+_MIN_LINK = 1e-3  # of neighbours whose axes are uncertain or at right angles
+_MIN_DATA = 1e-6  # of a cell in the smooth field, against a smoothness of 1 a face
 _MAX_CONCENTRATION = 20.0
 
 
@@ -29,12 +31,29 @@ def orient(axis: np.ndarray, direction: np.ndarray, moving: np.ndarray) -> tuple
         direction: (2, rows, columns), concentration times cosine and sine of the angle.
         moving: (rows, columns) 0..1; sense is not carried through what is still.
     """
-    angle = 0.5 * np.arctan2(axis[1], axis[0])
-    unit = np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
     certainty = resultant_length(np.hypot(axis[0], axis[1]))
-    smooth = _unit(_carried(unit, certainty, _limited(direction), moving))
-    sense = np.where((smooth * unit).sum(axis=0) < 0, np.float32(-1), np.float32(1))
-    return _unit(certainty * sense * unit + (1 - certainty) * smooth, unit), certainty
+    unit, around = _along(axis), _along(_spread(axis, certainty * moving))
+    directed = around * _senses(around, certainty, (_limited(direction) * around).sum(axis=0), moving)
+    smooth = _unit(_smoothed(_towards(directed, unit), certainty, moving))
+    return _unit(certainty * _towards(smooth, unit) + (1 - certainty) * smooth, unit), certainty
+
+
+def _towards(field: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Returns unit vectors or their opposites, whichever are nearer to a field."""
+    return np.where((field * unit).sum(axis=0) < 0, -unit, unit)
+
+
+def _along(axis: np.ndarray) -> np.ndarray:
+    """Returns unit vectors along axes, (2, rows, columns), of either sense."""
+    angle = 0.5 * np.arctan2(axis[1], axis[0])
+    return np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
+
+
+def _spread(axis: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Returns the doubled angles of axes averaged over neighbours: a line of a few wrong ones would part a region."""
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(weight * _unit(axis), (0, _SPREAD, _SPREAD))
 
 
 def _unit(field: np.ndarray, otherwise: np.ndarray | None = None) -> np.ndarray:
@@ -59,12 +78,41 @@ def _limited(direction: np.ndarray) -> np.ndarray:
     return direction * (np.minimum(length, _MAX_CONCENTRATION) / np.maximum(length, 1e-6)).astype(np.float32)
 
 
-def _carried(unit: np.ndarray, certainty: np.ndarray, direction: np.ndarray, moving: np.ndarray) -> np.ndarray:
-    """Returns the smooth field along the axes that follows the directions, (2, rows, columns)."""
-    x, y = unit
-    across = np.float32(_AXIS_WEIGHT) * certainty
-    pull = np.float32(_DIRECTION_WEIGHT) * np.hypot(direction[0], direction[1]).astype(np.float32) + np.float32(1e-6)
-    block = np.stack([across * y * y + pull, -across * x * y, across * x * x + pull])
+def _senses(unit: np.ndarray, certainty: np.ndarray, evidence: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """Returns 1 or -1 for each cell, whether it goes along or against ``unit``.
+
+    Minimises, over real s, the sum of w (s_i - c s_j)^2 over neighbours plus that of s_i^2 / reach^2 - 2 e_i s_i, where
+    c is the sign of the cosine between their axes, w its square times the certainties, and e the evidence.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.linalg import spsolve
+
+    cells = np.arange(certainty.size).reshape(certainty.shape)
+    diagonal = np.full(certainty.size, _REACH**-2)
+    rows, columns, values = [], [], []
+    for one, other in (((slice(None), slice(1, None)), (slice(None), slice(-1))), ((slice(1, None),), (slice(-1),))):
+        cosine = (unit[:, *one] * unit[:, *other]).sum(axis=0)
+        sure = np.sqrt(certainty[one] * certainty[other])
+        link = (np.maximum(sure * cosine**2, _MIN_LINK) * np.minimum(moving[one], moving[other])).ravel()
+        i, j = cells[one].ravel(), cells[other].ravel()
+        np.add.at(diagonal, i, link)
+        np.add.at(diagonal, j, link)
+        rows += [i, j]
+        columns += [j, i]
+        values += [-link * np.sign(cosine).ravel()] * 2
+    matrix = coo_array(
+        (
+            np.concatenate([diagonal, *values]),
+            (np.concatenate([cells.ravel(), *rows]), np.concatenate([cells.ravel(), *columns])),
+        )
+    )
+    solved = spsolve(matrix.tocsc(), evidence.ravel().astype(np.float64)).reshape(certainty.shape)
+    return np.where(solved < 0, np.float32(-1), np.float32(1))
+
+
+def _smoothed(directions: np.ndarray, certainty: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """Returns the smooth field that follows directions where they are certain, (2, rows, columns)."""
+    data = certainty + np.float32(_MIN_DATA)
     face_x, face_y = np.minimum(moving[:, 1:], moving[:, :-1]), np.minimum(moving[1:], moving[:-1])
-    problem = Problem(face_x.astype(np.float32), face_y.astype(np.float32), block)
-    return Solver(problem).solve(np.float32(_DIRECTION_WEIGHT) * direction, None, tolerance=1e-3)
+    problem = Problem(face_x.astype(np.float32), face_y.astype(np.float32), np.stack([data, 0 * data, data]))
+    return Solver(problem).solve(data * directions, None, tolerance=1e-3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from loopcore.motion.orientation import orient, resultant_length
@@ -80,6 +80,28 @@ def test_surer_directions_outvote_others(angle: float, seed: int) -> None:
     weights = np.where(strong, 6.0, -0.3)
     found, _ = orient(polar(2 * angles, 5.0), polar(angles, weights), np.ones((SIDE, SIDE), np.float32))
     assert along(found, angles).min() > 0.999
+
+
+@settings(max_examples=25, deadline=None)
+@given(angle=ANGLES, left=st.floats(-3, 3), right=st.floats(-3, 3))
+def test_a_region_whose_halves_disagree_has_one_sense(angle: float, left: float, right: float) -> None:
+    assume(abs(left + right) > 0.1)
+    angles = np.full((SIDE, SIDE), angle)
+    weights = np.where(np.arange(SIDE) < SIDE // 2, left, right) * np.ones((SIDE, 1))
+    found, _ = orient(polar(2 * angles, 5.0), polar(angles, weights), np.ones((SIDE, SIDE), np.float32))
+    assert (along(found, angles) * np.sign(left + right)).min() > 0.999
+
+
+@settings(max_examples=25, deadline=None)
+@given(angle=ANGLES, column=st.integers(5, SIDE - 7), turn=st.floats(0.3, 0.7))
+def test_a_line_of_uncertain_axes_does_not_part_a_region(angle: float, column: int, turn: float) -> None:
+    angles, line = np.full((SIDE, SIDE), angle), np.zeros((SIDE, SIDE), bool)
+    line[:, column : column + 2] = True
+    axis = np.where(line, polar(2 * (angles + turn * np.pi), 0.5), polar(2 * angles, 5.0))
+    cells = np.zeros((SIDE, SIDE), bool)
+    cells[SIDE // 2, 1] = True
+    found, _ = orient(axis, at(cells, polar(angles, 2.0)), np.ones((SIDE, SIDE), np.float32))
+    assert along(found, angles)[~line].min() > 0.9
 
 
 @settings(max_examples=25, deadline=None)
