@@ -11,7 +11,7 @@ from _timing import medians, report
 from PIL import Image
 
 from loopcore import predict_motion, read_plate
-from loopcore.motion.segmentation import shipped_networks
+from loopcore.motion.estimate import shipped_network
 from loopcore.parallel import thread_count
 from loopcore.plate import Plate
 
@@ -26,7 +26,7 @@ def main() -> None:
             picture.convert("RGB").resize((3840, 2160)).save(path, compress_level=1)
         stored = read_plate(path)
         plate = Plate(np.ascontiguousarray(stored.pixels), stored.channels, stored.colorspace)
-        shipped_networks()
+        shipped_network()
         before = _peak()
         jobs = {"loopcore predict_motion": lambda: predict_motion(plate), "read_plate, PNG": lambda: read_plate(path)}
         report("predict 3840x2160 RGB float32", medians(jobs, rounds=3), "loopcore predict_motion")

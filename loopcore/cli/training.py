@@ -30,7 +30,7 @@ def train_options(command: argparse.ArgumentParser) -> None:
     add("--encoder", type=Path, metavar="FILE.pth", help="manifest.csv: published EfficientNet-Lite0 or Lite2 weights "
         "(the shipped ones)")  # fmt: skip
     add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="manifest.csv: continue training these")
-    add("--steps", type=int, help="of the optimiser (manifest.csv 1200, videos 60000)")
+    add("--steps", type=int, help="of the optimiser (manifest.csv 1800, videos 60000)")
     add("--flow", metavar="NAME", help="clips: estimator of optical flow: dis, farneback, torchvision:raft_small or "
         "raft_large, ptlflow:MODEL (dis)")  # fmt: skip
     add("--flow-weights", metavar="FILE", help="clips: its weights; 'fetch' downloads those that its library "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The display-referred copy of a plate that networks, streaks and edges are computed from.
+"""The display-referred copy of a plate that networks and edges are computed from.
 
 The networks were trained on display-referred photographs. The plate's pixels are not modified.
 """
@@ -20,8 +20,6 @@ INPUT_PADDING = 32  # pixels of mirrored picture around a network's input
 _MIN_RANGE = 0.01  # of a picture's sRGB codes 0..1, below which it is blank
 _MIDDLE_GREY = 0.18
 _MAX_EXPOSURE_SAMPLES = 500_000  # approximate number of pixels that the exposure is measured on
-_BLUE_CAST = 1.25  # mean blue over mean red, in sRGB codes, above which a picture counts as lit by blue light
-_MAX_GAIN = 1.3  # of a channel in the white balance
 
 
 def display_copy(plate: Plate) -> np.ndarray:
@@ -37,23 +35,6 @@ def display_rows(plate: Plate) -> Callable[[int, int], np.ndarray]:
     """Returns a function that converts rows of the plate at full size: (first, stop) to (stop - first, W, 3)."""
     exposure = _exposure(plate)
     return lambda first, stop: _to_display(plate, plate.pixels[first:stop], exposure)
-
-
-def white_balanced(picture: np.ndarray) -> np.ndarray | None:
-    """Returns a display picture with its overall blue cast removed; None without such a cast.
-
-    For snow in shade, dusk and day for night, since the training photographs are mostly lit by white light. Where blue
-    is an object's colour (sky, sea) the original is the better input, so this is for a second attempt only. Grey-world
-    assumption (Buchsbaum, 1980): each channel's mean becomes the overall mean, with limited gains.
-
-    Args:
-        picture: (h, w, 3) float32 sRGB 0..1.
-    """
-    means = picture.mean(axis=(0, 1))
-    if means[2] <= _BLUE_CAST * means[0]:
-        return None
-    gains = np.clip(means.mean() / np.maximum(means, 1e-4), 1 / _MAX_GAIN, _MAX_GAIN)
-    return np.clip(picture * gains, 0, 1).astype(np.float32)
 
 
 def resized_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -6,22 +6,26 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from loopcore.motion.deterministic import resize_planes, run_parallel
-from loopcore.motion.display import INPUT_PADDING, is_blank, network_input
+from loopcore.motion.display import INPUT_PADDING, display_copy, is_blank, network_input
 from loopcore.motion.orientation import orient
-from loopcore.motion.segmentation import grid_size
+from loopcore.plate import Plate
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from loopcore.motion.networks import FluidNet
 
+MIN_SCORE = 0.6  # below it nothing seems to flow; chosen as described in the weights' model card
 _SCORE_AREA = 0.015  # of the picture, at whose quantile the score is taken
+_GRID_SIDE = 512  # cells on the longer side of an estimate's grid
 
+WEIGHTS = Path(__file__).with_name("weights") / "fluid.safetensors"
 INPUT_SIDES = (512, 1024)  # pixels of the longer sides of the network's inputs
 _SPEED = 5  # index of the logarithm of the speed among a run's planes of motion
 
@@ -49,24 +53,30 @@ class Estimate:
     classes: np.ndarray | None = None
 
     @property
+    def flowing(self) -> np.ndarray:
+        """The probability of moving, limited by that of being a fluid, (h, w) float32 0..1."""
+        return self.moving if self.classes is None else np.minimum(self.moving, 1 - self.classes[0])
+
+    @property
     def score(self) -> float:
-        """Confidence that something moves, 0..1: the probability that the smallest area that counts exceeds.
-
-        It is of moving, and of being a fluid.
-        """
-        likely = self.moving if self.classes is None else np.minimum(self.moving, 1 - self.classes[0])
-        return float(np.quantile(likely, 1 - _SCORE_AREA))
+        """Confidence that something flows, 0..1: the probability that the smallest area that counts exceeds."""
+        return float(np.quantile(self.flowing, 1 - _SCORE_AREA))
 
 
-def estimate_picture(picture: np.ndarray, network: FluidNet) -> Estimate:
+def estimate_plate(plate: Plate) -> Estimate:
+    """Estimates a plate's motion, on a grid of at most 512 cells a side."""
+    return estimate_picture(display_copy(plate))
+
+
+def estimate_picture(picture: np.ndarray, network: FluidNet | None = None) -> Estimate:
     """Estimates a display picture's motion, on a grid of at most 512 cells a side.
 
     Args:
         picture: (h, w, 3) float32 sRGB 0..1.
-        network: with a trained motion decoder.
+        network: used instead of the shipped one.
     """
     size = grid_size(*picture.shape[:2])
-    classes, motion = _seen(network, picture)
+    classes, motion = _seen(network or shipped_network(), picture)
     moving, axis, direction, speed = np.split(motion, [1, 3, 5])
     if is_blank(picture):
         moving = np.zeros_like(moving)
@@ -80,15 +90,29 @@ def estimate_picture(picture: np.ndarray, network: FluidNet) -> Estimate:
     return Estimate(np.clip(moving, 0, 1), velocity, np.clip(certainty, 0, 1), resize_planes(classes, *size))
 
 
-def seen_classes(picture: np.ndarray, network: FluidNet, side: int = INPUT_SIDES[0]) -> np.ndarray:
+def grid_size(height: int, width: int) -> tuple[int, int]:
+    """Returns rows and columns of the grid that a picture of that size is estimated on."""
+    scale = min(1.0, _GRID_SIDE / max(height, width))
+    return max(8, round(height * scale)), max(8, round(width * scale))
+
+
+@functools.lru_cache(maxsize=1)
+def shipped_network() -> FluidNet:
+    """Loads the shipped network once."""
+    from loopcore.motion.networks import load_weights
+
+    return load_weights(WEIGHTS)[0]
+
+
+def class_probabilities(picture: np.ndarray, network: FluidNet | None = None, side: int = INPUT_SIDES[0]) -> np.ndarray:
     """Returns (classes, h, w) float32 probabilities that sum to 1, at a quarter of the input's resolution.
 
     Args:
         picture: (h, w, 3) float32 sRGB 0..1, as of :func:`loopcore.motion.display.display_copy`.
-        network: whose classes are wanted.
+        network: used instead of the shipped one.
         side: pixels of the input's longer side.
     """
-    ((classes, _),) = _runs(network, picture, (side,))
+    ((classes, _),) = _runs(network or shipped_network(), picture, (side,))
     return classes
 
 

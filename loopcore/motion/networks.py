@@ -262,10 +262,6 @@ class FluidNet(nn.Module):
         self.motion = MotionDecoder(settings or DecoderSettings(), feature_widths(lite))
         self.has_motion = True
 
-    def scores(self, pictures: Tensor) -> Tensor:
-        """Returns the scores of classes alone, (N, classes, H / 4, W / 4)."""
-        return self.decoder(self.encoder(pictures))
-
     def forward(self, pictures: Tensor) -> tuple[Tensor, MotionOutput]:
         """Maps (N, 3, H, W) sRGB codes 0..1 to (N, classes, H / 4, W / 4) scores and motion.
 
@@ -295,13 +291,15 @@ def save_weights(network: FluidNet, path: str | Path, notes: Mapping[str, str]) 
     write_bytes_atomically(path, save(tensors, metadata={**notes, **shape}))
 
 
-def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
+def load_weights(path: str | Path, *, classes_only: bool = False) -> tuple[FluidNet, dict[str, str]]:
     """Reads what :func:`save_weights` wrote; returns the network, float32 in evaluation mode, and its notes.
 
-    A motion decoder that the file lacks has random weights; ``has_motion`` says so.
+    Args:
+        path: of the file.
+        classes_only: whether weights without a motion decoder are accepted; it then has random weights.
 
     Raises:
-        MotionError: no such file, or other weights.
+        MotionError: no such file, other weights, or no motion decoder.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -321,6 +319,8 @@ def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
         raise MotionError(f"weights {path} cannot be read: {error}") from None
     except (KeyError, ValueError, RuntimeError):
         raise MotionError(f"weights {path} are not those of a network of this version: train it again") from None
+    if not (network.has_motion or classes_only):
+        raise MotionError(f"weights {path} are those of a network without motion: train it again, on footage")
     return network.eval().requires_grad_(False), notes
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prediction of a plate's motion field from the picture; drawn hints override it.
 
-Networks segment the plate into water, sky, smoke and fire; the motion of each is estimated from texture, banks and
-priors (:mod:`loopcore.motion.direction`). Networks that the user trained may estimate the motion itself
-(:mod:`loopcore.motion.estimate`, :mod:`loopcore.motion.regress`). The solver combines prediction and hints.
+A network estimates classes, what moves, and its velocity (:mod:`loopcore.motion.estimate`); a generator that the user
+trained regresses the last two. The solver combines prediction and hints.
 """
 
 from __future__ import annotations
@@ -16,15 +15,13 @@ import numpy as np
 from loopcore.errors import MotionError
 from loopcore.exr.windows import Windows
 from loopcore.motion.deterministic import resize_planes
-from loopcore.motion.direction import direction_and_speed
 from loopcore.motion.display import display_copy, display_rows, resized_picture
 from loopcore.motion.edges import apply_guided_filter, fit_guided_filter
-from loopcore.motion.estimate import Estimate, estimate_picture
+from loopcore.motion.estimate import MIN_SCORE, Estimate, estimate_picture, grid_size
 from loopcore.motion.field import MotionField
 from loopcore.motion.hints import Hints
 from loopcore.motion.masks import as_mask, fit_mask, same_aspect
 from loopcore.motion.regress import regress_motion
-from loopcore.motion.segmentation import MIN_SCORE, Segmentation, grid_size, segment
 from loopcore.motion.solve import solve_motion
 from loopcore.plate import Plate
 
@@ -34,7 +31,7 @@ _GUIDE_SIDE = 800  # pixels of the longer side at which the mask is fitted to th
 _MIN_ISLAND = 0.005  # of the picture: smaller islands of motion are mostly errors
 # Hysteresis (Canny, TPAMI 1986): probabilities above the low threshold count where connected to one above the high
 # threshold; the mask ramps from 0 to 1 between the two.
-_LOW_THRESHOLD, _HIGH_THRESHOLD = 0.3, 0.6
+_LOW_THRESHOLD, _HIGH_THRESHOLD = 0.2, 0.5
 
 
 def predict_motion(
@@ -49,7 +46,7 @@ def predict_motion(
         plate: the still.
         hints: strokes, anchors and mask, rescaled if they were drawn for another size of the same aspect.
         mask: (H, W) in 0..1, of the plate's size or its display window's, used instead of the hints' mask.
-        weights: of a network the user trained, a fluid network or a generator, used instead of the shipped ones.
+        weights: of a network the user trained, a fluid network or a generator, used instead of the shipped one.
 
     Raises:
         MotionError: nothing in the picture seems to flow and no hints define it, or the weights cannot be read.
@@ -67,7 +64,7 @@ def _predict(plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights:
     if hints.strokes and drawn_mask is not None:
         return solve_motion(plate.height, plate.width, hints, mask=drawn_mask)
     picture = display_copy(plate)
-    estimate = segment(picture) if weights is None else estimate_with(weights, picture)
+    estimate = estimate_picture(picture) if weights is None else estimate_with(weights, picture)
     if estimate.score < MIN_SCORE:
         if hints.strokes:
             return solve_motion(plate.height, plate.width, hints)
@@ -75,7 +72,7 @@ def _predict(plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights:
             f"nothing here seems to flow (the highest score is {estimate.score:.2f}, {MIN_SCORE:.2f} is needed): "
             "draw strokes along the flow and a mask around it (--hints hints.json), or give a motion field (--motion)"
         )
-    full_mask = plate_mask(plate, picture, estimate.moving) if drawn_mask is None else drawn_mask
+    full_mask = plate_mask(plate, picture, estimate) if drawn_mask is None else drawn_mask
     if not full_mask.any():
         raise MotionError("nothing here seems to flow along any edge: draw strokes along the flow and a mask around it")
     _check_strokes(hints, full_mask)
@@ -84,16 +81,13 @@ def _predict(plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights:
     return replace(motion, drifting=_drifting(plate, estimate))
 
 
-def _drifting(plate: Plate, estimate: Segmentation | Estimate) -> np.ndarray | None:
+def _drifting(plate: Plate, estimate: Estimate) -> np.ndarray | None:
     """Returns the part of what moves that is clouds or smoke, (H, W) 0..1; None where classes are not known."""
-    if isinstance(estimate, Segmentation):
-        water, sky, smoke, fire = estimate.water, estimate.sky, estimate.smoke, estimate.fire
-    elif estimate.classes is not None:
-        _, water, sky, smoke, fire = estimate.classes
-    else:
+    if estimate.classes is None:
         return None
+    _, water, sky, smoke, fire = estimate.classes
     part = (sky + smoke) / np.maximum(water + sky + smoke + fire, 1e-6)
-    return np.clip(resize_planes(part[None].astype(np.float32), plate.height, plate.width)[0], 0, 1)
+    return np.clip(resize_planes(part[None], plate.height, plate.width)[0], 0, 1)
 
 
 def _check_strokes(hints: Hints, mask: np.ndarray) -> None:
@@ -107,8 +101,8 @@ def _check_strokes(hints: Hints, mask: np.ndarray) -> None:
             )
 
 
-def estimate_with(weights: str | Path, picture: np.ndarray) -> Segmentation | Estimate:
-    """Estimates motion with the user's own network: a fluid network, with or without motion, or a generator.
+def estimate_with(weights: str | Path, picture: np.ndarray) -> Estimate:
+    """Estimates motion with the user's own network: a fluid network, or a generator of motion fields.
 
     Args:
         weights: file of either kind.
@@ -122,51 +116,48 @@ def estimate_with(weights: str | Path, picture: np.ndarray) -> Segmentation | Es
 
     if weights_kind(weights) == KIND:
         return regress_motion(weights, picture, *grid_size(*picture.shape[:2]))
-    network = load_weights(weights)[0]
-    return estimate_picture(picture, network) if network.has_motion else segment(picture, network=network)
+    return estimate_picture(picture, load_weights(weights)[0])
 
 
-def _prediction(plate: Plate, estimate: Segmentation | Estimate, drawn_mask: np.ndarray | None) -> MotionField:
+def _prediction(plate: Plate, estimate: Estimate, drawn_mask: np.ndarray | None) -> MotionField:
     """Returns the estimate as a field on its own grid; everything inside a drawn mask counts as moving."""
     moving = estimate.moving
     if drawn_mask is not None:
         moving = np.maximum(moving, resize_planes(drawn_mask[None].astype(np.float32), *moving.shape)[0])
     side: float = max(moving.shape)
-    if isinstance(estimate, Segmentation):
-        velocity, confidence = direction_and_speed(estimate, moving)
-    else:
-        velocity, confidence = estimate.velocity, estimate.confidence * np.minimum(1, 2 * moving)
-    if isinstance(estimate, Segmentation) or estimate.classes is not None:  # whose speeds are usual ones
+    if estimate.classes is not None:  # a generator's speeds are kept as they are
         side *= max(1.0, _MIN_SPEED_SIDE / max(plate.height, plate.width))
-    field = MotionField(velocity * np.float32(side), np.ones_like(confidence), confidence)
+    confidence = estimate.confidence * np.minimum(1, 2 * moving)
+    field = MotionField(estimate.velocity * np.float32(side), np.ones_like(confidence), confidence)
     if same_aspect((field.width, field.height), (plate.width, plate.height)):
         return field
     return field.resized(plate.height, plate.width)  # the grid of a very thin plate is wider than its aspect
 
 
-def plate_mask(plate: Plate, picture: np.ndarray, moving: np.ndarray) -> np.ndarray:
+def plate_mask(plate: Plate, picture: np.ndarray, estimate: Estimate) -> np.ndarray:
     """Returns the mask of what moves, (H, W) float32 0..1, along the plate's own edges; exactly 0 where it is still.
 
     Args:
         plate: the still, (H, W).
         picture: its display copy, (h, w, 3).
-        moving: probability of moving in that copy, on any grid, 0..1.
+        estimate: of that copy.
     """
     guide = resized_picture(picture, *_guide_size(*picture.shape[:2]))
-    coarse = resize_planes(_without_islands(moving)[None], *guide.shape[:2])[0]
+    coarse = resize_planes(_without_islands(estimate)[None], *guide.shape[:2])[0]
     slopes, offset = fit_guided_filter(coarse, guide, radius=max(2, round(0.012 * max(guide.shape[:2]))))
     ramp = (_LOW_THRESHOLD, _HIGH_THRESHOLD)
     return apply_guided_filter(slopes, offset, display_rows(plate), (plate.height, plate.width), ramp)
 
 
-def _without_islands(moving: np.ndarray) -> np.ndarray:
-    """Clears regions smaller than ``_MIN_ISLAND`` or below the high threshold, unless there are no others."""
+def _without_islands(estimate: Estimate) -> np.ndarray:
+    """Clears small regions, and those without any clearly flowing place, unless there are no others."""
     from scipy.ndimage import label, maximum
 
+    moving = estimate.moving
     regions, count = label(moving > _LOW_THRESHOLD)
     sizes = np.bincount(regions.ravel())
     sizes[0] = 0
-    peaks = np.array([0.0, *maximum(moving, regions, np.arange(1, count + 1))])
+    peaks = np.array([0.0, *maximum(estimate.flowing, regions, np.arange(1, count + 1))])
     cleared = (sizes < min(_MIN_ISLAND * moving.size, sizes.max())) | (peaks < min(_HIGH_THRESHOLD, peaks.max()))
     cleared[0] = False
     return np.where(cleared[regions], np.float32(0), moving)

@@ -159,8 +159,8 @@ class FluidConfig:
         flow_weights: its file of weights, "fetch" to download them, or None.
         second_flow: estimator that has to confirm the directions; another one.
         second_flow_weights: its weights.
-        teachers: files of networks that give the footage its classes; by default the shipped ones.
-        encoder: file of a published encoder to start from, or None for a shipped one.
+        teachers: files of networks that give the footage its classes; by default the shipped one.
+        encoder: file of a published encoder to start from, or None for the shipped one.
         weights: file of a trained network to continue from, or None; its motion decoder may be missing.
         steps: of the optimiser.
         seed: of everything random.
@@ -178,7 +178,7 @@ class FluidConfig:
     teachers: tuple[Path, ...] = ()
     encoder: Path | None = None
     weights: Path | None = None
-    steps: int = 1200
+    steps: int = 1800
     seed: int = 1
     threads: int = 1
 

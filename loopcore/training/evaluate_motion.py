@@ -14,7 +14,6 @@ from loopcore.errors import LoopcoreError, MotionError
 from loopcore.image import luma
 from loopcore.motion.field import MotionField
 from loopcore.motion.predict import predict_motion
-from loopcore.motion.streaks import axis_angle, streak_axes
 from loopcore.plate import Plate
 from loopcore.training.calibration import confidence_and_error
 from loopcore.training.clips import FRAMES, Clip, read_clip
@@ -23,6 +22,7 @@ from loopcore.training.manifest import Footage, select_clips
 from loopcore.training.motion_scores import MethodScore, Truth, angles, both_move, score
 from loopcore.training.progress import Counter
 from loopcore.training.run_log import Sheet, flow_colours
+from loopcore.training.streaks import axis_angle, streak_axes
 from loopcore.training.video import clip_name
 
 _COMPARED = 15  # frames of the clip that are compared with those of a loop

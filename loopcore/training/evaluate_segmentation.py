@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from loopcore.errors import PlateError
+from loopcore.motion.deterministic import resize_planes
+from loopcore.motion.estimate import MIN_SCORE, estimate_picture
 from loopcore.motion.networks import CLASSES, FluidNet
-from loopcore.motion.segmentation import MIN_SCORE, class_probabilities, segment
 from loopcore.training.pictures import UNKNOWN, read_manifest, read_sample
 
 _MAX_STILL_FLUID = 0.001  # of the known pixels: a picture with less counts as one without fluid
@@ -63,7 +64,7 @@ def evaluate_segmentation(
     Args:
         folder: with ``manifest.csv``, pictures and labels.
         split: train, val or test.
-        network: by default the shipped ones.
+        network: by default the shipped one.
         on_progress: called with (done, total).
 
     Raises:
@@ -79,14 +80,15 @@ def evaluate_segmentation(
         picture, labels = read_sample(sample)
         shown = picture.astype(np.float32) / 255
         known = labels != UNKNOWN
-        probabilities = class_probabilities(shown, network)
-        best = _full_size(probabilities, *labels.shape).argmax(axis=0)
+        estimate = estimate_picture(shown, network)
+        assert estimate.classes is not None
+        best = resize_planes(estimate.classes, *labels.shape).argmax(axis=0)
         pairs = labels[known].astype(np.int64) * len(CLASSES) + best[known]
         confusion += np.bincount(pairs, minlength=confusion.size).reshape(confusion.shape)
         # only water, smoke and fire: a clear sky does not move
         flows, stays = (np.isin(labels[known], c).mean() if known.any() else 0.0 for c in ((1, 3, 4), (0,)))
         if max(flows - _MIN_FLUID, stays - 1 + _MAX_STILL_FLUID) > 0:
-            (moving if flows > _MIN_FLUID else still).append(segment(shown, probabilities, network).score)
+            (moving if flows > _MIN_FLUID else still).append(estimate.score)
         if on_progress:
             on_progress(done, len(samples))
     hit = np.diag(confusion)
@@ -95,11 +97,3 @@ def evaluate_segmentation(
     overlap = {c: float(hit[i] / union[i]) if there[i] else float("nan") for i, c in enumerate(CLASSES)}
     pixels = {c: int(there[i]) for i, c in enumerate(CLASSES)}
     return SegmentationReport(split, len(samples), overlap, pixels, tuple(still), tuple(moving))
-
-
-def _full_size(probabilities: np.ndarray, height: int, width: int) -> np.ndarray:
-    import torch
-    from torch.nn import functional as F
-
-    planes = torch.from_numpy(probabilities)[None]
-    return F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False)[0].numpy()

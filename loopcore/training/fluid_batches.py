@@ -40,24 +40,22 @@ class TrainSettings:
         encoder_rate: highest rate of the encoder's late stages.
         weight_decay: of AdamW.
         dice: weight of the overlap loss; cross-entropy has 1.
-        keep: whether the classes that the network sees at first are kept.
         average: decay per step of the exponential moving average of the weights.
         save: steps between writing the averaged weights.
     """
 
     seed: int = 1
-    steps: int = 1200
+    steps: int = 1800
     pictures: int = 6
     footage: int = 4
     side: int = 224
-    alone: float = 0.6
+    alone: float = 0.5
     first_rate: float = 2e-3
     motion_rate: float = 1e-3
     decoder_rate: float = 3e-4
     encoder_rate: float = 7e-5
     weight_decay: float = 2e-2
     dice: float = 0.5
-    keep: bool = True
     average: float = 0.997
     save: int = 200
 

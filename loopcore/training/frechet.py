@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frechet distance between features of two sets of pictures, inside a region.
 
-Features are those of the shipped segmentation network's encoder (EfficientNet-Lite0) at strides 8 and 16; each cell of
+Features are those of the shipped network's encoder (EfficientNet-Lite2) at strides 8 and 16; each cell of
 stride 8 that lies in the region, in each picture, is a sample.
 """
 
@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loopcore.motion.deterministic import run_parallel
-from loopcore.motion.networks import MULTIPLE, Encoder, load_weights
-from loopcore.motion.segmentation import SHIPPED_WEIGHTS
+from loopcore.motion.estimate import shipped_network
+from loopcore.motion.networks import MULTIPLE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_NETWORK = "fluid_lite0"
 _CELL = 8  # pixels
 _MIN_SHARE = 0.5  # of a cell's pixels that lie in the region
 _MARGIN = 32  # pixels around the region that the encoder sees as well
@@ -82,15 +81,10 @@ def _cell_features(picture: np.ndarray, cells: np.ndarray) -> Tensor:
     from torch.nn import functional as F
 
     planes = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32))[None]
-    _, fine, coarse, _ = _encoder()(planes)
+    _, fine, coarse, _ = shipped_network().encoder(planes)
     coarse = F.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=False)
     inside = torch.from_numpy(cells)
     return torch.cat([fine[0], coarse[0]])[:, inside].T.contiguous()
-
-
-@functools.lru_cache(maxsize=1)
-def _encoder() -> Encoder:
-    return load_weights(next(path for path in SHIPPED_WEIGHTS if path.stem == _NETWORK))[0].encoder
 
 
 def relative_distance(samples: np.ndarray, reference: np.ndarray) -> float:

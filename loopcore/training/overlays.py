@@ -18,7 +18,7 @@ Sprite = tuple[np.ndarray, np.ndarray]
 
 # Fraction of the pictures that show each, and sizes over the picture's longer side: uniform for smoke, which often
 # fills the frame, log-uniform for the others.
-_SMOKE_PROBABILITY, _WATER_PROBABILITY, _FLAME_PROBABILITY = 0.08, 0.2, 0.05
+_SMOKE_PROBABILITY, _WATER_PROBABILITY, _FLAME_PROBABILITY = 0.12, 0.2, 0.05
 _SMOKE_SIZES, _WATER_SIZES, _FLAME_SIZES = (0.5, 2.5), (0.15, 1.6), (0.2, 1.5)
 _EXPOSURES = (0.6, 1.05)  # in shadow to full light
 # Coverage above which a pixel's label becomes unknown, and above which it becomes the overlay's.

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from loopcore.image import luma
 from loopcore.motion.networks import CLASSES
 from loopcore.training.estimators import opencv
 from loopcore.training.flames import FLAMES, flame
@@ -29,12 +30,13 @@ from loopcore.training.whitewater import WATERS, white_water
 STRIDE = 8  # of motion targets, px
 # Of labelled pictures: how far a class is evidence of moving, or of staying. A sky may do either.
 _LABEL_WEIGHTS = np.array([1.0, 0.6, 0.0, 1.0, 1.0], np.float32)
-_KINDS = {"fall": 0.55, "rapids": 0.2, "fire": 0.15, "river": 0.1}  # of footage, and how often they are pasted
-_FOOTAGE_PROBABILITY = 0.6  # of a patch; else it is drawn
+_KINDS = {"fall": 0.4, "rapids": 0.3, "fire": 0.15, "river": 0.15}  # of footage, and how often they are pasted
+_FOOTAGE_PROBABILITY = 0.65  # of a patch; else it is drawn
 _FLAME_PROBABILITY = 0.12  # of a drawn patch; else it is water
 # Weights of the velocity of drawn water, by seed: two falls, a rapid in perspective, a fountain (up and down), a brook.
-_DRAWN_WEIGHTS = (0.7, 0.7, 0.25, 0.0, 0.6)
+_DRAWN_WEIGHTS = (0.7, 0.7, 0.1, 0.0, 0.6)
 _FLAME_WEIGHT = 0.3
+_STILL_PROBABILITY = 0.3  # of patches that show the photograph, pale, instead of their fluid
 _SIZES = (0.2, 1.6)  # of a patch's longer side over the crop's, log-uniform
 _MAX_PATCHES = 3
 _BEHIND = 0.5  # fraction of crops whose patches are behind bright or dark parts of the photograph
@@ -101,11 +103,13 @@ def add_patches(
     visible = gaps(picture, random) if random.random() < _BEHIND else np.ones(labels.shape, np.float32)
     ground = visible * (labels != CLASSES.index("sky"))
     for _ in range(int(random.integers(1, _MAX_PATCHES + 1))):
-        patch = _random_patch(clips, random)
-        shown = ground if patch.label == CLASSES.index("water") else visible
         low, high = _SIZES
         size = max(labels.shape) * low * (high / low) ** random.random()
-        picture, labels, motion = paste(picture, labels, motion, _scaled(patch, size, random), random, unknown, shown)
+        patch = _scaled(_random_patch(clips, random), size, random)
+        if random.random() < _STILL_PROBABILITY:
+            patch = still_patch(patch.coverage, picture, labels, random)
+        shown = ground if patch.label == CLASSES.index("water") else visible
+        picture, labels, motion = paste(picture, labels, motion, patch, random, unknown, shown)
     return picture, labels, motion
 
 
@@ -141,6 +145,43 @@ def drawn_patch(random: np.random.Generator) -> Patch:
     motion = np.empty((*coverage.shape, 5), np.float32)
     motion[:] = (0, down * weight, weight, 1, 1)
     return Patch(np.clip(colours / np.maximum(coverage, 1e-3)[..., None], 0, 1), coverage, motion, label)
+
+
+def still_patch(coverage: np.ndarray, picture: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> Patch:
+    """Returns a patch of what is static in a photograph, made pale.
+
+    Neither whiteness nor the borders of patches are to be evidence of motion: rocks and snow are as white as falls.
+
+    Args:
+        coverage: (h, w) float32 0..1, of the fluid whose shape the patch has.
+        picture: (H, W, 3) float32 sRGB 0..1.
+        labels: (H, W) uint8.
+        random: decides what part of the picture, and how pale.
+    """
+    rows, columns = (
+        _reflected(length + int(random.integers(2 * size)) - np.arange(length), size)
+        for length, size in zip(coverage.shape, labels.shape, strict=True)
+    )
+    colours = pale(picture[np.ix_(rows, columns)], random)
+    static = labels[np.ix_(rows, columns)] == CLASSES.index("static")
+    motion = np.zeros((*coverage.shape, 5), np.float32)
+    motion[..., 4] = 1
+    return Patch(colours, coverage * static, motion, CLASSES.index("static"))
+
+
+def _reflected(index: np.ndarray, size: int) -> np.ndarray:
+    """Returns positions of an axis that is mirrored at its ends."""
+    folded = index % (2 * size)
+    return np.minimum(folded, 2 * size - 1 - folded)
+
+
+def pale(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns (h, w, 3) sRGB codes 0..1 brighter and with less colour, as of pale rock or snow."""
+    grey = luma(rgb)[..., None]
+    faded = grey + np.float32(random.uniform(0, 0.7)) * (rgb - grey)
+    bright = np.clip(faded / max(float(np.quantile(grey, 0.95)), 0.05), 0, 1) ** random.uniform(0.4, 1.0)
+    paler: np.ndarray = (random.uniform(0.8, 1.0) * bright).astype(np.float32)
+    return paler
 
 
 def _scaled(patch: Patch, size: float, random: np.random.Generator) -> Patch:

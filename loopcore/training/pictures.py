@@ -36,6 +36,7 @@ _MIN_CLASS_AREA = 0.02
 _MIX_PROBABILITY, _BLUR_PROBABILITY, _NOISE_PROBABILITY, _JPEG_PROBABILITY = 0.2, 0.25, 0.25, 0.3
 # Casts of white balance: normal ones, and strong ones as in snow, at dusk or by lamps.
 _CASTS, _STRONG_CAST_PROBABILITY = (0.08, 0.25), 0.2
+_PALE_PROBABILITY = 0.1  # of crops, made as white as snow
 _BLURS = (0.4, 3.0)  # sigma, pixels
 # Fractions of static crops that have a backdrop, of those that have nothing else, and of crops that are pasted over.
 _BACKDROP_PROBABILITY, _BARE_PROBABILITY, _PASTE_PROBABILITY = 0.5, 0.7, 0.4
@@ -177,7 +178,10 @@ def _changed(
     """Adds a backdrop, pastes fluids or overlays synthetic ones, at random; returns picture, labels and motion."""
     from loopcore.training.backdrops import add_backdrop
     from loopcore.training.overlays import add_overlay
-    from loopcore.training.pasting import add_patches, label_motion
+    from loopcore.training.pasting import add_patches, label_motion, pale
+
+    if random.random() < _PALE_PROBABILITY:
+        picture = pale(picture, random)
 
     if not (labels[labels != UNKNOWN] > 0).any() and random.random() < _BACKDROP_PROBABILITY:
         picture = add_backdrop(picture, random)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classes of footage as networks see them that were trained before, since clips have no labels.
+"""Classes of pictures as networks see them that were trained before: all there are of clips, which have no labels.
 
 Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (2015).
 """
@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from loopcore.motion.deterministic import resize_planes
-from loopcore.motion.estimate import seen_classes
+from loopcore.motion.estimate import class_probabilities
 from loopcore.motion.networks import FluidNet
 from loopcore.training.footage import Supervision
 
@@ -47,12 +50,20 @@ def teach(
     return found
 
 
+@torch.no_grad()
+def taught_classes(pictures: Tensor, teachers: Sequence[FluidNet]) -> Tensor:
+    """Returns the class probabilities of the same mean for crops (N, 3, H, W), each seen once, (N, 5, H / 4, W / 4)."""
+    least = float(np.log(_MIN_PROBABILITY))
+    logarithms = [F.log_softmax(teacher.scores(pictures), dim=1).clamp(min=least) for teacher in teachers]
+    return torch.stack(logarithms).mean(dim=0).softmax(dim=1)
+
+
 def _seen(frame: np.ndarray, teachers: Sequence[FluidNet]) -> np.ndarray:
     from scipy.special import softmax
 
     size = tuple(length // 4 for length in frame.shape[:2])
     logarithms = [
-        np.log(np.maximum(resize_planes(seen_classes(frame, teacher, side), *size), _MIN_PROBABILITY))
+        np.log(np.maximum(resize_planes(class_probabilities(frame, teacher, side), *size), _MIN_PROBABILITY))
         for teacher in teachers
         for side in _SIDES
     ]

@@ -3,8 +3,8 @@
 
 The encoder's early stages are frozen and its later ones fine-tuned at a low rate. A motion decoder that was never
 trained is first trained alone, since its first gradients would spoil features that are good (Kumar et al.,
-"Fine-Tuning can Distort Pretrained Features", ICLR 2022). A network trained before also keeps the classes that it saw
-in pictures (Li, Hoiem, "Learning without Forgetting", ECCV 2016).
+"Fine-Tuning can Distort Pretrained Features", ICLR 2022). Classes are learned from labels and from teachers, so that
+those that a network knew are not forgotten (Li, Hoiem, "Learning without Forgetting", ECCV 2016).
 
 Without footage the motion stays as it is: only the class decoder is trained. If the motion decoder was never trained,
 the later stages are trained as well, and the weights are written without it.
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loopcore.errors import MotionError
+from loopcore.motion.estimate import shipped_network
 from loopcore.motion.networks import (
     EARLY,
     FluidNet,
@@ -32,7 +33,6 @@ from loopcore.motion.networks import (
     read_published_encoder,
     save_weights,
 )
-from loopcore.motion.segmentation import shipped_networks
 from loopcore.training.config import FluidConfig
 from loopcore.training.estimators import make_estimator
 from loopcore.training.fluid_batches import Batch, TrainSettings, draw_batches
@@ -40,7 +40,7 @@ from loopcore.training.footage import list_footage, prepare_footage
 from loopcore.training.manifest import NAME
 from loopcore.training.motion_losses import motion_losses
 from loopcore.training.pictures import Sample, crop_plan, read_manifest
-from loopcore.training.teachers import Taught, teach
+from loopcore.training.teachers import Taught, taught_classes, teach
 
 Progress = Callable[[str, int, int], None]
 
@@ -52,7 +52,7 @@ _MIN_KNOWN = 50.0  # cells of a batch below which its classes teach nothing
 # compared.
 _LOSS_WEIGHTS = {
     "moving": 1.0, "axis": 1.0, "direction": 1.0, "speed": 0.5, "taught": 0.5,
-    "classes": 0.7, "kept": 0.5, "picture_moving": 1.0, "picture_axis": 1.0, "picture_direction": 1.0,
+    "classes": 0.7, "picture_taught": 0.7, "picture_moving": 1.0, "picture_axis": 1.0, "picture_direction": 1.0,
 }  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def fit_network(
     footage: Sequence[Taught],
     settings: TrainSettings,
     on_step: Progress | None = None,
+    teachers: Sequence[FluidNet] = (),
 ) -> dict[str, float]:
     """Trains the decoders and the encoder's late stages in place; the network ends with averaged weights.
 
@@ -74,6 +75,7 @@ def fit_network(
         settings: hyperparameters.
         on_step: called with ("train", done, total) after each step, and with (the mean losses as text, done, total)
             every ``settings.save`` steps and at the end, when the network has its averaged weights.
+        teachers: also teach the classes of pictures.
 
     Returns:
         The mean of each loss over the last steps.
@@ -85,7 +87,7 @@ def fit_network(
     if not plan and not footage:
         raise MotionError("there is nothing to train on: no pictures and no clips")
     report: Progress = on_step or (lambda what, done, total: None)
-    fit = _Fit(network, settings, with_motion=bool(footage))
+    fit = _Fit(network, settings, with_motion=bool(footage), teachers=teachers)
     losses: Counter[str] = Counter()
     means: dict[str, float] = {}
     counted = 0
@@ -110,14 +112,15 @@ def fit_network(
 class _Fit:
     """A network in training, with its optimiser and the moving average of the trained weights."""
 
-    def __init__(self, network: FluidNet, settings: TrainSettings, with_motion: bool) -> None:
+    def __init__(
+        self, network: FluidNet, settings: TrainSettings, with_motion: bool, teachers: Sequence[FluidNet]
+    ) -> None:
         self.network, self.settings, self.with_motion, self.step = network.train(), settings, with_motion, 0
         self.alone = round(settings.alone * settings.steps) if with_motion and not network.has_motion else 0
         # without footage a trained motion decoder could not follow a change of the features
         self.late = with_motion or not network.has_motion
         network.has_motion |= with_motion
-        # the classes of a trained network are not to be forgotten for those of the new data
-        self.start = copy.deepcopy(network).eval().requires_grad_(False) if with_motion and settings.keep else None
+        self.teachers = teachers
         self.random = torch.Generator().manual_seed(settings.seed)
         if self.alone:
             self._begin([(network.motion, settings.first_rate)], self.alone)
@@ -184,10 +187,9 @@ class _Fit:
         features = self._features(batch.pictures)
         scores = self.network.decoder(features)
         found = {"classes": segmentation_loss(scores, batch.labels, self.settings.dice)}
-        if self.start is not None and scores.requires_grad:
-            with torch.no_grad():
-                before = self.start.decoder(self.start.encoder(batch.pictures)).softmax(dim=1)
-            found["kept"] = -(before * F.log_softmax(scores, dim=1)).sum(dim=1).mean()
+        if self.teachers and scores.requires_grad:
+            before = taught_classes(batch.pictures, self.teachers)
+            found["picture_taught"] = -(before * F.log_softmax(scores, dim=1)).sum(dim=1).mean()
         if batch.footage is not None:
             motion = motion_losses(self.network.motion(features, batch.pictures), batch.picture_motion)
             found |= {f"picture_{name}": motion[name] for name in ("moving", "axis", "direction")}
@@ -272,14 +274,15 @@ def train_fluid(config: FluidConfig, output: str | Path, on_progress: Progress |
     network = _starting_point(config)
     settings = TrainSettings(seed=config.seed, steps=config.steps)
     if _starts_anew(config):
-        settings = replace(settings, decoder_rate=settings.first_rate, keep=False)
+        settings = replace(settings, decoder_rate=settings.first_rate)
     samples = _samples(config)
-    footage = _footage(config, on_progress or (lambda what, done, total: None))
+    teachers = _teachers(config)
+    footage = _footage(config, teachers, on_progress or (lambda what, done, total: None))
     notes = {name: str(value) for name, value in asdict(settings).items()}
     notes |= {"labelled": str(len(samples)), "clips": str(len(footage))}
     if footage:
-        teachers = ", ".join(path.name for path in config.teachers) or "shipped"
-        notes |= {"flow": f"{config.flow}, {config.second_flow}", "teachers": teachers}
+        names = ", ".join(path.name for path in config.teachers) or "shipped"
+        notes |= {"flow": f"{config.flow}, {config.second_flow}", "teachers": names}
         notes |= {"excluded": ", ".join(config.exclude)}
 
     def report(what: str, done: int, total: int) -> None:
@@ -289,7 +292,7 @@ def train_fluid(config: FluidConfig, output: str | Path, on_progress: Progress |
         if on_progress:
             on_progress(what, done, total)
 
-    return fit_network(network, crop_plan(samples), footage, settings, report)
+    return fit_network(network, crop_plan(samples), footage, settings, report, teachers)
 
 
 def _check(config: FluidConfig) -> None:
@@ -314,10 +317,10 @@ def _starting_point(config: FluidConfig) -> FluidNet:
     if _starts_anew(config):
         return new_network(config.seed, config.encoder)
     if config.weights is None:
-        return copy.deepcopy(shipped_networks()[0][0])
+        return copy.deepcopy(shipped_network())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # of a motion decoder that the weights lack
-        return load_weights(config.weights)[0]
+        return load_weights(config.weights, classes_only=True)[0]
 
 
 def _samples(config: FluidConfig) -> list[Sample]:
@@ -329,7 +332,13 @@ def _samples(config: FluidConfig) -> list[Sample]:
     return samples
 
 
-def _footage(config: FluidConfig, report: Progress) -> list[Taught]:
+def _teachers(config: FluidConfig) -> list[FluidNet]:
+    if config.footage is None:
+        return []
+    return [load_weights(path, classes_only=True)[0] for path in config.teachers] or [shipped_network()]
+
+
+def _footage(config: FluidConfig, teachers: Sequence[FluidNet], report: Progress) -> list[Taught]:
     if config.footage is None or config.cache is None:
         return []
     estimators = (
@@ -340,13 +349,12 @@ def _footage(config: FluidConfig, report: Progress) -> list[Taught]:
     clips = prepare_footage(listed, config.cache, estimators, lambda done, total: report("prepare", done, total))
     if not clips:
         raise MotionError(f"there is no footage to train on: nothing moves in the clips of {config.footage}")
-    teachers = [load_weights(path)[0] for path in config.teachers] or [network for network, _ in shipped_networks()]
     return teach(clips, teachers, lambda done, total: report("teach", done, total))
 
 
 def new_network(seed: int, encoder: Path | None = None) -> FluidNet:
-    """Returns a network with a pretrained encoder (by default a shipped one) and random decoders, by the seed."""
-    ready = shipped_networks()[0][0].encoder if encoder is None else read_published_encoder(encoder)
+    """Returns a network with a pretrained encoder (by default the shipped one) and random decoders, by the seed."""
+    ready = shipped_network().encoder if encoder is None else read_published_encoder(encoder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = FluidNet(lite=ready.lite)

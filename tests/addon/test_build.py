@@ -64,7 +64,7 @@ def test_the_zip_contains_the_addon_the_licences_and_one_wheel(extension: Path) 
         assert sources <= set(names) and "interface/operators/jobs.py" in names
         assert {"blender_manifest.toml", "LICENSES/GPL-3.0-or-later.txt", "LICENSES/Apache-2.0.txt"} <= set(names)
         assert [n for n in names if n.endswith(".whl")] == ["wheels/loopcore-0.1.0-py3-none-any.whl"]
-    assert extension.stat().st_size < 37 << 20  # 37 MB of it are the networks
+    assert extension.stat().st_size < 20 << 20  # 9 MB of it are the network
 
 
 def test_versions_agree() -> None:

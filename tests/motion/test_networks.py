@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from loopcore.errors import MotionError
+from loopcore.motion.estimate import WEIGHTS, shipped_network
 from loopcore.motion.networks import (
     CLASSES,
     DecoderSettings,
@@ -22,15 +23,16 @@ from loopcore.motion.networks import (
     save_weights,
     texture_axes,
 )
-from loopcore.motion.segmentation import SHIPPED_WEIGHTS, shipped_networks
 
 
-def test_shipped_weights_are_small_and_have_notes() -> None:
-    assert sum(path.stat().st_size for path in SHIPPED_WEIGHTS) < 40e6
-    assert next(iter(SHIPPED_WEIGHTS)).with_suffix(".md").is_file()
-    for path in SHIPPED_WEIGHTS:
-        network, notes = load_weights(path)
-        assert {"seed", "epochs", "crops"} <= notes.keys() and not network.has_motion
+def test_shipped_weights_are_one_small_file_with_a_card() -> None:
+    assert list(WEIGHTS.parent.glob("*.safetensors")) == [WEIGHTS]
+    assert WEIGHTS.stat().st_size <= 16e6
+    assert WEIGHTS.with_suffix(".md").is_file()
+
+
+def test_shipped_weights_note_how_they_were_trained() -> None:
+    assert {"seed", "steps"} <= load_weights(WEIGHTS)[1].keys()
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (96, 64)])
@@ -73,7 +75,7 @@ def test_each_motion_output_has_its_own_channels() -> None:
 
 
 def test_early_and_late_stages_make_up_the_encoder() -> None:
-    network = shipped_networks()[0][0]
+    network = shipped_network()
     picture = torch.from_numpy(np.random.default_rng(2).random((1, 3, 64, 96), np.float32))
     early = network.encoder.early(picture)
     assert [tuple(x.shape[2:]) for x in early] == [(16, 24), (8, 12)]
@@ -83,7 +85,7 @@ def test_early_and_late_stages_make_up_the_encoder() -> None:
 
 def test_pictures_of_a_batch_are_independent() -> None:
     pictures = torch.from_numpy(np.random.default_rng(1).random((2, 3, 64, 64), np.float32))
-    network = shipped_networks()[0][0]
+    network = shipped_network()
     (both, both_motion), (alone, alone_motion) = network(pictures), network(pictures[1:])
     assert torch.allclose(both[1:], alone, atol=1e-3)
     for name in ("moving", "axis", "direction", "speed"):
@@ -91,17 +93,16 @@ def test_pictures_of_a_batch_are_independent() -> None:
 
 
 def test_weights_are_saved_in_half_precision(tmp_path: Path) -> None:
-    network = shipped_networks()[0][0]
+    network = shipped_network()
     save_weights(network, tmp_path / "w.safetensors", {"seed": "7"})
     loaded, notes = load_weights(tmp_path / "w.safetensors")
     assert notes == {"seed": "7"}
     for name, value in loaded.state_dict().items():
-        if not name.startswith("motion."):  # which they lack
-            assert torch.equal(value, network.state_dict()[name])  # the shipped ones are half precision already
+        assert torch.equal(value, network.state_dict()[name])  # the shipped ones are half precision already
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 
-def test_weights_without_a_motion_decoder_load_and_say_so(tmp_path: Path) -> None:
+def test_weights_without_a_motion_decoder_load_for_their_classes_only(tmp_path: Path) -> None:
     network = FluidNet(DecoderSettings(width=16, fine_width=8), lite=0)
     whole, classes = tmp_path / "whole.safetensors", tmp_path / "classes.safetensors"
     save_weights(network, whole, {"seed": "7"})
@@ -109,16 +110,19 @@ def test_weights_without_a_motion_decoder_load_and_say_so(tmp_path: Path) -> Non
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys() if not name.startswith("motion.")}
     save_file(tensors, classes, metadata)
+    with pytest.raises(MotionError, match="train it again"):
+        load_weights(classes)
     picture = torch.rand(1, 3, 64, 64)
-    complete = load_weights(whole)[0]
-    loaded, notes = load_weights(classes)
+    expected, expected_motion = load_weights(whole)[0](picture)
+    loaded, notes = load_weights(classes, classes_only=True)
     assert notes == {"seed": "7"}
-    assert complete.has_motion and not loaded.has_motion
-    assert torch.equal(loaded.scores(picture), complete(picture)[0])
+    assert torch.equal(loaded(picture)[0], expected)
+    complete = load_weights(whole, classes_only=True)[0]  # what a file has is used
+    assert torch.equal(complete(picture)[1].axis, expected_motion.axis)
     del tensors["decoder.scores.bias"]
     save_file(tensors, classes, metadata)
     with pytest.raises(MotionError, match="train it again"):
-        load_weights(classes)
+        load_weights(classes, classes_only=True)
 
 
 def test_files_that_are_not_weights_are_refused(tmp_path: Path) -> None:

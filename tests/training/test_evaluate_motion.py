@@ -14,9 +14,11 @@ from PIL import Image
 
 from loopcore.cli import main
 from loopcore.errors import MotionError
+from loopcore.motion.networks import save_weights
 from loopcore.training.evaluate_motion import ClipEvaluation, evaluate_motion, similarity
 from loopcore.training.manifest import lists_pictures
 from loopcore.training.report import as_json, read_baseline, table
+from loopcore.training.train_fluid import new_network
 
 METHODS = ["predicted", "truth", "none", "streaks", "sideways", "down", "best one"]
 
@@ -165,6 +167,9 @@ def test_reports_and_pictures_from_the_command_line(
     assert main(["evaluate", str(tmp_path / "none")]) == 2
     assert main(["evaluate", str(clips), "--weights", str(clips / "torn.mp4")]) == 2
     assert "weights" in capsys.readouterr().err
+    save_weights(new_network(1), tmp_path / "classes.safetensors", {})  # would count as a prediction of no motion
+    assert main(["evaluate", str(clips), "--weights", str(tmp_path / "classes.safetensors")]) == 2
+    assert "network without motion" in capsys.readouterr().err
 
 
 def test_clips_of_a_manifest(listed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,7 +95,7 @@ def test_features_are_of_the_region() -> None:
     region[40:80, 48:112] = True  # 5 by 8 cells
     seen = []
     features = region_features([picture, picture], region, lambda: seen.append(1))
-    assert features.shape == (80, 152) and len(seen) == 2 and np.isfinite(features).all()
+    assert features.shape == (80, 168) and len(seen) == 2 and np.isfinite(features).all()
     assert (features[:40] == features[40:]).all() and features.std(axis=0).min() > 0
     away, near = picture.copy(), picture.copy()
     away[:, 200:], near[60:, 60:] = 0, 0
@@ -103,4 +103,4 @@ def test_features_are_of_the_region() -> None:
     assert frechet_distance(region_features([near], region), features) > 1
     line = np.zeros_like(region)
     line[40] = True
-    assert region_features([picture], line).shape == (0, 152)
+    assert region_features([picture], line).shape == (0, 168)

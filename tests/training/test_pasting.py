@@ -18,7 +18,9 @@ from loopcore.training.pasting import (
     footage_patch,
     label_motion,
     motion_target,
+    pale,
     paste,
+    still_patch,
 )
 
 pytest.importorskip("cv2")
@@ -143,3 +145,29 @@ def test_without_footage_patches_are_drawn(ground: tuple[np.ndarray, np.ndarray]
     for seed in range(30):
         seen |= set(np.unique(add_patches(*ground, [], np.random.default_rng(seed), UNKNOWN)[1]).tolist())
     assert seen == {STATIC, WATER, FIRE, UNKNOWN}
+
+
+def test_still_patches_show_the_static_part_of_the_photograph_and_stay() -> None:
+    random = np.random.default_rng(5)
+    picture, labels = random.random((40, 60, 3), np.float32), np.zeros((40, 60), np.uint8)
+    picture[:, :30], labels[:, :30] = (0, 0, 1), WATER
+    coverage = np.ones((90, 70), np.float32)  # larger than the picture
+    for _ in SEEDS:
+        patch = still_patch(coverage, picture, labels, random)
+        assert patch.label == STATIC and (patch.motion == (0, 0, 0, 0, 1)).all()
+        assert patch.colours.shape == (90, 70, 3) and patch.colours.dtype == np.float32
+        assert set(np.unique(patch.coverage)) == {0, 1}
+        assert (np.ptp(patch.colours[patch.coverage == 0], axis=0) == 0).all()  # the water's one colour
+        assert (patch.colours[patch.coverage == 1].std(axis=0) > 0.05).all()
+
+
+def test_pale_pictures_are_brighter_and_have_less_colour() -> None:
+    random = np.random.default_rng(6)
+    picture = np.clip(random.normal(0.35, 0.1, (40, 60, 3)), 0, 1).astype(np.float32)
+    colourful = np.abs(picture - picture.mean(axis=2, keepdims=True)) / picture.mean()
+    for _ in SEEDS:
+        white = pale(picture, random)
+        assert white.min() >= 0 and white.max() <= 1 and white.mean() > picture.mean() + 0.1
+        assert np.abs(white - white.mean(axis=2, keepdims=True)).mean() / white.mean() < colourful.mean()
+        assert np.corrcoef(white.mean(axis=2).ravel(), picture.mean(axis=2).ravel())[0, 1] > 0.6
+    assert np.isfinite(pale(np.zeros_like(picture), random)).all()

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from loopcore.cli.main import main
 from loopcore.errors import LoopcoreError, MotionError
+from loopcore.motion.estimate import shipped_network
 from loopcore.motion.networks import CLASSES, EARLY, FluidNet, load_weights, save_weights
-from loopcore.motion.segmentation import shipped_networks
 from loopcore.training import fluid_batches
 from loopcore.training import train_fluid as train_fluid_module
 from loopcore.training.config import FluidConfig
@@ -143,15 +143,18 @@ def test_a_new_motion_decoder_is_first_trained_alone(plan: list[Sample], footage
     assert parts(changed(before, network)) == {"decoder", "motion", *LATE}  # it is not new any more
 
 
-def test_classes_seen_before_are_kept(plan: list[Sample], footage: list[Taught]) -> None:
+def test_teachers_keep_the_classes_that_they_see_in_pictures(plan: list[Sample], footage: list[Taught]) -> None:
+    settings = replace(SETTINGS, steps=12, average=0.5, decoder_rate=1e-3)
     (checked,) = draw_batches(plan, footage, replace(SETTINGS, seed=99, steps=1, pictures=6))
     assert checked.pictures is not None
     moved = []
-    for keep in (True, False):
-        network = new_network(3)
+    for taught in (True, False):
+        network, teacher = new_network(3), new_network(3)
         before = network(checked.pictures)[0].softmax(dim=1)
-        fit_network(network, plan, footage, replace(SETTINGS, steps=12, average=0.5, decoder_rate=1e-3, keep=keep))
+        losses = fit_network(network, plan, footage, settings, teachers=[teacher] if taught else [])
+        assert ("picture_taught" in losses) == taught
         moved.append(float((network(checked.pictures)[0].softmax(dim=1) - before).abs().mean()))
+        assert not changed(state(new_network(3)), teacher)
     assert moved[0] < 0.9 * moved[1]
 
 
@@ -250,8 +253,8 @@ def test_train_on_pictures_from_the_command_line(
     assert notes["steps"] == notes["step"] == "2" and notes["labelled"] == "2" and notes["clips"] == "0"
     assert notes["decoder_rate"] == str(TrainSettings().decoder_rate)  # of a trained decoder
     assert notes["losses"].startswith("classes ") and float(notes["seconds"]) >= 0
-    shipped = state(shipped_networks()[0][0])
-    assert not network.has_motion and {"decoder"} < parts(changed(shipped, network)) <= {"decoder", "motion", *LATE}
+    shipped = state(shipped_network())
+    assert parts(changed(shipped, network)) == {"decoder"}
     assert main(["evaluate", str(labelled), "--weights", str(out)]) == 0
     text = capsys.readouterr().out
     report = evaluate_segmentation(labelled, "test", network)
@@ -306,9 +309,10 @@ def test_weights_of_classes_alone_have_no_motion_until_they_are_trained_on_foota
 ) -> None:
     alone, more, whole = (tmp_path / f"{name}.safetensors" for name in ("alone", "more", "whole"))
     save_weights(new_network(2), alone, {})
-    assert not load_weights(alone)[0].has_motion
+    with pytest.raises(MotionError, match="network without motion: train it again, on footage"):
+        load_weights(alone)
     train_fluid(FluidConfig(pictures=labelled, weights=alone, steps=1), more)
-    before, after = (load_weights(path)[0] for path in (alone, more))
+    before, after = (load_weights(path, classes_only=True)[0] for path in (alone, more))
     assert not after.has_motion and LATE & parts(changed(state(before), after))
     config = FluidConfig(footage=clips, cache=cache, weights=more, steps=1)
     train_fluid(config, whole)

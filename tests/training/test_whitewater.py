@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from loopcore.motion.streaks import axis_angle, streak_axes
+from loopcore.training.streaks import axis_angle, streak_axes
 from loopcore.training.whitewater import SIDE, white_water
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Axes along which a fluid flows, from its texture (structure tensor) and its banks.
+"""Axes along which a fluid flows, from its texture (structure tensor): a baseline of the evaluation.
 
 Axes are represented by doubled angles: an axis at angle a is (cos 2a, sin 2a) times its confidence, so that the two
 directions of a streak agree and axes can be averaged. Source: Bigün, Granlund, "Optimal orientation detection of linear
@@ -39,21 +39,6 @@ def streak_axes(grey: np.ndarray, inside: np.ndarray, sigma: float) -> np.ndarra
     sums = _gaussian_mean(tensor, sigma)
     denominator = np.maximum(sums[2], _MIN_COHERENT_PART * sums[3])
     return np.divide(sums[:2], denominator, out=np.zeros_like(sums[:2]), where=denominator > 1e-3)
-
-
-def bank_axes(inside: np.ndarray, sigma: float) -> np.ndarray:
-    """Returns the axes of the borders of a region, (2, h, w) float32 doubled angles of length 0..1.
-
-    They fade with the distance to the border; the picture's frame is not a border.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    dx = gaussian_filter(inside, 1.5, order=(0, 1), mode="nearest")
-    dy = gaussian_filter(inside, 1.5, order=(1, 0), mode="nearest")
-    sums = _gaussian_mean(np.stack([dy * dy - dx * dx, -2 * dx * dy, dx * dx + dy * dy]), sigma)
-    # gives a length near 1 on a straight border
-    scale = np.float32(0.05 / sigma)
-    return sums[:2] / (sums[2] + scale)
 
 
 def _gaussian_mean(values: np.ndarray, sigma: float) -> np.ndarray:
