@@ -244,12 +244,17 @@ class _Bake:
 
 def _save_motion(motion: MotionField, path: Path, started: threading.Event) -> None:
     started.wait()
-    if not _is_saved(path, motion):
+    if not is_saved(path, motion):
         motion.save(path)
 
 
-def _is_saved(path: Path, motion: MotionField) -> bool:
-    """Whether Loopcore wrote this motion to `path`; in files of other programs other channels may be outdated."""
+def is_saved(path: Path, motion: MotionField) -> bool:
+    """Returns whether Loopcore wrote this motion to a file; in files of other programs other channels may be outdated.
+
+    Args:
+        path: the file; it may be missing.
+        motion: the motion.
+    """
     try:
         return "loopcore/version" in read_attributes(path) and MotionField.load(path).digest() == motion.digest()
     except LoopcoreError:

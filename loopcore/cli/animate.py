@@ -134,11 +134,13 @@ def _source(arguments: argparse.Namespace) -> Source:
 
 def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.color import display_image
+    from loopcore.files.overwrite import refuse_overwriting
     from loopcore.preview import arrow_picture, write_picture
 
     if arguments.output.suffix.lower() != ".exr":
         raise MotionError(f"'{arguments.output}' is not an EXR name: a motion field is written as .exr")
     source = _source(arguments)
+    refuse_overwriting(source.files(), [path for path in (arguments.output, arguments.picture) if path is not None])
     with Progress(stop) as observer:
         plate = source.read_plate(observer)
         motion = source.read_motion(plate, observer)

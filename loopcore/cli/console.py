@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from loopcore.animate import Observer
 from loopcore.errors import Cancelled
+from loopcore.observer import Observer
 
 if TYPE_CHECKING:
     from loopcore.quality import QualityReport

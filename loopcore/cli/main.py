@@ -153,7 +153,8 @@ def _flow(arguments: argparse.Namespace, stop: Stop) -> int:
     with Console("Flow maps") as console:
         written = export_flow(
             motion, arguments.output, arguments.convention, name=arguments.name or arguments.motion.stem.split(".")[0],
-            settings=settings, plate=plate, on_progress=console.step, cancelled=stop.requested,
+            settings=settings, plate=plate, sources=(arguments.motion,), on_progress=console.step,
+            cancelled=stop.requested,
         )  # fmt: skip
     stop.raise_if_requested()
     print(f"{len(written)} files written")

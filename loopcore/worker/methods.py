@@ -19,6 +19,7 @@ from loopcore.animate import Job, Source, run
 from loopcore.baking.frame_rate import frame_rate
 from loopcore.errors import Cancelled, EngineError
 from loopcore.files.atomic import make_folder
+from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.ranges import format_range, parse_range
 from loopcore.preview.proxies import PROXY_FOLDER
 from loopcore.worker.task import Invalid, Params, Task, Unfinished
@@ -67,6 +68,7 @@ def predict(task: Task) -> dict[str, Any]:
     source = _source(params)
     out = params.path("motion_out")
     params.finish()
+    refuse_overwriting(source.files(), [out])
     task.folders.add(out.parent)
     plate = source.read_plate(task)
     motion = source.read_motion(plate, task)
@@ -161,7 +163,7 @@ def flow(task: Task) -> dict[str, Any]:
     motion = read_motion(source)
     files = export_flow(
         motion if speed == 1.0 else motion.scaled(speed), folder, convention, name=name, settings=settings,
-        plate=plate, cancelled=task.cancelled,
+        plate=plate, sources=(source, still), cancelled=task.cancelled,
         on_progress=lambda done, total, path: task.step("Flow maps", done, total, path),
     )  # fmt: skip
     if task.cancelled():
