@@ -118,6 +118,8 @@ class Source:
             rescale = self.rescale or self.resolution != 100
             motion = read_motion(self.motion, self.convention, size=size, windows=windows, rescale=rescale)
             motion = motion if mask is None else replace(motion, mask=mask)
+            if not motion.mask.any():
+                raise MotionError(f"the mask in {self.motion} is black all over: nothing would move. Give a --mask")
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
 
 

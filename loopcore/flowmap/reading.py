@@ -290,7 +290,7 @@ def _from_stmap(file: _Exr) -> MotionField:
     fetched[file.filled] = displacement[file.filled]
     span = _span(file, str(file.attributes.get("loopcore/direction", "past")))
     velocity, known = maps.velocity_from(fetched, span)
-    return _masked(velocity, known, _mask_of_weights(file.source, u.shape))
+    return _masked(file, velocity, known, _mask_of_weights(file.source, u.shape))
 
 
 def _from_offsets(file: _Exr) -> MotionField:
@@ -307,9 +307,9 @@ def _from_offsets(file: _Exr) -> MotionField:
     velocity, known = maps.velocity_from(displacement, spans[layer])
     if layer.startswith("layer"):
         weights = file.require(*(name.replace("layer", "weight") + ".V" for name in layers))
-        return _masked(velocity, known, np.stack(weights).sum(axis=0, dtype=np.float32))
+        return _masked(file, velocity, known, np.stack(weights).sum(axis=0, dtype=np.float32))
     rest = file.find("weight.Z")
-    return _masked(velocity, known, None if rest is None else 1 - rest.astype(np.float32))
+    return _masked(file, velocity, known, None if rest is None else 1 - rest.astype(np.float32))
 
 
 def _layers(file: _Exr) -> list[str]:
@@ -361,8 +361,9 @@ def _mask_of_layers(name: str, end: str, folder: Path, shape: tuple[int, int]) -
     return np.stack(found).sum(axis=0, dtype=np.float32) if found and len(found) == len(weights) else None
 
 
-def _masked(velocity: np.ndarray, known: np.ndarray, mask: np.ndarray | None) -> MotionField:
-    if mask is None:
-        mask = (velocity != 0).any(axis=2).astype(np.float32)
-    motion = layouts.with_mask(velocity, np.clip(mask, 0, 1), multiplied=True)
+def _masked(file: _Exr, velocity: np.ndarray, known: np.ndarray, weights: np.ndarray | None) -> MotionField:
+    """Returns a motion whose mask is the weights, else the file's mask, else where it moves."""
+    own = layouts.find_mask(file.find) if weights is None else None
+    mask = (velocity != 0).any(axis=2).astype(np.float32) if weights is None else weights
+    motion = layouts.with_mask(velocity, mask if own is None else own, multiplied=own is None)
     return MotionField(motion.velocity, motion.mask, known.astype(np.float32))
