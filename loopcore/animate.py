@@ -47,7 +47,7 @@ class Source:
         resolution: percent of the plate's size to work at, 1 to 100.
 
     Raises:
-        MotionError: both motion and hints, or speed 0.
+        MotionError: both motion and hints or weights, a setting of a motion without one, or speed 0.
         SequenceError: a resolution out of range.
     """
 
@@ -66,6 +66,11 @@ class Source:
     def __post_init__(self) -> None:
         if self.motion is not None and self.hints is not None:
             raise MotionError("motion and hints cannot be combined: leave one out")
+        if self.motion is not None and self.weights is not None:
+            raise MotionError("motion and weights, which predict another one, cannot be combined: leave one out")
+        for name in ("rescale", "convention"):
+            if self.motion is None and getattr(self, name):
+                raise MotionError(f"{name} has no meaning without a motion: leave it out, or give --motion")
         if self.speed == 0:
             raise MotionError("speed 0 stops all motion: give another factor")
         if not 1 <= self.resolution <= 100:

@@ -17,9 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llvmlite
-import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from loopcore.errors import EngineError
+
+try:
+    import llvmlite
+    import numba
+    from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+except ValueError as error:  # of a setting in the environment, NUMBA_NUM_THREADS=0 for example
+    raise EngineError(f"Numba cannot be loaded ({error}): correct or unset NUMBA_* in the environment") from error
 
 # All sources of the machine code: the kernels, what they inline, and the options below.
 SOURCES = (

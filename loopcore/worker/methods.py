@@ -103,8 +103,9 @@ def animate(task: Task) -> dict[str, Any]:
 
 
 def _job(params: Params) -> Job:
+    motion = params.path_if_given("motion")
     source = _source(
-        params, motion=params.path_if_given("motion"), convention=params.take("convention", str, None), rescale=True,
+        params, motion=motion, convention=params.take("convention", str, None), rescale=motion is not None,
         speed=params.take("speed", float, 1.0), resolution=params.take("resolution", int, 100),
     )  # fmt: skip
     numbers = params.take("range", str, None)
