@@ -146,6 +146,7 @@ class Job:
         format: "exr" or "png".
         depth: see `loopcore.bake`.
         overwrite: write frames again that are up to date.
+        verify: decode frames that are up to date, and write damaged ones again.
         proxy: also write small 8-bit copies into the folder `proxy`.
         preview: also write a film, a contact sheet and a picture of the motion, once all frames exist.
     """
@@ -167,6 +168,7 @@ class Job:
     overwrite: bool = False
     proxy: bool = False
     preview: bool = False
+    verify: bool = False
 
     @property
     def pattern(self) -> FramePattern:
@@ -356,7 +358,7 @@ def _bake(job: Job, loop: Loop, observer: Observer) -> Result:
 
         done = bake(
             loop, job.folder, job.stem, first=job.first, fps=job.fps, numbers=job.numbers, format=job.format,
-            depth=job.depth, overwrite=job.overwrite, notes=notes, on_progress=on_progress,
+            depth=job.depth, overwrite=job.overwrite, verify=job.verify, notes=notes, on_progress=on_progress,
             cancelled=observer.cancelled,
         )  # fmt: skip
         if not done.failed and not done.cancelled:

@@ -102,6 +102,7 @@ def bake(
     format: str = "exr",
     depth: str | None = None,
     overwrite: bool = False,
+    verify: bool = False,
     notes: Mapping[str, object] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -118,6 +119,7 @@ def bake(
         format: "exr" or "png".
         depth: see `choose_depth`.
         overwrite: write frames again that are up to date, that is, whose stored recipe hash is this bake's.
+        verify: decode the frames that are up to date, and write those again whose pixels are damaged.
         notes: more entries for recipe.json; `check` reads "layer" and "colorspace" to read the plate alike.
         on_progress: called after every frame.
         cancelled: called between frames; True stops the bake after the frames being written.
@@ -139,8 +141,8 @@ def bake(
     remove_leftovers(folder)
     write_recipe(folder, recipe, name, loop.plate.source, notes or {})
     run = _Bake(loop, recipe, pattern, len(wanted), on_progress, cancelled)
-    run.write(wanted if overwrite else run.skip_current(wanted))
-    run.verify(wanted)
+    run.write(wanted if overwrite else run.skip_current(wanted, verify))
+    run.check_files(wanted)
     return run.result
 
 
@@ -176,15 +178,15 @@ class _Bake:
         self._total, self._on_progress, self._cancelled = total, on_progress, cancelled
         self._started = threading.Event()
 
-    def skip_current(self, numbers: Sequence[int]) -> list[int]:
+    def skip_current(self, numbers: Sequence[int], verify: bool) -> list[int]:
         """Returns the numbers of frames that are not up to date, and reports the others as skipped."""
         missing = []
         for number in numbers:
-            if is_current(self.pattern.path(number), self.recipe, number):
+            if self._cancelled() or not is_current(self.pattern.path(number), self.recipe, number, verify):
+                missing.append(number)
+            else:
                 self.result.skipped.append(number)
                 self._report(None)
-            else:
-                missing.append(number)
         return missing
 
     def write(self, numbers: Sequence[int]) -> None:
@@ -201,7 +203,7 @@ class _Bake:
         if error is not None and not self.result.failed:
             raise error
 
-    def verify(self, numbers: Sequence[int]) -> None:
+    def check_files(self, numbers: Sequence[int]) -> None:
         """Reports files as failed that something else removed while the bake ran."""
         if self.result.failed or self.result.cancelled:
             return

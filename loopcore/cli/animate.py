@@ -42,6 +42,7 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto: the CPU)")
     add("--overwrite", action="store_true", help="write frames again that are up to date")
+    add("--verify", action="store_true", help="decode frames that are up to date, and write damaged ones again")
     add("--proxy", action="store_true", help="also write small 8-bit copies of the frames, for viewports")
     add("--preview", action="store_true", help="also write an mp4 of three cycles and a contact sheet")
     command.set_defaults(run=_animate)
@@ -118,7 +119,7 @@ def _job(arguments: argparse.Namespace) -> Job:
         _source(arguments), arguments.output, arguments.name, arguments.frames, frame_rate(arguments.fps),
         arguments.first, None if arguments.range is None else parse_range(arguments.range), arguments.method,
         arguments.contrast, arguments.cycles, arguments.steady, arguments.device, arguments.format, arguments.depth,
-        arguments.overwrite, arguments.proxy, arguments.preview,
+        arguments.overwrite, arguments.proxy, arguments.preview, arguments.verify,
     )  # fmt: skip
 
 

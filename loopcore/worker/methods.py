@@ -117,7 +117,7 @@ def _job(params: Params) -> Job:
         steady=params.auto_or("steady", float), device=params.take("device", str, "auto"),
         format=params.take("format", str, "exr"), depth=params.take("depth", str, None),
         overwrite=params.take("overwrite", bool, False), proxy=params.take("proxy", bool, False),
-        preview=params.take("preview", bool, False),
+        preview=params.take("preview", bool, False), verify=params.take("verify", bool, False),
     )  # fmt: skip
     params.finish()
     return job
