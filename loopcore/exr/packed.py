@@ -14,6 +14,7 @@ from pathlib import Path
 
 from loopcore.errors import PlateError
 from loopcore.exr.layout import PartLayout, check_chunks, check_sizes, read_layout
+from loopcore.files.regular import existing_file
 
 _LINES = {"zips": 1, "zip": 16}  # scan lines in a chunk
 
@@ -24,7 +25,7 @@ def check_packed(path: str | os.PathLike[str]) -> None:
     Raises:
         PlateError: one does not, or see `read_exr`.
     """
-    source = Path(path)
+    source = existing_file(path)
     try:
         layout = read_layout(source)
         check_sizes(layout)

@@ -17,6 +17,7 @@ from loopcore import color
 from loopcore.baking.frames import damage, is_current
 from loopcore.baking.recipe import Recipe, read_recipe
 from loopcore.errors import LoopcoreError, SequenceError
+from loopcore.exr import check_packed
 from loopcore.exr.windows import Windows
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import format_range
@@ -108,7 +109,11 @@ def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None)
         raise SequenceError(f"the plate cannot be read ({error}): name it with --plate") from None
     if still.digest() != recipe.plate:
         raise SequenceError(f"'{where}' is not the plate that was baked (its pixels differ): name it with --plate")
-    motion = MotionField.load(folder / "motion.exr")
+    try:
+        check_packed(folder / "motion.exr")
+        motion = MotionField.load(folder / "motion.exr")
+    except LoopcoreError as error:
+        raise SequenceError(f"the motion cannot be read ({error}): bake the loop again") from None
     if motion.digest() != recipe.motion:
         raise SequenceError(f"'{folder / 'motion.exr'}' is not the motion that was baked: bake the loop again")
     # The CPU is the reference, whichever device baked the frames.

@@ -121,6 +121,14 @@ def test_frames_without_a_checksum_are_accepted(loop: Job) -> None:
     assert next(row for row in check(loop.folder).rows if row.name == "frames whose pixels are damaged").passed
 
 
+def test_a_damaged_motion_is_a_line(loop: Job, capfd: pytest.CaptureFixture[str]) -> None:
+    path = loop.folder / "motion.exr"
+    flip(path, pixels_at(path))
+    assert main(["check", str(loop.folder)]) == 2
+    err = capfd.readouterr().err
+    assert err.startswith("loopcore: error: the motion cannot be read") and err.count("\n") == 1
+
+
 def test_a_damaged_structure_is_made_again_without_verify(loop: Job) -> None:
     if loop.format == "png":
         pytest.skip("a PNG has no table of chunks")
