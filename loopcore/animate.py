@@ -78,11 +78,13 @@ class Source:
 
     def files(self) -> list[Path]:
         """Returns the files that are read."""
+        from loopcore.flowmap.reading import companions
         from loopcore.motion.hints import painted_mask
 
         named = [self.plate, self.hints, self.mask, self.weights, self.motion]
-        painted = None if self.hints is None else painted_mask(self.hints)
-        return [path for path in (*named, painted) if path is not None]
+        named += [] if self.hints is None else [painted_mask(self.hints)]
+        named += [] if self.motion is None else companions(self.motion)
+        return [path for path in named if path is not None]
 
     def read_plate(self, observer: Observer) -> Plate:
         """Returns the plate at its full size.

@@ -22,6 +22,7 @@ from loopcore.baking.recipe import Recipe, write_recipe
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.exr import HALF_MAX, read_attributes
 from loopcore.files.atomic import make_folder, remove_leftovers, write_atomically
+from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import check_frames, format_range
 from loopcore.loop import Loop
@@ -129,7 +130,8 @@ def bake(
         not made are in `failed`, with the reason.
 
     Raises:
-        SequenceError: numbers outside the loop, no valid frame rate, or a folder that cannot be written to.
+        SequenceError: numbers outside the loop, no valid frame rate, a file that would overwrite the plate, or a folder
+            that cannot be written to.
         EngineError: the GPU fails.
     """
     folder = Path(folder)
@@ -137,6 +139,7 @@ def bake(
     recipe = Recipe.of(loop, first=first, fps=frame_rate(fps), format=format, depth=depth)
     pattern = FramePattern(folder, f"{name}.", f".{format}")
     wanted = _checked_numbers(numbers, first, loop.frames)
+    refuse_overwriting([loop.plate.source], [folder / "motion.exr", *map(pattern.path, wanted)])
     make_folder(folder)
     remove_leftovers(folder)
     write_recipe(folder, recipe, name, loop.plate.source, notes or {})

@@ -7,6 +7,7 @@ import argparse
 import signal
 import sys
 import time
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,13 +44,13 @@ def given_path(text: str) -> Path:
 
 
 def print_error(text: str, kind: str = "error") -> None:
-    """Prints one line on stderr; control characters, which names of files may contain, are escaped.
+    """Prints one line on stderr; control characters and line ends, which names of files may contain, are escaped.
 
     Args:
         text: the message.
         kind: of the message, which it begins with.
     """
-    line = "".join(c if c.isprintable() or 0xD800 <= ord(c) <= 0xDFFF else repr(c)[1:-1] for c in text)
+    line = "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
     print(f"loopcore: {kind}: {line}", file=sys.stderr)
 
 

@@ -145,6 +145,7 @@ def _info_options(command: argparse.ArgumentParser) -> None:
 def _flow(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.files.ranges import parse_range
     from loopcore.flowmap import FlowNumbers, FlowSettings, export_flow, read_motion
+    from loopcore.flowmap.reading import companions
     from loopcore.plate import read_plate
 
     _refuse_ignored(arguments)
@@ -164,8 +165,8 @@ def _flow(arguments: argparse.Namespace, stop: Stop) -> int:
     with Console("Flow maps") as console:
         written = export_flow(
             motion, arguments.output, arguments.convention, name=arguments.name or arguments.motion.stem.split(".")[0],
-            settings=settings, plate=plate, sources=(arguments.motion,), on_progress=console.step,
-            cancelled=stop.requested,
+            settings=settings, plate=plate, sources=(arguments.motion, *companions(arguments.motion)),
+            on_progress=console.step, cancelled=stop.requested,
         )  # fmt: skip
     stop.raise_if_requested()
     print(f"{len(written)} files written")

@@ -105,12 +105,14 @@ def _train_fluid(config: FluidConfig, arguments: argparse.Namespace, stop: Stop)
     import torch
 
     from loopcore.errors import MotionError
+    from loopcore.files.overwrite import refuse_overwriting
     from loopcore.training.train_fluid import train_fluid
 
     if arguments.output.suffix.lower() != ".safetensors":
         raise MotionError(f"'{arguments.output}' is not a name for weights: they are written as .safetensors")
     if min(config.steps, config.threads) < 1 or config.seed < 0:
         raise MotionError("steps and threads must be 1 or more, the seed 0 or more")
+    refuse_overwriting([config.weights, config.encoder], [arguments.output])
     torch.set_num_threads(config.threads)
     with Console("Training") as console:
 
@@ -197,12 +199,14 @@ def _evaluate_pictures(arguments: argparse.Namespace, stop: Stop) -> int:
 
 
 def _evaluate_clips(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.files.overwrite import refuse_overwriting
     from loopcore.training.evaluate_motion import evaluate_motion
     from loopcore.training.report import as_json, read_baseline, table, with_baseline, write_report
     from loopcore.training.run_log import write_sheet
 
-    before = {} if arguments.baseline is None else read_baseline(arguments.baseline)
     folder, weights, output = arguments.folder, arguments.weights, arguments.output
+    refuse_overwriting([arguments.baseline], [] if output is None else [output / "report.json"])
+    before = {} if arguments.baseline is None else read_baseline(arguments.baseline)
     found = []
     with Console("Clips", quiet=arguments.json) as console:
         progress = console.callback(stop)

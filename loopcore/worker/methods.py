@@ -140,6 +140,7 @@ def flow(task: Task) -> dict[str, Any]:
         Cancelled: the request was cancelled.
     """
     from loopcore.flowmap import STATIC, FlowSettings, export_flow, read_motion
+    from loopcore.flowmap.reading import companions
 
     params = Params(task)
     source, folder, convention = params.path("motion"), params.path("folder"), params.take("convention", str)
@@ -164,7 +165,7 @@ def flow(task: Task) -> dict[str, Any]:
     motion = read_motion(source)
     files = export_flow(
         motion if speed == 1.0 else motion.scaled(speed), folder, convention, name=name, settings=settings,
-        plate=plate, sources=(source, still), cancelled=task.cancelled,
+        plate=plate, sources=(source, still, *companions(source)), cancelled=task.cancelled,
         on_progress=lambda done, total, path: task.step("Flow maps", done, total, path),
     )  # fmt: skip
     if task.cancelled():

@@ -59,6 +59,10 @@ REFUSED = [
     "flow m.exr -o .",
     "flow m.exr --name p -o . --plate p.exr",
     "flow m_displace.1002.exr -o . --name m --convention displace --frames 3 --cycles 1 --steady 0",
+    "flow m_stmap_past.1002.exr -o . --name m --convention displace --with weight --frames 3 --cycles 1 --steady 0",
+    "predict p.png --motion m_stmap_past.1002.exr -o m_weight.1002.exr",
+    "evaluate . --baseline report.json -o .",
+    "train pictures --weights w.safetensors -o w.safetensors",
     "animate frame.1001.exr --hints h.json -o . --name frame --frames 3",
     "animate frame.1001.exr --hints h.json -o . --name frame --range 1001 --overwrite",
     "animate motion.exr --motion m.exr -o . --frames 3",
@@ -81,8 +85,12 @@ def test_an_output_that_is_an_input_is_refused(line: str, here: Path, capsys: py
     for folder, name in (("proxy", "p_loop.1001.png"), ("frames", "f.1001.png"), ("frames", "f.1002.png")):
         Path(folder).mkdir(exist_ok=True)
         shutil.copy("h_mask.png", Path(folder, name))
-    if "displace" in line:
-        export = "flow m.exr -o . --name m --convention displace --frames 3 --cycles 1 --steady 0"
+    Path("pictures").mkdir()
+    Path("pictures/manifest.csv").write_text("image,label,split\na.png,b.png,test\n", "utf-8")
+    Path("report.json").write_text("{}", "utf-8")
+    Path("w.safetensors").write_bytes(b"weights")
+    for convention in {"displace", "stmap"} & set(line.replace("_", " ").split()):
+        export = f"flow m.exr -o . --name m --convention {convention} --frames 3 --cycles 1 --steady 0"
         assert main(export.split()) == 0
     before = contents(here)
     capsys.readouterr()
@@ -102,6 +110,17 @@ def test_an_input_behind_a_link_is_refused(here: Path, capsys: pytest.CaptureFix
     assert Path("out/p_loop.1001.exr").is_symlink() and [path.name for path in Path("out").iterdir()] == [
         "p_loop.1001.exr"
     ]
+
+
+def test_a_python_program_does_not_overwrite_its_plate(here: Path) -> None:
+    from loopcore import Loop, read_plate
+    from loopcore.baking.bake import bake
+
+    plate = Path("p.exr").rename("p.1002.exr")
+    before = plate.read_bytes()
+    with pytest.raises(LoopcoreError, match="overwritten"):
+        bake(Loop(read_plate(plate), MotionField.load("m.exr"), frames=3), "", "p")
+    assert plate.read_bytes() == before and not Path("recipe.json").exists()
 
 
 def test_a_bake_resumes_and_is_made_again_in_its_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,15 @@ def test_animate_check_and_flow(client: Client, scene: Path, tmp_path: Path) -> 
     assert "steady looks need the plate" in client.error("flow", **flow | looks)[1]
     assert client.call("flow", **flow | {"convention": "nuke"}, plate="missing.png")["files"]
     again = client.call(
-        "animate", plate=plate, motion=str(motion), folder=str(out), name="falls", frames=6, fps="24000/1001", speed=2.0
+        "animate",
+        plate=plate,
+        motion=str(motion),
+        folder=str(out),
+        name="falls",
+        frames=6,
+        fps="24000/1001",
+        speed=2.0,
+        verify=True,
     )
     assert (again["written"], again["skipped"]) == (0, 6)
 
