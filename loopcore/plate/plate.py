@@ -145,7 +145,7 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
         if layer is not None:
             raise PlateError(f"it has no layer {layer!r}: only EXR files have layers")
         plate = _from_still(stills.read_still(source, kind, colorspace), source)
-        if kind == "JPEG" and stills.is_mended(source):
+        if kind == "JPEG" and stills.jpeg_is_damaged(source):
             warnings.warn(
                 f"{source}: its JPEG data are damaged, and pixels may be wrong: save it again", LoopcoreWarning, 2
             )

@@ -104,7 +104,7 @@ def _read_with_pillow(path: Path, kind: str, colorspace: str | None) -> Still:
         raise PlateError(f"its {kind} data are damaged: {_first_line(error)}") from error
 
 
-def is_mended(path: Path) -> bool:
+def jpeg_is_damaged(path: Path) -> bool:
     """Whether FFmpeg's decoder notices damage in a JPEG: 200 zeroed bytes in four files of ten. Pillow's never tells.
 
     Entropy coding gives most wrong bytes a meaning, in WebP all, so that nothing is noticed there.
