@@ -12,12 +12,12 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import numpy as np
 
 from loopcore.errors import EngineError
+from loopcore.files.regular import PIXELS, check_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -52,8 +52,8 @@ def open_picture(source: str | os.PathLike[str] | BinaryIO) -> PillowImage:
     """
     from PIL import Image
 
-    if isinstance(source, str | os.PathLike) and Path(source).exists() and not Path(source).is_file():
-        raise OSError(f"{os.fspath(source)} is not a regular file")
+    if isinstance(source, str | os.PathLike):
+        check_regular(source, PIXELS)
     Image.init()  # registers the formats; without it, only some can be named
     return Image.open(source, formats=_PICTURE_FORMATS)
 

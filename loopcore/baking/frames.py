@@ -16,6 +16,7 @@ import numpy as np
 
 from loopcore import __version__, color, exr
 from loopcore.baking.recipe import Recipe, plate_attributes
+from loopcore.files.regular import PIXELS, read_regular
 from loopcore.image import encode_png, is_whole_png, png_texts
 from loopcore.plate import Plate
 
@@ -137,7 +138,7 @@ def is_current(path: Path, recipe: Recipe, number: int, verify: bool = False) ->
     """
     try:
         if path.suffix.lower() == ".png":
-            png = path.read_bytes()
+            png = read_regular(path, PIXELS)
             texts: Mapping[str, object] = png_texts(png) if is_whole_png(png) else {}
         elif exr.is_complete(path):
             texts = exr.read_attributes(path)

@@ -20,6 +20,7 @@ from loopcore.baking.frame_rate import frame_rate
 from loopcore.errors import SequenceError
 from loopcore.files.atomic import write_text_atomically
 from loopcore.files.ranges import MAX_FRAMES
+from loopcore.files.regular import TEXT, read_regular
 from loopcore.loop import Loop
 from loopcore.plate import Plate
 
@@ -178,7 +179,7 @@ def write_recipe(folder: Path, recipe: Recipe, name: str, plate: Path | None, no
 
 def _has_text(path: Path, text: str) -> bool:
     try:
-        return path.read_bytes() == text.encode()
+        return read_regular(path, TEXT) == text.encode()
     except OSError:
         return False
 
@@ -197,7 +198,7 @@ def read_recipe(folder: Path) -> tuple[Recipe, Mapping[str, Any]]:
     """
     path = folder / FILE_NAME
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_regular(path, TEXT))
         values = document["recipe"]
         recipe = Recipe(**{field.name: values[field.name] for field in fields(Recipe)})
         typed = all(type(values[field.name]) is field.type for field in fields(Recipe))

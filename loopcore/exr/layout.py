@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from loopcore.errors import PlateError
 from loopcore.exr import attributes
+from loopcore.files.regular import open_regular
 
 Window = tuple[int, int, int, int]
 
@@ -166,7 +167,7 @@ def read_layout(path: Path) -> FileLayout:
         PlateError: it is not an EXR file, or its header is invalid. The message does not name the path.
         OSError: the file cannot be opened or read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return layout_of(file)
 
 

@@ -11,6 +11,7 @@ The bindings (3.4.14 to 3.5) have these faults, which reading and writing here a
   afterwards.
 - Header text that is not UTF-8 makes the file unreadable. Here such a file is read from a cleaned copy.
 - Attributes are stored with the wrong type or not at all (`loopcore.exr.attributes`).
+- Paths that are text are taken as UTF-8, whatever the system's encoding. Here they are bytes.
 - The caller's dict of channels is modified. Here it is a dict of our own.
 - A chunk that cannot be decoded makes them ``print`` a warning. Here it is dropped, because the worker's protocol uses
   stdout. What C code writes to stderr (HTJ2K to stdout too) is not: that would need the descriptor of the whole process
@@ -173,7 +174,7 @@ def _decode(readable: Path) -> list[dict[str, np.ndarray]]:
 
     try:
         with _prints_dropped():
-            file = OpenEXR.File(str(readable), separate_channels=True)
+            file = OpenEXR.File(os.fsencode(readable), separate_channels=True)
             return [{name: channel.pixels for name, channel in part.channels.items()} for part in file.parts]
     except Exception as error:  # RuntimeError mostly, but also MemoryError and UnicodeDecodeError
         raise PlateError(f"it cannot be decoded: {first_line(error, str(readable))}") from error
@@ -201,7 +202,10 @@ def _part(source: Path, layout: PartLayout, pixels: dict[str, np.ndarray]) -> Ex
 def first_line(error: Exception, path: str) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory"
-    text = str(error).strip().splitlines()
+    message = str(error)
+    if isinstance(error, UnicodeDecodeError) and os.fsencode(path) in error.object:
+        message = os.fsdecode(error.object)  # the library's message, which names the path
+    text = message.strip().splitlines()
     reason = text[0] if text else type(error).__name__
     return reason.replace(f'"{path}"', "").replace(f"'{path}'", "").replace("Cannot open image file . ", "").strip()
 

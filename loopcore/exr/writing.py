@@ -66,7 +66,7 @@ def write_exr(
         raise PlateError(f"threads is {threads!r}: give at least 1")
     target = str(path)
     try:
-        _new_file(header, arrays, threads).write(target)
+        _new_file(header, arrays, threads).write(os.fsencode(path))
     except Exception as error:  # RuntimeError, ValueError or TypeError, for a full disk as for a bad value
         raise SequenceError(f"{target} cannot be written: {first_line(error, target)}") from error
     if not is_complete(target):

@@ -87,7 +87,7 @@ def write_bytes_atomically(path: str | Path, data: bytes) -> None:
 def _temporary_beside(path: Path) -> Iterator[Path]:
     # Names are limited to 255 bytes: cut, so that the additions fit.
     stem = os.fsencode(path.name)[:200].decode("utf-8", "ignore")
-    name = f".{stem}.tmp-{temporary_mark()}{os.urandom(4).hex()}"
+    name = f".{os.fsdecode(stem.encode())}.tmp-{temporary_mark()}{os.urandom(4).hex()}"
     temporary = path.parent / name
     with _busy_lock:
         _busy.add(name)

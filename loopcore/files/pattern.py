@@ -3,6 +3,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +25,12 @@ def check_letters(text: str, name: str) -> None:
     """Raises SequenceError, about ``name``, if a text cannot be part of a file name, or would leave the folder."""
     forbidden = "/\\" + (':*?"<>|' if os.name == "nt" else "")
     for letter in text:
-        if letter in forbidden or ord(letter) < 32 or 0xD800 <= ord(letter) <= 0xDFFF:
+        if 0xD800 <= ord(letter) <= 0xDFFF:
+            raise SequenceError(
+                f"file name {name!r} may not hold {letter!r}, which is not {sys.getfilesystemencoding()}: rename the "
+                "file that it is taken from, or choose another name"
+            )
+        if letter in forbidden or ord(letter) < 32:
             raise SequenceError(f"file name {name!r} may not hold {letter!r}: choose a plainer name")
 
 

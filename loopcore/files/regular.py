@@ -4,9 +4,15 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from loopcore.errors import PlateError, SequenceError
+
+# Largest sizes in bytes by what a file holds: text (settings, recipes, manifests, reports), 2^29 pixels, weights.
+TEXT, PIXELS, WEIGHTS = 64 << 20, 5 << 30, 4 << 30
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
@@ -28,6 +34,50 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
             raise
         raise PlateError(f"{path!r} is not a path to a file: {error}") from error
     return source
+
+
+def open_regular(path: str | os.PathLike[str], largest: int = sys.maxsize) -> BinaryIO:
+    """Open a file for reading, unless it is a FIFO or a device, which could wait or be read for ever.
+
+    Args:
+        path: of the file.
+        largest: size in bytes.
+
+    Raises:
+        OSError: it cannot be opened, is not a regular file, or is larger.
+    """
+    # Not to wait for a FIFO's writer; it has no effect on regular files.
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+    status = os.fstat(file.fileno())
+    if stat.S_ISREG(status.st_mode) and status.st_size <= largest:
+        return file
+    file.close()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is a FIFO or a device: give a regular file")
+    raise OSError(f"it has {status.st_size >> 20} MiB, more than {largest >> 20} MiB: is it the right file?")
+
+
+def read_regular(path: str | os.PathLike[str], largest: int) -> bytes:
+    """Return a file's bytes; as `open_regular`."""
+    with open_regular(path, largest) as file:
+        return file.read(largest)
+
+
+def check_regular(path: str | os.PathLike[str], largest: int = sys.maxsize) -> None:
+    """Check a file that a library opens by its name; as `open_regular`."""
+    open_regular(path, largest).close()
+
+
+def utf8_name(path: str | os.PathLike[str]) -> str:
+    """Return a path as text for a library that opens files by UTF-8 names, whatever the system's encoding.
+
+    Raises:
+        OSError: the name on disk is not UTF-8.
+    """
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        raise OSError("its path is not UTF-8, which this kind of file needs: rename the file or its folder") from None
 
 
 def list_files(folder: Path) -> list[str]:

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from loopcore.errors import MotionError
+from loopcore.files.regular import PIXELS, read_regular
 from loopcore.flowmap.layouts import with_mask
 from loopcore.image import png_texts
 from loopcore.motion.field import MotionField
@@ -159,7 +160,7 @@ def read_flo(path: Path) -> MotionField:
     Raises:
         MotionError: not a .flo, damaged, or with NaN.
     """
-    data = path.read_bytes()
+    data = read_regular(path, PIXELS)
     if data[:4] != FLO_MAGIC or len(data) < 12:
         raise MotionError("it does not begin as a Middlebury .flo does")
     width, height = struct.unpack_from("<ii", data, 4)
@@ -192,7 +193,7 @@ def read_png(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     """
     import av
 
-    texts = png_texts(path.read_bytes())
+    texts = png_texts(read_regular(path, PIXELS))
     texts = {key.removeprefix(TEXT_PREFIX): text for key, text in texts.items() if key.startswith(TEXT_PREFIX)}
     try:
         with av.open(str(path)) as file:

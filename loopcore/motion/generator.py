@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loopcore.errors import MotionError
+from loopcore.files.regular import WEIGHTS, check_regular, utf8_name
 
 KIND = "field generator"  # in the metadata of its files
 
@@ -153,6 +154,8 @@ def _metadata(path: str | Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path, WEIGHTS)
+        utf8_name(path)  # safetensors opens no others
         with safe_open(Path(path), framework="pt") as file:
             return dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
+from loopcore.files.regular import read_regular
 from loopcore.motion import masks
 from loopcore.motion.masks import read_mask
 from loopcore.motion.strokes import Anchor, Hints, Stroke
@@ -125,17 +126,12 @@ def _write_grey(grey: np.ndarray, path: Path) -> None:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        size = path.stat().st_size
-        if size > _LARGEST_FILE:
-            raise MotionError(f"hints {path} has {size >> 20} MiB, more than {_LARGEST_FILE >> 20} MiB")
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        document = json.loads(read_regular(path, _LARGEST_FILE).decode("utf-8-sig"))
     except OSError as error:
         raise MotionError(f"hints {path} cannot be read: {error.strerror or error}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise MotionError(f"hints {path} is not valid JSON: {error}") from None
     except ValueError as error:
-        if isinstance(error, MotionError):
-            raise
         raise MotionError(f"hints {path} cannot be read as JSON: {error}") from None
     if not isinstance(document, dict):
         raise MotionError(f"hints {path} contains a JSON {type(document).__name__}, not an object {{...}}")

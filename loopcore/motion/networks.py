@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loopcore.errors import MotionError
+from loopcore.files.regular import WEIGHTS, check_regular, utf8_name
 from loopcore.image import REC709_WEIGHTS
 
 CLASSES = ("static", "water", "sky", "smoke", "fire")
@@ -305,6 +306,8 @@ def load_weights(path: str | Path) -> tuple[FluidNet, dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path, WEIGHTS)
+        utf8_name(path)  # safetensors opens no others
         with safe_open(Path(path), framework="pt") as file:
             notes = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}
@@ -336,6 +339,7 @@ def read_published_encoder(path: str | Path) -> Encoder:
 
     wrong = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError)
     try:
+        check_regular(path, WEIGHTS)
         published = torch.load(path, map_location="cpu", weights_only=True)
         blocks = {sum(stage[4] for stage in stages): lite for lite, stages in _STAGES.items()}
         lite = blocks[sum(name.endswith("_project_conv.weight") for name in published)]

@@ -17,6 +17,7 @@ import numpy as np
 from loopcore import color
 from loopcore.errors import PlateError
 from loopcore.exr.layout import MAX_PIXELS
+from loopcore.files.regular import utf8_name
 from loopcore.plate.icc import Profile, description, parse
 
 INSTALL = 'pip install "loopcore[openimageio]"'
@@ -72,6 +73,7 @@ def read_still(path: Path, kind: str, colorspace: str | None = None) -> Still:
 
     Raises:
         PlateError: it cannot be read. The message does not name the path.
+        OSError: nor can it be opened.
     """
     if kind in _PILLOW_FORMATS and not (kind == "PNG" and png_depth(path) == 16):
         return _read_with_pillow(path, kind, colorspace)
@@ -236,7 +238,7 @@ def _read_with_oiio(path: Path, kind: str, colorspace: str | None) -> Still:
     wanted = oiio.ImageSpec()
     # Alpha unassociated: it is multiplied here, in linear light.
     wanted.attribute("oiio:UnassociatedAlpha", 1)
-    source = oiio.ImageInput.open(str(path), wanted)
+    source = oiio.ImageInput.open(utf8_name(path), wanted)
     if source is None:
         raise PlateError(f"it cannot be read: {_oiio_reason(oiio)}")
     try:

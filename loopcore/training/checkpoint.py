@@ -17,6 +17,7 @@ from torch import Tensor
 
 from loopcore.errors import MotionError
 from loopcore.files.atomic import write_atomically, write_text_atomically
+from loopcore.files.regular import TEXT, WEIGHTS, check_regular, read_regular
 
 STATE = "state.json"
 
@@ -62,8 +63,9 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     if not path.is_file():
         return None
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        return load_file(folder / state["tensors"]), state
+        state = json.loads(read_regular(path, TEXT))
+        check_regular(tensors := folder / state["tensors"], WEIGHTS)
+        return load_file(tensors), state
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise MotionError(
             f"the checkpoint in {folder} cannot be read ({error}): delete {STATE} to start again"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from loopcore.errors import MotionError
+from loopcore.files.regular import TEXT, read_regular
 from loopcore.motion.generator import GeneratorSettings
 from loopcore.training.estimators import FETCH, check_estimator
 from loopcore.training.losses import MIN_SIDE
@@ -199,8 +200,7 @@ def read_config(path: str | Path) -> FieldConfig | FluidConfig:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            entries = tomllib.load(file)
+        entries = tomllib.loads(read_regular(path, TEXT).decode())
     except OSError as error:
         raise MotionError(f"settings {path} cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -19,6 +19,7 @@ import numpy as np
 
 from loopcore.errors import EngineError, LoopcoreError, MotionError
 from loopcore.files.atomic import write_bytes_atomically, write_text_atomically
+from loopcore.files.regular import PIXELS, TEXT, check_regular, read_regular
 from loopcore.image import open_picture
 from loopcore.motion.field import MotionField
 from loopcore.training.clips import Clip, ClipSettings, read_windows
@@ -128,7 +129,7 @@ def _prepare_clip(
     name = f"{clip_name(path)}-{key[:12]}"
     record_file = cache / f"{name}.json"
     if record_file.is_file():
-        return json.loads(record_file.read_text(encoding="utf-8"))
+        return json.loads(read_regular(record_file, TEXT))
     side = max(settings.long_side, settings.flow_side)
     flow, second = estimators()
     clip_settings = ClipSettings(side, settings.frames, settings.windows, settings.least_frames, settings.steadiness,
@@ -230,6 +231,7 @@ def read_example(example: Example, frame: int) -> tuple[np.ndarray, np.ndarray, 
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(example.file, PIXELS)
         with safe_open(example.file, framework="numpy") as file:
             picture = file.get_slice("frames")[frame : frame + 1][0]
             return picture, file.get_tensor("velocity").astype(np.float32), file.get_tensor("mask").astype(np.float32)

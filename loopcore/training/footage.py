@@ -16,6 +16,7 @@ import numpy as np
 
 from loopcore.errors import MotionError, PlateError
 from loopcore.files.atomic import make_folder, write_bytes_atomically
+from loopcore.files.regular import PIXELS, check_regular
 from loopcore.training.estimators import Estimator
 from loopcore.training.flows import measure_flows
 from loopcore.training.manifest import NAME, path_inside, read_rows
@@ -201,6 +202,7 @@ def _read(file: Path, clip: Listed) -> Supervision:
     from safetensors.numpy import load_file
 
     try:
+        check_regular(file, PIXELS)
         tensors = load_file(file)
         velocity, trust = (tensors[name].astype(np.float32) for name in ("velocity", "trust"))
         moving, stays = (tensors[name] > 0 for name in ("moving", "still"))

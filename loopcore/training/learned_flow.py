@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from loopcore.errors import EngineError, MotionError
+from loopcore.files.regular import WEIGHTS, check_regular
 
 _STRIDE, _LEAST = 8, 128  # torchvision's RAFT: its sides are multiples of 8; its coarsest correlations need 128 pixels
 
@@ -183,6 +184,7 @@ def _download(name: str, url: str) -> Any:
 
 def _read(path: Path) -> Any:
     try:
+        check_regular(path, WEIGHTS)
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 

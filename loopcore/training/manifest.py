@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from loopcore.errors import PlateError, SequenceError
+from loopcore.files.regular import TEXT, read_regular
 from loopcore.training.video import SPLITS, find_clips
 
 NAME = "manifest.csv"
@@ -35,8 +37,8 @@ def read_rows(folder: Path, what: str, columns: Sequence[str]) -> list[dict[str,
     """
     path = folder / NAME
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, restval=""))
+        text = read_regular(path, TEXT).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PlateError(f"{what} need a manifest.csv: {path} cannot be read ({error})") from None
     if not rows:

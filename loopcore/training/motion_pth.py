@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import MotionError
+from loopcore.files.regular import read_regular
 
 _LZ4 = b"\x04\x22\x4d\x18"
 MAX_BYTES = 1 << 29  # an 8K field of float64 is just below
@@ -36,9 +37,7 @@ def read_motion_pth(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise MotionError(f"it has more than {MAX_BYTES} bytes")
-        return _checked(_array(path.read_bytes()))
+        return _checked(_array(read_regular(path, MAX_BYTES)))
     except OSError as error:
         raise MotionError(f"motion file {path} cannot be read: {error.strerror or error}") from None
     except MotionError as error:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError, PlateError
+from loopcore.files.regular import TEXT, open_regular
 from loopcore.image import open_picture
 from loopcore.training.evaluate_motion import check_weights, frame_to_plate, predicted_or_none
 from loopcore.training.mean_flow import MIN_RELATIVE_SPEED
@@ -100,7 +101,7 @@ def read_peer(path: Path) -> np.ndarray:
         MotionError: unreadable, of another shape or type, or not finite.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path, TEXT) as file:
             field = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise MotionError(f"'{path}' is not an array of numbers: {error}") from None

@@ -14,6 +14,7 @@ import numpy as np
 
 from loopcore.errors import MotionError
 from loopcore.files.atomic import make_folder, write_text_atomically
+from loopcore.files.regular import TEXT, read_regular
 from loopcore.training.calibration import Calibration, calibrate, write_chart
 from loopcore.training.calibration import lines as calibration_lines
 from loopcore.training.evaluate_motion import ClipEvaluation
@@ -144,7 +145,7 @@ def read_baseline(path: Path) -> dict[str, MethodScore]:
     wanted = {entry.name for entry in fields(MethodScore)} - {"method"}
     found = {}
     try:
-        for clip in json.loads(path.read_text("utf-8"))["clips"]:
+        for clip in json.loads(read_regular(path, TEXT))["clips"]:
             if not clip["methods"]:
                 continue
             values = clip["methods"]["predicted"]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, PlateError, SequenceError
+from loopcore.files.regular import check_regular
 from loopcore.image import open_picture
 
 SUFFIXES = (".mp4", ".avi", ".gif", ".mov", ".mkv", ".webm", ".m4v")
@@ -143,6 +144,7 @@ def _pictures(path: Path, long_side: int, enlarge: bool) -> Iterator[np.ndarray]
         return
     import av
 
+    check_regular(path)
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             yield _scaled(frame, long_side, enlarge)

@@ -389,12 +389,26 @@ def test_a_signal_leaves_complete_frames(number: signal.Signals, code: int, scen
     assert all(is_current(path, recipe, 1001 + k) for k, path in enumerate(_scenes.frames(out)))
 
 
+WAITING = """
+import sys
+from pathlib import Path
+from loopcore.cli.main import main
+from loopcore.motion import hints
+read = hints.read_hints
+def wait_and_read(path):
+    Path(sys.argv[1]).read_text()
+    return read(path)
+hints.read_hints = wait_and_read
+sys.exit(main(sys.argv[2:]))
+"""
+
+
 def waiting_for_hints(scene: Path, tmp_path: Path) -> tuple[subprocess.Popen[str], IO[str]]:
-    """An `animate` that waits for its hints from the returned pipe, before baking."""
-    hints = tmp_path / "h.json"
-    os.mkfifo(hints)
-    process = _scenes.start("animate", scene / "p.png", "--hints", hints, "-o", tmp_path / "out")
-    return process, hints.open("w", encoding="utf-8")  # opens once the command reads
+    """An `animate` that waits for the end of the returned pipe before it reads its hints."""
+    os.mkfifo(tmp_path / "pipe")
+    script = [sys.executable, "-c", WAITING, str(tmp_path / "pipe"), *animate(scene, tmp_path / "out")]
+    process = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return process, (tmp_path / "pipe").open("w", encoding="utf-8")  # opens once the command reads
 
 
 @posix
@@ -403,7 +417,6 @@ def test_a_signal_before_the_first_frame(scene: Path, tmp_path: Path) -> None:
     with pipe:
         process.send_signal(signal.SIGTERM)
         time.sleep(0.1)
-        pipe.write((scene / "h.json").read_text("utf-8"))
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and err == "loopcore: interrupted\n"
     assert not (tmp_path / "out").exists()

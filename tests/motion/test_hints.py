@@ -418,7 +418,7 @@ def test_postscript_in_a_mask_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
 def test_a_fifo_is_no_mask(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "m.png")
-    with pytest.raises(MotionError, match="not a regular file"):
+    with pytest.raises(MotionError, match="give a regular file"):
         read_mask(tmp_path / "m.png", 6, 8)
 
 
