@@ -13,7 +13,7 @@ from pathlib import Path
 
 LAYERS = [
     {"errors"},
-    {"files", "image", "parallel", "color"},
+    {"files", "image", "parallel", "color", "observer"},
     {"exr"},
     {"plate"},
     {"transport", "motion"},

@@ -6,16 +6,19 @@ The command line, the worker, Blender and farms all use `Job` and `run`, so a se
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loopcore.errors import Cancelled, MotionError, SequenceError
+from loopcore.errors import MotionError, SequenceError
 from loopcore.files.atomic import make_folder, write_atomically
+from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.pattern import FramePattern
+from loopcore.files.ranges import check_frames
+from loopcore.observer import Observer
 
 if TYPE_CHECKING:
     from loopcore.baking.bake import BakeResult
@@ -24,60 +27,6 @@ if TYPE_CHECKING:
     from loopcore.plate import Plate
 
 FILM_CYCLES = 3  # repetitions of the loop in the preview film
-
-
-class Observer:
-    """Receives the progress of a job and may stop it. This base class shows nothing and never stops."""
-
-    def stage(self, title: str) -> None:
-        """Called when a stage without countable steps begins.
-
-        Args:
-            title: of the stage.
-        """
-
-    def step(self, title: str, done: int, total: int, path: Path | None = None) -> None:
-        """Called after each step of a stage.
-
-        Args:
-            title: of the stage.
-            done: steps done.
-            total: steps of the stage.
-            path: the file just written, if any.
-        """
-
-    def note(self, text: str) -> None:
-        """Called with a line of information for the user.
-
-        Args:
-            text: the line.
-        """
-
-    def cancelled(self) -> bool:
-        """Returns whether to stop."""
-        return False
-
-    def raise_if_cancelled(self) -> None:
-        """Checks `cancelled`.
-
-        Raises:
-            Cancelled: the job is to stop.
-        """
-        if self.cancelled():
-            raise Cancelled
-
-    def step_callback(self, title: str) -> Callable[[int, int], None]:
-        """Returns a progress callback `(done, total)` for a stage, which raises Cancelled if the job is to stop.
-
-        Args:
-            title: of the stage.
-        """
-
-        def step(done: int, total: int) -> None:
-            self.raise_if_cancelled()
-            self.step(title, done, total)
-
-        return step
 
 
 @dataclass(frozen=True)
@@ -98,7 +47,7 @@ class Source:
         resolution: percent of the plate's size to work at, 1 to 100.
 
     Raises:
-        MotionError: both motion and hints, or speed 0.
+        MotionError: both motion and hints or weights, a setting of a motion without one, or speed 0.
         SequenceError: a resolution out of range.
     """
 
@@ -117,10 +66,25 @@ class Source:
     def __post_init__(self) -> None:
         if self.motion is not None and self.hints is not None:
             raise MotionError("motion and hints cannot be combined: leave one out")
+        if self.motion is not None and self.weights is not None:
+            raise MotionError("motion and weights, which predict another one, cannot be combined: leave one out")
+        for name in ("rescale", "convention"):
+            if self.motion is None and getattr(self, name):
+                raise MotionError(f"{name} has no meaning without a motion: leave it out, or give --motion")
         if self.speed == 0:
             raise MotionError("speed 0 stops all motion: give another factor")
         if not 1 <= self.resolution <= 100:
             raise SequenceError(f"resolution {self.resolution} is out of range: give 1 to 100 percent")
+
+    def files(self) -> list[Path]:
+        """Returns the files that are read."""
+        from loopcore.flowmap.reading import companions
+        from loopcore.motion.hints import painted_mask
+
+        named = [self.plate, self.hints, self.mask, self.weights, self.motion]
+        named += [] if self.hints is None else [painted_mask(self.hints)]
+        named += [] if self.motion is None else companions(self.motion)
+        return [path for path in named if path is not None]
 
     def read_plate(self, observer: Observer) -> Plate:
         """Returns the plate at its full size.
@@ -161,6 +125,8 @@ class Source:
             rescale = self.rescale or self.resolution != 100
             motion = read_motion(self.motion, self.convention, size=size, windows=windows, rescale=rescale)
             motion = motion if mask is None else replace(motion, mask=mask)
+            if not motion.mask.any():
+                raise MotionError(f"the mask in {self.motion} is black all over: nothing would move. Give a --mask")
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
 
 
@@ -182,6 +148,7 @@ class Job:
         format: "exr" or "png".
         depth: see `loopcore.bake`.
         overwrite: write frames again that are up to date.
+        verify: decode frames that are up to date, and write damaged ones again.
         proxy: also write small 8-bit copies into the folder `proxy`.
         preview: also write a film, a contact sheet and a picture of the motion, once all frames exist.
     """
@@ -203,6 +170,7 @@ class Job:
     overwrite: bool = False
     proxy: bool = False
     preview: bool = False
+    verify: bool = False
 
     @property
     def pattern(self) -> FramePattern:
@@ -257,7 +225,7 @@ def run(job: Job, observer: Observer | None = None) -> Result:
 
     observer = observer or Observer()
     job.pattern  # noqa: B018  Raises for a bad name before anything is written.
-    _refuse_own_motion(job)
+    _refuse_overwriting(job)
     with ThreadPoolExecutor(1) as thread:
         # Saves half a second before the first frame. An error there occurs again, and is reported, in `Loop`.
         thread.submit(load_kernels, job.device)
@@ -278,6 +246,7 @@ def run(job: Job, observer: Observer | None = None) -> Result:
         steady=job.steady,
         device=job.device,
     )
+    _refuse_changed_motion(job, loop.motion)
     if loop.device == "cuda":
         observer.note("Computing on the GPU")
     elif job.device == "auto" and (hint := gpu_hint()):
@@ -292,16 +261,58 @@ def run(job: Job, observer: Observer | None = None) -> Result:
     return result
 
 
-def _refuse_own_motion(job: Job) -> None:
-    """Refuses to scale motion.exr of the output folder, which each run would scale again."""
-    source, output = job.source, job.folder / "motion.exr"
-    if source.motion is None or (source.speed == 1.0 and source.resolution == 100):
-        return
-    if output.exists() and source.motion.exists() and output.samefile(source.motion):
+def _refuse_overwriting(job: Job) -> None:
+    """Refuses a job that would overwrite a file that it reads; see `_refuse_changed_motion` for motion.exr."""
+    source = job.source
+    check_frames(job.frames, job.first)
+    own = _is_own_motion(job)
+    if own and (source.speed != 1.0 or source.resolution != 100):
         raise MotionError(
-            f"'{output}' would be replaced by itself at another speed or size, and again by every run: move it to "
-            "another folder"
+            f"'{source.motion}' would be replaced by itself at another speed or size, and again by every run: move it "
+            "to another folder"
         )
+    inputs = [path for path in source.files() if not (own and path == source.motion)]
+    refuse_overwriting(inputs, _outputs(job))
+
+
+def _is_own_motion(job: Job) -> bool:
+    """Returns whether the motion is read from motion.exr of the output folder."""
+    motion, output = job.source.motion, job.folder / "motion.exr"
+    return motion is not None and output.exists() and motion.exists() and output.samefile(motion)
+
+
+def _refuse_changed_motion(job: Job, motion: MotionField) -> None:
+    """Refuses a motion read from motion.exr of the output folder, if the job would write another one there."""
+    from loopcore.baking.bake import is_saved
+
+    if _is_own_motion(job) and not is_saved(job.folder / "motion.exr", motion):
+        raise MotionError(f"'{job.source.motion}' would be replaced by another motion: move it to another folder")
+
+
+def _outputs(job: Job) -> Iterator[Path]:
+    """Yields the files that a job writes."""
+    from loopcore.preview.proxies import PROXY_FOLDER
+
+    yield from (job.folder / "motion.exr", job.folder / "recipe.json")
+    if job.source.resolution != 100:
+        yield _still_path(job)
+    if job.preview:
+        yield from _preview_paths(job)
+    for number in range(job.first, job.first + job.frames) if job.numbers is None else job.numbers:
+        frame = job.pattern.path(number)
+        yield frame
+        if job.proxy:
+            yield from (job.folder / PROXY_FOLDER / (frame.stem + suffix) for suffix in (".jpg", ".png"))
+
+
+def _still_path(job: Job) -> Path:
+    return job.folder / f"{job.stem}_still.exr"
+
+
+def _preview_paths(job: Job) -> tuple[Path, Path, Path]:
+    """Returns the film, the contact sheet and the picture of the motion."""
+    film, sheet, motion = (job.folder / f"{job.stem}{end}" for end in (".mp4", "_sheet.png", "_motion.png"))
+    return film, sheet, motion
 
 
 def _reduced(job: Job, plate: Plate, observer: Observer) -> Plate:
@@ -316,7 +327,7 @@ def _reduced(job: Job, plate: Plate, observer: Observer) -> Plate:
     width, height = (max(1, round(side * job.source.resolution / 100)) for side in (plate.width, plate.height))
     pixels = resize_linear(plate.pixels, height, width)
     make_folder(job.folder)
-    still = job.folder / f"{job.stem}_still.exr"
+    still = _still_path(job)
     attributes = dict(plate.metadata)
     if plate.colorspace:
         attributes.pop("chromaticities", None)
@@ -349,7 +360,7 @@ def _bake(job: Job, loop: Loop, observer: Observer) -> Result:
 
         done = bake(
             loop, job.folder, job.stem, first=job.first, fps=job.fps, numbers=job.numbers, format=job.format,
-            depth=job.depth, overwrite=job.overwrite, notes=notes, on_progress=on_progress,
+            depth=job.depth, overwrite=job.overwrite, verify=job.verify, notes=notes, on_progress=on_progress,
             cancelled=observer.cancelled,
         )  # fmt: skip
         if not done.failed and not done.cancelled:
@@ -370,7 +381,7 @@ def _previews(job: Job, loop: Loop, observer: Observer) -> list[Path]:
     if missing:
         observer.note(f"No preview yet: {missing} of the loop's {loop.frames} frames are missing")
         return []
-    film, sheet, motion = (job.folder / f"{job.stem}{end}" for end in (".mp4", "_sheet.png", "_motion.png"))
+    film, sheet, motion = _preview_paths(job)
     preview_sequence(frames, film, job.fps, FILM_CYCLES, on_progress=observer.step_callback("Film"))
     preview_sequence(frames, sheet, job.fps, on_progress=lambda *_: observer.raise_if_cancelled())
     write_picture(arrow_picture(display_image(loop.plate.displayed()), loop.motion.displayed()), motion)

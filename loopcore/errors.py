@@ -28,3 +28,7 @@ class EngineError(LoopcoreError):
 
 class Cancelled(Exception):
     """The user or the farm cancelled the work; only complete files are left."""
+
+
+class LoopcoreWarning(UserWarning):
+    """An input can be used, but is probably not what the user wants."""

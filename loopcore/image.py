@@ -156,8 +156,15 @@ def encode_png(
 
 
 def is_whole_png(png: bytes) -> bool:
-    """Returns whether bytes start and end as a PNG does: not truncated, with no data after it."""
-    return png.startswith(PNG_SIGNATURE) and png.endswith(_PNG_END)
+    """Returns whether bytes are a PNG from its first to its last chunk, each with the right checksum."""
+    if not png.startswith(PNG_SIGNATURE) or not png.endswith(_PNG_END):
+        return False
+    at = len(PNG_SIGNATURE)
+    for _, whole in _png_chunks(png, at):
+        at += len(whole)
+        if whole[-4:] != struct.pack(">I", zlib.crc32(memoryview(whole)[4:-4])):
+            return False
+    return at == len(png)
 
 
 def png_texts(png: bytes) -> dict[str, str]:

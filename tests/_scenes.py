@@ -131,8 +131,9 @@ def hidden(folder: Path) -> list[str]:
 
 
 def rewrite(path: Path, change: Callable[[dict[str, np.ndarray]], None]) -> None:
-    """Write an EXR frame again with other pixels and all of its attributes."""
+    """Write an EXR frame again with other pixels and all of its attributes but the checksum of the pixels."""
     (part,) = read_exr(path)
+    part.attributes.pop("loopcore/pixels_crc32", None)
     planes = {name: values.copy() for name, values in part.channels.items()}
     change(planes)
     write_exr(path, planes, attributes=part.attributes, compression=part.compression, pixel_aspect=part.pixel_aspect)

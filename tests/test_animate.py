@@ -91,6 +91,24 @@ def test_invalid_sources_are_refused() -> None:
         Source(Path("p.png"), resolution=101)
 
 
+def test_outside_the_mask_of_vectors_nothing_moves(job: Job, tmp_path: Path) -> None:
+    from loopcore.exr import write_exr
+
+    mask = np.zeros((90, 160), np.float32)
+    mask[20:60, 40:100] = 1
+    vectors = {"forward.u": np.full_like(mask, 3), "forward.v": np.full_like(mask, -2)}
+    write_exr(tmp_path / "v.exr", {**vectors, "mask.V": mask})
+    source = replace(job.source, hints=None, motion=tmp_path / "v.exr")
+    run(replace(job, folder=tmp_path / "out", source=source, depth="float"))
+    frame, plate = read_plate(tmp_path / "out" / "p_loop.1003.exr").pixels, read_plate(source.plate).pixels
+    moved = (frame != plate).any(axis=2)
+    assert not moved[mask == 0].any() and moved[mask == 1].mean() > 0.9
+    write_exr(tmp_path / "v.exr", {**vectors, "mask.V": mask - 1})
+    with pytest.raises(LoopcoreError, match="black all over"):
+        run(replace(job, folder=tmp_path / "none", source=source))
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_command_line_makes_the_same_job(job: Job, tmp_path: Path) -> None:
     made = _scenes.run(
         "animate", job.source.plate, "--hints", job.source.hints, "-o", tmp_path / "cli", "--frames", 4,

@@ -22,6 +22,7 @@ from loopcore.baking.recipe import Recipe, write_recipe
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.exr import HALF_MAX, read_attributes
 from loopcore.files.atomic import make_folder, remove_leftovers, write_atomically
+from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import check_frames, format_range
 from loopcore.loop import Loop
@@ -102,6 +103,7 @@ def bake(
     format: str = "exr",
     depth: str | None = None,
     overwrite: bool = False,
+    verify: bool = False,
     notes: Mapping[str, object] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -118,6 +120,7 @@ def bake(
         format: "exr" or "png".
         depth: see `choose_depth`.
         overwrite: write frames again that are up to date, that is, whose stored recipe hash is this bake's.
+        verify: decode the frames that are up to date, and write those again whose pixels are damaged.
         notes: more entries for recipe.json; `check` reads "layer" and "colorspace" to read the plate alike.
         on_progress: called after every frame.
         cancelled: called between frames; True stops the bake after the frames being written.
@@ -127,7 +130,8 @@ def bake(
         not made are in `failed`, with the reason.
 
     Raises:
-        SequenceError: numbers outside the loop, no valid frame rate, or a folder that cannot be written to.
+        SequenceError: numbers outside the loop, no valid frame rate, a file that would overwrite the plate, or a folder
+            that cannot be written to.
         EngineError: the GPU fails.
     """
     folder = Path(folder)
@@ -135,12 +139,13 @@ def bake(
     recipe = Recipe.of(loop, first=first, fps=frame_rate(fps), format=format, depth=depth)
     pattern = FramePattern(folder, f"{name}.", f".{format}")
     wanted = _checked_numbers(numbers, first, loop.frames)
+    refuse_overwriting([loop.plate.source], [folder / "motion.exr", *map(pattern.path, wanted)])
     make_folder(folder)
     remove_leftovers(folder)
     write_recipe(folder, recipe, name, loop.plate.source, notes or {})
     run = _Bake(loop, recipe, pattern, len(wanted), on_progress, cancelled)
-    run.write(wanted if overwrite else run.skip_current(wanted))
-    run.verify(wanted)
+    run.write(wanted if overwrite else run.skip_current(wanted, verify))
+    run.check_files(wanted)
     return run.result
 
 
@@ -176,15 +181,15 @@ class _Bake:
         self._total, self._on_progress, self._cancelled = total, on_progress, cancelled
         self._started = threading.Event()
 
-    def skip_current(self, numbers: Sequence[int]) -> list[int]:
+    def skip_current(self, numbers: Sequence[int], verify: bool) -> list[int]:
         """Returns the numbers of frames that are not up to date, and reports the others as skipped."""
         missing = []
         for number in numbers:
-            if is_current(self.pattern.path(number), self.recipe, number):
+            if self._cancelled() or not is_current(self.pattern.path(number), self.recipe, number, verify):
+                missing.append(number)
+            else:
                 self.result.skipped.append(number)
                 self._report(None)
-            else:
-                missing.append(number)
         return missing
 
     def write(self, numbers: Sequence[int]) -> None:
@@ -201,7 +206,7 @@ class _Bake:
         if error is not None and not self.result.failed:
             raise error
 
-    def verify(self, numbers: Sequence[int]) -> None:
+    def check_files(self, numbers: Sequence[int]) -> None:
         """Reports files as failed that something else removed while the bake ran."""
         if self.result.failed or self.result.cancelled:
             return
@@ -244,12 +249,17 @@ class _Bake:
 
 def _save_motion(motion: MotionField, path: Path, started: threading.Event) -> None:
     started.wait()
-    if not _is_saved(path, motion):
+    if not is_saved(path, motion):
         motion.save(path)
 
 
-def _is_saved(path: Path, motion: MotionField) -> bool:
-    """Whether Loopcore wrote this motion to `path`; in files of other programs other channels may be outdated."""
+def is_saved(path: Path, motion: MotionField) -> bool:
+    """Returns whether Loopcore wrote this motion to a file; in files of other programs other channels may be outdated.
+
+    Args:
+        path: the file; it may be missing.
+        motion: the motion.
+    """
     try:
         return "loopcore/version" in read_attributes(path) and MotionField.load(path).digest() == motion.digest()
     except LoopcoreError:

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One frame on disk: encoding it, and checking whether it is up to date."""
+"""One frame on disk: encoding it, and checking whether it is up to date and whole.
+
+An EXR frame stores a checksum of its pixels: the CRC-32 of the little-endian samples of R, G, B (and A) pixel by pixel,
+else of one channel after the other in the order of their names. A PNG has one for each of its chunks anyway.
+"""
 
 import struct
+import sys
+import zlib
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +20,8 @@ from loopcore.files.regular import PIXELS, read_regular
 from loopcore.image import encode_png, is_whole_png, png_texts
 from loopcore.plate import Plate
 
-_HASH_KEY, _TIME_KEY = "loopcore/recipe_hash", "loopcore/loop_time"
+_HASH_KEY, _TIME_KEY, _CHECKSUM_KEY = "loopcore/recipe_hash", "loopcore/loop_time", "loopcore/pixels_crc32"
+_GROUPS = (("R", "G", "B", "A"), ("R", "G", "B"))  # channels that are written together
 
 
 def _exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object]:
@@ -45,18 +52,49 @@ def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, ti
         straight = np.ascontiguousarray(canvas[plate.windows.shown][..., : len(channels)])
         path.write_bytes(_png(straight, plate, recipe, time))
         return
-    if channels in (("R", "G", "B", "A"), ("R", "G", "B")):
+    if channels in _GROUPS:
         arrays = {"".join(channels): np.ascontiguousarray(canvas[..., : len(channels)])}
     else:
         arrays = {name: np.ascontiguousarray(canvas[..., k]) for k, name in enumerate(channels)}
     exr.write_exr(
         path,
         arrays,
-        attributes=_exr_attributes(plate, recipe, time),
+        attributes=_exr_attributes(plate, recipe, time) | {_CHECKSUM_KEY: _checksum(arrays)},
         compression=recipe.compression,
         pixel_aspect=plate.pixel_aspect,
         windows=plate.windows,
     )
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns the checksum of the arrays of a file as 8 hexadecimal digits."""
+    state = 0
+    for _, values in sorted(arrays.items()):
+        little = values if sys.byteorder == "little" else values.astype(values.dtype.newbyteorder("<"))
+        state = zlib.crc32(np.ascontiguousarray(little).data, state)
+    return f"{state:08x}"
+
+
+def damage(path: Path) -> str:
+    """Returns what is wrong with a frame's file and pixels; "" where they are as written. Decodes the file.
+
+    Frames of versions that stored no checksum need only decode.
+
+    Args:
+        path: the file.
+    """
+    try:
+        if path.suffix.lower() == ".png":
+            return "" if is_whole_png(path.read_bytes()) else f"{path}: its data are damaged"
+        exr.check_packed(path)
+        part = exr.read_exr(path)[0]
+    except (OSError, ValueError) as error:
+        return str(error)
+    stored, arrays = part.attributes.get(_CHECKSUM_KEY), part.channels
+    group = next((names for names in _GROUPS if arrays.keys() == set(names)), None)
+    if stored is not None and group is not None:
+        arrays = {"".join(group): np.stack([arrays[name] for name in group], axis=-1)}
+    return "" if stored in (None, _checksum(arrays)) else f"{path}: its pixels differ from its checksum"
 
 
 def _png(pixels: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> bytes:
@@ -89,13 +127,14 @@ def srgb_codes(straight: np.ndarray, plate: Plate, depth: str) -> np.ndarray:
     return color.encode_8bit(shown) if depth == "8" else color.encode_16bit(shown)
 
 
-def is_current(path: Path, recipe: Recipe, number: int) -> bool:
+def is_current(path: Path, recipe: Recipe, number: int, verify: bool = False) -> bool:
     """Returns whether a frame is up to date: a complete file with the recipe's hash and the right loop time.
 
     Args:
         path: the file; it may be missing.
         recipe: the bake's recipe.
         number: frame number.
+        verify: also decode the pixels and compare their checksum.
     """
     try:
         if path.suffix.lower() == ".png":
@@ -107,4 +146,5 @@ def is_current(path: Path, recipe: Recipe, number: int) -> bool:
             return False
     except (OSError, ValueError):
         return False
-    return texts.get(_HASH_KEY) == recipe.digest() and str(texts.get(_TIME_KEY)) == str(recipe.time(number))
+    current = texts.get(_HASH_KEY) == recipe.digest() and str(texts.get(_TIME_KEY)) == str(recipe.time(number))
+    return current and not (verify and damage(path))

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from loopcore.animate import Job, Source, run
-from loopcore.cli.console import DONE, FAILED, Progress, Stop
+from loopcore.cli.console import DONE, FAILED, Progress, Stop, given_path, print_error
 from loopcore.errors import Cancelled, MotionError
 
 
@@ -17,7 +15,7 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore animate`."""
     _plate_options(command)
     add = command.add_argument
-    add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the frames")
+    add("-o", "--output", type=given_path, required=True, metavar="DIR", help="folder for the frames")
     add("--frames", type=int, default=60, help="length of the loop (60)")
     add("--fps", default="24", help="frames per second, e.g. 24, 23.976 or 30000/1001 (24)")
     add("--first", type=int, default=1001, help="number of the first frame (1001)")
@@ -44,6 +42,7 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto: the CPU)")
     add("--overwrite", action="store_true", help="write frames again that are up to date")
+    add("--verify", action="store_true", help="decode frames that are up to date, and write damaged ones again")
     add("--proxy", action="store_true", help="also write small 8-bit copies of the frames, for viewports")
     add("--preview", action="store_true", help="also write an mp4 of three cycles and a contact sheet")
     command.set_defaults(run=_animate)
@@ -71,27 +70,27 @@ def _auto_or(kind: type[int] | type[float]) -> Callable[[str], int | float | str
 def predict_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore predict`."""
     _plate_options(command)
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="MOTION.exr", help="file to write")
+    command.add_argument("-o", "--output", type=given_path, required=True, metavar="MOTION.exr", help="file to write")
     _motion_options(command)
-    command.add_argument("--picture", type=Path, help="also draw the motion over the plate, as a PNG")
+    command.add_argument("--picture", type=given_path, help="also draw the motion over the plate, as a PNG")
     command.set_defaults(run=_predict)
 
 
 def _plate_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("plate", type=Path, help="the still: EXR, PNG, JPEG, WebP, ...")
+    command.add_argument("plate", type=given_path, help="the still: EXR, PNG, JPEG, WebP, ...")
     command.add_argument("--layer", help="layer, part or view of a multi-layer EXR")
     command.add_argument("--colorspace", help="colour space of the plate, e.g. srgb_rec709_scene")
-    command.add_argument("--hints", type=Path, help="strokes, anchors and mask: Loopcore's or LabelMe's JSON")
+    command.add_argument("--hints", type=given_path, help="strokes, anchors and mask: Loopcore's or LabelMe's JSON")
     command.add_argument(
-        "--mask", type=Path, help="picture that is white where things may move, instead of the hints' mask"
+        "--mask", type=given_path, help="picture that is white where things may move, instead of the hints' mask"
     )
-    command.add_argument("--weights", type=Path, metavar="FILE.safetensors",
+    command.add_argument("--weights", type=given_path, metavar="FILE.safetensors",
         help="network from `loopcore train` that predicts the motion (the shipped one)")  # fmt: skip
 
 
 def _motion_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--motion", type=Path, help="motion field or flow map of any convention of `loopcore flow`")
+    add("--motion", type=given_path, help="motion field or flow map of any convention of `loopcore flow`")
     add("--convention", help="the convention of --motion, where it cannot be detected")
     add("--rescale", action="store_true", help="scale a --motion of another size to the plate")
 
@@ -104,7 +103,7 @@ def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
     done = result.bake
     for reason in dict.fromkeys(done.failed[number] for number in sorted(done.failed)):
         frames = format_range(number for number in done.failed if done.failed[number] == reason)
-        print(f"loopcore: error: frame {frames}: {reason}", file=sys.stderr)
+        print_error(f"frame {frames}: {reason}")
     if done.cancelled:
         raise Cancelled
     for path in result.previews:
@@ -120,7 +119,7 @@ def _job(arguments: argparse.Namespace) -> Job:
         _source(arguments), arguments.output, arguments.name, arguments.frames, frame_rate(arguments.fps),
         arguments.first, None if arguments.range is None else parse_range(arguments.range), arguments.method,
         arguments.contrast, arguments.cycles, arguments.steady, arguments.device, arguments.format, arguments.depth,
-        arguments.overwrite, arguments.proxy, arguments.preview,
+        arguments.overwrite, arguments.proxy, arguments.preview, arguments.verify,
     )  # fmt: skip
 
 
@@ -134,11 +133,13 @@ def _source(arguments: argparse.Namespace) -> Source:
 
 def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.color import display_image
+    from loopcore.files.overwrite import refuse_overwriting
     from loopcore.preview import arrow_picture, write_picture
 
     if arguments.output.suffix.lower() != ".exr":
         raise MotionError(f"'{arguments.output}' is not an EXR name: a motion field is written as .exr")
     source = _source(arguments)
+    refuse_overwriting(source.files(), [path for path in (arguments.output, arguments.picture) if path is not None])
     with Progress(stop) as observer:
         plate = source.read_plate(observer)
         motion = source.read_motion(plate, observer)

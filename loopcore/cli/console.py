@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from loopcore.animate import Observer
-from loopcore.errors import Cancelled
+from loopcore.errors import Cancelled, LoopcoreWarning
+from loopcore.observer import Observer
 
 if TYPE_CHECKING:
     from loopcore.quality import QualityReport
@@ -23,6 +27,47 @@ DONE, FAILED, USAGE = 0, 1, 2
 _SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform == "win32":
     _SIGNALS.append(signal.SIGBREAK)
+
+
+def given_path(text: str) -> Path:
+    """Returns a path from the command line.
+
+    Args:
+        text: the argument.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, which Python takes for the current folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: give a path, or '.' for the current folder")
+    return Path(text)
+
+
+def print_error(text: str, kind: str = "error") -> None:
+    """Prints one line on stderr; control characters and line ends, which names of files may contain, are escaped.
+
+    Args:
+        text: the message.
+        kind: of the message, which it begins with.
+    """
+    line = "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+    print(f"loopcore: {kind}: {line}", file=sys.stderr)
+
+
+@contextmanager
+def warnings_in_lines() -> Iterator[None]:
+    """Prints Loopcore's warnings as one line each, and drops those of Pillow, within a `with` block."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def shown(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+            if issubclass(category, LoopcoreWarning):
+                print_error(str(message), "warning")
+            elif "PIL" not in (*Path(filename).parts, category.__module__.partition(".")[0]):
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = shown
+        yield
 
 
 class Stop:

@@ -11,14 +11,24 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from loopcore import __version__
 from loopcore.animate import FILM_CYCLES
 from loopcore.cli.animate import animate_options, cycle_options, predict_options
-from loopcore.cli.console import DONE, FAILED, USAGE, Console, Stop, installed, print_report
+from loopcore.cli.console import (
+    DONE,
+    FAILED,
+    USAGE,
+    Console,
+    Stop,
+    given_path,
+    installed,
+    print_error,
+    print_report,
+    warnings_in_lines,
+)
 from loopcore.cli.training import evaluate_options, train_options
-from loopcore.errors import Cancelled, LoopcoreError
+from loopcore.errors import Cancelled, LoopcoreError, MotionError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,17 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         # File names may contain characters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
-    with Stop() as stop:
+    with Stop() as stop, warnings_in_lines():
         try:
             code = int(arguments.run(arguments, stop))
             if sys.stdout is not None:
                 sys.stdout.flush()
             return code
         except LoopcoreError as error:
-            print(f"loopcore: error: {error}", file=sys.stderr)
+            print_error(str(error))
             return USAGE
         except MemoryError:
-            print("loopcore: error: not enough memory for a plate of this size: use a smaller one", file=sys.stderr)
+            print_error("not enough memory for a plate of this size: use a smaller one")
             return FAILED
         except BrokenPipeError:
             # The reader of the output is gone. Without a stdout, Python does not flush it again at exit.
@@ -52,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return FAILED
         except OSError as error:
             sys.stdout = None
-            print(f"loopcore: error: cannot continue: {error}", file=sys.stderr)
+            print_error(f"cannot continue: {error}")
             return FAILED
         except (KeyboardInterrupt, Cancelled):
             print("loopcore: interrupted", file=sys.stderr)
@@ -82,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _flow_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("motion", type=Path, help="motion field or flow map of any convention")
-    add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files")
+    add("motion", type=given_path, help="motion field or flow map of any convention")
+    add("-o", "--output", type=given_path, required=True, metavar="DIR", help="folder for the files")
     add("--convention", default="motion", help="what to write: motion, nuke, blender, fusion, rsmb, game: one file; "
         "stmap, displace, idistort: one per frame (motion)")  # fmt: skip
     add("--from", dest="source", metavar="NAME", help="the convention to read, where it cannot be detected: any of "
@@ -93,14 +103,14 @@ def _flow_options(command: argparse.ArgumentParser) -> None:
     add("--first", type=int, default=1001, help="number of the first frame (1001)")
     add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
     cycle_options(command)
-    add("--plate", type=Path, help="the still, which maps of a loop with steady looks are made from")
+    add("--plate", type=given_path, help="the still, which maps of a loop with steady looks are made from")
     add("--layer", help="layer, part or view of a multi-layer plate")
     add("--colorspace", help="colour space of the plate, e.g. srgb_rec709_scene")
     add("--with", dest="extras", action="append", default=[], metavar="EXTRA",
         help="also write per frame: displacement, holes or weight; may be repeated")  # fmt: skip
     add("--speed", type=float, default=1.0, help="factor on the motion (1.0)")
     add("--max-displace", type=float, metavar="PX", help="rsmb: Max Displace (the smallest that holds the motion)")
-    add("--bits", type=int, choices=(8, 16), default=16, help="game: bits per channel (16)")
+    add("--bits", type=int, choices=(8, 16), help="game: bits per channel (16)")
     add("--green", choices=("up", "down"), help="game: direction of green (up)")
     add(
         "--strength",
@@ -111,16 +121,16 @@ def _flow_options(command: argparse.ArgumentParser) -> None:
 
 
 def _check_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("folder", type=Path, metavar="DIR", help="folder that `loopcore animate` wrote")
-    command.add_argument("--plate", type=Path, help="where the still is now, if it was moved")
+    command.add_argument("folder", type=given_path, metavar="DIR", help="folder that `loopcore animate` wrote")
+    command.add_argument("--plate", type=given_path, help="where the still is now, if it was moved")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.set_defaults(run=_check)
 
 
 def _preview_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("folder", type=Path, metavar="DIR", help="folder of frames, or their pattern (loop.####.exr)")
-    add("-o", "--output", type=Path, required=True, help="film (.mp4) or contact sheet (.png)")
+    add("folder", type=given_path, metavar="DIR", help="folder of frames, or their pattern (loop.####.exr)")
+    add("-o", "--output", type=given_path, required=True, help="film (.mp4) or contact sheet (.png)")
     add("--fps", default="24", help="frames per second (24)")
     add("--cycles", type=int, default=FILM_CYCLES, help="repetitions of the loop (3)")
     add("--width", type=int, default=1920, help="maximum width in pixels (1920)")
@@ -135,14 +145,16 @@ def _info_options(command: argparse.ArgumentParser) -> None:
 def _flow(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.files.ranges import parse_range
     from loopcore.flowmap import FlowNumbers, FlowSettings, export_flow, read_motion
+    from loopcore.flowmap.reading import companions
     from loopcore.plate import read_plate
 
+    _refuse_ignored(arguments)
     known = FlowNumbers(arguments.max_displace, arguments.strength, arguments.green)
     motion = read_motion(arguments.motion, arguments.source, numbers=known)
     if arguments.speed != 1.0:
         motion = motion.scaled(arguments.speed)
     settings = FlowSettings(
-        frames=arguments.frames, first=arguments.first, extras=tuple(arguments.extras), bits=arguments.bits,
+        frames=arguments.frames, first=arguments.first, extras=tuple(arguments.extras), bits=arguments.bits or 16,
         numbers=None if arguments.range is None else parse_range(arguments.range), green=arguments.green or "up",
         strength=arguments.strength, max_displace=arguments.max_displace, cycles=arguments.cycles,
         steady=arguments.steady,
@@ -153,11 +165,31 @@ def _flow(arguments: argparse.Namespace, stop: Stop) -> int:
     with Console("Flow maps") as console:
         written = export_flow(
             motion, arguments.output, arguments.convention, name=arguments.name or arguments.motion.stem.split(".")[0],
-            settings=settings, plate=plate, on_progress=console.step, cancelled=stop.requested,
+            settings=settings, plate=plate, sources=(arguments.motion, *companions(arguments.motion)),
+            on_progress=console.step, cancelled=stop.requested,
         )  # fmt: skip
     stop.raise_if_requested()
     print(f"{len(written)} files written")
     return DONE
+
+
+# Options of `loopcore flow` that have a meaning for one convention alone: written, or read where the file lacks them.
+_ONLY_FOR = {"strength": "game", "green": "game", "bits": "game", "max_displace": "rsmb"}
+
+
+def _refuse_ignored(arguments: argparse.Namespace) -> None:
+    """Refuses options of `loopcore flow` that would have no effect."""
+    from loopcore.flowmap import detect
+
+    for name, meant in _ONLY_FOR.items():
+        if getattr(arguments, name) is None or arguments.convention == meant:
+            continue
+        if name == "bits" or (arguments.source or detect(arguments.motion)) != meant:
+            option = "--" + name.replace("_", "-")
+            raise MotionError(f"{option} has no meaning for {arguments.convention}, only for {meant}: leave it out")
+    for name in ("layer", "colorspace"):
+        if getattr(arguments, name) is not None and arguments.plate is None:
+            raise MotionError(f"--{name} has no meaning without --plate: leave it out, or give the plate")
 
 
 def _check(arguments: argparse.Namespace, stop: Stop) -> int:

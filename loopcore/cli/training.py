@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loopcore.cli.console import DONE, Console, Stop
+from loopcore.cli.console import DONE, Console, Stop, given_path
 from loopcore.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -22,14 +21,14 @@ _OVERRIDES = ("encoder", "weights", "steps", "seed", "threads", "flow", "flow_we
 def train_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore train`."""
     add = command.add_argument
-    add("source", type=Path, metavar="CONFIG_OR_DIR", help="settings (.toml); a folder with manifest.csv that lists "
-        "pictures and labels, or clips; or a folder of videos")  # fmt: skip
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help="manifest.csv: WEIGHTS.safetensors to write; "
-        "videos: the run's folder; a run in it is continued")  # fmt: skip
-    add("--cache", type=Path, metavar="DIR", help="folder for prepared clips, reused by later runs")
-    add("--encoder", type=Path, metavar="FILE.pth", help="manifest.csv: published EfficientNet-Lite0 or Lite2 weights "
-        "(the shipped ones)")  # fmt: skip
-    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="manifest.csv: continue training these")
+    add("source", type=given_path, metavar="CONFIG_OR_DIR", help="settings (.toml); a folder with manifest.csv that "
+        "lists pictures and labels, or clips; or a folder of videos")  # fmt: skip
+    add("-o", "--output", type=given_path, required=True, metavar="OUT", help="manifest.csv: WEIGHTS.safetensors to "
+        "write; videos: the run's folder; a run in it is continued")  # fmt: skip
+    add("--cache", type=given_path, metavar="DIR", help="folder for prepared clips, reused by later runs")
+    add("--encoder", type=given_path, metavar="FILE.pth", help="manifest.csv: published EfficientNet-Lite0 or Lite2 "
+        "weights (the shipped ones)")  # fmt: skip
+    add("--weights", type=given_path, metavar="WEIGHTS.safetensors", help="manifest.csv: continue training these")
     add("--steps", type=int, help="of the optimiser (manifest.csv 1800, videos 60000)")
     add("--flow", metavar="NAME", help="clips: estimator of optical flow: dis, farneback, torchvision:raft_small or "
         "raft_large, ptlflow:MODEL (dis)")  # fmt: skip
@@ -45,17 +44,17 @@ def train_options(command: argparse.ArgumentParser) -> None:
 def evaluate_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore evaluate`."""
     add = command.add_argument
-    add("folder", type=Path, metavar="DIR", help="folder with manifest.csv, pictures and labels; or folder of clips, "
-        "with or without a manifest.csv; or of stills, with --peers")  # fmt: skip
+    add("folder", type=given_path, metavar="DIR", help="folder with manifest.csv, pictures and labels; or folder of "
+        "clips, with or without a manifest.csv; or of stills, with --peers")  # fmt: skip
     add("--split", help="what a manifest.csv lists: test, val, train, or of clips all (pictures test, clips val)")
     add("--kinds", metavar="KIND,...", help="clips with a manifest.csv: only these kinds")
-    add("--weights", type=Path, metavar="WEIGHTS.safetensors", help="weights to measure (the shipped ones)")
-    add("-o", "--output", type=Path, metavar="DIR", help="clips: write report.txt, report.json, calibration.png, and a "
-        "picture of each clip; loops: write loops.txt, .csv, .json, and pictures; peers: peers.txt, .json, and "
-        "pictures")  # fmt: skip
+    add("--weights", type=given_path, metavar="WEIGHTS.safetensors", help="weights to measure (the shipped ones)")
+    add("-o", "--output", type=given_path, metavar="DIR", help="clips: write report.txt, report.json, calibration.png, "
+        "and a picture of each clip; loops: write loops.txt, .csv, .json, and pictures; peers: peers.txt, .json, "
+        "and pictures")  # fmt: skip
     add("--json", action="store_true", help="clips, loops and peers: print JSON instead of a table")
-    add("--baseline", type=Path, metavar="report.json", help="clips: compare with this report of an earlier run")
-    add("--peers", type=Path, metavar="DIR", help="compare with another program's motion NAME.npy of stills NAME")
+    add("--baseline", type=given_path, metavar="report.json", help="clips: compare with this report of an earlier run")
+    add("--peers", type=given_path, metavar="DIR", help="compare with another program's motion NAME.npy of stills NAME")
     add("--loops", action="store_true", help="measure loops made from a frame of each clip against the clip")
     add("--variant", action="append", metavar="NAME=KEY:VALUE,...", help="loops: arguments of Loop, to compare "
         "variants; may be given several times (loop=)")  # fmt: skip
@@ -106,12 +105,14 @@ def _train_fluid(config: FluidConfig, arguments: argparse.Namespace, stop: Stop)
     import torch
 
     from loopcore.errors import MotionError
+    from loopcore.files.overwrite import refuse_overwriting
     from loopcore.training.train_fluid import train_fluid
 
     if arguments.output.suffix.lower() != ".safetensors":
         raise MotionError(f"'{arguments.output}' is not a name for weights: they are written as .safetensors")
     if min(config.steps, config.threads) < 1 or config.seed < 0:
         raise MotionError("steps and threads must be 1 or more, the seed 0 or more")
+    refuse_overwriting([config.weights, config.encoder], [arguments.output])
     torch.set_num_threads(config.threads)
     with Console("Training") as console:
 
@@ -198,12 +199,14 @@ def _evaluate_pictures(arguments: argparse.Namespace, stop: Stop) -> int:
 
 
 def _evaluate_clips(arguments: argparse.Namespace, stop: Stop) -> int:
+    from loopcore.files.overwrite import refuse_overwriting
     from loopcore.training.evaluate_motion import evaluate_motion
     from loopcore.training.report import as_json, read_baseline, table, with_baseline, write_report
     from loopcore.training.run_log import write_sheet
 
-    before = {} if arguments.baseline is None else read_baseline(arguments.baseline)
     folder, weights, output = arguments.folder, arguments.weights, arguments.output
+    refuse_overwriting([arguments.baseline], [] if output is None else [output / "report.json"])
+    before = {} if arguments.baseline is None else read_baseline(arguments.baseline)
     found = []
     with Console("Clips", quiet=arguments.json) as console:
         progress = console.callback(stop)

@@ -2,6 +2,7 @@
 """OpenEXR files: reading and writing, with checks that the OpenEXR bindings lack."""
 
 from loopcore.exr.layout import MAGIC, Window, window_size
+from loopcore.exr.packed import check_packed
 from loopcore.exr.reading import HALF_MAX, ExrPart, as_stored, is_complete, read_attributes, read_exr
 from loopcore.exr.windows import Windows
 from loopcore.exr.writing import COMPRESSIONS, writable, write_exr
@@ -14,6 +15,7 @@ __all__ = [
     "Window",
     "Windows",
     "as_stored",
+    "check_packed",
     "is_complete",
     "read_attributes",
     "read_exr",

@@ -115,7 +115,7 @@ def read_exr(path: str | os.PathLike[str]) -> list[ExrPart]:
         raise PlateError(f"{source} cannot be read: {error.strerror or error}") from error
     if len(decoded) != len(layout.parts):
         lost = len(layout.parts) - len(decoded)
-        raise PlateError(f"{source}: the pixels of {lost} of its {len(layout.parts)} parts are damaged")
+        raise PlateError(f"{source}: the pixels of {lost} of its {len(layout.parts)} parts are damaged: write it again")
     return [_part(source, part, pixels) for part, pixels in zip(layout.parts, decoded, strict=True)]
 
 

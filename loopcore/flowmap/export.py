@@ -17,6 +17,7 @@ import numpy as np
 
 from loopcore.errors import MotionError, SequenceError
 from loopcore.files.atomic import make_folder, remove_leftovers, write_atomically, write_bytes_atomically
+from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.pattern import FramePattern, check_letters
 from loopcore.files.ranges import check_frames, format_range
 from loopcore.flowmap import layouts, pictures
@@ -83,6 +84,7 @@ def export_flow(
     name: str = "motion",
     settings: FlowSettings = FlowSettings(),
     plate: Plate | None = None,
+    sources: Sequence[Path | None] = (),
     on_progress: OnProgress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
@@ -99,6 +101,7 @@ def export_flow(
         name: start of the file names.
         settings: see `FlowSettings`.
         plate: the still, which maps of a loop with steady looks are computed from.
+        sources: files that the motion was read from. They and the plate's file are not overwritten.
         on_progress: called after every file with the number done, the total and the file.
         cancelled: called between frames; True stops the export after the files being written.
 
@@ -108,8 +111,8 @@ def export_flow(
     Raises:
         MotionError: an unknown convention or extra, invalid settings, or steady looks without a plate.
         PlateError: the plate has more than four channels.
-        SequenceError: a name that leaves the folder, too many frames, frame numbers outside the loop, or a folder or
-            file that cannot be written.
+        SequenceError: a name that leaves the folder, too many frames, frame numbers outside the loop, a file that
+            would overwrite a source, or a folder or file that cannot be written.
 
     Convention: see docs/flow-maps.md. EXR files have the motion's windows, PNG files the display window.
     """
@@ -120,6 +123,10 @@ def export_flow(
     kinds = [] if maps is None else _kinds(convention, settings.extras, maps)
     numbers = [] if maps is None else _numbers(settings)
     folder = Path(folder)
+    patterns = _patterns(folder, name, kinds)
+    outputs = [_static_path(folder, convention, name)] if convention in STATIC else []
+    outputs += [pattern.path(number) for pattern in patterns.values() for number in numbers]
+    refuse_overwriting([*sources, None if plate is None else plate.source], outputs)
     make_folder(folder)
     remove_leftovers(folder)
     total = len(kinds) * len(numbers) + (convention in STATIC)
@@ -133,7 +140,7 @@ def export_flow(
     if convention in STATIC:
         report(_write_static(motion, folder, convention, name, settings))
     if maps is not None:
-        frames = _frames(maps, folder, name, kinds, settings, numbers)
+        frames = _frames(maps, patterns, settings, numbers)
         _write_frames(frames, maps.windows, report, cancelled)
     return sorted(written)
 
@@ -187,18 +194,20 @@ def _attributes(convention: str, units: str) -> dict[str, object]:
     }
 
 
+def _static_path(folder: Path, convention: str, name: str) -> Path:
+    suffix = ".exr" if convention == "motion" or convention in layouts.LAYOUTS else ".png"
+    return folder / f"{name}{'' if convention == 'motion' else '_' + convention}{suffix}"
+
+
 def _write_static(motion: MotionField, folder: Path, convention: str, name: str, settings: FlowSettings) -> Path:
+    path = _static_path(folder, convention, name)
     if convention == "motion":
-        path = folder / f"{name}.exr"
         motion.save(path)
-        return path
-    if convention in layouts.LAYOUTS:
+    elif convention in layouts.LAYOUTS:
         channels = layouts.to_channels(motion, convention)
-        attributes = _attributes(convention, layouts.UNITS)
-        return _write_file(_File(folder / f"{name}_{convention}.exr", channels, attributes), motion.windows)
-    path = folder / f"{name}_{convention}.png"
-    png = _png(motion.displayed(), convention, settings)
-    write_bytes_atomically(path, png)
+        _write_file(_File(path, channels, _attributes(convention, layouts.UNITS)), motion.windows)
+    else:
+        write_bytes_atomically(path, _png(motion.displayed(), convention, settings))
     return path
 
 
@@ -222,19 +231,22 @@ class _File:
     attributes: dict[str, object]
 
 
+def _patterns(folder: Path, name: str, kinds: Sequence[str]) -> dict[str, FramePattern]:
+    return {kind: FramePattern(folder, f"{name}_{kind}.", ".exr") for kind in kinds}
+
+
 def _frames(
-    maps: Maps, folder: Path, name: str, kinds: Sequence[str], settings: FlowSettings, numbers: Sequence[int]
+    maps: Maps, patterns: dict[str, FramePattern], settings: FlowSettings, numbers: Sequence[int]
 ) -> Iterator[list[_File]]:
     """Yields the files of one frame after another."""
     from loopcore.flowmap.layers import LayerMaps
 
-    patterns = {kind: FramePattern(folder, f"{name}_{kind}.", ".exr") for kind in kinds}
-    needs_maps = any(kind not in ("displacement", "holes") for kind in kinds)
+    needs_maps = any(kind not in ("displacement", "holes") for kind in patterns)
     for number in numbers:
         time = number - settings.first
         frame = (maps.layers or maps).at(time) if needs_maps else None
         files = []
-        for kind in kinds:
+        for kind, pattern in patterns.items():
             convention, _, direction = kind.partition("_")
             attributes = _attributes(convention, _UNITS[convention])
             attributes |= {"loopcore/loop_frames": maps.frames, "loopcore/loop_time": time}
@@ -244,7 +256,7 @@ def _frames(
                 attributes |= _layer_attributes(maps, frame)
                 if kind == "weight":
                     attributes["loopcore/flow_units"] = "shares_of_layers"
-            files.append(_File(patterns[kind].path(number), _channels(maps, frame, kind, time), attributes))
+            files.append(_File(pattern.path(number), _channels(maps, frame, kind, time), attributes))
         yield files
 
 

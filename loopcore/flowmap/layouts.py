@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loopcore.errors import MotionError
+from loopcore.motion import masks
 from loopcore.motion.field import MotionField
 
 Channels = dict[str, np.ndarray]
@@ -37,7 +38,7 @@ class Layout:
         first: channel names (x, y) of the pair that is read where both are present.
         second: channel names (x, y) of the other pair.
         signs: factor on f (y up) in `first` and in `second`.
-        mask: channel name.
+        mask: channel name of the mask, which is read from `masks.CHANNELS` too.
     """
 
     first: tuple[str, str]
@@ -92,8 +93,20 @@ def from_channels(find: Callable[[str], np.ndarray | None], convention: str, fro
         x, y = find(names[0]), find(names[1])
         if x is not None and y is not None:
             shown = np.stack([sign * x + 0.0, -sign * y + 0.0], axis=-1).astype(np.float32)
-            return with_mask(shown, find(layout.mask), from_loopcore)
+            return with_mask(shown, find_mask(find, layout.mask), from_loopcore)
     raise MotionError(f"it lacks {' and '.join(layout.first)}, the channels of {convention} vectors")
+
+
+def find_mask(find: Callable[[str], np.ndarray | None], *names: str) -> np.ndarray | None:
+    """Returns the mask of an EXR, or None.
+
+    Args:
+        find: returns the channel of a name; see `finder`.
+        names: of the mask in the file's convention, besides `masks.CHANNELS`.
+    """
+    # An alpha last: in other programs' files it is often that of the picture.
+    ordered = sorted(dict.fromkeys((*names, *masks.CHANNELS)), key=lambda name: name == "A")
+    return next((values for name in ordered if (values := find(name)) is not None), None)
 
 
 def with_mask(shown: np.ndarray, mask: np.ndarray | None, multiplied: bool) -> MotionField:
@@ -101,16 +114,16 @@ def with_mask(shown: np.ndarray, mask: np.ndarray | None, multiplied: bool) -> M
 
     Args:
         shown: (H, W, 2) vectors in pixels per frame, y down.
-        mask: (H, W), 0 to 1; None is 1 everywhere.
+        mask: (H, W), clipped to 0..1; None is 1 everywhere.
         multiplied: whether the vectors are already multiplied by the mask; they are then divided by it.
 
     Raises:
-        MotionError: values that are not finite, or a mask outside 0..1.
+        MotionError: values that are not finite.
     """
     ones = np.ones(shown.shape[:2], np.float32)
     if mask is None:
         return MotionField(shown, ones, ones)
-    mask = np.ascontiguousarray(mask, np.float32)
+    mask = masks.from_file(mask)
     if multiplied:
         # Where the mask is 0 the velocity is not known; it is set to 0.
         with np.errstate(all="ignore"):

@@ -26,6 +26,7 @@ from loopcore.motion.masks import matches
 
 IN_EXR = ("motion", "nuke", "blender", "fusion", "stmap", "displace", "idistort")
 IN_PNG = ("rsmb", "game", "kitti")
+_LAYER = re.compile(r"_stmap_\d+(?=\.)")  # in the names of STMaps of a loop of several layers
 CONVENTIONS = (*IN_EXR, *IN_PNG, "flo")
 
 
@@ -290,7 +291,7 @@ def _from_stmap(file: _Exr) -> MotionField:
     fetched[file.filled] = displacement[file.filled]
     span = _span(file, str(file.attributes.get("loopcore/direction", "past")))
     velocity, known = maps.velocity_from(fetched, span)
-    return _masked(velocity, known, _mask_of_weights(file.source, u.shape))
+    return _masked(file, velocity, known, _mask_of_weights(file.source, u.shape))
 
 
 def _from_offsets(file: _Exr) -> MotionField:
@@ -307,9 +308,9 @@ def _from_offsets(file: _Exr) -> MotionField:
     velocity, known = maps.velocity_from(displacement, spans[layer])
     if layer.startswith("layer"):
         weights = file.require(*(name.replace("layer", "weight") + ".V" for name in layers))
-        return _masked(velocity, known, np.stack(weights).sum(axis=0, dtype=np.float32))
+        return _masked(file, velocity, known, np.stack(weights).sum(axis=0, dtype=np.float32))
     rest = file.find("weight.Z")
-    return _masked(velocity, known, None if rest is None else 1 - rest.astype(np.float32))
+    return _masked(file, velocity, known, None if rest is None else 1 - rest.astype(np.float32))
 
 
 def _layers(file: _Exr) -> list[str]:
@@ -341,28 +342,35 @@ def _require_finite(*channels: Any) -> None:
             raise MotionError(f"it holds NaN or Inf (first at x {x}, y {y}): export it again")
 
 
+def companions(source: Path) -> list[Path]:
+    """Returns the files beside an STMap that its mask is read from: weights, or the STMaps of all layers of its frame.
+
+    Args:
+        source: the file; any other than an STMap of Loopcore has none.
+    """
+    if layer := _LAYER.search(source.name):
+        found: list[Path] = []
+        start, end = source.name[: layer.start()], source.name[layer.end() :]
+        while (path := source.with_name(f"{start}_stmap_{len(found) + 1}{end}")).is_file():
+            found.append(path)
+        return found
+    path = source.with_name(source.name.replace("_stmap_past.", "_weight.").replace("_stmap_future.", "_weight."))
+    return [path] if path != source and path.is_file() else []
+
+
 def _mask_of_weights(source: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """Returns the mask from the weights that Loopcore writes beside its STMaps, if they exist."""
-    if layer := re.search(r"_stmap_\d+(?=\.)", source.name):
-        return _mask_of_layers(source.name[: layer.start()], source.name[layer.end() :], source.parent, shape)
-    path = source.with_name(source.name.replace("_stmap_past.", "_weight.").replace("_stmap_future.", "_weight."))
-    if path == source or not path.is_file():
+    paths = companions(source)
+    layered = _LAYER.search(source.name) is not None
+    found = [weight for path in paths if (weight := _Exr(path).find("A" if layered else "B")) is not None]
+    if not found or len(found) != len(paths) or any(weight.shape != shape for weight in found):
         return None
-    rest = _Exr(path).find("B")
-    return None if rest is None or rest.shape != shape else 1 - rest.astype(np.float32)
+    return np.stack(found).sum(axis=0, dtype=np.float32) if layered else 1 - found[0].astype(np.float32)
 
 
-def _mask_of_layers(name: str, end: str, folder: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """Returns the sum of the weights of all layers' STMaps of a frame."""
-    weights: list[np.ndarray | None] = []
-    while (path := folder / f"{name}_stmap_{len(weights) + 1}{end}").is_file():
-        weights.append(_Exr(path).find("A"))
-    found = [weight for weight in weights if weight is not None and weight.shape == shape]
-    return np.stack(found).sum(axis=0, dtype=np.float32) if found and len(found) == len(weights) else None
-
-
-def _masked(velocity: np.ndarray, known: np.ndarray, mask: np.ndarray | None) -> MotionField:
-    if mask is None:
-        mask = (velocity != 0).any(axis=2).astype(np.float32)
-    motion = layouts.with_mask(velocity, np.clip(mask, 0, 1), multiplied=True)
+def _masked(file: _Exr, velocity: np.ndarray, known: np.ndarray, weights: np.ndarray | None) -> MotionField:
+    """Returns a motion whose mask is the weights, else the file's mask, else where it moves."""
+    own = layouts.find_mask(file.find) if weights is None else None
+    mask = (velocity != 0).any(axis=2).astype(np.float32) if weights is None else weights
+    motion = layouts.with_mask(velocity, mask if own is None else own, multiplied=own is None)
     return MotionField(motion.velocity, motion.mask, known.astype(np.float32))

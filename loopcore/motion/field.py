@@ -206,7 +206,8 @@ class MotionField(EqualByContent):
     def load(cls, path: str | Path) -> MotionField:
         """Reads a field from any EXR with ``forward.u`` and ``forward.v`` (pixels per frame, y up).
 
-        Without ``mask.V`` or ``confidence.V`` these are 1. Everything is 0 outside the data window.
+        Without a mask (``mask.V``, ``mask.a`` or ``mask.A``) or ``confidence.V`` these are 1. The mask is clipped to
+        0..1. Everything is 0 outside the data window.
 
         Args:
             path: of the file.
@@ -234,7 +235,7 @@ def _from_parts(cls: type[MotionField], parts: Sequence[ExrPart]) -> MotionField
         raise MotionError(str(error)) from None
     if "forward.u" not in channels or "forward.v" not in channels:
         raise MotionError(_missing_flow(channels))
-    used = {name: channels[name] for name in _OWN if name in channels}
+    used = {name: channels[name] for name in (*_OWN, *masks.CHANNELS) if name in channels}
     shape = channels["forward.u"].shape
     for name, values in used.items():
         if values.shape != shape:
@@ -244,7 +245,8 @@ def _from_parts(cls: type[MotionField], parts: Sequence[ExrPart]) -> MotionField
     ones = np.ones(holder.channels["forward.u"].shape, np.float32)
     ones = place(ones, holder.data_window, windows.data) if shape == windows.size else ones
     shown = np.stack([full["forward.u"], -full["forward.v"]], axis=-1)
-    mask, confidence = full.get("mask.V", ones), full.get("confidence.V", ones)
+    mask = masks.from_file(next((full[name] for name in masks.CHANNELS if name in full), ones))
+    confidence = full.get("confidence.V", ones)
     velocity = shown
     if {"velocity.X", "velocity.Y", "mask.V"} <= full.keys():
         stored = np.stack([full["velocity.X"], -full["velocity.Y"]], axis=-1)

@@ -64,6 +64,20 @@ def read_hints(path: str | Path) -> Hints:
     )
 
 
+def painted_mask(path: str | Path) -> Path | None:
+    """Returns the picture that a hints file names as its mask; None without one, or if the file is invalid.
+
+    Args:
+        path: of the JSON.
+    """
+    path = Path(path)
+    try:
+        name = _load(path).get("mask") if path.is_file() else None  # a pipe can be read only once
+        return _beside(path, name) if isinstance(name, str) else None
+    except MotionError:
+        return None
+
+
 def write_hints(hints: Hints, path: str | Path) -> None:
     """Writes hints in Loopcore's format, and a painted mask as ``NAME_mask.png`` (16-bit grey) beside it.
 

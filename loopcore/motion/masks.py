@@ -20,6 +20,8 @@ from loopcore.image import luma, open_picture, resize
 _SUBPIXELS = 4  # per pixel and axis, for antialiased polygons
 _BIG = 5_000_000  # pixels of a picture above which half as many subpixels are used
 _STEPS = 24  # largest distance in pixels measured at full size; wider feathers are measured on a reduced mask
+# Names of a mask beside other channels of an EXR.
+CHANNELS = ("mask.V", "mask.a", "mask.A")
 _GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -39,6 +41,17 @@ def as_mask(values: Any) -> np.ndarray:
     if not (low >= 0.0 and high <= 1.0):
         raise MotionError(f"mask values must be in 0..1 (0 still, 1 moving), these range from {low:g} to {high:g}")
     return mask
+
+
+def from_file(values: np.ndarray) -> np.ndarray:
+    """Returns the values of a mask in a file as contiguous float32, clipped to 0..1.
+
+    Raises:
+        MotionError: NaN or Inf. The message does not name the file.
+    """
+    if not np.isfinite(values).all():
+        raise MotionError("its mask contains NaN or Inf: write it again with finite values")
+    return np.ascontiguousarray(np.clip(values, 0, 1), np.float32)
 
 
 def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -212,11 +225,13 @@ def read_mask(path: str | Path, height: int, width: int, windows: Windows = WHOL
         raise MotionError(
             f"mask {path} is {source}, but the plate is {windows}: the aspects differ. Paint the mask over the plate"
         )
-    if not np.isfinite(mask).all():
-        raise MotionError(f"mask {path} contains NaN or Inf: write it again with finite values")
+    try:
+        mask = from_file(mask)
+    except MotionError as error:
+        raise MotionError(f"mask {path}: {error}") from None
     if float(mask.max()) <= 0.0:
         raise MotionError(f"mask {path} is black all over: nothing would move. Paint white where things move")
-    return fit_mask(np.ascontiguousarray(np.clip(mask, 0, 1), np.float32), source, windows)
+    return fit_mask(mask, source, windows)
 
 
 def _read_exr(path: Path) -> tuple[np.ndarray, Windows]:
@@ -231,7 +246,7 @@ def _read_exr(path: Path) -> tuple[np.ndarray, Windows]:
     # a constant alpha carries no mask
     plain = any("A" in part.channels and np.ptp(part.channels["A"]) == 0 for part in parts)
     names = [] if plain or "A" not in channels else ["A"]
-    names = list(channels) if len(channels) == 1 else [*names, "mask.V", "mask.a", "mask.A", "Y"]
+    names = list(channels) if len(channels) == 1 else [*names, *CHANNELS, "Y"]
     for name in names:
         if name in channels:
             return channels[name], windows

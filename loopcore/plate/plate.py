@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from loopcore import color, exr
-from loopcore.errors import PlateError
+from loopcore.errors import LoopcoreWarning, PlateError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place
 from loopcore.files.regular import existing_file
 from loopcore.image import EqualByContent
@@ -125,7 +126,7 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
             another such name, ``cineon`` (film printing density) or ``data``.
 
     Returns:
-        The plate, alpha premultiplied.
+        The plate, alpha premultiplied. Warns of a damaged JPEG where the decoder notices it (`LoopcoreWarning`).
 
     Raises:
         PlateError: the file is missing, damaged, of an unknown kind, or cannot be read without loss.
@@ -143,7 +144,12 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
             return _read_exr_plate(source, layer, colorspace)
         if layer is not None:
             raise PlateError(f"it has no layer {layer!r}: only EXR files have layers")
-        return _from_still(stills.read_still(source, kind, colorspace), source)
+        plate = _from_still(stills.read_still(source, kind, colorspace), source)
+        if kind == "JPEG" and stills.jpeg_is_damaged(source):
+            warnings.warn(
+                f"{source}: its JPEG data are damaged, and pixels may be wrong: save it again", LoopcoreWarning, 2
+            )
+        return plate
     except PlateError as error:
         if str(error).startswith(str(source)):
             raise

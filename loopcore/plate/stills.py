@@ -106,6 +106,25 @@ def _read_with_pillow(path: Path, kind: str, colorspace: str | None) -> Still:
         raise PlateError(f"its {kind} data are damaged: {_first_line(error)}") from error
 
 
+def jpeg_is_damaged(path: Path) -> bool:
+    """Whether FFmpeg's decoder notices damage in a JPEG: 200 zeroed bytes in four files of ten. Pillow's never tells.
+
+    Entropy coding gives most wrong bytes a meaning, in WebP all, so that nothing is noticed there.
+    """
+    import av
+
+    try:
+        decoder = av.CodecContext.create("mjpeg", "r")
+        decoder.options = {"err_detect": "explode"}
+        decoder.decode(av.Packet(path.read_bytes()))
+        decoder.decode(None)
+    except av.InvalidDataError:
+        return True
+    except (av.FFmpegError, OSError, ValueError):
+        return False  # a kind of JPEG that FFmpeg does not know
+    return False
+
+
 def _still_of(image: Any, icc: bytes | None, colorspace: str | None, metadata: dict[str, object]) -> Still:
     if image.mode == "CMYK":
         image, icc = _cmyk_to_srgb(image, icc), None

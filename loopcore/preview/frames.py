@@ -17,6 +17,7 @@ from loopcore.baking.frame_rate import frame_rate
 from loopcore.color import display_exposure, display_image
 from loopcore.errors import SequenceError
 from loopcore.exr.windows import WHOLE
+from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.pattern import FramePattern, find_sequence
 from loopcore.image import resize
 from loopcore.plate import read_plate
@@ -58,7 +59,8 @@ def preview_sequence(
         The encoder's name.
 
     Raises:
-        SequenceError: frames are missing, listed twice or of different sizes, or `out_path` cannot be written.
+        SequenceError: frames are missing, listed twice or of different sizes, or `out_path` is one of them or cannot be
+            written.
         PlateError: a frame cannot be read.
         EngineError: no encoder for films.
     """
@@ -72,6 +74,7 @@ def preview_sequence(
         raise SequenceError(f"a preview {max_width} pixels wide is too small to see: give 16 or more")
     rate = frame_rate(fps)
     files = _list_frames(source)
+    refuse_overwriting((path for _, path in files), [out_path])
     if suffix in _FILM_SUFFIXES:
         pictures = _read_all([path for _, path in files], max_width)
         return write_film(pictures, out_path, rate, cycles, on_progress, count=len(files))

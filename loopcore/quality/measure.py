@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from loopcore import color
-from loopcore.baking.frames import is_current
+from loopcore.baking.frames import damage, is_current
 from loopcore.baking.recipe import Recipe, read_recipe
 from loopcore.errors import LoopcoreError, SequenceError
+from loopcore.exr import check_packed
 from loopcore.exr.windows import Windows
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import format_range
@@ -36,7 +37,10 @@ TORN = 0.03
 # Looks are measured on so many frames, evenly spaced, torn detail on half of them.
 LOOKS = 16
 REBAKE = "bake again with --overwrite"
+RESUME = "run the bake again, it writes only these"
+REPAIR = "run the bake again with --verify, it writes only these"
 CALMER = "lower --speed or --frames"
+_NOT_MEASURED = Row("pixels", None, "", False, "not measured: the frames are not all there and whole")
 
 
 def check(
@@ -62,16 +66,26 @@ def check(
     report = QualityReport(str(folder), recipe.frames)
     report.rows += _files(pattern, recipe)
     if not report.passed:
-        report.rows.append(Row("pixels", None, "", False, "not measured: the frames are not all there and whole"))
+        report.rows.append(_NOT_MEASURED)
         return report
     loop = _loop(folder, recipe, document, plate)
     measured = _Measurement(loop, recipe)
+    broken: list[int] = []
     for time in range(recipe.frames):
-        measured.add(time, _read_frame(pattern.path(recipe.first + time), loop.plate, recipe, measured.expected))
+        path = pattern.path(recipe.first + time)
+        if damage(path):
+            broken.append(recipe.first + time)
+        elif not broken:
+            measured.add(time, _read_frame(path, loop.plate, recipe, measured.expected))
         if on_progress is not None:
             on_progress(time + 1, recipe.frames)
-    report.rows += measured.rows()
+    report.rows.append(_count("frames whose pixels are damaged", broken, REPAIR))
+    report.rows += [_NOT_MEASURED] if broken else measured.rows()
     return report
+
+
+def _count(name: str, found: list[int], advice: str) -> Row:
+    return judged(name, len(found), "0", not found, advice, format_range(found))
 
 
 def _files(pattern: FramePattern, recipe: Recipe) -> Iterator[Row]:
@@ -80,13 +94,9 @@ def _files(pattern: FramePattern, recipe: Recipe) -> Iterator[Row]:
     missing = [n for n in numbers if n not in there]
     extra = [n for n in there if n not in numbers]
     stale = [n for n in numbers if n in there and not is_current(there[n], recipe, n)]
-    resume = "run the bake again, it writes only these"
-    for name, found, advice in (
-        ("missing frames", missing, resume),
-        ("frames beyond the loop", extra, "delete them"),
-        ("damaged, misplaced or of another recipe", stale, resume),
-    ):
-        yield judged(name, len(found), "0", not found, advice, format_range(found))
+    yield _count("missing frames", missing, RESUME)
+    yield _count("frames beyond the loop", extra, "delete them")
+    yield _count("damaged, misplaced or of another recipe", stale, RESUME)
 
 
 def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None) -> Loop:
@@ -99,7 +109,11 @@ def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None)
         raise SequenceError(f"the plate cannot be read ({error}): name it with --plate") from None
     if still.digest() != recipe.plate:
         raise SequenceError(f"'{where}' is not the plate that was baked (its pixels differ): name it with --plate")
-    motion = MotionField.load(folder / "motion.exr")
+    try:
+        check_packed(folder / "motion.exr")
+        motion = MotionField.load(folder / "motion.exr")
+    except LoopcoreError as error:
+        raise SequenceError(f"the motion cannot be read ({error}): bake the loop again") from None
     if motion.digest() != recipe.motion:
         raise SequenceError(f"'{folder / 'motion.exr'}' is not the motion that was baked: bake the loop again")
     # The CPU is the reference, whichever device baked the frames.

@@ -8,8 +8,13 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite
-import numba
+from loopcore.errors import EngineError
+
+try:
+    import llvmlite
+    import numba
+except ValueError as error:  # of a setting in the environment, NUMBA_NUM_THREADS=0 for example
+    raise EngineError(f"Numba cannot be loaded ({error}): correct or unset NUMBA_* in the environment") from error
 
 from loopcore.transport.kernel_cache import kernel_cache
 

@@ -19,6 +19,7 @@ from loopcore.animate import Job, Source, run
 from loopcore.baking.frame_rate import frame_rate
 from loopcore.errors import Cancelled, EngineError
 from loopcore.files.atomic import make_folder
+from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.ranges import format_range, parse_range
 from loopcore.preview.proxies import PROXY_FOLDER
 from loopcore.worker.task import Invalid, Params, Task, Unfinished
@@ -67,6 +68,7 @@ def predict(task: Task) -> dict[str, Any]:
     source = _source(params)
     out = params.path("motion_out")
     params.finish()
+    refuse_overwriting(source.files(), [out])
     task.folders.add(out.parent)
     plate = source.read_plate(task)
     motion = source.read_motion(plate, task)
@@ -101,8 +103,9 @@ def animate(task: Task) -> dict[str, Any]:
 
 
 def _job(params: Params) -> Job:
+    motion = params.path_if_given("motion")
     source = _source(
-        params, motion=params.path_if_given("motion"), convention=params.take("convention", str, None), rescale=True,
+        params, motion=motion, convention=params.take("convention", str, None), rescale=motion is not None,
         speed=params.take("speed", float, 1.0), resolution=params.take("resolution", int, 100),
     )  # fmt: skip
     numbers = params.take("range", str, None)
@@ -114,7 +117,7 @@ def _job(params: Params) -> Job:
         steady=params.auto_or("steady", float), device=params.take("device", str, "auto"),
         format=params.take("format", str, "exr"), depth=params.take("depth", str, None),
         overwrite=params.take("overwrite", bool, False), proxy=params.take("proxy", bool, False),
-        preview=params.take("preview", bool, False),
+        preview=params.take("preview", bool, False), verify=params.take("verify", bool, False),
     )  # fmt: skip
     params.finish()
     return job
@@ -137,6 +140,7 @@ def flow(task: Task) -> dict[str, Any]:
         Cancelled: the request was cancelled.
     """
     from loopcore.flowmap import STATIC, FlowSettings, export_flow, read_motion
+    from loopcore.flowmap.reading import companions
 
     params = Params(task)
     source, folder, convention = params.path("motion"), params.path("folder"), params.take("convention", str)
@@ -161,7 +165,7 @@ def flow(task: Task) -> dict[str, Any]:
     motion = read_motion(source)
     files = export_flow(
         motion if speed == 1.0 else motion.scaled(speed), folder, convention, name=name, settings=settings,
-        plate=plate, cancelled=task.cancelled,
+        plate=plate, sources=(source, still, *companions(source)), cancelled=task.cancelled,
         on_progress=lambda done, total, path: task.step("Flow maps", done, total, path),
     )  # fmt: skip
     if task.cancelled():

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from loopcore.animate import Observer
+from loopcore.observer import Observer
 
 Send = Callable[[dict[str, Any]], None]
 

@@ -118,7 +118,7 @@ def test_check_prints_a_table_or_json(scene: Path, tmp_path: Path, capsys: pytes
         assert main(["check", str(folder), *options]) == code
         return capsys.readouterr().out
 
-    folder = tmp_path / "[bold]v2 :cat:"  # neither markup nor an emoji
+    folder = tmp_path / "[bold]v2 :cat:[/x]"  # neither markup nor an emoji
     assert main(animate(scene, folder, "--frames", 24, "--cycles", 2)) == 0
     assert json.loads(check(0, "--json"))["passed"] is True
     assert "Progress: 100%" in check(0)
@@ -126,7 +126,7 @@ def test_check_prints_a_table_or_json(scene: Path, tmp_path: Path, capsys: pytes
     assert json.loads(check(1, "--json"))["passed"] is False
     table = check(1)
     assert "FAIL" in table and "The loop does not pass." in table
-    assert "[bold]v2:cat:" in "".join(table.split())
+    assert "[bold]v2:cat:[/x]" in "".join(table.split())
 
 
 def test_predicted_motion_gives_the_same_bytes_as_the_hints(scene: Path, tmp_path: Path) -> None:
@@ -201,6 +201,16 @@ def test_animate_without_hints(scene: Path, tmp_path: Path) -> None:
 
 
 BAD: list[tuple[str, list[str], str]] = [
+    ("weights beside motion", "animate p.png --motion m.exr --weights w.safetensors -o OUT".split(), "leave one out"),
+    ("weights predict another", "predict p.png --motion m.exr --weights w.safetensors -o OUT.exr".split(), "weights"),
+    ("rescale of nothing", ["animate", "p.png", "--hints", "h.json", "--rescale", "-o", "OUT"], "rescale"),
+    ("convention of nothing", ["predict", "p.png", "--convention", "nuke", "-o", "OUT.exr"], "convention"),
+    ("strength of vectors", "flow m.exr --convention nuke --strength 0.5 -o OUT".split(), "--strength has no meaning"),
+    ("green of maps", "flow m.exr --convention stmap --green up -o OUT".split(), "--green has no meaning"),
+    ("bits of vectors", "flow m.exr --convention rsmb --bits 16 -o OUT".split(), "only for game"),
+    ("displace of vectors", "flow m.exr --max-displace 9 -o OUT".split(), "--max-displace has no meaning for motion"),
+    ("layer of no plate", "flow m.exr --layer x -o OUT".split(), "--layer has no meaning without --plate"),
+    ("line break in a name", ["animate", "p.png", "--mask", "a\nb\x1b[31m.png", "-o", "OUT"], "a\\nb\\x1b[31m.png"),
     ("missing plate", ["animate", "none.png", "--hints", "h.json", "-o", "OUT"], "none.png does not exist"),
     ("folder as plate", ["animate", ".", "--hints", "h.json", "-o", "OUT"], "is a folder"),
     ("no image", ["animate", "text.png", "--hints", "h.json", "-o", "OUT"], "text.png"),

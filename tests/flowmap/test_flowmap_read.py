@@ -44,6 +44,58 @@ def test_outside_the_data_window_there_is_no_motion(tmp_path: Path) -> None:
         assert np.abs(back.velocity).sum() == 4 * 24
 
 
+def vectors(names: str, **more: np.ndarray) -> dict[str, np.ndarray]:
+    """Two pixels per frame to the right, in channels of these names for x and y."""
+    flat = np.full((20, 30), 2, np.float32)
+    x, *y = names.split()
+    return {x: flat, y[0]: flat * 0, **more}
+
+
+def square() -> np.ndarray:
+    mask = np.zeros((20, 30), np.float32)
+    mask[5:12, 8:20] = 0.5
+    return mask
+
+
+@pytest.mark.parametrize("mask", ["mask.V", "mask.a", "mask.A", "layer.mask.V"])
+@pytest.mark.parametrize("names", ["forward.u forward.v", "Vector.Z Vector.W", "velX velY", "past.u past.v"])
+def test_the_mask_of_another_programs_vectors(names: str, mask: str, tmp_path: Path) -> None:
+    convention = "blender" if "Vector" in names else None
+    path = write_raw(tmp_path / "v.exr", vectors(names, **{mask: square()}))
+    back = read_motion(path, convention)
+    assert np.array_equal(back.mask, square()) and (np.abs(back.velocity[..., 0]) == 2).all()
+
+
+def test_a_mask_beside_an_alpha_is_preferred(tmp_path: Path) -> None:
+    flat = np.ones((20, 30), np.float32)
+    path = write_raw(tmp_path / "v.exr", vectors("velX velY", A=flat, **{"mask.V": square()}))
+    assert np.array_equal(read_motion(path).mask, square())
+    assert np.array_equal(read_motion(write_raw(tmp_path / "a.exr", vectors("velX velY", A=square()))).mask, square())
+
+
+def test_a_mask_of_a_stmap(tmp_path: Path) -> None:
+    x, y = np.meshgrid((np.arange(30) + 0.5) / 30, 1 - (np.arange(20) + 0.5) / 20)
+    shifted = {"R": (x - 1 / 30).astype(np.float32), "G": y.astype(np.float32)}
+    path = write_raw(tmp_path / "st.exr", {**shifted, "mask.V": square()})
+    back = read_motion(path)
+    assert np.array_equal(back.mask, square())
+    np.testing.assert_allclose(back.velocity[5:12, 8:20], np.broadcast_to((1, 0), (7, 12, 2)), atol=1e-4)
+
+
+@pytest.mark.parametrize("convention", [None, "motion"])
+@pytest.mark.parametrize("mask", ["mask.V", "mask.a"])
+def test_masks_are_clipped_and_refused_where_not_finite(mask: str, convention: str | None, tmp_path: Path) -> None:
+    wild = square() * 4 - 1  # -1 and 1
+    wild[0, 0] = 2
+    back = read_motion(write_raw(tmp_path / "w.exr", vectors("forward.u forward.v", **{mask: wild})), convention)
+    assert np.array_equal(back.mask, np.clip(wild, 0, 1)) and back.mask.max() == 1 and back.mask.min() == 0
+    for value in (np.nan, np.inf):
+        wild[3, 4] = value
+        path = write_raw(tmp_path / "n.exr", vectors("forward.u forward.v", **{mask: wild}))
+        with pytest.raises(MotionError, match=r"n\.exr: its mask contains NaN or Inf"):
+            read_motion(path, convention)
+
+
 def test_middlebury_files(corpus: Path, tmp_path: Path) -> None:
     found = sorted((corpus / "flow").glob("*.flo"))
     assert found

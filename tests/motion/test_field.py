@@ -116,7 +116,7 @@ def test_black_mask_stops_all_motion(tmp_path: Path) -> None:
         ({"depth.Z": 1.0}, "depth.Z"),
         ({"forward.u": np.nan, "forward.v": 0.0}, "NaN"),
         ({"forward.u": np.inf, "forward.v": 0.0}, "Inf"),
-        ({"forward.u": 1.0, "forward.v": 0.0, "mask.V": 2.0}, "0..1"),
+        ({"forward.u": 1.0, "forward.v": 0.0, "mask.V": np.nan}, "its mask contains NaN"),
         ({"forward.u": 1.0, "forward.v": 0.0, "confidence.V": np.nan}, "0..1"),
     ],
 )

@@ -57,5 +57,5 @@ def test_sources_are_all_files_with_kernels() -> None:
         for node in ast.walk(ast.parse((PACKAGE / name).read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("loopcore")):
                 others.add((node.module or "").rpartition(".")[2])
-    # parallel and paths run outside the kernels.
-    assert others <= {Path(name).stem for name in made_of} | {"parallel", "paths"}
+    # errors, parallel and paths run outside the kernels.
+    assert others <= {Path(name).stem for name in made_of} | {"errors", "parallel", "paths"}

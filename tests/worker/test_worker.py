@@ -72,9 +72,40 @@ def test_animate_check_and_flow(client: Client, scene: Path, tmp_path: Path) -> 
     assert "steady looks need the plate" in client.error("flow", **flow | looks)[1]
     assert client.call("flow", **flow | {"convention": "nuke"}, plate="missing.png")["files"]
     again = client.call(
-        "animate", plate=plate, motion=str(motion), folder=str(out), name="falls", frames=6, fps="24000/1001", speed=2.0
+        "animate",
+        plate=plate,
+        motion=str(motion),
+        folder=str(out),
+        name="falls",
+        frames=6,
+        fps="24000/1001",
+        speed=2.0,
+        verify=True,
     )
     assert (again["written"], again["skipped"]) == (0, 6)
+
+
+def test_inputs_are_not_overwritten(client: Client, scene: Path, tmp_path: Path) -> None:
+    plate, motion = _scenes.exr(tmp_path / "p.exr", _scenes.linear("RGB"), "RGB"), tmp_path / "m.exr"
+    before = plate.read_bytes()
+    refused = [("predict", {"plate": str(plate), "motion_out": str(plate)})]
+    given = {"plate": str(plate), "hints": str(scene / "hints.json")}
+    solved = client.call("predict", **given, motion_out=str(motion))
+    assert solved == client.call("predict", **given, motion_out=str(motion))  # over its own result
+    refused += [
+        ("animate", animation(scene, tmp_path, plate=str(plate), name="p", frames=3, range="1001")),
+        ("flow", {"motion": str(motion), "folder": str(tmp_path), "convention": "motion", "speed": 2}),
+        ("flow", {"motion": str(motion), "folder": str(tmp_path), "convention": "motion", "name": "p",
+                  "plate": str(plate)}),
+    ]  # fmt: skip
+    plate.rename(tmp_path / "p.1001.exr")
+    refused[1][1]["plate"] = str(tmp_path / "p.1001.exr")
+    (tmp_path / "p.exr").write_bytes(before)
+    stored = motion.read_bytes()
+    for method, params in refused:
+        code, words = client.error(method, **params)
+        assert code < 0 and "would be overwritten" in words
+    assert plate.read_bytes() == before == (tmp_path / "p.1001.exr").read_bytes() and motion.read_bytes() == stored
 
 
 def test_arrows_sample_the_motion_on_a_grid(client: Client, scene: Path, tmp_path: Path) -> None:
