@@ -16,7 +16,7 @@ import numpy as np
 
 from loopcore.motion.multigrid import Problem, Solver
 
-_REACH = 100.0  # cells over which directions act along parallel axes: more than a picture's
+_PULL = 1e-3  # of a direction of concentration 1, against a link of 1 between neighbours: see `_senses`
 _SPREAD = 2.0  # cells, deviation of the mean of axes whose senses are compared
 _MIN_LINK = 1e-3  # of neighbours whose axes are uncertain or at right angles
 _MIN_DATA = 1e-6  # of a cell in the smooth field, against a smoothness of 1 a face
@@ -81,14 +81,17 @@ def _limited(direction: np.ndarray) -> np.ndarray:
 def _senses(unit: np.ndarray, certainty: np.ndarray, evidence: np.ndarray, moving: np.ndarray) -> np.ndarray:
     """Returns 1 or -1 for each cell, whether it goes along or against ``unit``.
 
-    Minimises, over real s, the sum of w (s_i - c s_j)^2 over neighbours plus that of s_i^2 / reach^2 - 2 e_i s_i, where
-    c is the sign of the cosine between their axes, w its square times the certainties, and e the evidence.
+    Minimises, over real s, the sum of w (s_i - c s_j)^2 over neighbours plus that of p e_i^2 (s_i - sign e_i)^2, where
+    c is the sign of the cosine between their axes, w its square times the certainties, e the evidence, and p the pull.
+    So directions of concentration e act over about 1 / (e sqrt p) cells: sure ones, as of falls, keep their own sense,
+    and unsure ones take that of their whole region.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.linalg import spsolve
 
     cells = np.arange(certainty.size).reshape(certainty.shape)
-    diagonal = np.full(certainty.size, _REACH**-2)
+    pull = _PULL * evidence.astype(np.float64).ravel() ** 2
+    diagonal = pull + 1e-9
     rows, columns, values = [], [], []
     for one, other in (((slice(None), slice(1, None)), (slice(None), slice(-1))), ((slice(1, None),), (slice(-1),))):
         cosine = (unit[:, *one] * unit[:, *other]).sum(axis=0)
@@ -106,7 +109,7 @@ def _senses(unit: np.ndarray, certainty: np.ndarray, evidence: np.ndarray, movin
             (np.concatenate([cells.ravel(), *rows]), np.concatenate([cells.ravel(), *columns])),
         )
     )
-    solved = spsolve(matrix.tocsc(), evidence.ravel().astype(np.float64)).reshape(certainty.shape)
+    solved = spsolve(matrix.tocsc(), pull * np.sign(evidence.ravel())).reshape(certainty.shape)
     return np.where(solved < 0, np.float32(-1), np.float32(1))
 
 
