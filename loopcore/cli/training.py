@@ -106,12 +106,14 @@ def _train_fluid(config: FluidConfig, arguments: argparse.Namespace, stop: Stop)
     import torch
 
     from loopcore.errors import MotionError
+    from loopcore.training.config import check_numbers
     from loopcore.training.train_fluid import train_fluid
 
     if arguments.output.suffix.lower() != ".safetensors":
         raise MotionError(f"'{arguments.output}' is not a name for weights: they are written as .safetensors")
     if min(config.steps, config.threads) < 1 or config.seed < 0:
         raise MotionError("steps and threads must be 1 or more, the seed 0 or more")
+    check_numbers(steps=config.steps, threads=config.threads, seed=config.seed)
     torch.set_num_threads(config.threads)
     with Console("Training") as console:
 
