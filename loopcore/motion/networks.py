@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loopcore.errors import MotionError
-from loopcore.motion.weights import check_shapes, pop_shape
 from loopcore.image import REC709_WEIGHTS
+from loopcore.motion.weights import check_shapes, pop_shape
 
 CLASSES = ("static", "water", "sky", "smoke", "fire")
 STRIDE = 4  # of the decoder's output

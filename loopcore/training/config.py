@@ -309,7 +309,8 @@ def checked(config: FieldConfig) -> FieldConfig:
     for name, value, bottom in (
         ("data.side", data.side, max(least, MIN_SIDE)), ("data.long_side", data.long_side, data.side),
         ("data.least_frames", data.least_frames, 2), ("run.seed", run.seed, 0), ("run.threads", run.threads, 0),
-        ("model.blocks", model.blocks, 0), ("loss.scales", loss.scales, 0), ("loss.width", loss.width, 1), ("data.synthetic", data.synthetic, 0),
+        ("model.blocks", model.blocks, 0), ("loss.scales", loss.scales, 0),
+        ("loss.width", loss.width, 1), ("data.synthetic", data.synthetic, 0),
     ):  # fmt: skip
         if value < bottom:
             raise MotionError(f"{name} is {value}, but it must be {bottom} or more")
