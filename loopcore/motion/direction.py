@@ -88,8 +88,11 @@ def _water(segmentation: Segmentation, distance: np.ndarray) -> tuple[np.ndarray
     side = max(water.shape)
     inside = (water > 0.5).astype(np.float32)
     # excludes edges at the banks, and the lines that scans and films have along the frame
-    margin = max(2, side // 100)
-    interior = grey_erosion(np.pad(inside[margin:-margin, margin:-margin], margin), size=max(3, margin))
+    rows, columns = water.shape
+    margin = min(max(2, side // 100), (min(rows, columns) - 1) // 2)
+    interior = grey_erosion(
+        np.pad(inside[margin : rows - margin, margin : columns - margin], margin), size=max(3, margin)
+    )
     grey = luma(segmentation.picture)
     axes = streak_axes(grey, interior, 0.0125 * side) + _WIDE_STREAK_WEIGHT * streak_axes(grey, interior, 0.04 * side)
     axes += _BANK_WEIGHT * bank_axes(inside, 0.04 * side)

@@ -338,3 +338,13 @@ def test_weak_motion_counts_only_where_connected_to_strong_motion() -> None:
     assert mask[30:50, 105:135].max() == 0
     moving[:, :80] = 0
     assert plate_mask(grey, display_copy(grey), moving)[30:50, 105:135].min() > 0.5
+
+
+@pytest.mark.parametrize("shape", [(1, 512), (4, 512), (8, 512), (512, 8), (3, 3)])
+def test_grids_of_very_thin_plates_have_directions(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(2)
+    water, none = np.full(shape, 0.9, np.float32), np.zeros(shape, np.float32)
+    estimate = Segmentation(water, none, none, none, none, water, random.random((*shape, 3), np.float32))
+    velocity, confidence = direction_and_speed(estimate, water)
+    assert velocity.shape == (*shape, 2) and confidence.shape == shape
+    assert np.isfinite(velocity).all()
