@@ -106,6 +106,7 @@ def _train_fluid(config: FluidConfig, arguments: argparse.Namespace, stop: Stop)
 
     from loopcore.errors import MotionError
     from loopcore.files.overwrite import refuse_overwriting
+    from loopcore.training.config import check_numbers
     from loopcore.training.train_fluid import train_fluid
 
     if arguments.output.suffix.lower() != ".safetensors":
@@ -113,6 +114,7 @@ def _train_fluid(config: FluidConfig, arguments: argparse.Namespace, stop: Stop)
     if min(config.steps, config.threads) < 1 or config.seed < 0:
         raise MotionError("steps and threads must be 1 or more, the seed 0 or more")
     refuse_overwriting([config.weights, config.encoder], [arguments.output])
+    check_numbers(steps=config.steps, threads=config.threads, seed=config.seed)
     torch.set_num_threads(config.threads)
     with Console("Training") as console:
 

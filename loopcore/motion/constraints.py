@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,11 +45,11 @@ class StrokeSamples:
     def polylines(self) -> list[Polyline]:
         """Returns the strokes one by one."""
         strokes = []
-        for index in range(int(self.stroke.max(initial=-1)) + 1):
-            own = self.stroke == index
-            points = self.points[own]
+        starts = np.searchsorted(self.stroke, np.arange(int(self.stroke.max(initial=-1)) + 2))  # it ascends
+        for start, end in itertools.pairwise(starts.tolist()):
+            points = self.points[start:end]
             length = float(np.hypot(*np.diff(points, axis=0).T).sum())
-            strokes.append(Polyline(points, self.tangents[own], length))
+            strokes.append(Polyline(points, self.tangents[start:end], length))
         return strokes
 
 
@@ -120,11 +121,17 @@ def anchor_weights(grid: Grid, anchors: tuple[Anchor, ...]) -> np.ndarray:
     """Returns the weight with which anchors hold each cell still, (rows, columns) float32."""
     rows, columns = grid.shape
     weight = np.zeros((rows, columns), np.float32)
-    for anchor in anchors:
-        x, y = grid.to_cells(np.array([anchor.x, anchor.y]))
-        distance = np.hypot(np.arange(columns) - x, (np.arange(rows) - y)[:, None])
+    if not anchors:
+        return weight
+    cells = grid.to_cells(np.array([(anchor.x, anchor.y) for anchor in anchors]))
+    nearest = np.rint(cells).astype(np.int64)
+    reach = int(np.ceil(_ANCHOR_RADIUS + 0.5)) + 1
+    around = range(-reach, reach + 1)
+    for x, y in ((nearest[:, 0] + dx, nearest[:, 1] + dy) for dy in around for dx in around):
+        distance = np.hypot(x - cells[:, 0], y - cells[:, 1])
         own = ANCHOR_WEIGHT * np.clip(_ANCHOR_RADIUS + 0.5 - distance, 0, 1)
-        weight = np.maximum(weight, own.astype(np.float32))
+        within = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+        np.maximum.at(weight, (y[within], x[within]), own[within].astype(np.float32))
     return weight
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from loopcore.errors import MotionError
 from loopcore.files.regular import WEIGHTS, check_regular, utf8_name
+from loopcore.motion.weights_shape import check_shapes, pop_shape
 
 KIND = "field generator"  # in the metadata of its files
 
@@ -141,10 +142,12 @@ def load_generator(path: str | Path) -> tuple[FieldGenerator, dict[str, str]]:
     if notes.pop("kind", "") != KIND:
         raise MotionError(f"weights {path} are not those of a generator of motion fields")
     try:
-        settings = GeneratorSettings(**{name: int(notes.pop(name)) for name in asdict(GeneratorSettings())})
-        network = FieldGenerator(settings)
+        settings = GeneratorSettings(**pop_shape(notes, asdict(GeneratorSettings())))
         with safe_open(Path(path), framework="pt") as file:
-            network.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+        check_shapes(lambda: FieldGenerator(settings), tensors)
+        network = FieldGenerator(settings)
+        network.load_state_dict(tensors)
     except (KeyError, ValueError, RuntimeError):
         raise MotionError(f"weights {path} are not those of a network of this version: train it again") from None
     return network.eval().requires_grad_(False), notes

@@ -19,6 +19,7 @@ only from the JSON's folder or below it.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -205,6 +206,8 @@ def _stroke(item: Any, where: str) -> Stroke:
 
 def _beside(path: Path, name: str) -> Path:
     """Returns the path of the mask ``name``, which must be in the JSON's folder or below it."""
+    if "\0" in name or not _encodable(name):
+        raise MotionError(f'"mask" is {name!r}, which cannot be the name of a file: rename the picture')
     given = PureWindowsPath(name)  # parses both kinds of slashes, and drives
     if not name.strip() or given.is_absolute() or given.drive or given.root or ".." in given.parts:
         raise MotionError(f'"mask" is {name!r}: it must be a file in the folder of the hints, named relative to it')
@@ -213,6 +216,14 @@ def _beside(path: Path, name: str) -> Path:
     if not target.resolve().is_relative_to(folder):
         raise MotionError(f'"mask" is {name!r}, a link to outside the folder of the hints: copy the picture there')
     return target
+
+
+def _encodable(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 # LabelMe

@@ -101,11 +101,14 @@ def feathered(mask: np.ndarray, feather: float) -> np.ndarray:
         depth = _depth(inside, int(np.ceil(feather)) + 1)
     else:
         # the minimum of each cell, so that the fade ends no later than the edge
-        rows, cols = -(-height // shrink), -(-width // shrink)
-        padded = np.pad(inside, ((0, rows * shrink - height), (0, cols * shrink - width)), mode="edge")
-        small = padded.reshape(rows, shrink, cols, shrink).min(axis=(1, 3))
+        starts = np.arange(0, height, shrink), np.arange(0, width, shrink)
+        small = np.minimum.reduceat(np.minimum.reduceat(inside, starts[0], axis=0), starts[1], axis=1)
+        rows, cols = small.shape
         depth = shrink * _depth(small, int(np.ceil(feather / shrink)) + 1)
-        depth = resize(depth, rows * shrink, cols * shrink, "bilinear")[:height, :width]
+        if rows * cols * shrink**2 <= 4 * height * width + _BIG:
+            depth = resize(depth, rows * shrink, cols * shrink, "bilinear")[:height, :width]
+        else:  # whole cells would be many times larger than the mask
+            depth = resize(depth, height, width, "bilinear", (0, 0, width / shrink, height / shrink))
     ramp = np.clip((depth - 0.5) / np.float32(feather), 0, 1)
     out = np.zeros_like(whole)
     out[window] = mask * (ramp * ramp * (3 - 2 * ramp))

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from loopcore.errors import MotionError
 from loopcore.files.regular import WEIGHTS, check_regular, utf8_name
 from loopcore.image import REC709_WEIGHTS
+from loopcore.motion.weights_shape import check_shapes, pop_shape
 
 CLASSES = ("static", "water", "sky", "smoke", "fire")
 STRIDE = 4  # of the decoder's output
@@ -309,15 +310,17 @@ def load_weights(path: str | Path, *, classes_only: bool = False) -> tuple[Fluid
         with safe_open(Path(path), framework="pt") as file:
             notes = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-        settings = {name: int(notes.pop(name)) for name in asdict(DecoderSettings())}
-        network = FluidNet(DecoderSettings(**settings), int(notes.pop("lite")))
+        settings = DecoderSettings(**pop_shape(notes, asdict(DecoderSettings())))
+        lite = int(notes.pop("lite"))
+        check_shapes(lambda: FluidNet(settings, lite), tensors)
+        network = FluidNet(settings, lite)
         network.has_motion = any(name.startswith(_MOTION) for name in tensors)
         if not network.has_motion:
             tensors |= network.motion.state_dict(prefix=_MOTION)
         network.load_state_dict(tensors)
     except (OSError, SafetensorError) as error:
         raise MotionError(f"weights {path} cannot be read: {error}") from None
-    except (KeyError, ValueError, RuntimeError):
+    except (KeyError, ValueError, ZeroDivisionError, RuntimeError):
         raise MotionError(f"weights {path} are not those of a network of this version: train it again") from None
     if not (network.has_motion or classes_only):
         raise MotionError(f"weights {path} are those of a network without motion: train it again, on footage")

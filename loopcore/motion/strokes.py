@@ -20,6 +20,7 @@ from loopcore.motion import masks
 
 _BEYOND = 1.0  # pixels outside the display window from which on an outline was drawn over the overscan, too
 _FAR = 8.0  # largest coordinates, in sizes of the picture: strokes may leave it, but not by more
+_LARGEST = 1e6  # pixels, of any coordinate, speed or feather: far beyond the largest plate, and safe to compute with
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Stroke(EqualByContent):
         speed: pixels per frame, 0 or more, for the whole stroke or (n,) for each point.
 
     Raises:
-        MotionError: wrong shapes, values that are not finite, a negative speed, or no length.
+        MotionError: wrong shapes, values that are not finite or above 1e6, a negative speed, or no length.
 
     Convention: as in this module's docstring.
     """
@@ -59,6 +60,8 @@ class Stroke(EqualByContent):
                 f"a stroke's speed must be 0 or more pixels per frame, not {speed.tolist()}; to reverse the flow, "
                 "reverse the stroke's points"
             )
+        if (speed > _LARGEST).any():
+            raise MotionError(f"a stroke's speed must be at most {_LARGEST:g} pixels per frame, not {speed.max():g}")
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "speed", float(speed) if speed.ndim == 0 else speed)
 
@@ -77,7 +80,7 @@ class Anchor:
         y: pixels down.
 
     Raises:
-        MotionError: a coordinate is not finite.
+        MotionError: a coordinate is not finite, or above 1e6.
     """
 
     x: float
@@ -86,6 +89,8 @@ class Anchor:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.x) and np.isfinite(self.y)):
             raise MotionError(f"an anchor's position must be finite, not ({self.x}, {self.y})")
+        if max(abs(self.x), abs(self.y)) > _LARGEST:
+            raise MotionError(f"an anchor's position must be within {_LARGEST:g} pixels, not ({self.x:g}, {self.y:g})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +140,8 @@ class Hints(EqualByContent):
             object.__setattr__(self, "size", (int(width), int(height)))
         if not np.isfinite(self.feather) or self.feather < 0:
             raise MotionError(f"feather must be 0 or more pixels, not {self.feather}")
+        if self.feather > _LARGEST:
+            raise MotionError(f"feather must be at most {_LARGEST:g} pixels, not {self.feather:g}")
 
     def fitted(self, height: int, width: int, windows: Windows = WHOLE) -> Hints:
         """Returns the hints for a plate of the same aspect: points, speeds and feather scaled, the mask rasterised.
@@ -209,4 +216,7 @@ def _as_points(points: object, what: str) -> np.ndarray:
         raise MotionError(f"{what} must be pairs of numbers [x, y], not an array of shape {array.shape}")
     if not np.isfinite(array).all():
         raise MotionError(f"{what} must be finite numbers, not {array[~np.isfinite(array).all(axis=1)][0].tolist()}")
+    if (np.abs(array) > _LARGEST).any():
+        x, y = array[(np.abs(array) > _LARGEST).any(axis=1)][0]
+        raise MotionError(f"{what} must be within {_LARGEST:g} pixels, not [{x:g}, {y:g}]")
     return array

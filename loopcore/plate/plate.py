@@ -27,6 +27,8 @@ _NOT_CARRIED = frozenset(
 )
 _NOT_CARRIED_PREFIXES = ("loopcore/", "cryptomatte/", "oiio:")
 
+_STRIP_PIXELS = 1 << 18
+
 
 @dataclass(frozen=True, eq=False)
 class Plate(EqualByContent):
@@ -256,6 +258,8 @@ def _still_pixels(still: Still) -> np.ndarray:
             return profile.to_linear(values)
         decoded = color.decode_codes(values, still.encoding) if is_code else color.decode(values, still.encoding)
         return np.ascontiguousarray(decoded, np.float32)
+    if is_code and not still.associated and profile is None:
+        return _premultiplied_codes(values, still.encoding)
     top = np.float32(np.iinfo(values.dtype).max if is_code else 1)
     alpha = values[..., -1:].astype(np.float32) / top
     if still.associated:
@@ -267,11 +271,21 @@ def _still_pixels(still: Still) -> np.ndarray:
         light = profile.to_linear(straight) if profile is not None else color.decode(straight, still.encoding)
     elif profile is not None:
         light = profile.to_linear(values[..., :-1])
-    elif is_code:
-        light = color.decode_codes(values[..., :-1], still.encoding)
     else:
         light = color.decode(values[..., :-1], still.encoding)
     return np.concatenate([light * alpha, alpha], axis=2).astype(np.float32, copy=False)
+
+
+def _premultiplied_codes(values: np.ndarray, encoding: str) -> np.ndarray:
+    """Codes with straight alpha as linear float32, premultiplied, in strips: copies of a large plate exceed memory."""
+    top = np.float32(np.iinfo(values.dtype).max)
+    pixels = np.empty(values.shape, np.float32)
+    rows = max(1, _STRIP_PIXELS // values.shape[1])
+    for start in range(0, len(values), rows):
+        codes, out = values[start : start + rows], pixels[start : start + rows]
+        np.divide(codes[..., -1:], top, out=out[..., -1:], dtype=np.float32)
+        np.multiply(color.decode_codes(codes[..., :-1], encoding), out[..., -1:], out=out[..., :-1])
+    return pixels
 
 
 def _decoded(pixels: np.ndarray, channels: tuple[str, ...], encoding: str) -> np.ndarray:

@@ -29,6 +29,7 @@ _ENCODERS: dict[str, dict[str, str]] = {
 }
 # ITU-R BT.709 primaries, transfer and matrix, in the numbers of ITU-T H.273; range 1 is 16..235.
 _BT709, _LIMITED = 1, 1
+_LARGEST_SIDE = 16384  # of H.264 in x264
 
 
 def write_film(
@@ -91,6 +92,11 @@ def _checked(frames: Iterable[np.ndarray], count: int | None, on_progress: Progr
         check_picture(frame, f"frame {index + 1} of the film")
         if size is None:
             size = frame.shape
+            if max(size) > _LARGEST_SIDE:
+                raise SequenceError(
+                    f"a film of {size[1]}x{size[0]} pixels is too large: the longest side is {_LARGEST_SIDE}. Make a "
+                    "contact sheet (.png) instead, or a narrower preview"
+                )
         elif frame.shape != size:
             was, now = f"{size[1]}x{size[0]}", f"{frame.shape[1]}x{frame.shape[0]}"
             raise SequenceError(f"frame {index + 1} of the film is {now}, those before are {was}")

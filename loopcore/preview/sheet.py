@@ -20,13 +20,15 @@ _BACKGROUND = (24, 24, 26)
 _TEXT_COLOUR = (190, 190, 194)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
+_TALLEST = 8.0  # height of a cell over its width: a plate 3 pixels wide would make a sheet of gigabytes
+
 
 def contact_sheet(frames: Sequence[tuple[str, np.ndarray]], columns: int = 4, width: int = 1920) -> np.ndarray:
     """Returns a contact sheet: pictures row by row, each with its label below.
 
     Args:
         frames: pairs of a label and an (H, W, 3) uint8 picture. Each keeps its aspect ratio; the cells have that of
-            the first.
+            the first, but are at most eight times as tall as wide.
         columns: pictures per row.
         width: of the sheet, in pixels.
 
@@ -49,7 +51,8 @@ def contact_sheet(frames: Sequence[tuple[str, np.ndarray]], columns: int = 4, wi
         raise SequenceError(
             f"{columns} columns do not fit a contact sheet {width} pixels wide: give fewer columns or a larger width"
         )
-    tall = max(1, round(cell * frames[0][1].shape[0] / frames[0][1].shape[1]))
+    aspect = min(frames[0][1].shape[0] / frames[0][1].shape[1], _TALLEST)
+    tall = max(1, round(cell * aspect))
     letters = max(10, cell // 22)
     pitch = tall + letters + 2 * gap
     sheet = Image.new("RGB", (width, gap + pitch * math.ceil(len(frames) / columns)), _BACKGROUND)

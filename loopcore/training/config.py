@@ -6,6 +6,7 @@ Paths in the file are relative to it.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ _AT_LEAST_ONE = {
     "model": ("width", "widest", "halvings"),
     "run": ("steps", "batch", "accumulate", "log", "validate", "sample", "save"),
 }
+LARGEST = 2**31 - 1  # of any whole number
+MOST_THREADS = 4096
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -203,7 +206,7 @@ def read_config(path: str | Path) -> FieldConfig | FluidConfig:
         entries = tomllib.loads(read_regular(path, TEXT).decode())
     except OSError as error:
         raise MotionError(f"settings {path} cannot be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, not UTF-8, or too many digits
         raise MotionError(f"settings {path} are not valid TOML: {error}") from None
     try:
         if "pictures" in entries or "footage" in entries:
@@ -228,6 +231,12 @@ def _section(kind: type[Section], values: dict[str, Any], where: str, folder: Pa
         if name not in known:
             raise MotionError(f"unknown entry {where}{name}: known are {', '.join(known)}")
         wanted = str(known[name].type)
+        if any("\0" in one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)):
+            raise MotionError(f"{where}{name} is {_shown(value)}, but it must not contain NUL")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise MotionError(f"{where}{name} is {value}, but it must be a finite number")
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise MotionError(f"{where}{name} is {_shown(value)}, but it must be at most {LARGEST}")
         if value == FETCH and "str" in wanted:
             made[name] = value
         elif wanted.startswith("Path") and isinstance(value, str):
@@ -239,8 +248,29 @@ def _section(kind: type[Section], values: dict[str, Any], where: str, folder: Pa
         elif type(value).__name__ == wanted:
             made[name] = value
         else:
-            raise MotionError(f"{where}{name} is {value!r}, but it must be of the type {wanted.split(' ')[0]}")
+            raise MotionError(f"{where}{name} is {_shown(value)}, but it must be of the type {wanted.split(' ')[0]}")
     return kind(**made)
+
+
+def _shown(value: object) -> str:
+    """Returns a value of TOML, cut to a line's length."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of too many digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check_numbers(**numbers: int) -> None:
+    """Refuses counts and seeds that no library takes.
+
+    Raises:
+        MotionError: above :data:`LARGEST`, or more threads than :data:`MOST_THREADS`.
+    """
+    for name, value in numbers.items():
+        largest = MOST_THREADS if name.endswith("threads") else LARGEST
+        if value > largest:
+            raise MotionError(f"{name} is {_shown(value)}, but it must be at most {largest}")
 
 
 def checked(config: FieldConfig) -> FieldConfig:
@@ -256,6 +286,14 @@ def checked(config: FieldConfig) -> FieldConfig:
         MotionError: an invalid value; the message names its entry.
     """
     data, model, loss, run = config.data, config.model, config.loss, config.run
+    check_numbers(**{"run.seed": run.seed, "run.steps": run.steps, "run.threads": run.threads})
+    for name, size, largest in (
+        ("model.width", model.width, 8192), ("model.widest", model.widest, 8192), ("model.blocks", model.blocks, 512),
+        ("model.halvings", model.halvings, 16), ("loss.width", loss.width, 8192), ("loss.scales", loss.scales, 16),
+        ("data.long_side", data.long_side, 65536),
+    ):  # fmt: skip
+        if size > largest:
+            raise MotionError(f"{name} is {size}, but it must be at most {largest}")
     entries = {"data": data, "model": model, "run": run}
     for section, names in _AT_LEAST_ONE.items():
         for name in names:
@@ -270,8 +308,9 @@ def checked(config: FieldConfig) -> FieldConfig:
     least = 2 * model.multiple
     for name, value, bottom in (
         ("data.side", data.side, max(least, MIN_SIDE)), ("data.long_side", data.long_side, data.side),
-        ("data.least_frames", data.least_frames, 2), ("run.seed", run.seed, 0),
-        ("model.blocks", model.blocks, 0), ("loss.scales", loss.scales, 0), ("data.synthetic", data.synthetic, 0),
+        ("data.least_frames", data.least_frames, 2), ("run.seed", run.seed, 0), ("run.threads", run.threads, 0),
+        ("model.blocks", model.blocks, 0), ("loss.scales", loss.scales, 0),
+        ("loss.width", loss.width, 1), ("data.synthetic", data.synthetic, 0),
     ):  # fmt: skip
         if value < bottom:
             raise MotionError(f"{name} is {value}, but it must be {bottom} or more")

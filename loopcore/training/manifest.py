@@ -59,8 +59,10 @@ def path_inside(folder: Path, name: str) -> Path:
     """Returns the path of a file that a manifest names.
 
     Raises:
-        PlateError: it leads out of the folder.
+        PlateError: it leads out of the folder, or contains NUL.
     """
+    if "\0" in name:
+        raise PlateError(f"{folder / NAME} names {name!r}, which cannot be the name of a file")
     inside = folder / name
     if not inside.resolve().is_relative_to(folder.resolve()):
         raise PlateError(f"{folder / NAME} names {inside}, which is not in its folder")

@@ -21,6 +21,7 @@ from loopcore.files.regular import read_regular
 
 _LZ4 = b"\x04\x22\x4d\x18"
 MAX_BYTES = 1 << 29  # an 8K field of float64 is just below
+_FASTEST = 1e6  # pixels per frame
 _TYPES = ("f2", "f4", "f8")
 
 
@@ -166,6 +167,8 @@ def _from_torch(data: bytes) -> np.ndarray:
         raise MotionError(f"it is damaged or not a tensor ({reason})") from None
     if not isinstance(found, torch.Tensor) or not found.is_floating_point() or found.layout != torch.strided:
         raise MotionError(f"it contains a {type(found).__name__}, not one tensor of floating-point numbers")
+    if found.numel() * found.element_size() > MAX_BYTES:  # an expanded tensor is larger than its file
+        raise MotionError(f"its tensor has more than {MAX_BYTES} bytes")
     return found.detach().float().numpy()
 
 
@@ -174,6 +177,8 @@ def _checked(values: np.ndarray) -> np.ndarray:
         values = values[0]
     if values.ndim != 3 or values.shape[0] != 2:
         raise MotionError(f"motion must have the shape (1, 2, height, width), not {values.shape}")
-    if not np.isfinite(values).all():
-        raise MotionError("it contains NaN or Inf")
+    if not values.size:
+        raise MotionError(f"its array has the shape {values.shape}, without a pixel")
+    if not (np.abs(values) <= _FASTEST).all():
+        raise MotionError(f"it contains NaN, Inf or more than {_FASTEST:g} pixels per frame")
     return np.ascontiguousarray(values.transpose(1, 2, 0), np.float32)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from loopcore.errors import SequenceError
 from loopcore.files.atomic import make_folder, write_atomically
 
 COLUMNS = ("step", "rate", "loss", "end_point", "moving", "adversarial", "matching", "discriminator",
@@ -22,12 +23,21 @@ class MetricsLog:
     """A CSV file of metrics, one row at each logged step."""
 
     def __init__(self, path: Path, step: int) -> None:
-        """Continues after ``step``: rows written beyond the last checkpoint are removed."""
+        """Continues after ``step``: rows written beyond the last checkpoint are removed.
+
+        Raises:
+            SequenceError: a file there is not CSV, or cannot be written.
+        """
         self._path = path
         rows: list[dict[str, str]] = []
         if path.is_file():
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = [row for row in csv.DictReader(file) if _number(row.get("step")) <= step]
+            try:
+                with path.open(encoding="utf-8", newline="") as file:
+                    rows = [row for row in csv.DictReader(file) if _number(row.get("step")) <= step]
+            except (OSError, UnicodeDecodeError, csv.Error) as error:
+                raise SequenceError(
+                    f"metrics {path} cannot be read ({error}): move the file away, and start again"
+                ) from None
         write_atomically(path, lambda hidden: self._write(rows, hidden))
 
     @staticmethod
@@ -47,7 +57,7 @@ class MetricsLog:
 def _number(text: str | None) -> float:
     try:
         return float(text or "")
-    except ValueError:
+    except (TypeError, ValueError):
         return float("inf")
 
 

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from PIL import Image
 from loopcore import exr
 from loopcore.errors import MotionError
 from loopcore.motion import Anchor, Hints, Stroke, read_hints, read_mask, write_hints
+from loopcore.motion.constraints import ANCHOR_WEIGHT, anchor_weights, resample_stroke, sample_strokes
+from loopcore.motion.grid import build_grid
 from loopcore.motion.masks import feathered, rasterise
 
 GOOD: dict[str, Any] = {
@@ -436,3 +440,65 @@ def test_example_hints_and_plate_are_consistent() -> None:
         seen = (x >= 0) & (x < 1920) & (y >= 0) & (y < 1080)
         assert (mask[y[seen], x[seen]] > 0).mean() > 0.6, stroke.points.tolist()
     assert "Aitzol Berasategi" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"anchors": [[1e308, 2]]},
+        {"strokes": [{"points": [[1, 2], [1e308, -1e308]], "speed": 1}]},
+        {"strokes": [{"points": [[1, 2], [3, 4]], "speed": 1e30}]},
+        {"strokes": [{"points": [[1, 2], [3, 4]], "speed": [1, 1e308]}]},
+        {"mask": {"polygons": [[[0, 0], [1e308, 0], [0, 5]]]}},
+        {"mask": {"polygons": [[[0, 0], [9, 0], [0, 5]]], "feather": 1e308}},
+    ],
+)
+def test_absurd_numbers_are_refused_with_the_limit(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(MotionError, match=r"hints .*1e\+06 pixels"):
+        read_hints(write(tmp_path / "hints.json", changed(**change)))
+
+
+@pytest.mark.parametrize("name", ["mask\0.png", "mask\ud800.png"])
+def test_a_mask_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MotionError, match="cannot be the name of a file"):
+        read_hints(write(tmp_path / "hints.json", changed(mask=name)))
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (2, 5000)])
+def test_memory_does_not_grow_with_the_feather(shape: tuple[int, int]) -> None:
+    tracemalloc.start()
+    try:
+        faded = feathered(np.ones(shape, np.float32), 1e6)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert faded.shape == shape
+    assert peak < 50e6
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.floats(-9, 70), st.floats(-9, 50)), max_size=6), st.integers(0, 2))
+def test_anchors_weigh_by_their_distance_to_each_cell(drawn: list[tuple[float, float]], margin: int) -> None:
+    grid = build_grid(np.ones((40, 60), np.float32), 32 + margin, np.zeros((0, 2)))
+    rows, columns = grid.shape
+    expected = np.zeros((rows, columns), np.float32)
+    for point in drawn:
+        x, y = grid.to_cells(np.array(point))
+        distance = np.hypot(np.arange(columns) - x, (np.arange(rows) - y)[:, None])
+        expected = np.maximum(expected, (ANCHOR_WEIGHT * np.clip(2.0 - distance, 0, 1)).astype(np.float32))
+    assert np.array_equal(anchor_weights(grid, tuple(Anchor(*point) for point in drawn)), expected)
+
+
+def test_many_strokes_and_anchors_take_seconds() -> None:
+    random = np.random.default_rng(3)
+    starts = random.uniform(20, 80, (2000, 2))
+    strokes = tuple(Stroke(np.array([start, start + (3, 1)])) for start in starts)
+    anchors = tuple(Anchor(*point) for point in random.uniform(0, 100, (100_000, 2)).tolist())
+    began = time.process_time()
+    grid = build_grid(np.ones((400, 400), np.float32), 400, np.zeros((0, 2)))
+    samples = sample_strokes(grid, [resample_stroke(stroke, 0.25) for stroke in strokes])
+    lines = samples.polylines()
+    assert anchor_weights(grid, anchors).max() == ANCHOR_WEIGHT
+    assert time.process_time() - began < 10
+    assert len(lines) == 2000
+    assert np.allclose([line.points[0] for line in lines], starts)

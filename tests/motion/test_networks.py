@@ -23,6 +23,7 @@ from loopcore.motion.networks import (
     save_weights,
     texture_axes,
 )
+from loopcore.motion.weights_shape import check_shapes
 
 
 def test_shipped_weights_are_one_small_file_with_a_card() -> None:
@@ -172,3 +173,22 @@ def _published_names(encoder: torch.nn.Module) -> list[tuple[str, str, str]]:
             names.append((f"{here}.project", f"{there}._project_conv", f"{there}._bn2"))
             number += 1
     return names
+
+
+@pytest.mark.parametrize("change", [{"groups": "-1"}, {"groups": "0"}, {"width": "8000"}, {"width": "9" * 30},
+                                    {"reach": "9" * 4000}, {"lite": "7"}])  # fmt: skip
+def test_shapes_that_are_not_those_of_the_tensors_are_refused(tmp_path: Path, change: dict[str, str]) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(FluidNet(DecoderSettings(width=16, fine_width=8), lite=0), path, {})
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+    save_file(tensors, path, {**metadata, **change})
+    with pytest.raises(MotionError, match="train it again"):
+        load_weights(path)
+
+
+def test_checking_shapes_draws_no_random_numbers() -> None:
+    settings = DecoderSettings(width=16, fine_width=8)
+    before = torch.get_rng_state()
+    check_shapes(lambda: FluidNet(settings, 0), {})
+    assert torch.equal(before, torch.get_rng_state())

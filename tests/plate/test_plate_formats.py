@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -333,3 +334,23 @@ class TestOpenImageIO:
             path.write_bytes(data[: int(len(data) * part)])
             with pytest.raises(PlateError):
                 read_plate(path)
+
+
+def test_strips_of_a_picture_with_alpha_are_one_picture(tmp_path: Path) -> None:
+    stored = np.random.default_rng(4).integers(0, 256, (700, 803, 4), np.uint8)
+    Image.fromarray(stored).save(tmp_path / "a.png")
+    alpha = stored[..., 3:].astype(np.float32) / np.float32(255)
+    expected = np.concatenate([color.decode_codes(stored[..., :3]) * alpha, alpha], axis=2)
+    assert np.array_equal(read_plate(tmp_path / "a.png").pixels, expected)
+
+
+def test_large_pictures_with_alpha_need_no_copies_of_their_light(tmp_path: Path) -> None:
+    Image.new("RGBA", (1500, 1500), (9, 99, 199, 128)).save(tmp_path / "a.png")
+    read_plate(tmp_path / "a.png")  # imports
+    tracemalloc.start()
+    try:
+        plate = read_plate(tmp_path / "a.png")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * plate.pixels.nbytes

@@ -195,3 +195,10 @@ def test_write_picture_round_trips(tmp_path: Path) -> None:
         write_picture(picture, tmp_path / "a.exr")
     with pytest.raises(SequenceError, match="cannot write"):
         write_picture(picture, tmp_path / "gone" / "a.png")
+
+
+def test_contact_sheet_of_thin_pictures_stays_small() -> None:
+    sheet = contact_sheet([(str(i), np.full((2000, 3, 3), 90, np.uint8)) for i in range(5)], width=480)
+    assert sheet.shape[1] == 480
+    assert sheet.shape[0] < 2 * 9 * 120
+    assert (sheet == 90).all(axis=-1).any()

@@ -251,3 +251,9 @@ def test_preview_names_what_is_missing_or_wrong(tmp_path: Path) -> None:
         preview_sequence(tmp_path, out)
     assert not out.exists()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_film_too_large_for_its_encoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SequenceError, match="film of 2x100000 pixels is too large: the longest side is 16384"):
+        write_film([np.zeros((100_000, 2, 3), np.uint8)], tmp_path / "a.mp4")
+    assert not list(tmp_path.iterdir())

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from loopcore.cli.main import main
-from loopcore.errors import MotionError
+from loopcore.errors import MotionError, PlateError, SequenceError
 from loopcore.training.config import FieldConfig, FluidConfig, read_config
+from loopcore.training.manifest import path_inside
+from loopcore.training.run_log import MetricsLog
 
 
 def test_empty_file_is_all_defaults_and_paths_are_relative_to_it(tmp_path: Path) -> None:
@@ -104,3 +106,48 @@ def test_options_that_belong_to_the_other_kind_are_refused(tmp_path: Path, capsy
     assert "unrecognized arguments: --epochs 2" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "none"), "-o", out]) == 2
     assert "not a folder of clips" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[run]\nlearning_rate = nan\n", "run.learning_rate is nan, but it must be a finite number"),
+        ("[loss]\nmoving = -inf\n", "loss.moving is -inf"),
+        ("[run]\nthreads = -1\n", "run.threads is -1"),
+        ("[run]\nthreads = 100000\n", "run.threads is 100000, but it must be at most 4096"),
+        ("[run]\nseed = 99999999999999999999999\n", "run.seed is 9+, but it must be at most"),
+        ("[run]\nsteps = 1" + "0" * 5000 + "\n", "settings .*run.toml are not valid TOML"),
+        ("[model]\nwidth = 1000000\n", "model.width is 1000000, but it must be at most 8192"),
+        ("[model]\nhalvings = 1000000\n", "model.halvings is 1000000"),
+        ("[loss]\nwidth = 0\n", "loss.width is 0"),
+        ("[run]\nseed = " + "[" * 5000 + "]" * 5000 + "\n", "settings .*run.toml"),
+        ("[run]\nseed = [[1], [2]]\n", "run.seed is ..1., .2.., but it must be of the type int"),
+        ('[data]\nclips = "a\\u0000b"\n', "data.clips is 'a.x00b', but it must not contain NUL"),
+        ('footage = "a"\nteachers = ["a\\u0000b"]\n', "teachers is .*NUL"),
+    ],
+)
+def test_absurd_values_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(MotionError, match=message):
+        read_config(path)
+
+
+def test_absurd_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.toml").write_text('pictures = "."\n', "utf-8")
+    out = str(tmp_path / "out.safetensors")
+    for name in ("steps", "threads", "seed"):
+        assert main(["train", str(tmp_path / "run.toml"), "-o", out, f"--{name}", "9" * 25]) == 2
+        assert f"{name} is 9999999999999999999999999, but it must be at most" in capsys.readouterr().err
+
+
+def test_a_manifest_with_nul_in_a_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlateError, match="names 'a.x00b', which cannot be the name of a file"):
+        path_inside(tmp_path, "a\0b")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00junk", b"step\n" + b"1" * 200_000 + b"\n"])
+def test_a_junk_curve_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "curve.csv").write_bytes(content)
+    with pytest.raises(SequenceError, match="curve.csv cannot be read"):
+        MetricsLog(tmp_path / "curve.csv", 3)

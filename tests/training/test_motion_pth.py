@@ -122,3 +122,17 @@ def test_large_decompressed_data_is_refused(tmp_path: Path, monkeypatch: pytest.
     path.write_bytes(lz4.frame.compress(bytes(20_000)))
     with pytest.raises(MotionError, match="more than 10000 bytes"):
         read_motion_pth(path)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        torch.zeros(1, 2, 0, 5),
+        torch.full((1, 2, 4, 5), 1e300, dtype=torch.float64),
+        torch.zeros(1, 1, 1, 1).expand(1, 2, 40_000, 40_000),
+    ],
+)
+def test_odd_tensors_are_refused(tmp_path: Path, field: torch.Tensor) -> None:
+    torch.save(field, tmp_path / "a_motion.pth")
+    with pytest.raises(MotionError, match="motion file .*a_motion.pth: it"):
+        read_motion_pth(tmp_path / "a_motion.pth")
