@@ -30,8 +30,8 @@ _MIN_SPEED_SIDE = 400
 _GUIDE_SIDE = 800  # pixels of the longer side at which the mask is fitted to the picture's edges
 _MIN_ISLAND = 0.005  # of the picture: smaller islands of motion are mostly errors
 # Hysteresis (Canny, TPAMI 1986): probabilities above the low threshold count where connected to one above the high
-# threshold; the mask ramps from 0 to 1 between the two.
-_LOW_THRESHOLD, _HIGH_THRESHOLD = 0.2, 0.5
+# threshold; the mask ramps from 0 to 1 between the two. Generators are less sure of what is still.
+_NETWORK_THRESHOLDS, _GENERATOR_THRESHOLDS = (0.2, 0.5), (0.3, 0.6)
 
 
 def predict_motion(
@@ -145,20 +145,24 @@ def plate_mask(plate: Plate, picture: np.ndarray, estimate: Estimate) -> np.ndar
     guide = resized_picture(picture, *_guide_size(*picture.shape[:2]))
     coarse = resize_planes(_without_islands(estimate)[None], *guide.shape[:2])[0]
     slopes, offset = fit_guided_filter(coarse, guide, radius=max(2, round(0.012 * max(guide.shape[:2]))))
-    ramp = (_LOW_THRESHOLD, _HIGH_THRESHOLD)
-    return apply_guided_filter(slopes, offset, display_rows(plate), (plate.height, plate.width), ramp)
+    size, ramp = (plate.height, plate.width), _thresholds(estimate)
+    return apply_guided_filter(slopes, offset, display_rows(plate), size, ramp)
+
+
+def _thresholds(estimate: Estimate) -> tuple[float, float]:
+    return _GENERATOR_THRESHOLDS if estimate.classes is None else _NETWORK_THRESHOLDS
 
 
 def _without_islands(estimate: Estimate) -> np.ndarray:
     """Clears small regions, and those without any clearly flowing place, unless there are no others."""
     from scipy.ndimage import label, maximum
 
-    moving = estimate.moving
-    regions, count = label(moving > _LOW_THRESHOLD)
+    moving, (low, high) = estimate.moving, _thresholds(estimate)
+    regions, count = label(moving > low)
     sizes = np.bincount(regions.ravel())
     sizes[0] = 0
     peaks = np.array([0.0, *maximum(estimate.flowing, regions, np.arange(1, count + 1))])
-    cleared = (sizes < min(_MIN_ISLAND * moving.size, sizes.max())) | (peaks < min(_HIGH_THRESHOLD, peaks.max()))
+    cleared = (sizes < min(_MIN_ISLAND * moving.size, sizes.max())) | (peaks < min(high, peaks.max()))
     cleared[0] = False
     return np.where(cleared[regions], np.float32(0), moving)
 

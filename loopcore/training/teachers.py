@@ -54,7 +54,9 @@ def teach(
 def taught_classes(pictures: Tensor, teachers: Sequence[FluidNet]) -> Tensor:
     """Returns the class probabilities of the same mean for crops (N, 3, H, W), each seen once, (N, 5, H / 4, W / 4)."""
     least = float(np.log(_MIN_PROBABILITY))
-    logarithms = [F.log_softmax(teacher.scores(pictures), dim=1).clamp(min=least) for teacher in teachers]
+    logarithms = [
+        F.log_softmax(teacher.decoder(teacher.encoder(pictures)), dim=1).clamp(min=least) for teacher in teachers
+    ]
     return torch.stack(logarithms).mean(dim=0).softmax(dim=1)
 
 

@@ -191,7 +191,7 @@ def test_weights_are_averaged_over_the_steps(footage: list[Taught]) -> None:
 def test_pictures_and_footage_train_one_network(plan: list[Sample], footage: list[Taught]) -> None:
     network = new_network(1)
     losses = fit_network(network, plan, footage, SETTINGS)
-    assert losses.keys() == {"moving", "axis", "direction", "speed", "taught", "classes", "kept"} | {
+    assert losses.keys() == {"moving", "axis", "direction", "speed", "taught", "classes"} | {
         f"picture_{name}" for name in ("moving", "axis", "direction")
     }
     assert all(np.isfinite(value) for value in losses.values())
