@@ -16,7 +16,7 @@ import _scenes
 import numpy as np
 
 WIDTH, HEIGHT = 32, 24
-# What files are called that the case does not damage, and a name that no terminal and no markup may take for its own.
+# What hostile files are called, before the suffix.
 NAMES = ["input", "a\nb", "a b", "[/x]", "%s{0}", "-o", "..", "é", "x" * 200, "\x1b[31m", "\udcff"]
 
 
@@ -94,6 +94,7 @@ def _file_case(
     source = seeds / rng.choice(sources)
     suffix = ".png" if source.suffix == ".eps" or rng.random() < 0.1 else source.suffix
     hostile = inputs / (rng.choice(NAMES) + suffix)
+    hostile.parent.mkdir(exist_ok=True)  # of "[/x]"
     if rng.random() < 0.2:
         label = rng.choice(_mutate.SPECIALS)
         _mutate.special(hostile, label)
@@ -161,10 +162,13 @@ def _loops(seeds: Path, folder: Path, rng: random.Random) -> Case:
     return Case("loops", f"bake, {hostile.name}: {label}", folder, "animate", _bake(inputs), (), (hostile.name,))
 
 
-_OPTIONS = ["frames", "fps", "first", "speed", "contrast", "cycles", "steady", "depth", "name", "resolution", "range",
-            "layer", "colorspace", "convention", "format", "method"]  # fmt: skip
-_TEXTS = ["", " ", "0", "-1", "1e400", "nan", "inf", "-inf", "9" * 400, "1e308", "1e-320", "../x", "a/b", "[/x]", "a\nb",
-          "\udcff", "%d", "####", "x" * 5000, "1-2-3", "1-999999999", "1/0", "24/1e9", "0x10", "١", "--", "2,2"]  # fmt: skip
+_OPTIONS = (
+    "frames fps first speed contrast cycles steady depth name resolution range layer colorspace convention format method"
+).split()
+_TEXTS = [
+    "", " ", "0", "-1", "1e400", "nan", "inf", "-inf", "9" * 400, "1e308", "1e-320", "../x", "a/b", "[/x]", "a\nb",
+    "\udcff", "%d", "####", "x" * 5000, "1-2-3", "1-999999999", "1/0", "24/1e9", "0x10", "\u0661", "--", "2,2",
+]  # fmt: skip
 
 
 def _options(seeds: Path, folder: Path, rng: random.Random) -> Case:
@@ -174,7 +178,7 @@ def _options(seeds: Path, folder: Path, rng: random.Random) -> Case:
         shutil.copy(seeds / name, inputs)
     option, text = rng.choice(_OPTIONS), rng.choice(_TEXTS)
     words = ["animate", str(inputs / "plate.png"), f"--motion={inputs / 'motion.exr'}", f"--output={folder / 'out'}"]
-    if option != "range":  # Refused or not by itself; a whole loop of the default length is not what is tested.
+    if option != "range":  # one frame, whatever the length
         words.append("--range=1001")
     words += ["--frames=2"] * (option != "frames")
     return Case("options", f"--{option}={text[:20]!r}", folder, "animate", {},
@@ -195,8 +199,10 @@ def make_case(seed: int, number: int, kind: str, seeds: Path, folder: Path) -> C
 
 def worker_line(rng: random.Random) -> bytes:
     """Returns one line for the worker: a damaged request that starts no long job."""
-    request = {"jsonrpc": "2.0", "id": rng.choice(["1", -5]), "method": rng.choice(["hello", "check", "arrows", "flow"]),
-               "params": {"folder": "gone", "motion": "gone", "spacing_px": 3, "convention": "nuke"}}  # fmt: skip
+    request = {
+        "jsonrpc": "2.0", "id": rng.choice(["1", -5]), "method": rng.choice(["hello", "check", "arrows", "flow"]),
+        "params": {"folder": "gone", "motion": "gone", "spacing_px": 3, "convention": "nuke"},
+    }  # fmt: skip
     _, line = (_mutate.damage_json if rng.random() < 0.7 else _damaged_text)(request, rng)
     return line.replace(b"\n", b" ")
 

@@ -90,7 +90,7 @@ def damage_json(
     return f"{what} = {value[:30]}", json.dumps(changed).replace('"\\u0001"', value).encode()
 
 
-SPECIALS = ["missing", "folder", "fifo", "device", "loop", "socketless", "closed"]
+SPECIALS = ["missing", "folder", "fifo", "device", "loop", "nothing", "memory"]
 
 
 def special(path: Path, kind: str) -> None:
@@ -103,7 +103,7 @@ def special(path: Path, kind: str) -> None:
         path.symlink_to("/dev/zero")
     elif kind == "loop":
         path.symlink_to(path.name)
-    elif kind == "socketless":
+    elif kind == "nothing":
         path.symlink_to("/dev/null")
-    elif kind == "closed":
+    elif kind == "memory":
         path.symlink_to("/proc/self/mem")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs generated hostile inputs for a time: ``attack.py --seed N --minutes N``; exits with 1 if one breaks a promise."""
+"""Runs generated hostile inputs for a time: ``attack.py --seed N --minutes N``; exits with 1 if one case fails."""
 
 from __future__ import annotations
 
