@@ -71,7 +71,7 @@ def make_seeds(folder: Path) -> Path:
     (folder / "motion.flo").write_bytes(flo)
     save_file({"weight": np.ones((4, 3), np.float32)}, folder / "weights.safetensors", {"network": "unet"})
     done = _scenes.run("animate", folder / "plate.png", "--motion", folder / "motion.exr", "--frames", 2,
-                       "-o", folder / "loop")  # fmt: skip
+                       "-o", folder / "loop", "--name", "loop")  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -79,7 +79,7 @@ def make_seeds(folder: Path) -> Path:
 def _bake(inputs: Path, **changes: object) -> dict[str, object]:
     """Returns the settings of the smallest bake, with changes."""
     chosen = {"plate": str(inputs / "plate.png"), "motion": str(inputs / "motion.exr"), "frames": 2,
-              "folder": str(inputs.parent / "out"), **changes}  # fmt: skip
+              "folder": str(inputs.parent / "out"), "name": "loop", **changes}  # fmt: skip
     return {name: value for name, value in chosen.items() if value is not None}
 
 
@@ -145,7 +145,7 @@ def _loops(seeds: Path, folder: Path, rng: random.Random) -> Case:
     for name in ("plate.png", "motion.exr"):
         shutil.copy(seeds / name, inputs)
     shutil.copytree(seeds / "loop", out)
-    hostile = out / rng.choice(["recipe.json", "recipe.json", *(path.name for path in _scenes.frames(out))])
+    hostile = out / rng.choice(["recipe.json", "recipe.json", *(path.name for path in sorted(out.glob("loop.*.exr")))])
     data = hostile.read_bytes()
     hostile.unlink()
     if rng.random() < 0.2:
@@ -158,13 +158,14 @@ def _loops(seeds: Path, folder: Path, rng: random.Random) -> Case:
         label, data = _mutate.damage(data, rng)
         hostile.write_bytes(data)
     if rng.random() < 0.5:
-        return Case("loops", f"check, {hostile.name}: {label}", folder, "check", {"folder": str(out)}, (), (str(out),))
+        return Case("loops", f"check, {hostile.name}: {label}", folder, "check", {"folder": str(out)}, (), (str(out), "plate"))
     return Case("loops", f"bake, {hostile.name}: {label}", folder, "animate", _bake(inputs), (), (hostile.name,))
 
 
-_OPTIONS = (
-    "frames fps first speed contrast cycles steady depth name resolution range layer colorspace convention format method"
-).split()
+_OPTIONS = [
+    "frames", "fps", "first", "speed", "contrast", "cycles", "steady", "depth", "name", "resolution", "range", "layer",
+    "colorspace", "convention", "format", "method",
+]  # fmt: skip
 _TEXTS = [
     "", " ", "0", "-1", "1e400", "nan", "inf", "-inf", "9" * 400, "1e308", "1e-320", "../x", "a/b", "[/x]", "a\nb",
     "\udcff", "%d", "####", "x" * 5000, "1-2-3", "1-999999999", "1/0", "24/1e9", "0x10", "\u0661", "--", "2,2",
