@@ -17,7 +17,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 32, 24
 # What hostile files are called, before the suffix.
-NAMES = ["input", "a\nb", "a b", "[/x]", "%s{0}", "-o", "..", "é", "x" * 200, "\x1b[31m", "\udcff"]
+NAMES = ["input", "a%d", "concat:a", "a\nb", "a b", "[/x]", "%s{0}", "-o", "..", "é", "x" * 200, "\x1b[31m", "\udcff"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ def _file_case(
         label, data = _mutate.damage(source.read_bytes(), rng)
         hostile.write_bytes(data)
     settings = _bake(inputs, **{option: str(hostile)}, **changes)
-    return Case(kind, f"{source.name} as {hostile.name!r}: {label}", folder, "animate", settings, (), (hostile.name,))
+    # Hints are also named by what they contain, or by the picture they do not suit.
+    subjects = (hostile.name, *(("the point", "stroke", "hints") if option == "hints" else ()))
+    return Case(kind, f"{source.name} as {hostile.name!r}: {label}", folder, "animate", settings, (), subjects)
 
 
 def _hints_value(place: tuple[str | int, ...], value: str) -> bool:
@@ -158,7 +160,8 @@ def _loops(seeds: Path, folder: Path, rng: random.Random) -> Case:
         label, data = _mutate.damage(data, rng)
         hostile.write_bytes(data)
     if rng.random() < 0.5:
-        return Case("loops", f"check, {hostile.name}: {label}", folder, "check", {"folder": str(out)}, (), (str(out), "plate"))
+        label, settings = f"check, {hostile.name}: {label}", {"folder": str(out)}
+        return Case("loops", label, folder, "check", settings, (), (str(out), "plate"))
     return Case("loops", f"bake, {hostile.name}: {label}", folder, "animate", _bake(inputs), (), (hostile.name,))
 
 

@@ -76,7 +76,7 @@ def damage_json(
         rng: chooses.
         allowed: whether a value may be put in a place.
     """
-    place = rng.choice(list(_places(document)))
+    place = rng.choice([place for place in _places(document) if any(allowed(place, value) for value in VALUES)])
     value = rng.choice([value for value in VALUES if allowed(place, value)])
     changed = copy.deepcopy(document)
     holder = changed

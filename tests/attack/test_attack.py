@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 import sys
 from pathlib import Path
+from threading import Timer
 
 import _cases
 import _runner
@@ -14,7 +15,7 @@ import pytest
 from _workers import Client
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits by /proc, FIFOs, devices")
-SEED, EACH = 20260, 3
+SEED, EACH, IN_WORKER = 20260, 2, 8
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,28 @@ def test_a_command_withstands(kind: str, seeds: Path, tmp_path: Path) -> None:
         case = _cases.make_case(SEED, number, kind, seeds, tmp_path / str(number))
         outcome, problems = _runner.run_case(case)
         assert not problems, (case.label, case.command(), problems, outcome)
+
+
+def test_the_worker_withstands_damaged_files(seeds: Path, tmp_path: Path) -> None:
+    client = Client(_scenes.command("worker"))
+    peak, kinds = 0, [kind for kind in _cases.KINDS if kind != "options"]
+    try:
+        for number in range(IN_WORKER * len(kinds)):
+            folder = tmp_path / str(number)
+            case = _cases.make_case(SEED + 1, number, kinds[number % len(kinds)], seeds, folder)
+            skipped = None if case.method == "check" else folder / "out"
+            before = _runner.listing(folder, skipped)
+            killer = Timer(_runner.SECONDS, client.process.kill)
+            killer.start()
+            answer = client.answer(client.request(case.method, **case.settings))
+            killer.cancel()
+            peak = max(peak, _runner.resident(client.process.pid))
+            error = answer.get("error", {"code": -32000, "message": ""})
+            assert error["code"] in (-32000, -32002) and "\n" not in error["message"], (case, answer)
+            assert _runner.listing(folder, skipped) == before and not _runner.leftovers(folder), case
+    finally:
+        client.end()
+    assert b"Traceback" not in client.errors and peak < _runner.BYTES
 
 
 def test_the_worker_withstands_damaged_lines() -> None:
