@@ -195,6 +195,9 @@ KINDS: dict[str, Callable[[Path, Path, random.Random], Case]] = {
 }  # fmt: skip
 
 
+FILE_KINDS = [kind for kind in KINDS if kind != "options"]  # the others are of the command line alone
+
+
 def make_case(seed: int, number: int, kind: str, seeds: Path, folder: Path) -> Case:
     """Returns a case, and writes its inputs into a new folder; the same for the same seed and number."""
     folder.mkdir(parents=True)

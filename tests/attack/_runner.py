@@ -16,6 +16,7 @@ from pathlib import Path
 
 import _scenes
 from _cases import Case
+from _workers import Client
 
 SECONDS, BYTES = 60.0, 3 << 30
 ERROR = "loopcore: error:"
@@ -105,6 +106,29 @@ def run_case(case: Case) -> tuple[Outcome, list[str]]:
     problems += [f"changed outside the output folder: {sorted(changed)}"] if changed else []
     problems += [f"left over: {names}" for names in [leftovers(case.folder)] if names]
     return outcome, problems
+
+
+def run_in_worker(client: Client, case: Case) -> list[str]:
+    """Runs a case in a worker, and returns what is wrong with the answer; a worker that does not answer is killed."""
+    skipped = None if case.method == "check" else case.folder / "out"
+    before = listing(case.folder, skipped)
+    killer = threading.Timer(SECONDS, client.process.kill)
+    killer.start()
+    try:
+        answer = client.answer(client.request(case.method, **case.settings))
+    except (AssertionError, OSError) as error:
+        return [f"no answer ({error}), exit code {client.process.poll()}"]
+    finally:
+        killer.cancel()
+    problems = []
+    if "error" in answer:
+        code, words = answer["error"]["code"], answer["error"]["message"].replace(case.subjects[0], "")
+        if code not in (-32000, -32002) or "\n" in words:  # but in the input's name
+            problems.append(f"error {code}: {words}")
+    problems += ["a traceback"] if b"Traceback" in client.errors else []
+    problems += ["memory"] if resident(client.process.pid) > BYTES else []
+    problems += ["changed outside the output folder"] if listing(case.folder, skipped) != before else []
+    return problems + [f"left over: {names}" for names in [leftovers(case.folder)] if names]
 
 
 def _wrong_end(outcome: Outcome) -> list[str]:
