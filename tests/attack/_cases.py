@@ -16,6 +16,7 @@ import _scenes
 import numpy as np
 
 WIDTH, HEIGHT = 32, 24
+ODD = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45], np.float32)  # pixels
 # What hostile files are called, before the suffix.
 NAMES = ["input", "a%d", "concat:a", "a\nb", "a b", "[/x]", "%s{0}", "-o", "..", "é", "x" * 200, "\x1b[31m", "\udcff"]
 
@@ -64,6 +65,11 @@ def make_seeds(folder: Path) -> Path:
     for name in ("plate.png", "plate.jpg", "plate.tif", "plate.bmp", "plate.webp", "postscript.eps"):
         Image.fromarray(codes).save(folder / name)
     _scenes.exr(folder / "plate.exr", _scenes.linear("RGBA", WIDTH, HEIGHT))
+    odd = _scenes.linear("RGBA", WIDTH, HEIGHT)
+    odd[2:8, 2:20] = np.resize(ODD, 4)
+    odd[9, :18] = np.resize(ODD, (18, 4))
+    _scenes.exr(folder / "plate_odd.exr", odd)
+    _scenes.exr(folder / "motion_odd.exr", odd[..., :2], ("forward.u", "forward.v"))
     _scenes.hints(folder / "hints.json", WIDTH, HEIGHT)
     field = _flow_files.field(HEIGHT, WIDTH)
     field.save(folder / "motion.exr")
@@ -125,7 +131,7 @@ def _pictures(seeds: Path, folder: Path, rng: random.Random) -> Case:
 
 
 def _exr(seeds: Path, folder: Path, rng: random.Random) -> Case:
-    return _file_case("exr", ["plate.exr"], "plate", seeds, folder, rng)
+    return _file_case("exr", ["plate.exr", "plate_odd.exr"], "plate", seeds, folder, rng)
 
 
 def _hints(seeds: Path, folder: Path, rng: random.Random) -> Case:
@@ -133,7 +139,7 @@ def _hints(seeds: Path, folder: Path, rng: random.Random) -> Case:
 
 
 def _motion(seeds: Path, folder: Path, rng: random.Random) -> Case:
-    return _file_case("motion", ["motion.exr", "motion.flo"], "motion", seeds, folder, rng)
+    return _file_case("motion", ["motion.exr", "motion_odd.exr", "motion.flo"], "motion", seeds, folder, rng)
 
 
 def _weights(seeds: Path, folder: Path, rng: random.Random) -> Case:

@@ -20,13 +20,14 @@ VALUES = [
     '"/dev/zero"', '"' + "x" * 5000 + '"', "[]", "{}", "[[]]", "[null]", "[" * 300 + "]" * 300,
     '{"a":' * 100 + "1" + "}" * 100,
 ]  # fmt: skip
-LENGTHS = [0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0, 1, 1 << 20]
+# Also float32's infinity, its largest number and a NaN.
+LENGTHS = [0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0, 1, 1 << 20, 0x7F800000, 0x7F7FFFFF]
 
 
 def damage(data: bytes, rng: random.Random) -> tuple[str, bytes]:
     """Returns what was done, and the damaged bytes."""
     at, size = rng.randrange(len(data)), rng.choice([1, 4, 64, len(data) // 4 + 1])
-    kind = rng.choice(["empty", "truncate", "flip", "zero", "splice", "double", "number", "random", "trailing"])
+    kind = rng.choice(["empty", "truncate", "flip", "zero", "splice", "double", "number", "random", "trailing", "none"])
     changed = bytearray(data)
     if kind == "empty":
         changed = bytearray()
@@ -47,7 +48,7 @@ def damage(data: bytes, rng: random.Random) -> tuple[str, bytes]:
         changed[near : near + 4] = struct.pack(rng.choice("<>") + "I", rng.choice(LENGTHS))
     elif kind == "random":
         changed[at : at + size] = rng.randbytes(len(changed[at : at + size]))
-    else:
+    elif kind == "trailing":
         changed += rng.randbytes(1000)
     return kind, bytes(changed)
 
