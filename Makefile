@@ -4,6 +4,7 @@
 #   make test-core      those that need no Blender
 #   make test-blender   fetches Blender 4.2, 5.0 and 5.2 as Python modules (3 GB), and runs the tests that need them
 #   make test-gui       the extension in a real window: BLENDER=/path/to/blender; takes xdotool and ImageMagick
+#   make attack     generated hostile inputs for MINUTES (60) from SEED (the time)
 #   make demo           two loops from the example photograph: from the picture alone, and as drawn
 #   make extension      the Blender extension, dist/loopcore-VERSION.zip
 #   make lint           style, types, layers
@@ -20,7 +21,7 @@ DEMO := demo
 
 BLENDERS := .venv-bpy
 
-.PHONY: test test-core test-blender blender-envs extension test-gui lint style types layers demo bench clean
+.PHONY: test test-core attack test-blender blender-envs extension test-gui lint style types layers demo bench clean
 .DEFAULT_GOAL := test
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
@@ -29,6 +30,9 @@ test: test-core test-blender
 
 test-core: $(VENV)/.with-test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+attack: $(VENV)/.with-test
+	$(BIN)/python tests/attack/attack.py $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),60)
 
 # Blender 4.2, 5.0 and 5.2 as Python modules, each in an environment of its own.
 blender-envs: $(VENV)/.with-test

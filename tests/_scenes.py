@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def linear(channels: str = "RGBA", width: int = WIDTH, height: int = HEIGHT) -> 
 def exr(
     path: Path,
     pixels: np.ndarray,
-    channels: str = "RGBA",
+    channels: Sequence[str] = "RGBA",
     attributes: dict[str, object] | None = None,
     pixel_aspect: float = 1.0,
 ) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; see the module.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parsed(sys.argv[1:] if argv is None else argv)
     if hasattr(sys.stdout, "reconfigure"):
         # File names may contain characters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -67,6 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (KeyboardInterrupt, Cancelled):
             print("loopcore: interrupted", file=sys.stderr)
             return stop.exit_code
+
+
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """Returns the arguments. Refuses `--` as a value, of which argparse makes an empty list before Python 3.13."""
+    parser = _parser()
+    for text in argv:
+        if re.fullmatch(r"(--[\w-]+=|-\w=?)--", text):
+            parser.error(f"argument {text[:-2].rstrip('=')}: '--' is not a value")
+    return parser.parse_args(argv)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ In files of Loopcore blue is the mask, and text chunks hold the values that a re
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
@@ -193,10 +194,12 @@ def read_png(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     """
     import av
 
-    texts = png_texts(read_regular(path, PIXELS))
+    data = read_regular(path, PIXELS)
+    texts = png_texts(data)
     texts = {key.removeprefix(TEXT_PREFIX): text for key, text in texts.items() if key.startswith(TEXT_PREFIX)}
     try:
-        with av.open(str(path)) as file:
+        # Bytes, as FFmpeg takes a %d in a path for the number of a sequence, and text before a colon for a protocol.
+        with av.open(io.BytesIO(data), format="png_pipe") as file:
             frame = next(file.decode(video=0))
     except (av.FFmpegError, StopIteration, IndexError, ValueError, OSError) as error:
         raise MotionError(f"it cannot be decoded ({error}): it is damaged") from error

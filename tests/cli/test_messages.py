@@ -49,6 +49,14 @@ def test_an_empty_path_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("given", ["--colorspace=--", "--mask=--", "--frames=--", "-o--"])
+def test_dashes_are_no_value(given: str, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*animate(scene, tmp_path / "out"), given])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 2 and error == f"loopcore: error: argument {given[:-2].rstrip('=')}: '--' is not a value"
+
+
 @pytest.mark.parametrize("threads", ["0", "-3"])
 def test_a_wrong_setting_of_numba_is_one_line(threads: str, scene: Path, tmp_path: Path) -> None:
     done = _scenes.run(*animate(scene, tmp_path / "out", "--frames", 2), env={"NUMBA_NUM_THREADS": threads})

@@ -182,3 +182,15 @@ def test_pictures_of_other_programs_need_numbers(tmp_path: Path) -> None:
     assert (back.velocity == (16, -16)).all() and (back.mask == 1).all()
     with pytest.raises(MotionError, match="green"):
         read_motion(tmp_path / "r.png", "game", numbers=FlowNumbers(strength=0.1))
+
+
+@pytest.mark.parametrize("name", ["m%d.png", "concat:m.png"])
+def test_a_name_that_ffmpeg_takes_for_several_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from loopcore.image import encode_png
+
+    monkeypatch.chdir(tmp_path)
+    Path("m1.png").write_bytes(encode_png(np.full((4, 6, 3), 9, np.uint8), texts={}))
+    Path("m.png").write_bytes(encode_png(np.full((4, 6, 3), 9, np.uint8), texts={}))
+    Path(name).write_bytes(encode_png(np.full((4, 6, 3), 200, np.uint8), texts={}))
+    read = read_motion(Path(name), "game", numbers=FlowNumbers(None, 0.1, "up"))
+    assert (read.velocity[..., 0] < 0).all()  # of the 9 in the other files it would be above 0
