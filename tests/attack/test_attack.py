@@ -46,11 +46,12 @@ def test_the_worker_withstands_damaged_lines() -> None:
     client = Client(_scenes.command("worker"))
     rng = random.Random(SEED)
     try:
-        for _ in range(1000):
-            client.send(_cases.worker_line(rng))
-        wanted = client.request("hello")
-        while (message := client.receive()).get("id") != wanted or "result" not in message:
-            assert message.get("error", {}).get("code") != -32603, message
+        for _ in range(100):
+            for _ in range(8):  # few enough that the answers fit into the pipe, which is read afterwards
+                client.send(_cases.worker_line(rng))
+            wanted = client.request("hello")
+            while (message := client.receive()).get("id") != wanted or "result" not in message:
+                assert message.get("error", {}).get("code") != -32603, message
         assert _runner.resident(client.process.pid) < _runner.BYTES
     finally:
         client.end()
