@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _LARGEST = 8192  # of any number of a network's shape
 _LARGEST_LOOPS = {"halvings": 16, "blocks": 512}  # numbers of layers
@@ -32,6 +33,8 @@ def check_shapes(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -
     Raises:
         ValueError: a tensor of another shape, or of a name that the network lacks.
     """
+    import torch
+
     with torch.device("meta"):
         wanted = make().state_dict()
     for name, value in tensors.items():

@@ -26,7 +26,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _scenes.exr(folder / "p.exr", _scenes.linear())
     _scenes.hints(folder / "h.json")
     weights = Path(_scenes.__file__).parents[1] / "loopcore" / "motion" / "weights"
-    shutil.copyfile(weights / "fluid_lite0.safetensors", folder / "w.safetensors")
+    shutil.copyfile(weights / "fluid.safetensors", folder / "w.safetensors")
     assert _scenes.run("animate", folder / "p.exr", *options(folder), "-o", folder / "out").returncode == 0
     return folder
 
