@@ -51,24 +51,19 @@ def is_blank(picture: np.ndarray) -> bool:
 def network_input(picture: np.ndarray, long_side: int) -> np.ndarray:
     """Returns a network's input, (1, 3, h, w), of 32-pixel blocks.
 
-    It is mirrored by ``INPUT_PADDING`` pixels beyond the frame, since zero padding misclassifies corners.
+    A thin picture is widened to two blocks. It is mirrored by ``INPUT_PADDING`` pixels beyond the frame, since zero
+    padding misclassifies corners.
 
     Args:
         picture: (h, w, 3) float32 sRGB 0..1.
         long_side: pixels of the input's longer side, without padding.
     """
-    rows, columns = input_blocks(picture, long_side)
+    scale = long_side / (32 * max(picture.shape[:2]))
+    rows, columns = (max(2, round(length * scale)) for length in picture.shape[:2])
     scaled = resize_planes(np.moveaxis(picture, -1, 0), rows * 32, columns * 32, "antialias")
     # By numpy: torch would start its own threads for this, and deadlock on them in a forked child.
     edge = (INPUT_PADDING, INPUT_PADDING)
     return np.pad(scaled, ((0, 0), edge, edge), mode="reflect")[None]
-
-
-def input_blocks(picture: np.ndarray, long_side: int) -> tuple[int, int]:
-    """Returns rows and columns of 32-pixel blocks of an input, at least two; so a thin picture is widened."""
-    height, width = picture.shape[:2]
-    scale = long_side / (32 * max(height, width))
-    return max(2, round(height * scale)), max(2, round(width * scale))
 
 
 def _exposure(plate: Plate) -> float:
