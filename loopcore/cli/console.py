@@ -7,7 +7,6 @@ import argparse
 import signal
 import sys
 import time
-import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from loopcore.errors import Cancelled, LoopcoreWarning
+from loopcore.files.printable import printable
 from loopcore.observer import Observer
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def print_error(text: str, kind: str = "error") -> None:
         text: the message.
         kind: of the message, which it begins with.
     """
-    line = "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
-    print(f"loopcore: {kind}: {line}", file=sys.stderr)
+    print(f"loopcore: {kind}: {printable(text)}", file=sys.stderr)
 
 
 @contextmanager

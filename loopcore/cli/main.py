@@ -134,6 +134,8 @@ def _check_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=given_path, metavar="DIR", help="folder that `loopcore animate` wrote")
     command.add_argument("--plate", type=given_path, help="where the still is now, if it was moved")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument("--html", type=given_path, metavar="REPORT.html", help="also write a page with the film, the "
+        "checks, curves and pictures of the worst frames")  # fmt: skip
     command.set_defaults(run=_check)
 
 
@@ -204,13 +206,21 @@ def _refuse_ignored(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.quality import check
+    from loopcore.quality.page import refuse_page, write_page
 
+    if arguments.html is not None:
+        refuse_page(arguments.html, arguments.folder, arguments.plate)
     with Console("Check", quiet=arguments.json) as console:
         report = check(arguments.folder, plate=arguments.plate, on_progress=console.callback(stop))
+    if arguments.html is not None:
+        with Console("Report", quiet=arguments.json) as console:
+            write_page(report, arguments.html, plate=arguments.plate, on_progress=console.callback(stop))
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
         print_report(report)
+        if arguments.html is not None:
+            print(f"Saved: '{arguments.html}'")
     return DONE if report.passed else FAILED
 
 
