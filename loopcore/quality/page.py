@@ -203,7 +203,9 @@ def checks_table(rows: Iterable[Row]) -> str:
         )
     head = '<th scope="col">Check</th><th scope="col" class="number">Measured</th>'
     head += '<th scope="col">Limit</th><th scope="col">Result</th>'
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    return (
+        f'<div class="scroll checks"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    )
 
 
 def _curves(report: QualityReport) -> str:

@@ -26,7 +26,8 @@ from loopcore.quality.stored import in_display, stored_pixels
 WIDTH = 960  # of the film and the picture of the motion
 LARGEST_FILM = 12 << 20  # bytes; a page has them by a third more, as base64
 _NARROWEST = 160
-CROP = (320, 448)  # rows and columns
+CROP = (320, 480)  # rows and columns
+_SAME = 64  # pixels between parts of a frame that are shown as one
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,26 @@ def comparisons(
         return jpeg(color.display_image(in_display(cut, recipe), exposure=exposure))
 
     whole = (plate.width, plate.height)
-    for spot in spots:
-        rows, columns = (_span(at, size, wanted) for at, size, wanted in zip(
-            (spot.row, spot.column), whole[::-1], CROP, strict=True))  # fmt: skip
+    for spot, (rows, columns) in _parts(spots, whole):
         frame = read_frame(frames[spot.number], plate, recipe, expected)
         size = (columns.stop - columns.start, rows.stop - rows.start)
         part = (rows, columns)
         yield Comparison(spot, shown(expected, part), shown(frame, part), columns.start, rows.start, *size, whole)
+
+
+def _parts(spots: Sequence[Spot], whole: tuple[int, int]) -> list[tuple[Spot, tuple[slice, slice]]]:
+    """Returns rows and columns to show for each spot, nearly the same parts of a frame once, under both titles."""
+    parts: list[tuple[Spot, tuple[slice, slice]]] = []
+    for spot in spots:
+        rows, columns = _span(spot.row, whole[1], CROP[0]), _span(spot.column, whole[0], CROP[1])
+        for k, (other, (top, left)) in enumerate(parts):
+            apart = max(abs(rows.start - top.start), abs(columns.start - left.start))
+            if spot.number == other.number and apart < _SAME:
+                parts[k] = (replace(other, title=f"{other.title}; {spot.title}"), (top, left))
+                break
+        else:
+            parts.append((spot, (rows, columns)))
+    return parts
 
 
 def _span(middle: int, size: int, wanted: int) -> slice:
