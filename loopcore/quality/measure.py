@@ -227,14 +227,13 @@ class _Looks:
 
     def curves(self) -> list[Curve]:
         """Contrast of the band that breathes most, wander and torn detail."""
-        numbers = [self._recipe.first + time for time in sorted(self._times)]
+        numbers = [self._recipe.first + time for time in sorted(self._wandered)]
         contrast = self._measured_contrast()
         chance = contrast.chance()
         spread = contrast.spread()
         band = max(range(len(spread)), key=lambda k: spread[k] - chance[k])
         levels = [float(level) for level in contrast.levels()[:, band]]
-        middle, reach = (max(levels) + min(levels)) / 2, (BREATHING + chance[band]) / 2
-        limits = (middle - reach, middle + reach) if self._loop.contrast == 1 else (None, None)
+        limits = _band(levels, BREATHING + chance[band]) if self._loop.contrast == 1 else (None, None)
         unit = "over what its copies carry" if self._loop.plain else "over the mean"
         return [
             Curve("Contrast", f"of detail, {unit}", tuple(zip(numbers, levels, strict=True)), *limits),
@@ -278,6 +277,14 @@ class _Looks:
         time = max(values, key=lambda key: values[key])
         note = f"worst frame {self._recipe.first + time}"
         return judged(name, values[time], f"<= {limit:g}", values[time] <= limit, advice, note)
+
+
+def _band(values: list[float], span: float) -> tuple[float, float]:
+    """The limits, this far apart, that most values are within, with these in the middle."""
+    span *= 1 + 1e-9  # so that rounding puts no value outside
+    inside = max(([v for v in values if low <= v <= low + span] for low in values), key=len)
+    middle = (min(inside) + max(inside)) / 2
+    return middle - span / 2, middle + span / 2
 
 
 def _filed(shape: tuple[int, ...], windows: Windows, recipe: Recipe) -> np.ndarray:
