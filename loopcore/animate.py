@@ -40,6 +40,8 @@ class Result:
         height: of the frames, in pixels.
         proxies: names of the proxies, if any were wanted.
         previews: preview files written.
+        report: the report's page, if it is there.
+        passed: whether the loop passed the report's checks; None without a report.
     """
 
     bake: BakeResult
@@ -47,6 +49,8 @@ class Result:
     height: int
     proxies: FramePattern | None = None
     previews: list[Path] = field(default_factory=list)
+    report: Path | None = None
+    passed: bool | None = None
 
 
 def run(job: Job, observer: Observer | None = None) -> Result:
@@ -57,7 +61,7 @@ def run(job: Job, observer: Observer | None = None) -> Result:
         observer: receives progress and may stop the job.
 
     Returns:
-        The files written. If frames failed, they are in `bake.failed` and no previews are written.
+        The files written. If frames failed, they are in `bake.failed` and no previews and report are written.
 
     Raises:
         Cancelled: the observer stopped the job; files on disk are complete.
@@ -101,6 +105,8 @@ def run(job: Job, observer: Observer | None = None) -> Result:
     observer.note(f"{len(done.written)} frames written, {len(done.skipped)} up to date, {len(done.failed)} failed")
     if not done.failed:
         result.previews = _previews(job, loop, observer) if job.preview else []
+        if job.report:
+            _report(job, result, observer)
     return result
 
 
@@ -140,6 +146,8 @@ def _outputs(job: Job) -> Iterator[Path]:
         yield _still_path(job)
     if job.preview:
         yield from _preview_paths(job)
+    if job.report:
+        yield _report_path(job)
     for number in range(job.first, job.first + job.frames) if job.numbers is None else job.numbers:
         frame = job.pattern.path(number)
         yield frame
@@ -149,6 +157,10 @@ def _outputs(job: Job) -> Iterator[Path]:
 
 def _still_path(job: Job) -> Path:
     return job.folder / f"{job.stem}_still.exr"
+
+
+def _report_path(job: Job) -> Path:
+    return job.folder / f"{job.stem}_report.html"
 
 
 def _preview_paths(job: Job) -> tuple[Path, Path, Path]:
@@ -217,14 +229,38 @@ def _previews(job: Job, loop: Loop, observer: Observer) -> list[Path]:
     from loopcore.color import display_image
     from loopcore.preview import arrow_picture, preview_sequence, write_picture
 
-    # Not all files found: a longer loop may have been baked into the folder before.
-    frames = [job.pattern.path(job.first + time) for time in range(loop.frames)]
-    missing = sum(not path.is_file() for path in frames)
-    if missing:
-        observer.note(f"No preview yet: {missing} of the loop's {loop.frames} frames are missing")
+    frames = _all_frames(job, "preview", observer)
+    if not frames:
         return []
     film, sheet, motion = _preview_paths(job)
     preview_sequence(frames, film, job.fps, FILM_CYCLES, on_progress=observer.step_callback("Film"))
     preview_sequence(frames, sheet, job.fps, on_progress=lambda *_: observer.raise_if_cancelled())
     write_picture(arrow_picture(display_image(loop.plate.displayed()), loop.motion.displayed()), motion)
     return [film, sheet, motion]
+
+
+def _report(job: Job, result: Result, observer: Observer) -> None:
+    """Checks the loop and writes the report's page, if all frames exist and the page is not that of the same frames."""
+    from loopcore.quality import check
+    from loopcore.quality.page import read_verdict, write_page
+
+    if not _all_frames(job, "report", observer):
+        return
+    result.report = _report_path(job)
+    if not result.bake.written:
+        result.passed = read_verdict(result.report, job.folder)
+    if result.passed is None:
+        measured = check(job.folder, on_progress=observer.step_callback("Check"))
+        result.passed = measured.passed
+        write_page(measured, result.report, on_progress=observer.step_callback("Report"))
+    observer.note("The loop passes" if result.passed else "The loop does not pass: see its report")
+
+
+def _all_frames(job: Job, wanted: str, observer: Observer) -> list[Path]:
+    """Returns the files of all frames, or none if some are missing, with a note that there is no `wanted` yet."""
+    # Not all files found: a longer loop may have been baked into the folder before.
+    frames = [job.pattern.path(job.first + time) for time in range(job.frames)]
+    missing = sum(not path.is_file() for path in frames)
+    if missing:
+        observer.note(f"No {wanted} yet: {missing} of the loop's {job.frames} frames are missing")
+    return [] if missing else frames

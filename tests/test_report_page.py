@@ -197,3 +197,32 @@ def test_charts() -> None:
     page = _pages.Page()
     page.feed(chart(many))
     assert not page.all("circle") and [e.text for e in page.all("rect")] == ["frame 999: 2"]
+
+
+def test_animate_writes_a_report_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plate, hints = _scenes.png(tmp_path / "p.png"), _scenes.hints(tmp_path / "h.json")
+    out = tmp_path / "out"
+    arguments = ["animate", str(plate), "--hints", str(hints), "-o", str(out), "--frames", str(N), "--report"]
+    assert main([*arguments, "--range", "1001-1006"]) == 0
+    assert "No report yet: 6 of the loop's 12 frames are missing" in capsys.readouterr().out
+    assert not (out / "p_loop_report.html").exists()
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "The loop passes" in printed and f"Saved: '{out / 'p_loop_report.html'}'" in printed
+    first = (out / "p_loop_report.html").stat().st_mtime_ns
+    assert _pages.read(out / "p_loop_report.html").meta("loopcore-verdict") == "passed"
+    assert main(arguments) == 0 and (out / "p_loop_report.html").stat().st_mtime_ns == first
+    (out / "p_loop.1003.exr").unlink()
+    shutil.copy(out / "p_loop.1012.exr", out / "p_loop.1013.exr")
+    assert main(arguments) == 1
+    assert "The loop does not pass" in capsys.readouterr().out
+    assert _pages.read(out / "p_loop_report.html").meta("loopcore-verdict") == "failed"
+    assert main(arguments) == 1, "a verdict that is known is reported again"
+
+
+def test_animate_does_not_write_its_report_over_the_plate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    plate = _scenes.png(tmp_path / "out" / "p.png").rename(tmp_path / "out" / "p_loop_report.html")
+    before = plate.read_bytes()
+    assert main(["animate", str(plate), "-o", str(tmp_path / "out"), "--name", "p_loop", "--report"]) == 2
+    assert "would be overwritten" in capsys.readouterr().err and plate.read_bytes() == before

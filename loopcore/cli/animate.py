@@ -46,6 +46,7 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     add("--verify", action="store_true", help="decode frames that are up to date, and write damaged ones again")
     add("--proxy", action="store_true", help="also write small 8-bit copies of the frames, for viewports")
     add("--preview", action="store_true", help="also write an mp4 of three cycles and a contact sheet")
+    add("--report", action="store_true", help="also check the loop and write NAME_report.html; exit code 1 if it fails")
     command.set_defaults(run=_animate)
 
 
@@ -109,7 +110,9 @@ def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
         raise Cancelled
     for path in result.previews:
         print(f"Saved: '{path}'")
-    return FAILED if done.failed else DONE
+    if result.report is not None:
+        print(f"Saved: '{result.report}'")
+    return FAILED if done.failed or result.passed is False else DONE
 
 
 def _job(arguments: argparse.Namespace) -> Job:
@@ -119,7 +122,7 @@ def _job(arguments: argparse.Namespace) -> Job:
     given = vars(arguments)
     names = (
         "name", "frames", "first", "method", "contrast", "cycles", "steady", "device", "format", "depth", "compression",
-        "overwrite", "verify", "proxy", "preview",
+        "overwrite", "verify", "proxy", "preview", "report",
     )  # fmt: skip
     return Job(
         _source(arguments), arguments.output, fps=frame_rate(arguments.fps),
