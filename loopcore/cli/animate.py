@@ -14,9 +14,18 @@ from loopcore.job import Job, Source
 
 def animate_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore animate`."""
-    _plate_options(command)
+    _plate_argument(command)
+    command.add_argument("-o", "--output", type=given_path, required=True, metavar="DIR", help="folder for the frames")
+    setting_options(command)
     add = command.add_argument
-    add("-o", "--output", type=given_path, required=True, metavar="DIR", help="folder for the frames")
+    add("--report", action="store_true", help="also check the loop and write NAME_report.html; exit code 1 if it fails")
+    command.set_defaults(run=_animate)
+
+
+def setting_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options that are settings of a loop."""
+    _source_options(command)
+    add = command.add_argument
     add("--frames", type=int, default=60, help="length of the loop (60)")
     add("--fps", default="24", help="frames per second, e.g. 24, 23.976 or 30000/1001 (24)")
     add("--first", type=int, default=1001, help="number of the first frame (1001)")
@@ -46,8 +55,6 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     add("--verify", action="store_true", help="decode frames that are up to date, and write damaged ones again")
     add("--proxy", action="store_true", help="also write small 8-bit copies of the frames, for viewports")
     add("--preview", action="store_true", help="also write an mp4 of three cycles and a contact sheet")
-    add("--report", action="store_true", help="also check the loop and write NAME_report.html; exit code 1 if it fails")
-    command.set_defaults(run=_animate)
 
 
 def cycle_options(command: argparse.ArgumentParser) -> None:
@@ -71,15 +78,19 @@ def _auto_or(kind: type[int] | type[float]) -> Callable[[str], int | float | str
 
 def predict_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore predict`."""
-    _plate_options(command)
+    _plate_argument(command)
+    _source_options(command)
     command.add_argument("-o", "--output", type=given_path, required=True, metavar="MOTION.exr", help="file to write")
     _motion_options(command)
     command.add_argument("--picture", type=given_path, help="also draw the motion over the plate, as a PNG")
     command.set_defaults(run=_predict)
 
 
-def _plate_options(command: argparse.ArgumentParser) -> None:
+def _plate_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument("plate", type=given_path, help="the still: EXR, PNG, JPEG, WebP, ...")
+
+
+def _source_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--layer", help="layer, part or view of a multi-layer EXR")
     command.add_argument("--colorspace", help="colour space of the plate, e.g. srgb_rec709_scene")
     command.add_argument("--hints", type=given_path, help="strokes, anchors and mask: Loopcore's or LabelMe's JSON")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `loopcore animate`, `predict`, `flow`, `check`, `preview`, `info`, `worker`,
+"""The command line: `loopcore animate`, `batch`, `predict`, `flow`, `check`, `preview`, `info`, `worker`,
 `train`, `evaluate`.
 
 Exit codes: 0 done, 1 some frames failed or a check did not pass, 2 usage or bad input, 130 and 143 interrupted.
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from loopcore import __version__
 from loopcore.animate import FILM_CYCLES
 from loopcore.cli.animate import animate_options, cycle_options, predict_options
+from loopcore.cli.batch import batch_options
 from loopcore.cli.console import (
     DONE,
     FAILED,
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"loopcore {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     animate_options(commands.add_parser("animate", help="make a loop: frames from a plate and its motion"))
+    batch_options(commands.add_parser("batch", help="make many loops one after another: of a CSV, JSON, or folder"))
     predict_options(commands.add_parser("predict", help="make a motion field from a plate and optional hints"))
     _flow_options(
         commands.add_parser("flow", help="convert motion to and from flow maps for Nuke, Blender, Fusion and others")

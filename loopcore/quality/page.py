@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -19,14 +16,12 @@ from loopcore.baking.recipe import FILE_NAME, Recipe, read_recipe
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.files.atomic import write_text_atomically
 from loopcore.files.overwrite import refuse_overwriting
-from loopcore.files.printable import printable
 from loopcore.files.regular import open_regular
 from loopcore.quality.baked import frame_pattern, read_field, read_still
 from loopcore.quality.charts import chart
+from loopcore.quality.markup import content_policy, data_uri, picture, text
 from loopcore.quality.pictures import Comparison, comparisons, make_film, motion_picture
 from loopcore.quality.report import QualityReport, Row
-
-_LONGEST = 400  # letters of a value of the recipe
 
 
 def refuse_page(path: Path, folder: Path, plate: str | Path | None = None) -> None:
@@ -80,27 +75,13 @@ def write_page(
     template = (Path(__file__).parent / "page.html").read_text("utf-8")
     page = Template(template).substitute(
         policy=content_policy(template), hash=recipe.digest(), verdict=verdict,
-        title=_text(document["name"]), verdict_text=_verdict_text(report), facts=_facts(recipe),
+        title=text(document["name"]), verdict_text=_verdict_text(report), facts=_facts(recipe),
         film=_film(list(paths.values()), recipe, on_progress), checks=checks_table(report.rows),
         curves=_curves(report), comparisons=_comparisons(report, paths, recipe, document, plate),
         motion=_motion(folder, recipe, document, plate), recipe=_recipe_table(recipe, document),
-        footer=f"Loopcore {_text(__version__)}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {_text(folder)}",
+        footer=f"Loopcore {text(__version__)}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {text(folder)}",
     )  # fmt: skip
     write_text_atomically(path, page)
-
-
-def content_policy(template: str) -> str:
-    """Returns the Content-Security-Policy of a page: pictures and films from the page itself, and its one style.
-
-    Args:
-        template: the page with its `<style>` element.
-    """
-    style = template.partition("<style>")[2].partition("</style>")[0]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{digest}'; base-uri 'none'; "
-        "form-action 'none'"
-    )
 
 
 def read_verdict(path: Path, folder: Path) -> bool | None:
@@ -123,32 +104,6 @@ def read_verdict(path: Path, folder: Path) -> bool | None:
     if found.get("recipe") != recipe.digest():
         return None
     return {"passed": True, "failed": False}.get(found.get("verdict", ""))
-
-
-def _text(value: object) -> str:
-    """Text of any origin, fit to be shown and to stand in an element or an attribute."""
-    shown = str(value)
-    return escape(printable(shown if len(shown) <= _LONGEST else shown[:_LONGEST] + " ..."))
-
-
-def data_uri(kind: str, data: bytes) -> str:
-    """Returns a file as a URI.
-
-    Args:
-        kind: its media type.
-        data: its bytes.
-    """
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def picture(data: bytes, alternative: str) -> str:
-    """Returns an `<img>` element.
-
-    Args:
-        data: a JPEG.
-        alternative: what it shows, in words.
-    """
-    return f'<img src="{data_uri("image/jpeg", data)}" alt="{_text(alternative)}">'
 
 
 def _verdict_text(report: QualityReport) -> str:
@@ -183,7 +138,7 @@ def _film(frames: Sequence[Path], recipe: Recipe, on_progress: Callable[[int, in
 
 
 def _missing(reason: str) -> str:
-    return f'<p class="missing">{_text(reason)}</p>'
+    return f'<p class="missing">{text(reason)}</p>'
 
 
 def checks_table(rows: Iterable[Row]) -> str:
@@ -195,11 +150,11 @@ def checks_table(rows: Iterable[Row]) -> str:
     lines = []
     for row in rows:
         value = "-" if row.value is None else f"{row.value:.6g}"
-        note = f'<div class="note">{_text(row.note)}</div>' if row.note else ""
+        note = f'<div class="note">{text(row.note)}</div>' if row.note else ""
         kind, verdict = ("", "pass") if row.passed else (' class="failed"', "fail")
         lines.append(
-            f'<tr{kind}><th scope="row">{_text(row.name)}{note}</th><td class="number">{value}</td>'
-            f'<td>{_text(row.limit)}</td><td class="{verdict}">{verdict}</td></tr>'
+            f'<tr{kind}><th scope="row">{text(row.name)}{note}</th><td class="number">{value}</td>'
+            f'<td>{text(row.limit)}</td><td class="{verdict}">{verdict}</td></tr>'
         )
     head = '<th scope="col">Check</th><th scope="col" class="number">Measured</th>'
     head += '<th scope="col">Limit</th><th scope="col">Result</th>'
@@ -211,7 +166,7 @@ def checks_table(rows: Iterable[Row]) -> str:
 def _curves(report: QualityReport) -> str:
     if not report.curves:
         return ""
-    figures = [f'<figure class="chart"><h3>{_text(c.title)}</h3>{chart(c)}</figure>' for c in report.curves]
+    figures = [f'<figure class="chart"><h3>{text(c.title)}</h3>{chart(c)}</figure>' for c in report.curves]
     return f'<section><h2>Over the frames</h2><div class="charts">{"".join(figures)}</div></section>'
 
 
@@ -241,7 +196,7 @@ def _pair(found: Comparison) -> str:
             f'y="{found.top}" width="{found.width}" height="{found.height}"/></svg>'
         )
     return (
-        f'<div class="pair"><h3>{_text(spot.title.capitalize())}</h3><div class="sides">'
+        f'<div class="pair"><h3>{text(spot.title.capitalize())}</h3><div class="sides">'
         f"<figure>{picture(found.plate, 'Plate')}<figcaption>Plate</figcaption></figure>"
         f"<figure>{picture(found.frame, number)}<figcaption>{number}</figcaption></figure></div>"
         f'<div class="place">{where}<span>{place}</span></div></div>'
@@ -270,5 +225,5 @@ def _recipe_table(recipe: Recipe, document: Mapping[str, Any]) -> str:
     hashes = {"Recipe": recipe.digest(), "Plate's pixels": recipe.plate, "Motion": recipe.motion}
     rows = [(name, "", value) for name, value in values.items() if value is not None]
     rows += [(name, ' class="hash"', value) for name, value in hashes.items()]
-    cells = "".join(f'<tr><th scope="row">{name}</th><td{kind}>{_text(value)}</td></tr>' for name, kind, value in rows)
+    cells = "".join(f'<tr><th scope="row">{name}</th><td{kind}>{text(value)}</td></tr>' for name, kind, value in rows)
     return f'<div class="scroll recipe"><table><tbody>{cells}</tbody></table></div>'
