@@ -91,6 +91,8 @@ def _check_safe(page: Page) -> None:
             assert not name.startswith("on") and name != "style", element
             if name in ("src", "poster", "srcset", "data", "action", "xlink:href"):
                 assert value.startswith("data:"), element
+            if name == "href":
+                assert re.fullmatch(r"\./[\w.~%/-]+", value, re.ASCII), element
     (style,) = page.all("style")
     assert "url(" not in style.text and "@import" not in style.text
     digest = base64.b64encode(hashlib.sha256(style.text.encode()).digest()).decode()

@@ -156,7 +156,7 @@ def _run_shot(outcome: Outcome, observer: Observer) -> None:
     try:
         _note_result(outcome, run(job, observer))
     except Cancelled:
-        outcome.status, outcome.message = STOPPED, "interrupted"
+        outcome.status = STOPPED
     except LoopcoreError as error:
         outcome.message = str(error)
     except MemoryError:
@@ -177,7 +177,7 @@ def _note_result(outcome: Outcome, result: Result) -> None:
     if bake.failed:
         outcome.message = f"frames {format_range(bake.failed)}: {next(iter(bake.failed.values()))}"
     elif bake.cancelled:
-        outcome.status, outcome.message = STOPPED, "interrupted"
+        outcome.status = STOPPED
     else:
         outcome.status = DONE
         outcome.message = "the loop does not pass its checks" if result.passed is False else ""

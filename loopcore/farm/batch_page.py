@@ -53,7 +53,7 @@ def _facts(summary: Summary) -> str:
         *_counted(summary.count(FAILED), "failed"),
         *_counted(sum(outcome.passed is False for outcome in outcomes), "not passing"),
         *_counted(summary.count(STOPPED, LEFT), "left"), f"{written} frames written",
-        duration(sum(outcome.seconds for outcome in outcomes)),
+        _time(sum(outcome.seconds for outcome in outcomes)),
     ]  # fmt: skip
     return ", ".join(parts)
 
@@ -70,6 +70,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def _time(seconds: float) -> str:
+    """A duration that is not broken into lines."""
+    return duration(seconds).replace(" ", "&nbsp;")
+
+
 def verdict(outcome: Outcome) -> str:
     """Returns what became of a shot, in few words."""
     if outcome.status != DONE:
@@ -80,11 +85,13 @@ def verdict(outcome: Outcome) -> str:
 def _card(outcome: Outcome, folder: Path) -> str:
     kind = "good" if outcome.good else "open" if outcome.status in (STOPPED, LEFT) else "bad"
     parts = [f'<span class="status {kind}">{verdict(outcome)}</span>', f"<h2>{text(outcome.shot.title)}</h2>"]
-    job = outcome.shot.job
-    if job is not None and outcome.status != LEFT:
-        counts = f"{outcome.written} written, {outcome.skipped} up to date, {outcome.failed} failed"
-        parts.append(f'<p class="detail">{job.frames} frames: {counts}; {duration(outcome.seconds)}</p>')
-    if outcome.message and outcome.status != STOPPED:
+    counts = [
+        *_counted(outcome.written, "frames written"), *_counted(outcome.skipped, "up to date"),
+        *_counted(outcome.failed, "failed"),
+    ]  # fmt: skip
+    if counts:
+        parts.append(f'<p class="detail">{", ".join([*counts, _time(outcome.seconds)])}</p>')
+    if outcome.message:
         parts.append(f'<p class="message">{text(outcome.message)}</p>')
     parts.append(f'<p class="detail">{text(outcome.shot.place)}</p>')
     if outcome.report is not None:
