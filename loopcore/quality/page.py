@@ -187,7 +187,7 @@ def _comparisons(
 def _pair(found: Comparison) -> str:
     spot, (width, height) = found.spot, found.whole
     number = f"Frame {spot.number}"
-    place = f"{found.width} x {found.height} pixels at full size, from {found.left}, {found.top}"
+    place = f"{found.width} x {found.height} pixels from {found.left}, {found.top}"
     where = ""
     if (found.width, found.height) != found.whole:
         where = (
