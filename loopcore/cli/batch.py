@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loopcore.cli.animate import setting_options
 from loopcore.cli.console import DONE, FAILED, Stop, given_path, print_error
-from loopcore.errors import Cancelled
+from loopcore.errors import Cancelled, LoopcoreError
 
 if TYPE_CHECKING:
     from loopcore.farm.batch import Summary
@@ -34,19 +34,23 @@ def _batch(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.farm.batch import Summary, inputs_of, run_batch
     from loopcore.farm.batch_page import FILE_NAME, write_batch_page
     from loopcore.farm.shots import read_shots
+    from loopcore.files.atomic import make_folder
     from loopcore.files.overwrite import refuse_overwriting
 
     shots = read_shots(arguments.shots, arguments.output, _defaults(arguments))
     folder = arguments.output or (arguments.shots if arguments.shots.is_dir() else arguments.shots.parent)
     refuse_overwriting([arguments.shots, *inputs_of(shots)], [folder / FILE_NAME])
+    make_folder(folder)
     with BatchConsole(stop, quiet=arguments.json) as observer:
         summary = Summary(run_batch(shots, observer))
-    write_batch_page(summary, folder / FILE_NAME, arguments.shots.name or str(arguments.shots))
+    try:
+        write_batch_page(summary, folder / FILE_NAME, arguments.shots.name or str(arguments.shots))
+    except LoopcoreError as error:
+        print_error(str(error))
     if arguments.json:
         print(json.dumps(summary.to_dict(), indent=2))
     else:
         print_summary(summary)
-        print(f"Saved: '{summary.page}'")
     return _ended(summary)
 
 
@@ -60,7 +64,7 @@ def _ended(summary: Summary) -> int:
             f"{len(left)} of {len(summary.outcomes)} shots are left: {shown}; run the same command again", "note"
         )
         raise Cancelled
-    return DONE if summary.good else FAILED
+    return DONE if summary.good and summary.page is not None else FAILED
 
 
 def _defaults(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -114,3 +114,5 @@ def print_summary(summary: Summary) -> None:
         )  # fmt: skip
     # Names may contain markup or emoji codes.
     Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 110).print(table)
+    if summary.page is not None:
+        print(f"Saved: '{summary.page}'")

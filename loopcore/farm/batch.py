@@ -69,7 +69,7 @@ class Summary:
 
     Attributes:
         outcomes: one for each shot, in order.
-        page: the HTML page, if one was written.
+        page: the HTML page, if it could be written.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)

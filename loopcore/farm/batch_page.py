@@ -13,7 +13,7 @@ from urllib.parse import quote
 from loopcore import __version__
 from loopcore.errors import LoopcoreError
 from loopcore.farm.batch import DONE, FAILED, LEFT, STOPPED, Outcome, Summary
-from loopcore.files.atomic import make_folder, write_text_atomically
+from loopcore.files.atomic import write_text_atomically
 from loopcore.plate import read_plate
 from loopcore.preview import display_picture
 from loopcore.quality.markup import content_policy, picture, text
@@ -28,7 +28,7 @@ def write_batch_page(summary: Summary, path: Path, title: str) -> None:
 
     Args:
         summary: what became of the shots.
-        path: of the page; its folder is made where it is missing.
+        path: of the page.
         title: of the page.
 
     Raises:
@@ -40,7 +40,6 @@ def write_batch_page(summary: Summary, path: Path, title: str) -> None:
         cards="\n".join(_card(outcome, path.parent) for outcome in summary.outcomes),
         footer=f"Loopcore {text(__version__)}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )  # fmt: skip
-    make_folder(path.parent)
     write_text_atomically(path, page)
     summary.page = path
 
