@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loopcore.errors import MotionError, SequenceError
+from loopcore.errors import HintsError, MotionError, SequenceError
 from loopcore.files.atomic import make_folder, write_atomically
 from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.pattern import FramePattern
@@ -119,7 +119,10 @@ class Source:
         if self.motion is None:
             observer.stage("Making the motion")
             hints = None if self.hints is None else read_hints(self.hints)
-            motion = predict_motion(plate, hints, mask, self.weights)
+            try:
+                motion = predict_motion(plate, hints, mask, self.weights)
+            except HintsError as error:
+                raise MotionError(f"hints {self.hints}: {error}") from None
         else:
             observer.stage("Reading the motion")
             rescale = self.rescale or self.resolution != 100

@@ -17,6 +17,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 import _cases  # noqa: E402
 import _runner  # noqa: E402
 import _scenes  # noqa: E402
+import _seeds  # noqa: E402
 from _workers import Client  # noqa: E402
 
 IN_COMMANDS = 12  # one case of so many
@@ -30,7 +31,7 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="loopcore-attack-"))
     print(f"seed {arguments.seed}, inputs of failed cases in {folder}", flush=True)
-    seeds = _cases.make_seeds(folder / "seeds")
+    seeds = _seeds.make_seeds(folder / "seeds")
     end, failed, number, client = time.monotonic() + 60 * arguments.minutes, 0, 0, None
     for number in count():
         if time.monotonic() > end:

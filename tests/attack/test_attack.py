@@ -10,6 +10,7 @@ from pathlib import Path
 import _cases
 import _runner
 import _scenes
+import _seeds
 import pytest
 from _workers import Client
 
@@ -19,7 +20,7 @@ SEED, EACH, IN_WORKER = 20260, 3, 180
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _cases.make_seeds(tmp_path_factory.mktemp("attack") / "seeds")
+    return _seeds.make_seeds(tmp_path_factory.mktemp("attack") / "seeds")
 
 
 @pytest.mark.parametrize("kind", list(_cases.KINDS))
