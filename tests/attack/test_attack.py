@@ -15,7 +15,7 @@ import pytest
 from _workers import Client
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits by /proc, FIFOs, devices")
-SEED, EACH, IN_WORKER = 20260, 3, 180
+SEED, EACH, IN_WORKER = 20260, 2, 140
 
 
 @pytest.fixture(scope="module")
