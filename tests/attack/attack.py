@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 import shlex
 import shutil
 import sys
@@ -38,6 +39,7 @@ def main() -> int:
     end, failed, number, client = time.monotonic() + 60 * arguments.minutes, 0, 0, None
     kinds = [kind for kind in arguments.kinds if kind in _cases.FILE_KINDS] * OFTEN
     kinds += [kind for kind in arguments.kinds if kind not in _cases.FILE_KINDS]
+    random.Random(0).shuffle(kinds)  # a short run has all kinds, too
     for number in count():
         if time.monotonic() > end:
             break
