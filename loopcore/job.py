@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loopcore import __version__
-from loopcore.errors import LoopcoreError, MotionError, SequenceError
+from loopcore.errors import HintsError, LoopcoreError, MotionError, SequenceError
 from loopcore.files.atomic import write_text_atomically
 from loopcore.files.fields import Fields, read_object
 from loopcore.files.overwrite import refuse_overwriting
@@ -124,7 +124,10 @@ class Source:
         if self.motion is None:
             observer.stage("Making the motion")
             hints = None if self.hints is None else read_hints(self.hints)
-            motion = predict_motion(plate, hints, mask, self.weights)
+            try:
+                motion = predict_motion(plate, hints, mask, self.weights)
+            except HintsError as error:
+                raise MotionError(f"hints {self.hints}: {error}") from None
         else:
             observer.stage("Reading the motion")
             rescale = self.rescale or self.resolution != 100

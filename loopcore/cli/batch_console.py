@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any
 
 from loopcore.cli.console import Stop, print_error
+from loopcore.errors import one_line
 from loopcore.farm.batch import FAILED, BatchObserver, Outcome, Summary
 from loopcore.farm.batch_page import duration, verdict
 from loopcore.farm.shots import Shot
-from loopcore.files.printable import printable
 
 
 class BatchConsole(BatchObserver):
@@ -55,7 +55,7 @@ class BatchConsole(BatchObserver):
         """Shows a new bar."""
         if self._bars is not None:
             self._bars.update(self._shots, completed=number - 1, total=total)
-            self._title = printable(shot.title)
+            self._title = one_line(shot.title)
             self._current = self._bars.add_task(self._title, total=None)
 
     def shot_ends(self, number: int, total: int, outcome: Outcome) -> None:
@@ -64,7 +64,7 @@ class BatchConsole(BatchObserver):
             self._bars.remove_task(self._current)
             self._bars.update(self._shots, completed=number, total=total)
         if not self._quiet:
-            line = f"[{number}/{total}] {printable(outcome.shot.title)}: {_frames(outcome)}, "
+            line = f"[{number}/{total}] {one_line(outcome.shot.title)}: {_frames(outcome)}, "
             line += f"{duration(outcome.seconds)}, {verdict(outcome)}"
             if self._bars is None:
                 print(line, flush=True)
@@ -109,8 +109,8 @@ def print_summary(summary: Summary) -> None:
         style = "green" if outcome.good else "yellow" if outcome.status not in (FAILED, "done") else "red"
         message = f"{outcome.shot.place}: {outcome.message}" if outcome.message else ""
         table.add_row(
-            printable(outcome.shot.title), *counts, duration(outcome.seconds), Text(verdict(outcome), style),
-            printable(message),
+            one_line(outcome.shot.title), *counts, duration(outcome.seconds), Text(verdict(outcome), style),
+            one_line(message),
         )  # fmt: skip
     # Names may contain markup or emoji codes.
     Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 110).print(table)

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from loopcore.errors import Cancelled, LoopcoreWarning
-from loopcore.files.printable import printable
+from loopcore.errors import Cancelled, LoopcoreWarning, one_line
 from loopcore.observer import Observer
 
 if TYPE_CHECKING:
@@ -44,13 +43,13 @@ def given_path(text: str) -> Path:
 
 
 def print_error(text: str, kind: str = "error") -> None:
-    """Prints one line on stderr; control characters and line ends, which names of files may contain, are escaped.
+    """Prints a message as one line on stderr.
 
     Args:
         text: the message.
         kind: of the message, which it begins with.
     """
-    print(f"loopcore: {kind}: {printable(text)}", file=sys.stderr)
+    print(f"loopcore: {kind}: {one_line(text)}", file=sys.stderr)
 
 
 @contextmanager

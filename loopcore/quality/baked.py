@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from loopcore.baking.recipe import Recipe
+from loopcore import color
+from loopcore.baking.recipe import FILE_NAME, Recipe
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.exr import check_packed
 from loopcore.files.pattern import FramePattern
@@ -24,26 +25,41 @@ def frame_pattern(folder: Path, recipe: Recipe, document: Mapping[str, Any]) -> 
     return FramePattern(folder, f"{document['name']}.", f".{recipe.format}")
 
 
-def read_still(recipe: Recipe, document: Mapping[str, Any], plate: str | Path | None) -> Plate:
+def read_still(folder: Path, recipe: Recipe, document: Mapping[str, Any], plate: str | Path | None) -> Plate:
     """Returns the plate that was baked.
 
     Args:
+        folder: of the frames.
         recipe: of the frames.
         document: the whole of recipe.json.
         plate: where the still is now; None takes the recipe's path.
 
     Raises:
-        SequenceError: it is not known where it is, it cannot be read, or it is another plate.
+        SequenceError: it is not known where it is, it cannot be read, or it is another plate; or recipe.json is
+            damaged.
     """
+    layer, colorspace = _text(folder, document, "layer"), _text(folder, document, "colorspace")
+    if colorspace is not None:
+        try:
+            color.check_colorspace(colorspace)
+        except LoopcoreError as error:
+            raise SequenceError(
+                f"'{folder / FILE_NAME}' was changed or damaged ({error}): bake the loop again"
+            ) from None
+    named = {"layer": layer, "colour space": colorspace}
+    as_said = ", ".join(f"{name} {value!r}" for name, value in named.items() if value is not None)
+    reading = f" with the recipe's {as_said}" if as_said else ""
     where = plate if plate is not None else document.get("plate_path")
     if where is None:
         raise SequenceError("the recipe does not say where the plate is: name it with --plate")
     try:
-        still = read_plate(where, layer=_text(document, "layer"), colorspace=_text(document, "colorspace"))
+        still = read_plate(where, layer=layer, colorspace=colorspace)
     except LoopcoreError as error:
-        raise SequenceError(f"the plate cannot be read ({error}): name it with --plate") from None
+        raise SequenceError(f"the plate cannot be read{reading} ({error}): name it with --plate") from None
     if still.digest() != recipe.plate:
-        raise SequenceError(f"'{where}' is not the plate that was baked (its pixels differ): name it with --plate")
+        raise SequenceError(
+            f"'{where}' is not the plate that was baked (its pixels differ{reading}): name it with --plate"
+        )
     return still
 
 
@@ -69,7 +85,7 @@ def read_loop(folder: Path, recipe: Recipe, document: Mapping[str, Any], plate: 
     Raises:
         SequenceError: as `read_still` and `read_field`.
     """
-    still, motion = read_still(recipe, document, plate), read_field(folder, recipe)
+    still, motion = read_still(folder, recipe, document, plate), read_field(folder, recipe)
     cycles, steady = recipe.looks()
     return Loop(
         still, motion, frames=recipe.frames, method=recipe.method, contrast=recipe.contrast, cycles=cycles,
@@ -96,6 +112,8 @@ def read_frame(path: Path, plate: Plate, recipe: Recipe, expected: np.ndarray) -
     return frame.pixels
 
 
-def _text(document: Mapping[str, Any], name: str) -> str | None:
+def _text(folder: Path, document: Mapping[str, Any], name: str) -> str | None:
     value = document.get(name)
-    return value if isinstance(value, str) else None
+    if value is not None and not isinstance(value, str):
+        raise SequenceError(f"'{folder / FILE_NAME}' was changed or damaged (its {name} is no text): bake it again")
+    return value

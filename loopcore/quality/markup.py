@@ -7,7 +7,7 @@ import base64
 import hashlib
 from html import escape
 
-from loopcore.files.printable import printable
+from loopcore.errors import one_line
 
 _LONGEST = 400  # letters of a text
 
@@ -33,7 +33,9 @@ def text(value: object) -> str:
         value: what to show; cut if it is very long.
     """
     whole = str(value)
-    return escape(printable(whole if len(whole) <= _LONGEST else whole[:_LONGEST] + " ..."))
+    line = one_line(whole if len(whole) <= _LONGEST else whole[:_LONGEST] + " ...")
+    # Names that are not UTF-8 have halves of surrogate pairs.
+    return escape(line.encode("utf-8", "backslashreplace").decode())
 
 
 def data_uri(kind: str, data: bytes) -> str:

@@ -177,7 +177,7 @@ def _comparisons(
     if not report.spots:
         return ""
     try:
-        still = read_still(recipe, document, plate)
+        still = read_still(Path(report.folder), recipe, document, plate)
         pairs = "".join(_pair(found) for found in comparisons(report.spots, still, recipe, paths))
     except LoopcoreError as error:
         pairs = _missing(f"Not shown: {error}.")
@@ -205,7 +205,7 @@ def _pair(found: Comparison) -> str:
 
 def _motion(folder: Path, recipe: Recipe, document: Mapping[str, Any], plate: str | Path | None) -> str:
     try:
-        drawn = motion_picture(read_still(recipe, document, plate), read_field(folder, recipe))
+        drawn = motion_picture(read_still(folder, recipe, document, plate), read_field(folder, recipe))
     except LoopcoreError as error:
         return _missing(f"Not shown: {error}.")
     caption = "Arrows show where the content goes, longer and warmer where it is faster; the line is the mask."
