@@ -152,6 +152,19 @@ def test_what_would_be_overwritten_is_refused(home: Path, tmp_path: Path, capsys
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["batch.html", "one.csv", "out", "twice.csv"]
 
 
+def test_a_page_that_cannot_be_written_does_not_cost_the_summary(
+    home: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "batch.html").mkdir()
+    (tmp_path / "shots.csv").write_text(f"plate,output,frames,hints\n{home / 'fall.png'},{out / 'good'},{N},"
+                                        f"{home / 'h.json'}\n")  # fmt: skip
+    assert main(["batch", str(tmp_path / "shots.csv"), "--json"]) == 1
+    caught = capsys.readouterr()
+    summary = json.loads(caught.out)
+    assert "cannot write" in caught.err and summary["page"] is None
+    assert [(shot["status"], shot["passed"]) for shot in summary["shots"]] == [("done", True)]
+
+
 def test_links_are_no_schemes_and_times_are_short() -> None:
     assert link(Path("/a/javascript:alert(1)/r.html"), Path("/a")) == "./javascript%3Aalert%281%29/r.html"
     assert link(Path("/a/r.html"), Path("/a/b")) == "./../r.html"
