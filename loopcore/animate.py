@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from loopcore.motion.field import MotionField
     from loopcore.plate import Plate
 
-__all__ = ["FILM_CYCLES", "Job", "Result", "Source", "run"]
+__all__ = ["FILM_CYCLES", "FRAMES", "Job", "Result", "Source", "run"]
 
 FILM_CYCLES = 3  # repetitions of the loop in the preview film
+FRAMES = "Frames"  # title of the stage that writes them
 
 
 @dataclass
@@ -210,7 +211,7 @@ def _bake(job: Job, loop: Loop, observer: Observer) -> Result:
 
         def on_progress(progress: Progress) -> None:
             proxies.frame_done(progress.path)
-            observer.step("Frames", progress.done, progress.total, progress.path)
+            observer.step(FRAMES, progress.done, progress.total, progress.path)
 
         done = bake(
             loop, job.folder, job.stem, first=job.first, fps=job.fps, numbers=job.numbers, format=job.format,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loopcore.animate import Result, run
+from loopcore.animate import FRAMES, Result, run
 from loopcore.errors import Cancelled, LoopcoreError
 from loopcore.farm.shots import Shot
 from loopcore.files.ranges import format_range
@@ -154,7 +154,7 @@ def _run_shot(outcome: Outcome, observer: Observer) -> None:
         return
     outcome.status = FAILED
     try:
-        _note_result(outcome, run(job, observer))
+        _note_result(outcome, run(job, _Counting(observer, outcome)))
     except Cancelled:
         outcome.status = STOPPED
     except LoopcoreError as error:
@@ -168,6 +168,29 @@ def _run_shot(outcome: Outcome, observer: Observer) -> None:
         outcome.message = f"unexpected {type(error).__name__}: {error}"
     first = job.pattern.path(job.first)
     outcome.frame = first if os.path.isfile(first) else None
+
+
+class _Counting(Observer):
+    """Passes progress on, and counts the frames of a shot, which may be interrupted or fail."""
+
+    def __init__(self, observer: Observer, outcome: Outcome) -> None:
+        self._observer, self._outcome = observer, outcome
+
+    def stage(self, title: str) -> None:
+        self._observer.stage(title)
+
+    def step(self, title: str, done: int, total: int, path: Path | None = None) -> None:
+        if title == FRAMES and path is not None:
+            self._outcome.written += 1
+        elif title == FRAMES:
+            self._outcome.skipped += 1
+        self._observer.step(title, done, total, path)
+
+    def note(self, text: str) -> None:
+        self._observer.note(text)
+
+    def cancelled(self) -> bool:
+        return self._observer.cancelled()
 
 
 def _note_result(outcome: Outcome, result: Result) -> None:

@@ -115,6 +115,8 @@ def test_an_interrupted_batch_says_what_is_left_and_goes_on(home: Path, tmp_path
     _scenes.wait_for(lambda: (tmp_path / "b").is_dir() and len(_scenes.frames(tmp_path / "b")) > 0, process=process)
     process.send_signal(signal.SIGINT)
     printed, errors = process.communicate(timeout=60)
+    written = len(_scenes.frames(tmp_path / "b"))
+    assert f"[2/3] b: {written} written, 0 up to date, 0 failed, " in printed
     assert process.returncode == 130
     assert "2 of 3 shots are left: b, c; run the same command again" in errors and "interrupted" in errors
     page = _pages.read(tmp_path / "batch.html")
