@@ -124,7 +124,9 @@ class Source:
         if self.motion is None:
             observer.stage("Making the motion")
             hints = None if self.hints is None else read_hints(self.hints)
-            motion = predict_motion(plate, hints, mask, self.weights)
+            motion = predict_motion(self._looked_at(plate), hints, mask, self.weights)
+            if mask is None and (hints is None or hints.mask is None):
+                motion = self._unobstructed(motion)
         else:
             observer.stage("Reading the motion")
             rescale = self.rescale or self.resolution != 100
@@ -133,6 +135,37 @@ class Source:
             if not motion.mask.any():
                 raise MotionError(f"the mask in {self.motion} is black all over: nothing would move. Give a --mask")
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
+
+    def _looked_at(self, plate: Plate) -> Plate:
+        """Returns the plate that a motion is predicted from: for a layer of a PSD the document's picture."""
+        if not self._is_psd_layer():
+            return plate
+        from loopcore.image import resize_linear
+        from loopcore.plate import read_plate
+
+        picture = read_plate(self.plate, colorspace=self.colorspace)
+        if (picture.height, picture.width) == (plate.height, plate.width):
+            return picture
+        pixels = resize_linear(picture.pixels, plate.height, plate.width)
+        return replace(picture, pixels=pixels, windows=plate.windows)
+
+    def _unobstructed(self, motion: MotionField) -> MotionField:
+        """Returns the motion where the PSD's layer is seen, if the plate is one."""
+        if not self._is_psd_layer():
+            return motion
+        from loopcore.image import resize_linear
+        from loopcore.plate.psd import unobstructed
+
+        seen = unobstructed(self.plate, self.layer or "")
+        mask = motion.mask * resize_linear(seen[..., None], *motion.mask.shape)[..., 0].clip(0, 1)
+        if not mask.any():
+            raise MotionError(f"nothing of the layer {self.layer!r} that is seen seems to flow: draw a mask (--mask)")
+        return replace(motion, mask=mask)
+
+    def _is_psd_layer(self) -> bool:
+        from loopcore.plate.stills import format_of
+
+        return self.layer is not None and format_of(self.plate) == "PSD"
 
 
 @dataclass(frozen=True)

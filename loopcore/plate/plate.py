@@ -16,7 +16,7 @@ from loopcore.errors import LoopcoreWarning, PlateError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place
 from loopcore.files.regular import existing_file
 from loopcore.image import EqualByContent
-from loopcore.plate import chroma, layers, stills
+from loopcore.plate import chroma, layers, psd, stills
 from loopcore.plate.layers import Layer
 from loopcore.plate.stills import Still
 
@@ -123,7 +123,8 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
 
     Args:
         path: the file.
-        layer: layer, part or view of an EXR file, see `plate.layers.choose_layer`; by default the main picture.
+        layer: layer, part or view of an EXR file, see `plate.layers.choose_layer`; by default the main picture. Of a
+            PSD file a layer or group by its path, `Group/Water`, on the document's canvas; by default its picture.
         colorspace: encoding of the stored values, instead of the file's: ``srgb_rec709_scene``, ``lin_rec709_scene``,
             another such name, ``cineon`` (film printing density) or ``data``.
 
@@ -144,8 +145,10 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
         kind = stills.sniff(head)
         if kind == "EXR" or (not kind and source.suffix.lower() == ".exr"):
             return _read_exr_plate(source, layer, colorspace)
+        if layer is not None and kind != "PSD":
+            raise PlateError(f"it has no layer {layer!r}: only EXR and PSD files have layers")
         if layer is not None:
-            raise PlateError(f"it has no layer {layer!r}: only EXR files have layers")
+            return _from_still(psd.read_layer(source, layer, colorspace), source)
         plate = _from_still(stills.read_still(source, kind, colorspace), source)
         if kind == "JPEG" and stills.jpeg_is_damaged(source):
             warnings.warn(

@@ -17,7 +17,7 @@ import numpy as np
 from loopcore import color
 from loopcore.errors import PlateError
 from loopcore.exr.layout import MAX_PIXELS
-from loopcore.files.regular import utf8_name
+from loopcore.files.regular import open_regular, utf8_name
 from loopcore.plate.icc import Profile, description, parse
 
 INSTALL = 'pip install "loopcore[openimageio]"'
@@ -68,6 +68,16 @@ def sniff(head: bytes) -> str:
     return next((name for signature, name in _SIGNATURES if head.startswith(signature)), "")
 
 
+def format_of(path: Path) -> str:
+    """Format of a file by its content; see `sniff`.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    with open_regular(path) as file:
+        return sniff(file.read(16))
+
+
 def read_still(path: Path, kind: str, colorspace: str | None = None) -> Still:
     """Read a still of the format `kind`, as `sniff` names it; a `colorspace` overrides what the file says.
 
@@ -103,7 +113,7 @@ def _read_with_pillow(path: Path, kind: str, colorspace: str | None) -> Still:
     except Image.DecompressionBombError as error:
         raise PlateError(f"it is too large for Pillow ({error}): save it as EXR or TIFF") from error
     except Exception as error:  # OSError, SyntaxError, struct.error, EOFError and more
-        raise PlateError(f"its {kind} data are damaged: {_first_line(error)}") from error
+        raise PlateError(f"its {kind} data are damaged: {one_line(error)}") from error
 
 
 def jpeg_is_damaged(path: Path) -> bool:
@@ -134,7 +144,7 @@ def _still_of(image: Any, icc: bytes | None, colorspace: str | None, metadata: d
     channels = {"L": ("Y",), "LA": ("Y", "A")}.get(mode, tuple(mode))
     profile = None
     if icc and colorspace is None:
-        profile, values = _with_profile(icc, values, channels, metadata)
+        profile, values = with_profile(icc, values, channels, metadata)
     return Still(values, channels, colorspace or color.SRGB, profile, metadata=metadata)
 
 
@@ -151,7 +161,7 @@ def _plain_mode(image: Any) -> str:
     raise PlateError(f"its pixel format {image.mode} cannot be read without loss: save it as EXR")
 
 
-def _with_profile(
+def with_profile(
     icc: bytes, values: np.ndarray, channels: tuple[str, ...], metadata: dict[str, object]
 ) -> tuple[Profile | None, np.ndarray]:
     """The profile to decode with, if any, and the values, converted to sRGB if the profile has lookup tables."""
@@ -179,7 +189,7 @@ def _tables_to_srgb(icc: bytes, values: np.ndarray) -> np.ndarray:
         rgb = Image.fromarray(np.ascontiguousarray(values[..., :3]))
         converted = ImageCms.profileToProfile(rgb, source, target, ImageCms.Intent.RELATIVE_COLORIMETRIC)
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        raise PlateError(f"its ICC profile cannot be used ({_first_line(error)}): convert it to sRGB first") from error
+        raise PlateError(f"its ICC profile cannot be used ({one_line(error)}): convert it to sRGB first") from error
     return np.concatenate([np.asarray(converted), values[..., 3:]], axis=2)
 
 
@@ -193,7 +203,7 @@ def _cmyk_to_srgb(image: Any, icc: bytes | None) -> Any:
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
         return ImageCms.profileToProfile(image, source, target, intent, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        raise PlateError(f"its CMYK profile cannot be used ({_first_line(error)}): convert it to RGB first") from error
+        raise PlateError(f"its CMYK profile cannot be used ({one_line(error)}): convert it to RGB first") from error
 
 
 def _pillow_aspect(image: Any) -> float:
@@ -230,6 +240,8 @@ def _read_with_oiio(path: Path, kind: str, colorspace: str | None) -> Still:
     try:
         import OpenImageIO as oiio
     except ImportError as error:
+        if kind == "PSD":
+            return _read_psd(path, colorspace)
         what = f"it is a {kind}" if kind else "it is not an EXR, PNG, JPEG or WebP"
         raise PlateError(f"{what}, which needs OpenImageIO: {INSTALL}") from error
 
@@ -260,6 +272,14 @@ def _read_with_oiio(path: Path, kind: str, colorspace: str | None) -> Still:
         source.close()
 
 
+def _read_psd(path: Path, colorspace: str | None) -> Still:
+    from loopcore.plate import psd
+
+    if not psd.is_installed():
+        raise PlateError(f"it is a PSD, which needs OpenImageIO ({INSTALL}) or psd-tools ({psd.INSTALL})")
+    return psd.read_flat(path, colorspace)
+
+
 def _check_psd(path: Path) -> None:
     # OpenImageIO silently converts inks to RGB by a rough formula.
     with path.open("rb") as file:
@@ -285,7 +305,7 @@ def _oiio_still(values: np.ndarray, spec: Any, colorspace: str | None) -> Still:
     encoding, profile = colorspace or _oiio_encoding(values, spec), None
     icc = attribute("ICCProfile")
     if icc is not None and colorspace is None and values.dtype != np.float32:
-        profile, values = _with_profile(bytes(np.asarray(icc, np.uint8)), values, channels, metadata)
+        profile, values = with_profile(bytes(np.asarray(icc, np.uint8)), values, channels, metadata)
     orientation = int(attribute("Orientation") or 1)
     aspect = attribute("PixelAspectRatio")
     aspect = _aspect_of((1.0, aspect)) if aspect else 1.0
@@ -346,6 +366,6 @@ def _oiio_reason(source: Any) -> str:
     return reason.splitlines()[0][:200] if reason else "no known image format"
 
 
-def _first_line(error: Exception) -> str:
+def one_line(error: object) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
