@@ -32,3 +32,9 @@ class Cancelled(Exception):
 
 class LoopcoreWarning(UserWarning):
     """An input can be used, but is probably not what the user wants."""
+
+
+def one_line(error: object) -> str:
+    """Returns the first line of a library's message, at most 200 characters of it, or the name of its type."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from loopcore import color
-from loopcore.errors import LoopcoreWarning, PlateError
+from loopcore.errors import LoopcoreWarning, PlateError, one_line
 from loopcore.exr.layout import MAX_PIXELS
 from loopcore.files.regular import PIXELS, open_regular
-from loopcore.plate.stills import Still, one_line, with_profile
+from loopcore.plate.stills import Still, with_profile
 
 INSTALL = 'pip install "loopcore[psd]"'
 _COLORS = {"RGB": ("R", "G", "B"), "GRAYSCALE": ("Y",)}

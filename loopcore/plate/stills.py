@@ -7,18 +7,22 @@ a PNG's depth is read from its header first.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from loopcore import color
-from loopcore.errors import PlateError
+from loopcore.errors import PlateError, one_line
 from loopcore.exr.layout import MAX_PIXELS
 from loopcore.files.regular import open_regular, utf8_name
 from loopcore.plate.icc import Profile, description, parse
+
+if TYPE_CHECKING:
+    from loopcore.plate.ocio import OcioSpace
 
 INSTALL = 'pip install "loopcore[openimageio]"'
 _EXIF_TEXTS = {0x8298: "owner", 0x013B: "owner", 0x010E: "comments"}  # copyright, artist, description
@@ -36,7 +40,11 @@ _SIGNATURES = (
     (b"MM\0*", "TIFF"),
     (b"II+\0", "TIFF"),
     (b"MM\0+", "TIFF"),
+    (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
 )
+# Brands of ISO base media files (ISO/IEC 23008-12), of which no library here reads all depths.
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
 _PILLOW_FORMATS = {"PNG": ("PNG",), "JPEG": ("JPEG", "MPO"), "WebP": ("WEBP",)}
 
 
@@ -48,14 +56,14 @@ class Still:
         values: (H, W, C) uint8, uint16 or float32.
         channels: ("Y",), ("Y", "A"), ("R", "G", "B") or ("R", "G", "B", "A").
         encoding: colour-space name of `values`, alpha aside; empty for linear values of unknown primaries.
-        profile: decodes the values, instead of `encoding`.
+        profile: decodes the values, instead of `encoding`: the file's, or a colour space of OpenColorIO.
         associated: whether the stored colour is premultiplied.
     """
 
     values: np.ndarray
     channels: tuple[str, ...]
     encoding: str
-    profile: Profile | None = None
+    profile: Profile | OcioSpace | None = None
     associated: bool = False
     pixel_aspect: float = 1.0
     metadata: dict[str, object] = field(default_factory=dict)
@@ -65,6 +73,8 @@ def sniff(head: bytes) -> str:
     """Format of a file by its first 16 bytes: ``"EXR"``, ``"PNG"``... or ``""``."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
+    if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
+        return _BRANDS[head[8:12]]
     return next((name for signature, name in _SIGNATURES if head.startswith(signature)), "")
 
 
@@ -85,6 +95,8 @@ def read_still(path: Path, kind: str, colorspace: str | None = None) -> Still:
         PlateError: it cannot be read. The message does not name the path.
         OSError: nor can it be opened.
     """
+    if kind in _BRANDS.values():
+        raise PlateError(f"it is a {kind} file, which cannot be read: save it as TIFF, 16-bit PNG or EXR")
     if kind in _PILLOW_FORMATS and not (kind == "PNG" and png_depth(path) == 16):
         return _read_with_pillow(path, kind, colorspace)
     return _read_with_oiio(path, "16-bit PNG" if kind == "PNG" else kind, colorspace)
@@ -240,8 +252,6 @@ def _read_with_oiio(path: Path, kind: str, colorspace: str | None) -> Still:
     try:
         import OpenImageIO as oiio
     except ImportError as error:
-        if kind == "PSD":
-            return _read_psd(path, colorspace)
         what = f"it is a {kind}" if kind else "it is not an EXR, PNG, JPEG or WebP"
         raise PlateError(f"{what}, which needs OpenImageIO: {INSTALL}") from error
 
@@ -272,12 +282,9 @@ def _read_with_oiio(path: Path, kind: str, colorspace: str | None) -> Still:
         source.close()
 
 
-def _read_psd(path: Path, colorspace: str | None) -> Still:
-    from loopcore.plate import psd
-
-    if not psd.is_installed():
-        raise PlateError(f"it is a PSD, which needs OpenImageIO ({INSTALL}) or psd-tools ({psd.INSTALL})")
-    return psd.read_flat(path, colorspace)
+def has_openimageio() -> bool:
+    """Whether OpenImageIO is installed."""
+    return importlib.util.find_spec("OpenImageIO") is not None
 
 
 def _check_psd(path: Path) -> None:
@@ -364,8 +371,3 @@ def _oiio_reason(source: Any) -> str:
     except UnicodeDecodeError:  # damaged headers end up in the message
         reason = ""
     return reason.splitlines()[0][:200] if reason else "no known image format"
-
-
-def one_line(error: object) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

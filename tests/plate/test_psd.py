@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,14 @@ def test_a_layer_is_read_on_the_canvas(psd: Path, name: str) -> None:
     np.testing.assert_allclose(inside[..., :3], color.srgb_to_linear(light) * alpha, atol=1e-5)
     assert not plate.pixels[:14].any() and not plate.pixels[:, :6].any()
     assert plate.metadata["psdLayer"] == "River/Water" and plate.metadata["psdBlendMode"] == "normal"
+
+
+def test_the_documents_picture_is_the_same_by_either_library(psd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("OpenImageIO")
+    first = read_plate(psd)
+    monkeypatch.setitem(sys.modules, "OpenImageIO", None)
+    second = read_plate(psd)
+    np.testing.assert_allclose(second.pixels[..., :3], first.pixels, atol=1e-6)
 
 
 def test_a_hidden_layer_and_a_group_are_read(psd: Path) -> None:
