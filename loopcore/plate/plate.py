@@ -156,7 +156,7 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
             still = psd.read_flat(source, colorspace)
         else:
             still = stills.read_still(source, kind, colorspace)
-        plate = _from_still(still if space is None else replace(still, profile=space), source)
+        plate = still_plate(still if space is None else replace(still, profile=space), source)
         if kind == "JPEG" and stills.jpeg_is_damaged(source):
             warnings.warn(
                 f"{source}: its JPEG data are damaged, and pixels may be wrong: save it again", LoopcoreWarning, 2
@@ -261,7 +261,8 @@ def _chroma_pixels(found: dict[str, np.ndarray], attributes: dict[str, object]) 
     return chroma.to_rgb(y, ry, by, weights)
 
 
-def _from_still(still: Still, source: Path) -> Plate:
+def still_plate(still: Still, source: Path) -> Plate:
+    """Return a still's pixels as a plate, linear and premultiplied."""
     return Plate(
         pixels=_still_pixels(still),
         channels=still.channels,
