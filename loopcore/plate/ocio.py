@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from loopcore.errors import PlateError, one_line
+from loopcore.errors import PlateError, first_line
 
 INSTALL = 'pip install "loopcore[ocio]"'
 _STRIP = 1 << 20  # pixels converted at a time
@@ -68,7 +68,7 @@ def find_space(name: str) -> OcioSpace | None:
             raise PlateError("the configuration of $OCIO has no role scene_linear, which plates are converted to")
         processor = config.getProcessor(space, linear).getDefaultCPUProcessor()
     except (ocio.Exception, ocio.ExceptionMissingFile) as error:
-        raise PlateError(f"the configuration of $OCIO cannot be used: {one_line(error)}") from error
+        raise PlateError(f"the configuration of $OCIO cannot be used: {first_line(error)}") from error
     # Interop ids came with OpenColorIO 2.5.
     interop = linear.getInteropID() if hasattr(linear, "getInteropID") else ""
     encoded = "linear" if space.getEncoding() == "scene-linear" else "srgb"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from loopcore import color
-from loopcore.errors import LoopcoreWarning, PlateError, one_line
+from loopcore.errors import LoopcoreWarning, PlateError, first_line
 from loopcore.exr.layout import MAX_PIXELS
 from loopcore.files.regular import PIXELS, open_regular
 from loopcore.plate.stills import Still, with_profile
@@ -176,7 +176,7 @@ def _open(path: Path) -> Any:
     except OSError:
         raise
     except Exception as error:  # psd-tools raises many kinds for damaged files, some without a common base
-        raise PlateError(f"its PSD data are damaged: {one_line(error)}") from error
+        raise PlateError(f"its PSD data are damaged: {first_line(error)}") from error
     if document.color_mode.name not in _COLORS:
         raise PlateError(f"it is {document.color_mode.name}: convert it to RGB first")
     if document.depth not in (8, 16):
@@ -333,9 +333,9 @@ def _composited(document: Any, layer: Any, shown: Callable[[Any], bool] | None =
                 layer, color=0.0, viewport=document.viewbox, layer_filter=accepted, as_layer=not whole
             )
         except Exception as error:  # as in _open
-            raise PlateError(f"its layers cannot be composited: {one_line(error)}") from error
+            raise PlateError(f"its layers cannot be composited: {first_line(error)}") from error
     for warning in caught[:1]:
-        warnings.warn(f"psd-tools: {one_line(warning.message)}", LoopcoreWarning, stacklevel=2)
+        warnings.warn(f"psd-tools: {first_line(warning.message)}", LoopcoreWarning, stacklevel=2)
     return np.clip(values, 0, 1).astype(np.float32), np.clip(alpha, 0, 1).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from loopcore import color
-from loopcore.errors import PlateError, one_line
+from loopcore.errors import PlateError, first_line
 from loopcore.exr.layout import MAX_PIXELS
 from loopcore.files.regular import open_regular, utf8_name
 from loopcore.plate.icc import Profile, description, parse
@@ -125,11 +125,11 @@ def _read_with_pillow(path: Path, kind: str, colorspace: str | None) -> Still:
     except Image.DecompressionBombError as error:
         raise PlateError(f"it is too large for Pillow ({error}): save it as EXR or TIFF") from error
     except Exception as error:  # OSError, SyntaxError, struct.error, EOFError and more
-        raise PlateError(f"its {kind} data are damaged: {one_line(error)}") from error
+        raise PlateError(f"its {kind} data are damaged: {first_line(error)}") from error
 
 
 def jpeg_is_damaged(path: Path) -> bool:
-    """Whether FFmpeg's decoder notices damage in a JPEG: 200 zeroed bytes in four files of ten. Pillow's never tells.
+    """Whether FFmpeg's decoder notices damage in a JPEG: 200 zeroed bytes in a third of files. Pillow's never tells.
 
     Entropy coding gives most wrong bytes a meaning, in WebP all, so that nothing is noticed there.
     """
@@ -201,7 +201,7 @@ def _tables_to_srgb(icc: bytes, values: np.ndarray) -> np.ndarray:
         rgb = Image.fromarray(np.ascontiguousarray(values[..., :3]))
         converted = ImageCms.profileToProfile(rgb, source, target, ImageCms.Intent.RELATIVE_COLORIMETRIC)
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        raise PlateError(f"its ICC profile cannot be used ({one_line(error)}): convert it to sRGB first") from error
+        raise PlateError(f"its ICC profile cannot be used ({first_line(error)}): convert it to sRGB first") from error
     return np.concatenate([np.asarray(converted), values[..., 3:]], axis=2)
 
 
@@ -215,7 +215,7 @@ def _cmyk_to_srgb(image: Any, icc: bytes | None) -> Any:
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
         return ImageCms.profileToProfile(image, source, target, intent, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        raise PlateError(f"its CMYK profile cannot be used ({one_line(error)}): convert it to RGB first") from error
+        raise PlateError(f"its CMYK profile cannot be used ({first_line(error)}): convert it to RGB first") from error
 
 
 def _pillow_aspect(image: Any) -> float:
