@@ -146,6 +146,7 @@ def _finish(job: Job, plan: Plan, claim: Claim, observer: Observer) -> Result:
         observer.raise_if_cancelled()
     observer.note(f"{len(done.written)} frames written, {len(done.skipped)} up to date, {len(done.failed)} failed")
     if not done.failed:
+        claim.check()
         result.previews = _previews(job, plan.loop, observer) if job.preview else []
     return result
 
