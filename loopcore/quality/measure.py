@@ -137,8 +137,11 @@ class _Measurement:
 
     def rows(self) -> list[Row]:
         rows = [
-            self._closure,
-            judged("static: largest difference outside the mask", self._static, "0", self._static == 0, REBAKE),
+            _unless_lossy(self._closure, self._recipe),
+            _unless_lossy(
+                judged("static: largest difference outside the mask", self._static, "0", self._static == 0, REBAKE),
+                self._recipe,
+            ),
             self._seam(),
             *(self._looks.rows() if self._moving.any() else []),
         ]
@@ -305,6 +308,15 @@ def _closure(loop: Loop, recipe: Recipe, first: np.ndarray, filed: np.ndarray) -
     gap = max(float(beyond.max(initial=0.0)), 0.0) / (span or 1.0)
     limit = f"<= {CLOSURE:g} of the range"
     return judged("closure: frame N against frame 0", gap, limit, gap <= CLOSURE and alike, REBAKE)
+
+
+def _unless_lossy(row: Row, recipe: Recipe) -> Row:
+    """A row of pixels that should be equal, which has no limit where the files' compression changes them."""
+    if not recipe.lossy:
+        return row
+    return Row(
+        row.name, row.value, "none", True, f"no limit, as the lossy compression {recipe.compression} was asked for"
+    )
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:
