@@ -18,7 +18,6 @@ from loopcore.baking.recipe import read_recipe, write_recipe
 from loopcore.cli import main
 from loopcore.exr import read_exr
 from loopcore.job import Job, Source, read_job
-from loopcore.plate import read_plate
 from loopcore.quality import check
 
 N = 4
