@@ -63,7 +63,7 @@ def _follow_later():
 
 
 def follow() -> None:
-    """Give the viewport copies the values of their materials; a copy with other nodes than its material is not shown."""
+    """Give the viewport copies the values of their materials; show none that has other nodes than its material."""
     for group in bpy.data.node_groups:
         swap = _swap_of(group)
         if swap is not None and group.is_editable:
