@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loopcore import __version__
-from loopcore.errors import LoopcoreError, MotionError, SequenceError
+from loopcore.errors import HintsError, LoopcoreError, MotionError, SequenceError
 from loopcore.files.atomic import write_text_atomically
 from loopcore.files.fields import Fields, read_object
 from loopcore.files.overwrite import refuse_overwriting
@@ -147,7 +147,10 @@ class Source:
 
         observer.stage("Making the motion")
         hints = None if self.hints is None else read_hints(self.hints)
-        return predict_with_findings(plate, hints, self._read_mask(plate), self.weights)
+        try:
+            return predict_with_findings(plate, hints, self._read_mask(plate), self.weights)
+        except HintsError as error:
+            raise MotionError(f"hints {self.hints}: {error}") from None
 
     def _read_mask(self, plate: Plate) -> np.ndarray | None:
         from loopcore.motion.hints import read_mask

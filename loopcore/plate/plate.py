@@ -27,7 +27,7 @@ _NOT_CARRIED = frozenset(
 )
 _NOT_CARRIED_PREFIXES = ("loopcore/", "cryptomatte/", "oiio:")
 
-_STRIP_PIXELS = 1 << 18
+_STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,42 +250,45 @@ def _from_still(still: Still, source: Path) -> Plate:
 
 
 def _still_pixels(still: Still) -> np.ndarray:
-    """Stored values as linear float32, premultiplied in linear light."""
-    values, profile = still.values, still.profile
-    is_code = values.dtype.kind == "u"
-    if "A" not in still.channels:
-        if profile is not None:
-            return profile.to_linear(values)
+    """Stored values as linear float32, premultiplied in linear light; in strips, to save memory."""
+    values = still.values
+    if "A" not in still.channels and still.profile is None:
+        is_code = values.dtype.kind == "u"
         decoded = color.decode_codes(values, still.encoding) if is_code else color.decode(values, still.encoding)
         return np.ascontiguousarray(decoded, np.float32)
-    if is_code and not still.associated and profile is None:
-        return _premultiplied_codes(values, still.encoding)
-    top = np.float32(np.iinfo(values.dtype).max if is_code else 1)
-    alpha = values[..., -1:].astype(np.float32) / top
+    pixels = np.empty(values.shape, np.float32)
+    rows = max(1, _STRIP_PIXELS // values.shape[1])
+    for start in range(0, len(values), rows):
+        strip = slice(start, start + rows)
+        _decode_strip(replace(still, values=values[strip]), pixels[strip])
+    return pixels
+
+
+def _decode_strip(still: Still, out: np.ndarray) -> None:
+    """Writes some rows of a still as linear, premultiplied float32; see `_still_pixels`."""
+    values, profile = still.values, still.profile
+    if "A" not in still.channels:
+        assert profile is not None
+        out[:] = profile.to_linear(values)
+        return
+    top = np.float32(np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1)
+    alpha = out[..., -1:]
+    np.divide(values[..., -1:], top, out=alpha, dtype=np.float32)
     if still.associated:
         # The codes are premultiplied: divide by alpha before decoding, unless they are linear.
         stored = values.astype(np.float32) / top
         if profile is None and color.is_linear(still.encoding):
-            return stored
+            out[:] = stored
+            return
         straight = color.unpremultiply(stored)[..., :-1]
-        light = profile.to_linear(straight) if profile is not None else color.decode(straight, still.encoding)
+        decoded = profile.to_linear(straight) if profile is not None else color.decode(straight, still.encoding)
     elif profile is not None:
-        light = profile.to_linear(values[..., :-1])
+        decoded = profile.to_linear(values[..., :-1])
+    elif values.dtype.kind == "u":
+        decoded = color.decode_codes(values[..., :-1], still.encoding)
     else:
-        light = color.decode(values[..., :-1], still.encoding)
-    return np.concatenate([light * alpha, alpha], axis=2).astype(np.float32, copy=False)
-
-
-def _premultiplied_codes(values: np.ndarray, encoding: str) -> np.ndarray:
-    """Codes with straight alpha as linear float32, premultiplied, in strips: copies of a large plate exceed memory."""
-    top = np.float32(np.iinfo(values.dtype).max)
-    pixels = np.empty(values.shape, np.float32)
-    rows = max(1, _STRIP_PIXELS // values.shape[1])
-    for start in range(0, len(values), rows):
-        codes, out = values[start : start + rows], pixels[start : start + rows]
-        np.divide(codes[..., -1:], top, out=out[..., -1:], dtype=np.float32)
-        np.multiply(color.decode_codes(codes[..., :-1], encoding), out[..., -1:], out=out[..., :-1])
-    return pixels
+        decoded = color.decode(values[..., :-1], still.encoding)
+    np.multiply(decoded, alpha, out=out[..., :-1])
 
 
 def _decoded(pixels: np.ndarray, channels: tuple[str, ...], encoding: str) -> np.ndarray:

@@ -107,7 +107,7 @@ def _read_with_pillow(path: Path, kind: str, colorspace: str | None) -> Still:
 
 
 def jpeg_is_damaged(path: Path) -> bool:
-    """Whether FFmpeg's decoder notices damage in a JPEG: 200 zeroed bytes in four files of ten. Pillow's never tells.
+    """Whether FFmpeg's decoder notices damage in a JPEG: 200 zeroed bytes in a third of files. Pillow's never tells.
 
     Entropy coding gives most wrong bytes a meaning, in WebP all, so that nothing is noticed there.
     """
