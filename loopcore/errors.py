@@ -44,6 +44,12 @@ class LoopcoreWarning(UserWarning):
     """An input can be used, but is probably not what the user wants."""
 
 
+def first_line(error: object) -> str:
+    """Returns the first line of a library's message, at most 200 characters of it, or the name of its type."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
 def one_line(message: str) -> str:
     """Returns a message with escapes for control characters and line ends, which names of files may contain.
 

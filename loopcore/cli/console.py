@@ -255,7 +255,19 @@ def print_report(report: QualityReport) -> None:
     terminal.print(Text("The loop passes.", "green") if report.passed else Text("The loop does not pass.", "red"))
 
 
-_PACKAGES = ("numpy", "numba", "scipy", "torch", "triton", "OpenEXR", "pillow", "openimageio", "av", "rich")
+_PACKAGES = (
+    "numpy",
+    "numba",
+    "scipy",
+    "torch",
+    "triton",
+    "OpenEXR",
+    "pillow",
+    "openimageio",
+    "psd-tools",
+    "av",
+    "rich",
+)
 
 
 def installed() -> dict[str, str]:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from loopcore.errors import LoopcoreWarning, PlateError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place
 from loopcore.files.regular import existing_file
 from loopcore.image import EqualByContent
-from loopcore.plate import chroma, layers, stills
+from loopcore.plate import chroma, layers, ocio, psd, stills
+from loopcore.plate.icc import Profile
 from loopcore.plate.layers import Layer
 from loopcore.plate.stills import Still
 
@@ -123,9 +126,11 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
 
     Args:
         path: the file.
-        layer: layer, part or view of an EXR file, see `plate.layers.choose_layer`; by default the main picture.
+        layer: layer, part or view of an EXR file, see `plate.layers.choose_layer`; by default the main picture. Of a
+            PSD file a layer or group by its path, `Group/Water`, on the document's canvas; by default its picture.
         colorspace: encoding of the stored values, instead of the file's: ``srgb_rec709_scene``, ``lin_rec709_scene``,
-            another such name, ``cineon`` (film printing density) or ``data``.
+            another such name, ``cineon`` (film printing density) or ``data``; or a name of the configuration in
+            ``$OCIO``, converted to its scene-linear role.
 
     Returns:
         The plate, alpha premultiplied. Warns of a damaged JPEG where the decoder notices it (`LoopcoreWarning`).
@@ -135,18 +140,23 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
     """
     source = existing_file(path)
     try:
-        if colorspace is not None:
-            color.check_colorspace(colorspace)
+        space = None if colorspace is None else _named_space(colorspace)
         with source.open("rb") as file:
             head = file.read(16)
         if not head:
             raise PlateError("it is empty")
         kind = stills.sniff(head)
         if kind == "EXR" or (not kind and source.suffix.lower() == ".exr"):
-            return _read_exr_plate(source, layer, colorspace)
+            return _read_exr_plate(source, layer, space or colorspace)
+        if layer is not None and kind != "PSD":
+            raise PlateError(f"it has no layer {layer!r}: only EXR and PSD files have layers")
         if layer is not None:
-            raise PlateError(f"it has no layer {layer!r}: only EXR files have layers")
-        plate = _from_still(stills.read_still(source, kind, colorspace), source)
+            still = psd.read_layer(source, layer, colorspace)
+        elif kind == "PSD" and psd.is_installed() and not stills.has_openimageio():
+            still = psd.read_flat(source, colorspace)
+        else:
+            still = stills.read_still(source, kind, colorspace)
+        plate = still_plate(still if space is None else replace(still, profile=space), source)
         if kind == "JPEG" and stills.jpeg_is_damaged(source):
             warnings.warn(
                 f"{source}: its JPEG data are damaged, and pixels may be wrong: save it again", LoopcoreWarning, 2
@@ -162,7 +172,19 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
         raise PlateError(f"{source}: not enough memory for its pixels") from error
 
 
-def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> Plate:
+def _named_space(colorspace: str) -> ocio.OcioSpace | None:
+    """Returns a colour space of $OCIO, or None for a name that Loopcore decodes itself, which it does first."""
+    try:
+        color.check_colorspace(colorspace)
+        return None
+    except PlateError:
+        space = ocio.find_space(colorspace)
+        if space is None:
+            raise
+        return space
+
+
+def _read_exr_plate(source: Path, layer: str | None, colorspace: str | ocio.OcioSpace | None) -> Plate:
     parts = exr.read_exr(source)
     chosen = layers.choose_layer(parts, layer)
     part = chosen.part
@@ -171,8 +193,10 @@ def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> 
     windows = Windows.around(part.display_window, part.data_window)
     pixels, channels = _layer_pixels(chosen, attributes)
     encoding = colorspace or _exr_colorspace(attributes)
-    if not color.is_linear(encoding):
-        pixels = _decoded(pixels, channels, encoding)
+    if isinstance(encoding, ocio.OcioSpace):
+        pixels = _decoded(pixels, channels, encoding.to_linear)
+    elif not color.is_linear(encoding):
+        pixels = _decoded(pixels, channels, partial(color.decode, colorspace=encoding))
     carried = {
         name: value
         for name, value in attributes.items()
@@ -181,7 +205,7 @@ def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> 
     return Plate(
         pixels=place(pixels, part.data_window, windows.data),
         channels=channels,
-        colorspace=color.linear_space(encoding),
+        colorspace=_linear_space(encoding),
         encoded=_encoded(encoding),
         pixel_aspect=part.pixel_aspect,
         windows=windows,
@@ -237,12 +261,13 @@ def _chroma_pixels(found: dict[str, np.ndarray], attributes: dict[str, object]) 
     return chroma.to_rgb(y, ry, by, weights)
 
 
-def _from_still(still: Still, source: Path) -> Plate:
+def still_plate(still: Still, source: Path) -> Plate:
+    """Return a still's pixels as a plate, linear and premultiplied."""
     return Plate(
         pixels=_still_pixels(still),
         channels=still.channels,
-        colorspace=color.LINEAR if still.profile else color.linear_space(still.encoding),
-        encoded="srgb" if still.profile else _encoded(still.encoding),
+        colorspace=_linear_space(still.profile or still.encoding),
+        encoded=_encoded(still.profile or still.encoding),
         pixel_aspect=still.pixel_aspect,
         metadata=exr.writable(still.metadata),
         source=source,
@@ -291,17 +316,23 @@ def _decode_strip(still: Still, out: np.ndarray) -> None:
     np.multiply(decoded, alpha, out=out[..., :-1])
 
 
-def _decoded(pixels: np.ndarray, channels: tuple[str, ...], encoding: str) -> np.ndarray:
+def _decoded(pixels: np.ndarray, channels: tuple[str, ...], decode: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Premultiplied, encoded EXR pixels as premultiplied linear ones."""
     if "A" not in channels:
-        return color.decode(pixels, encoding).astype(np.float32, copy=False)
+        return decode(pixels).astype(np.float32, copy=False)
     straight = color.unpremultiply(pixels)
-    straight[..., :-1] = color.decode(straight[..., :-1], encoding)
+    straight[..., :-1] = decode(straight[..., :-1])
     # Pixels of alpha 0 were not divided: light that adds to the background stays.
     alpha = np.where(pixels[..., -1:] > 0, pixels[..., -1:], 1)
     straight[..., :-1] *= alpha
     return straight
 
 
-def _encoded(encoding: str) -> str:
+def _linear_space(encoding: str | Profile | ocio.OcioSpace) -> str:
+    return color.linear_space(encoding) if isinstance(encoding, str) else encoding.linear_space
+
+
+def _encoded(encoding: str | Profile | ocio.OcioSpace) -> str:
+    if not isinstance(encoding, str):
+        return encoding.encoded
     return "linear" if color.is_linear(encoding) or encoding == color.CINEON else "srgb"
