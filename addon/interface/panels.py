@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sidebar tab "Loopcore" of the 3D Viewport and the Shader Editor, and progress in the status bar."""
 
-import textwrap
-
 import bpy
 
 from .. import package
@@ -10,28 +8,37 @@ from ..drawing import mask, strokes
 from ..engine import installation, tasks
 from ..errors import PlaneError
 from ..plane.image import find_plane_image, plane_of
-from ..playing import image_sequence, live
+from ..playing import image_sequence, live, viewport
 from . import actions
+from .messages import letters_in, wrapped
 
-PIXELS_PER_LETTER = 7
+# Lines of the running task or the outcome of the last one: always as many, so that the buttons below do not move.
+LINES = 4
 
 
-def draw_text(layout, context, text, icon="NONE"):
-    """Draw text, wrapped to the width of the sidebar."""
-    scale = context.preferences.system.ui_scale
-    letters = max(20, int((context.region.width / scale - 60) / PIXELS_PER_LETTER))
+def draw_text(layout, context, text, icon="NONE", lines=None):
+    """Draw text, wrapped to the width of the sidebar; in exactly `lines`, if given. Returns the last row."""
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for line in textwrap.wrap(text, letters) or [""]:
-        column.label(text=line, icon=icon)
+    wanted = wrapped(text, letters_in(context))
+    if lines is not None and len(wanted) > lines:
+        wanted = [*wanted[: lines - 1], wanted[lines - 1] + " ..."]
+    for line in [*wanted, *[""] * ((lines or 0) - len(wanted))]:
+        row = column.row(align=True)
+        row.label(text=line, icon=icon)
         icon = "BLANK1" if icon != "NONE" else "NONE"
+    return row
 
 
-def draw_progress(layout, task):
-    """Draw a progress bar and a cancel button."""
-    row = layout.row(align=True)
+def draw_task(box, task):
+    """Draw the running task with its cancel button, as high as `draw_text` draws LINES lines."""
+    column = box.column(align=True)
+    column.scale_y = 0.8
+    row = column.row(align=True)
     row.progress(factor=task.factor, type="BAR", text=task.text)
     row.operator("loopcore.cancel", text="", icon="X")
+    for text in (task.title, task.target.name, *[""] * (LINES - 3)):
+        column.label(text=text)
 
 
 def draw_status(self, _context):
@@ -54,27 +61,27 @@ class Main:
         missing = installation.missing()
         if missing:
             box = layout.box()
-            draw_text(box, context, missing, icon="INFO")
+            draw_text(box, context, missing, icon="INFO", lines=2 if installation.busy() else None)
             box.operator("preferences.addon_show", text="Add-on Preferences", icon="PREFERENCES").module = package.NAME
         found = draw_image(layout, context, obj)
         if found is not None and context.mode != "OBJECT":
             # In other modes the other buttons are disabled.
             layout.operator("object.mode_set", text="Back to Object Mode", icon="OBJECT_DATAMODE").mode = "OBJECT"
-        task = tasks.current()
-        if task is not None:
-            if obj is None or task.target.name != obj.name:
-                layout.label(text=f"{task.title}: {task.target.name}")
-            draw_progress(layout, task)
-        elif found is not None and obj.loopcore.message:
-            draw_message(layout.box(), context, obj.loopcore)
+        if tasks.current() is not None:
+            draw_task(layout.box(), tasks.current())
+        elif found is not None:
+            draw_message(layout.box(), context, obj)
 
 
-def draw_message(box, context, state):
-    """Draw the outcome of the last task; a cancelled one is not an error."""
+def draw_message(box, context, obj):
+    """Draw the outcome of the last task, with a button if it is longer; a cancelled one is not an error."""
+    state, text = obj.loopcore, obj.loopcore.message or "Choose Predict Motion, or draw strokes and a mask"
     cancelled = state.failed and state.message.startswith("Cancelled")
     box.alert = state.failed and not cancelled
-    icon = "INFO" if cancelled else "ERROR" if state.failed else "CHECKMARK"
-    draw_text(box, context, state.message, icon=icon)
+    icon = "INFO" if cancelled or not state.message else "ERROR" if state.failed else "CHECKMARK"
+    row = draw_text(box, context, text, icon=icon, lines=LINES)
+    if len(wrapped(text, letters_in(context))) > LINES:
+        row.operator("loopcore.show_message", text="", icon="FULLSCREEN_ENTER", emboss=False).object_name = obj.name
 
 
 def draw_image(layout, context, obj):
@@ -130,7 +137,7 @@ class Motion(Part):
         else:
             layout.prop(state, "stroke_speed")
         source = mask.source_of(obj)
-        name = "Everything" if source is None else getattr(source, "name", source)
+        name = "Automatic" if source is None else getattr(source, "name", source)
         labelled(layout, "Moving Area").operator_menu_enum("loopcore.set_mask", "source", text=name)
         layout.operator("loopcore.predict_motion", icon="FORCE_FLUIDFLOW")
         row = layout.row(heading="Overlay", align=True)
@@ -161,7 +168,11 @@ class Loop(Part):
         column.prop(state, "frames")
         column.prop(state, "speed")
         rate = scene.render.fps / scene.render.fps_base
-        labelled(column, "Duration").label(text=f"{state.frames / rate:.2f} s at {rate:g} fps")
+        playing = image_sequence.length_of(obj)
+        if playing in (None, state.frames):
+            labelled(column, "Duration").label(text=f"{state.frames / rate:.2f} s at {rate:g} fps")
+        else:
+            labelled(column, "Playing").label(text=f"{playing} frames", icon="ERROR")
         column = layout.column(align=True)
         row = column.row(align=True)
         row.operator("loopcore.live_preview", icon="PLAY")
@@ -170,14 +181,16 @@ class Loop(Part):
         row.scale_y = 1.4
         row.operator("loopcore.bake", icon="RENDER_RESULT")
         row = layout.row(align=True)
-        row.enabled = tasks.current() is None and context.mode == "OBJECT"
+        row.enabled = tasks.current() is None and context.mode == "OBJECT" and not installation.busy()
         row.operator_menu_enum("loopcore.export_flow", "convention", text="Flow Map", icon="EXPORT")
-        plays = image_sequence.is_wired(obj)
+        plays = playing is not None
         restore = row.row(align=True)
         restore.enabled = plays or live.is_live(obj)
         restore.operator("loopcore.restore_still", icon="LOOP_BACK")
         if plays:
             draw_playback(layout, obj)
+        if viewport.is_outdated(obj) and not live.is_live(obj):
+            layout.operator("loopcore.update_proxy", icon="FILE_REFRESH")
 
 
 def draw_playback(layout, obj):

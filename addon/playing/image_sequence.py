@@ -99,9 +99,9 @@ def set_playback(obj: bpy.types.Object, *, speed: float = 1.0, offset: float = 0
 def _make_single_user(obj):
     """Give a copied plane its own material, loop image and drivers."""
     proxy = viewport.image_of(obj)
+    plane = own_material(find_plane_image(obj))
     proxy = proxy and proxy.copy()
     viewport.remove(obj)
-    plane = own_material(find_plane_image(obj))
     # EEVEE cannot show two frames of the same image at once.
     loop = plane.playing.copy() if len(users_of(plane.playing)) > 1 else plane.playing
     for node in list(image_nodes(plane.material.node_tree, {plane.playing})):
@@ -138,6 +138,12 @@ def restore_still(obj: bpy.types.Object) -> bool:
 def is_wired(obj: bpy.types.Object) -> bool:
     """Return whether a loop plays on the object."""
     return any(any(playing_nodes(material.node_tree)) for material in _materials(obj))
+
+
+def length_of(obj: bpy.types.Object) -> int | None:
+    """Return the number of frames of the loop that plays on the object; None if none does."""
+    nodes = (node for material in _materials(obj) for node in playing_nodes(material.node_tree))
+    return next((node.image_user.frame_duration for node in nodes), None)
 
 
 def _materials(obj):
