@@ -90,9 +90,16 @@ def list_files(folder: Path) -> list[str]:
     """Return the names of the files in a folder; raise SequenceError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.is_file()]
+            return [entry.name for entry in entries if _is_file(entry)]
     except OSError as error:
         raise SequenceError(f"cannot list folder '{folder}': {os_reason(error)}") from error
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
 
 
 def os_reason(error: OSError, *ours: Path) -> str:

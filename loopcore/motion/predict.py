@@ -132,14 +132,18 @@ def estimate_with(weights: str | Path, picture: np.ndarray) -> Estimate:
         picture: (h, w, 3) float32 sRGB 0..1.
 
     Raises:
-        MotionError: weights of neither kind.
+        MotionError: weights of neither kind, or of no use.
     """
     from loopcore.motion.generator import KIND, weights_kind
     from loopcore.motion.networks import load_weights
 
     if weights_kind(weights) == KIND:
-        return regress_motion(weights, picture, *grid_size(*picture.shape[:2]))
-    return estimate_picture(picture, load_weights(weights)[0])
+        estimate = regress_motion(weights, picture, *grid_size(*picture.shape[:2]))
+    else:
+        estimate = estimate_picture(picture, load_weights(weights)[0])
+    if not (np.isfinite(estimate.velocity).all() and np.isfinite(estimate.moving).all()):
+        raise MotionError(f"weights {weights} give NaN or Inf for this picture: train the network again")
+    return estimate
 
 
 def _prediction(plate: Plate, estimate: Estimate, drawn_mask: np.ndarray | None) -> MotionField:

@@ -149,10 +149,11 @@ def read_baseline(path: Path) -> dict[str, MethodScore]:
             if not clip["methods"]:
                 continue
             values = clip["methods"]["predicted"]
-            values = {name: math.nan if values[name] is None else values[name] for name in wanted}
-            values |= {name: tuple(map(float, values[name])) for name in ("axis", "direction")}
+            pairs = {name: (float(values[name][0]), float(values[name][1])) for name in ("axis", "direction")}
+            numbers = {name: values[name] for name in wanted - pairs.keys()}
+            values = pairs | {name: math.nan if value is None else float(value) for name, value in numbers.items()}
             found[str(clip["clip"])] = MethodScore("before", **values)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise MotionError(
             f"'{path}' is not a report.json of loopcore evaluate with these scores ({error!r}): evaluate again with -o"
         ) from None

@@ -81,5 +81,6 @@ def evaluate(seeds: Path, folder: Path, rng: random.Random) -> Case:
         if "--loops" in words:
             words.remove(f"--weights={inputs / 'generator.safetensors'}")
     words += [f"--baseline={inputs / 'report.json'}"] * (name == "report.json" and "--loops" not in words)
-    subjects = (hostile.name, str(hostile.parent))
+    # Of a folder without its manifest the weights may be the wrong ones.
+    subjects = (hostile.name, str(hostile.parent), "generator.safetensors")
     return Case("evaluation", label, folder, "evaluate", {}, tuple(words), subjects)

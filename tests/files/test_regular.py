@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loopcore.files.regular import check_regular, open_regular, read_regular
+from loopcore.files.regular import check_regular, list_files, open_regular, read_regular
 
 posix = pytest.mark.skipif(os.name == "nt", reason="FIFOs and devices of POSIX")
 
@@ -45,3 +45,10 @@ def test_fifos_and_devices_are_refused_at_once(kind: str, tmp_path: Path) -> Non
     script = "import sys; from loopcore.files.regular import read_regular; read_regular(sys.argv[1], 10)"
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "it is a FIFO or a device: give a regular file" in done.stderr
+
+
+@posix
+def test_a_link_to_itself_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "frame").write_bytes(b"x")
+    assert list_files(tmp_path) == ["frame"]

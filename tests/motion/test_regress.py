@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,9 @@ def test_predict_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert np.median(motion.velocity[..., 1]) == pytest.approx(80 / 64, rel=0.02)
     assert main(["predict", str(still), "--weights", str(still), "-o", str(out)]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_weights_that_give_no_numbers_are_named(tmp_path: Path, plate: Plate) -> None:
+    path = constant(tmp_path / "nan.safetensors", (math.nan, 0), 9)
+    with pytest.raises(MotionError, match="nan.safetensors give NaN or Inf"):
+        predict_motion(plate, weights=path)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from loopcore.errors import MotionError, PackageError
 from loopcore.motion.networks import save_weights
 from loopcore.training.evaluate_motion import ClipEvaluation, evaluate_motion, similarity
 from loopcore.training.manifest import lists_pictures
+from loopcore.training.motion_scores import MethodScore
 from loopcore.training.report import as_json, read_baseline, table
 from loopcore.training.train_fluid import new_network
 
@@ -259,3 +260,12 @@ def test_similarity_is_one_for_equal_pictures_and_less_for_noise() -> None:
     assert similarity(picture, picture) == pytest.approx(1)
     noisy = picture + np.random.default_rng(1).normal(0, 20, picture.shape)
     assert similarity(picture, noisy) < 0.8
+
+
+@pytest.mark.parametrize("name, value", [("sense", {}), ("axis", [1]), ("psnr", "x"), ("overlap", [10**400])])
+def test_baselines_with_a_score_of_another_type(name: str, value: object, tmp_path: Path) -> None:
+    scores = {**asdict(MethodScore("predicted", 0.5)), "psnr": None, "ssim": None, name: value}
+    document = {"clips": [{"clip": "a", "methods": {"predicted": scores}}]}
+    (tmp_path / "report.json").write_text(json.dumps(document), "utf-8")
+    with pytest.raises(MotionError, match="is not a report.json"):
+        read_baseline(tmp_path / "report.json")
