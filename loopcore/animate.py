@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from loopcore.motion.field import MotionField
     from loopcore.plate import Plate
 
-__all__ = ["FILM_CYCLES", "Job", "Result", "Source", "run"]
+__all__ = ["FILM_CYCLES", "FRAMES", "Job", "Result", "Source", "run"]
 
 FILM_CYCLES = 3  # repetitions of the loop in the preview film
+FRAMES = "Frames"  # title of the stage that writes them
 
 
 @dataclass
@@ -46,6 +47,8 @@ class Result:
         hash: of the recipe.
         proxies: names of the proxies, if any were wanted.
         previews: preview files written.
+        report: the report's page, if it is there.
+        passed: whether the loop passed the report's checks; None without a report.
     """
 
     bake: BakeResult
@@ -54,6 +57,8 @@ class Result:
     hash: str
     proxies: FramePattern | None = None
     previews: list[Path] = field(default_factory=list)
+    report: Path | None = None
+    passed: bool | None = None
 
 
 def run(job: Job, observer: Observer | None = None, origin: Origin | None = None) -> Result:
@@ -65,7 +70,7 @@ def run(job: Job, observer: Observer | None = None, origin: Origin | None = None
         origin: the loop that the job makes again; what differs from it is noted before the bake.
 
     Returns:
-        The files written. If frames failed, they are in `bake.failed` and no previews are written.
+        The files written. If frames failed, they are in `bake.failed` and no previews and report are written.
 
     Raises:
         Cancelled: the observer stopped the job; files on disk are complete.
@@ -148,6 +153,8 @@ def _finish(job: Job, plan: Plan, claim: Claim, observer: Observer) -> Result:
     if not done.failed:
         claim.check()
         result.previews = _previews(job, plan.loop, observer) if job.preview else []
+        if job.report:
+            _report(job, result, observer)
     return result
 
 
@@ -191,6 +198,8 @@ def outputs(job: Job) -> Iterator[Path]:
         yield _still_path(job)
     if job.preview:
         yield from _preview_paths(job)
+    if job.report:
+        yield _report_path(job)
     for number in range(job.first, job.first + job.frames) if job.numbers is None else job.numbers:
         frame = job.pattern.path(number)
         yield frame
@@ -200,6 +209,10 @@ def outputs(job: Job) -> Iterator[Path]:
 
 def _still_path(job: Job) -> Path:
     return job.folder / f"{job.stem}_still.exr"
+
+
+def _report_path(job: Job) -> Path:
+    return job.folder / f"{job.stem}_report.html"
 
 
 def _preview_paths(job: Job) -> tuple[Path, Path, Path]:
@@ -248,7 +261,7 @@ def _bake(job: Job, plan: Plan, claim: Claim, observer: Observer) -> Result:
 
         def on_progress(progress: Progress) -> None:
             proxies.frame_done(progress.path)
-            observer.step("Frames", progress.done, progress.total, progress.path)
+            observer.step(FRAMES, progress.done, progress.total, progress.path)
 
         done = bake_planned(
             plan, claim, overwrite=job.overwrite, verify=job.verify, notes=notes, on_progress=on_progress,
@@ -265,14 +278,38 @@ def _previews(job: Job, loop: Loop, observer: Observer) -> list[Path]:
     from loopcore.color import display_image
     from loopcore.preview import arrow_picture, preview_sequence, write_picture
 
-    # Not all files found: a longer loop may have been baked into the folder before.
-    frames = [job.pattern.path(job.first + time) for time in range(loop.frames)]
-    missing = sum(not path.is_file() for path in frames)
-    if missing:
-        observer.note(f"No preview yet: {missing} of the loop's {loop.frames} frames are missing")
+    frames = _all_frames(job, "preview", observer)
+    if not frames:
         return []
     film, sheet, motion = _preview_paths(job)
     preview_sequence(frames, film, job.fps, FILM_CYCLES, on_progress=observer.step_callback("Film"))
     preview_sequence(frames, sheet, job.fps, on_progress=lambda *_: observer.raise_if_cancelled())
     write_picture(arrow_picture(display_image(loop.plate.displayed()), loop.motion.displayed()), motion)
     return [film, sheet, motion]
+
+
+def _report(job: Job, result: Result, observer: Observer) -> None:
+    """Checks the loop and writes the report's page, if all frames exist and the page is not that of the same frames."""
+    from loopcore.quality import check
+    from loopcore.quality.page import read_verdict, write_page
+
+    if not _all_frames(job, "report", observer):
+        return
+    result.report = _report_path(job)
+    if not result.bake.written:
+        result.passed = read_verdict(result.report, job.folder)
+    if result.passed is None:
+        measured = check(job.folder, on_progress=observer.step_callback("Check"))
+        result.passed = measured.passed
+        write_page(measured, result.report, on_progress=observer.step_callback("Report"))
+    observer.note("The loop passes" if result.passed else "The loop does not pass: see its report")
+
+
+def _all_frames(job: Job, wanted: str, observer: Observer) -> list[Path]:
+    """Returns the files of all frames, or none if some are missing, with a note that there is no `wanted` yet."""
+    # Not all files found: a longer loop may have been baked into the folder before.
+    frames = [job.pattern.path(job.first + time) for time in range(job.frames)]
+    missing = sum(not path.is_file() for path in frames)
+    if missing:
+        observer.note(f"No {wanted} yet: {missing} of the loop's {job.frames} frames are missing")
+    return [] if missing else frames

@@ -23,7 +23,7 @@ def whole(folder: Path) -> Job:
     )  # fmt: skip
     return Job(
         source, folder / "out", "name", 48, Fraction(24000, 1001), -5, (-5, -3, -1, 4), "splat", 0.25, 4, 0.5, "cpu",
-        "exr", "float", "piz", True, True, True, True,
+        "exr", "float", "piz", True, True, True, True, True,
     )  # fmt: skip
 
 

@@ -30,23 +30,34 @@ _BESIDE_JOB = {
 # Settings of a job that options name alike; an option that is not given leaves the job's default.
 _SETTINGS = (
     "name", "frames", "first", "method", "contrast", "cycles", "steady", "device", "format", "depth", "compression",
-    "overwrite", "verify", "proxy", "preview",
+    "overwrite", "verify", "proxy", "preview", "report",
 )  # fmt: skip
+
+_PLATE = "the still: EXR, PNG, JPEG, WebP, ..."
 
 
 def animate_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore animate`."""
-    # Absent where not given, so that those beside --job are known.
-    command.argument_default = argparse.SUPPRESS
-    _plate_options(command, nargs="?")
     add = command.add_argument
-    add("-o", "--output", type=given_path, metavar="DIR", help="folder for the frames")
-    _loop_options(command)
-    _motion_options(command)
-    add("--speed", type=float, help="factor on the motion (1.0)")
-    _file_options(command)
+    # Without a plate, as --job has one.
+    add("plate", type=given_path, nargs="?", default=None, help=_PLATE)
+    add("-o", "--output", type=given_path, default=None, metavar="DIR", help="folder for the frames")
+    setting_options(command)
     _run_options(command)
     command.set_defaults(run=_animate, usage_error=command.error)
+
+
+def setting_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options that are settings of a loop; those that are not given are absent from the namespace."""
+    command.argument_default = argparse.SUPPRESS
+    _source_options(command)
+    _loop_options(command)
+    _motion_options(command)
+    _file_options(command)
+    add = command.add_argument
+    add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
+    add("--overwrite", action="store_true", help="write frames again that are up to date")
+    add("--verify", action="store_true", help="decode frames that are up to date, and write damaged ones again")
 
 
 def _loop_options(command: argparse.ArgumentParser) -> None:
@@ -57,6 +68,7 @@ def _loop_options(command: argparse.ArgumentParser) -> None:
     add("--method", choices=("warp", "splat"),
         help="how pixels are moved: fetched (warp) or deposited (splat) (warp)")  # fmt: skip
     add("--contrast", type=float, help="how much of the detail lost by blending is restored, 0 to 1 (1)")
+    add("--speed", type=float, help="factor on the motion (1.0)")
     cycle_options(command, absent=True)
     add("--resolution", type=int, metavar="PERCENT", help="work at this percentage of the plate's size (100)")
     add("--device", choices=("auto", "cpu", "cuda"), help="where to compute (auto: the CPU)")
@@ -71,13 +83,11 @@ def _file_options(command: argparse.ArgumentParser) -> None:
         help="of EXR frames; dwaa, dwab and, with --depth float, pxr24 are lossy (zip)")  # fmt: skip
     add("--proxy", action="store_true", help="also write small 8-bit copies of the frames, for viewports")
     add("--preview", action="store_true", help="also write an mp4 of three cycles and a contact sheet")
+    add("--report", action="store_true", help="also check the loop and write NAME_report.html; exit code 1 if it fails")
 
 
 def _run_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
-    add("--overwrite", action="store_true", help="write frames again that are up to date")
-    add("--verify", action="store_true", help="decode frames that are up to date, and write damaged ones again")
     add("--write-job", type=given_path, metavar="FILE.json", help="write the job to a file instead of running it")
     add("--job", type=given_path, metavar="FILE.json", help="run the job of such a file, or of a loop's recipe.json")
     add("--dry-run", action="store_true", help="write nothing, and say what would be written and what it would cost")
@@ -109,16 +119,16 @@ def _auto_or(kind: type[int] | type[float]) -> Callable[[str], int | float | str
 
 def predict_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore predict`."""
-    _plate_options(command)
+    command.add_argument("plate", type=given_path, help=_PLATE)
+    _source_options(command)
     command.add_argument("-o", "--output", type=given_path, required=True, metavar="MOTION.exr", help="file to write")
     _motion_options(command)
     command.add_argument("--picture", type=given_path, help="also draw the motion over the plate, as a PNG")
     command.set_defaults(run=_predict)
 
 
-def _plate_options(command: argparse.ArgumentParser, nargs: str | None = None) -> None:
+def _source_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("plate", type=given_path, nargs=nargs, default=None, help="the still: EXR, PNG, JPEG, WebP, ...")
     add("--layer", help="layer, part or view of a multi-layer EXR")
     add("--colorspace", help="colour space of the plate, e.g. srgb_rec709_scene")
     add("--hints", type=given_path, help="strokes, anchors and mask: Loopcore's or LabelMe's JSON")
@@ -165,9 +175,10 @@ def _run(given: dict[str, Any], stop: Stop) -> int:
             raise Cancelled
     if as_json:
         _print_json(_summary(job, result, time.perf_counter() - start))
-    for path in () if as_json or quiet else result.previews:
+    saved = result.previews + ([] if result.report is None else [result.report])
+    for path in () if as_json or quiet else saved:
         print(f"Saved: '{path}'")
-    return FAILED if result.bake.failed else DONE
+    return FAILED if result.bake.failed or result.passed is False else DONE
 
 
 def _print_json(document: dict[str, Any]) -> None:
@@ -257,7 +268,9 @@ def _summary(job: Job, result: Result, seconds: float) -> dict[str, Any]:
         "cancelled": done.cancelled, "width": result.width, "height": result.height,
         "motion": str(job.folder / "motion.exr"), "recipe": str(job.folder / "recipe.json"), "hash": result.hash,
         "proxies": None if result.proxies is None else str(result.proxies.folder / result.proxies.name),
-        "previews": [str(path) for path in result.previews], "seconds": round(seconds, 3),
+        "previews": [str(path) for path in result.previews],
+        "report": None if result.report is None else str(result.report), "passed": result.passed,
+        "seconds": round(seconds, 3),
     }  # fmt: skip
 
 

@@ -45,6 +45,7 @@ class Job:
         verify: decode frames that are up to date, and write damaged ones again.
         proxy: also write small 8-bit copies into the folder `proxy`.
         preview: also write a film, a contact sheet and a picture of the motion, once all frames exist.
+        report: also check the loop and write the report's page, once all frames exist.
     """
 
     source: Source
@@ -66,6 +67,7 @@ class Job:
     proxy: bool = False
     preview: bool = False
     verify: bool = False
+    report: bool = False
 
     @property
     def pattern(self) -> FramePattern:
@@ -113,7 +115,7 @@ class Job:
             "range": None if self.numbers is None else format_range(self.numbers), "method": self.method,
             "contrast": self.contrast, "cycles": self.cycles, "steady": self.steady, "device": self.device,
             "format": self.format, "depth": self.depth, "compression": self.compression, "overwrite": self.overwrite,
-            "verify": self.verify, "proxy": self.proxy, "preview": self.preview,
+            "verify": self.verify, "proxy": self.proxy, "preview": self.preview, "report": self.report,
         }  # fmt: skip
         named = {name: _written(path, base) for name, path in paths.items() if path is not None}
         settings = {name: value for name, value in plain.items() if value is not None}
@@ -171,6 +173,7 @@ class Job:
             format=take("format", str, "exr"), depth=take("depth", str, None),
             compression=take("compression", str, "zip"), overwrite=take("overwrite", bool, False),
             verify=take("verify", bool, False), proxy=take("proxy", bool, False), preview=take("preview", bool, False),
+            report=take("report", bool, False),
         )  # fmt: skip
         fields.finish()
         return job
