@@ -85,6 +85,7 @@ def test_animate_check_and_flow(client: Client, scene: Path, tmp_path: Path) -> 
         fps="24000/1001",
         speed=2.0,
         verify=True,
+        compression="piz",
     )
     assert (again["written"], again["skipped"]) == (0, 6)
 
