@@ -37,7 +37,7 @@ class Source:
         plate: the still.
         layer: as for `loopcore.read_plate`.
         colorspace: as for `loopcore.read_plate`.
-        hints: strokes, anchors and mask.
+        hints: strokes, anchors, flips and mask.
         mask: a picture that replaces the mask of hints or motion.
         weights: the network that predicts the motion; None is the shipped one.
         motion: a flow map to use instead of a prediction.

@@ -80,7 +80,9 @@ def _plate_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("plate", type=given_path, help="the still: EXR, PNG, JPEG, WebP, ...")
     command.add_argument("--layer", help="layer, part or view of a multi-layer EXR")
     command.add_argument("--colorspace", help="colour space of the plate, e.g. srgb_rec709_scene")
-    command.add_argument("--hints", type=given_path, help="strokes, anchors and mask: Loopcore's or LabelMe's JSON")
+    command.add_argument(
+        "--hints", type=given_path, help="strokes, anchors, flips and mask: Loopcore's or LabelMe's JSON"
+    )
     command.add_argument(
         "--mask", type=given_path, help="picture that is white where things may move, instead of the hints' mask"
     )

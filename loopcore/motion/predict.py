@@ -19,6 +19,7 @@ from loopcore.motion.display import display_copy, display_rows, resized_picture
 from loopcore.motion.edges import apply_guided_filter, fit_guided_filter
 from loopcore.motion.estimate import MIN_SCORE, Estimate, estimate_picture, grid_size
 from loopcore.motion.field import MotionField
+from loopcore.motion.flips import with_flips
 from loopcore.motion.hints import Hints
 from loopcore.motion.masks import as_mask, fit_mask, same_aspect
 from loopcore.motion.regress import regress_motion
@@ -39,17 +40,18 @@ def predict_motion(
 ) -> MotionField:
     """Predicts the motion field of a plate.
 
-    Strokes together with a mask define the field completely, and the picture is not used. Otherwise strokes override
-    the prediction around them, and a mask replaces the predicted one.
+    Strokes together with a mask, without flips, define the field completely, and the picture is not used. Otherwise
+    strokes override the prediction around them, flips turn it round, and a mask replaces the predicted one.
 
     Args:
         plate: the still.
-        hints: strokes, anchors and mask, rescaled if they were drawn for another size of the same aspect.
+        hints: strokes, anchors, flips and mask, rescaled if they were drawn for another size of the same aspect.
         mask: (H, W) in 0..1, of the plate's size or its display window's, used instead of the hints' mask.
         weights: of a network the user trained, a fluid network or a generator, used instead of the shipped one.
 
     Raises:
-        MotionError: nothing in the picture seems to flow and no hints define it, or the weights cannot be read.
+        MotionError: nothing in the picture seems to flow and no hints define it, a stroke or a flip lies where nothing
+            moves, or the weights cannot be read.
 
     Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
     """
@@ -61,11 +63,13 @@ def predict_motion(
 
 def _predict(plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights: str | Path | None) -> MotionField:
     """Returns the same for hints that fit all of the plate's pixels, overscan included."""
-    if hints.strokes and drawn_mask is not None:
+    if hints.strokes and drawn_mask is not None and not hints.flips:
         return solve_motion(plate.height, plate.width, hints, mask=drawn_mask)
     picture = display_copy(plate)
     estimate = estimate_picture(picture) if weights is None else estimate_with(weights, picture)
     if estimate.score < MIN_SCORE:
+        if hints.flips:
+            raise MotionError("nothing here seems to flow, so flips[0] has nothing to turn round: remove it")
         if hints.strokes:
             return solve_motion(plate.height, plate.width, hints)
         raise MotionError(
@@ -76,7 +80,7 @@ def _predict(plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights:
     if not full_mask.any():
         raise MotionError("nothing here seems to flow along any edge: draw strokes along the flow and a mask around it")
     _check_strokes(hints, full_mask)
-    prediction = _prediction(plate, estimate, drawn_mask)
+    prediction = _prediction(plate, with_flips(estimate, full_mask, hints.flips), drawn_mask)
     motion = solve_motion(plate.height, plate.width, hints, mask=full_mask, prediction=prediction)
     return replace(motion, drifting=_drifting(plate, estimate))
 
