@@ -7,6 +7,8 @@ trained regresses the last two. The solver combines prediction and hints.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from loopcore.motion.regress import regress_motion
 from loopcore.motion.solve import solve_motion
 from loopcore.plate import Plate
 
+Estimator = Callable[[np.ndarray], Estimate]
+
 # Pixels: smaller plates move as fast as one of this size, since otherwise the cross-fade exceeds the motion.
 _MIN_SPEED_SIDE = 400
 _GUIDE_SIDE = 800  # pixels of the longer side at which the mask is fitted to the picture's edges
@@ -36,7 +40,12 @@ _NETWORK_THRESHOLDS, _GENERATOR_THRESHOLDS = (0.2, 0.5), (0.3, 0.6)
 
 
 def predict_motion(
-    plate: Plate, hints: Hints | None = None, mask: np.ndarray | None = None, weights: str | Path | None = None
+    plate: Plate,
+    hints: Hints | None = None,
+    mask: np.ndarray | None = None,
+    weights: str | Path | None = None,
+    *,
+    estimator: Estimator | None = None,
 ) -> MotionField:
     """Predicts the motion field of a plate.
 
@@ -48,6 +57,7 @@ def predict_motion(
         hints: strokes, anchors, flips and mask, rescaled if they were drawn for another size of the same aspect.
         mask: (H, W) in 0..1, of the plate's size or its display window's, used instead of the hints' mask.
         weights: of a network the user trained, a fluid network or a generator, used instead of the shipped one.
+        estimator: estimates the motion in the plate's display picture, used instead of a network.
 
     Raises:
         MotionError: nothing in the picture seems to flow and no hints define it, a stroke or a flip lies where nothing
@@ -58,15 +68,17 @@ def predict_motion(
     hints = (hints or Hints()).fitted(plate.height, plate.width, plate.windows)
     if mask is not None and mask.shape == plate.windows.display_size:
         mask = fit_mask(as_mask(mask), Windows.whole(*mask.shape), plate.windows)
-    return _predict(plate, hints, hints.mask if mask is None else mask, weights).over(plate.windows)
+    if estimator is None:
+        estimator = estimate_picture if weights is None else functools.partial(estimate_with, weights)
+    return _predict(plate, hints, hints.mask if mask is None else mask, estimator).over(plate.windows)
 
 
-def _predict(plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights: str | Path | None) -> MotionField:
+def _predict(plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, estimator: Estimator) -> MotionField:
     """Returns the same for hints that fit all of the plate's pixels, overscan included."""
     if hints.strokes and drawn_mask is not None and not hints.flips:
         return solve_motion(plate.height, plate.width, hints, mask=drawn_mask)
     picture = display_copy(plate)
-    estimate = estimate_picture(picture) if weights is None else estimate_with(weights, picture)
+    estimate = estimator(picture)
     if estimate.score < MIN_SCORE:
         if hints.flips:
             raise MotionError("nothing here seems to flow, so flips[0] has nothing to turn round: remove it")

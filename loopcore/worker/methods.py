@@ -24,6 +24,8 @@ from loopcore.files.ranges import format_range, parse_range
 from loopcore.preview.proxies import PROXY_FOLDER
 from loopcore.worker.task import Invalid, Params, Task, Unfinished
 
+MIN_SIDE = 16  # pixels of a draft
+
 
 def hello(task: Task) -> dict[str, Any]:
     """{import_torch?} -> {version, python, torch, device}: versions, torch null if not installed.
@@ -63,19 +65,32 @@ def _source(params: Params, **more: Any) -> Source:
 
 
 def predict(task: Task) -> dict[str, Any]:
-    """{plate, layer?, colorspace?, hints?, mask?, weights?, motion_out} -> {motion, width, height}: saves a motion."""
+    """{plate, layer?, colorspace?, hints?, mask?, weights?, side?, motion_out} -> {motion, width, height, ...}.
+
+    Saves a motion. With side it is a draft of at most that many pixels a side, solved in a fraction of the time.
+    Also returned: of_width and of_height, the plate's size.
+    """
+    from loopcore.worker.draft import solve_draft
+
     params = Params(task)
-    source = _source(params)
+    source, side = _source(params), params.take("side", int, 0)
     out = params.path("motion_out")
     params.finish()
+    if side and (side < MIN_SIDE or source.weights is not None):
+        raise Invalid(f"'side' must be {MIN_SIDE} pixels or more, and without 'weights', not {side}")
     refuse_overwriting(source.files(), [out])
     task.folders.add(out.parent)
-    plate = source.read_plate(task)
-    motion = source.read_motion(plate, task)
+    if side:
+        motion, width, height = solve_draft(source, side, task)
+    else:
+        plate = source.read_plate(task)
+        motion, width, height = source.read_motion(plate, task), plate.width, plate.height
     task.stage("Saving the motion")
     make_folder(out.parent)
     motion.save(out)
-    return {"motion": str(out), "width": motion.width, "height": motion.height}
+    return {
+        "motion": str(out), "width": motion.width, "height": motion.height, "of_width": width, "of_height": height,
+    }  # fmt: skip
 
 
 def animate(task: Task) -> dict[str, Any]:
