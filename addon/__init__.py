@@ -9,7 +9,8 @@ import importlib
 # Imported in register(), so that the modules that do not use bpy can be imported and tested without it.
 MODULES = (
     "engine.installation", "interface.preferences", "interface.properties", "engine.runtime", "drawing.mask",
-    "playing.viewport", "interface.operators", "interface.panels", "drawing.overlay", "interface.commands",
+    "playing.viewport", "interface.operators", "interface.panels", "drawing.overlay", "drawing.marks",
+    "interface.drafts", "interface.tools", "interface.commands",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import bpy
 
-from ..drawing import hints, mask
+from ..drawing import hints, mask, motion_lines
 from ..engine.tasks import Step, Target, ThreadTask, Work
 from ..errors import Refused
 from ..files import write_whole
@@ -25,6 +25,7 @@ from .properties import Settings, file_name, frame_rate
 SETUP = "setup"
 PREVIEW = "preview"
 PREVIEW_WIDTH = 480
+DRAFT_SIDE = 512  # pixels of the longer side of a motion that is solved while strokes are drawn
 ARROWS = 32  # along the image's longer side
 COLORSPACES = {
     "sRGB": "srgb_rec709_scene",
@@ -114,19 +115,34 @@ def export_flow(target: Target, settings: Settings, convention="motion", folder=
 
 
 @on_target
+def draft(target: Target, settings: Settings) -> Work:
+    """Solve the motion at a small size, while strokes are drawn; shows it, and updates a live preview."""
+    folder = _folder(target.find(), settings)
+    _plate, motion = yield from _motion(target, folder, DRAFT_SIDE)
+    if live.is_live(target.find()):
+        yield from _live(target, folder, settings, motion)
+    return "Motion solved"
+
+
+@on_target
 def live_preview(target: Target, settings: Settings) -> Work:
     """Animate the plane by shader nodes, without a bake."""
     folder = _folder(target.find(), settings)
     _plate, motion = yield from _motion(target, folder)
+    cycles = yield from _live(target, folder, settings, motion)
+    cycles = "1 cycle" if cycles == 1 else f"{cycles} cycles"
+    return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading"
+
+
+def _live(target: Target, folder: Path, settings: Settings, motion: str) -> Work:
+    """Add the shader nodes; returns their cycles."""
     if settings.speed != 1.0:
         made = yield Step("Scaling the motion", "flow", {
             "motion": motion, "folder": str(folder / SETUP), "convention": "motion", "name": "live",
             "speed": settings.speed,
         })  # fmt: skip
         motion = made["files"][0]
-    cycles = live.add_live_preview(find_plane_image(target.find()), Path(motion), settings.frames, settings.cycles)
-    cycles = "1 cycle" if cycles == 1 else f"{cycles} cycles"
-    return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading"
+    return live.add_live_preview(find_plane_image(target.find()), Path(motion), settings.frames, settings.cycles)
 
 
 def restore(obj) -> bool:
@@ -148,33 +164,39 @@ def plays_own(obj) -> bool:
     return False
 
 
-def _motion(target: Target, folder: Path) -> Work:
-    """Solve the motion, and store its path on the object; returns the files of the still and the motion."""
+def _motion(target: Target, folder: Path, side: int = 0) -> Work:
+    """Solve the motion, and store its path on the object; returns the files of the still and the motion.
+
+    With `side` it is a draft of at most that many pixels a side.
+    """
     setup = _created(folder / SETUP)
     plate, write = still.still_file(find_plane_image(target.find()), setup)
     if find_plane_image(target.find()).path is None:
         yield ThreadTask("Writing the image", write)
     hints_path, names = yield from _hints(target, setup)
-    motion = setup / "motion.exr"
+    motion = setup / ("draft.exr" if side else "motion.exr")
     params = {"plate": str(plate), "motion_out": str(motion), **_colorspace(target)}
     if hints_path is not None:
         params["hints"] = str(hints_path)
+    if side:
+        params["side"] = side
     try:
         solved = yield Step("Solving the motion", "predict", params)
     except Refused as error:
         raise type(error)(for_artists(str(error), names)) from None
-    spacing = max(4, round(max(solved["width"], solved["height"]) / ARROWS))
+    spacing = max(2 if side else 4, round(max(solved["width"], solved["height"]) / ARROWS))
     drawn = yield Step("Drawing the motion", "arrows", {"motion": str(motion), "spacing_px": spacing})
-    write_whole(motion.with_name("arrows.json"), json.dumps({**drawn, "spacing": spacing}).encode())
+    arrows = motion_lines.at_size({**drawn, "spacing": spacing}, (solved["of_width"], solved["of_height"]))
+    write_whole(motion_lines.arrows_of(motion), json.dumps(arrows).encode())
     target.find().loopcore.motion = str(motion)
     return plate, str(motion)
 
 
 def _hints(target: Target, setup: Path) -> Work:
-    """Write the hints; returns their file, or None without any, and the names of the strokes in it."""
+    """Write the hints; returns their file, or None without any, and the names of its objects."""
     drawn = hints.hints_file(find_plane_image(target.find()), setup)
     if drawn is None:
-        return None, []
+        return None, {}
     path, write, names = drawn
     yield ThreadTask("Writing the hints", write)
     if mask.source_of(target.find()) is not None:
