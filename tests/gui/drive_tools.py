@@ -26,6 +26,7 @@ PACKAGE = "bl_ext.user_default.loopcore"
 os.environ["LOOPCORE_WORKER_PYTHON"] = WORKER
 SEEN = {"version": bpy.app.version_string, "solved_s": []}
 SIZE = (640, 480)
+_mice = []
 bpy.context.preferences.view.show_splash = False
 bpy.context.preferences.view.show_tooltips = False
 bpy.context.preferences.system.use_region_overlap = False
@@ -83,7 +84,18 @@ def screen_of(name, x, y):
 
 
 def mouse(*words):
-    subprocess.Popen(["xdotool", *map(str, words)])
+    """Move and click after what was asked for before: this Blender has to process it meanwhile."""
+    before = _mice[-1:]
+    wait = f"while kill -0 {before[0].pid} 2>/dev/null; do sleep 0.1; done; sleep 0.5; " if before else ""
+    if before and before[0].poll() is not None:
+        wait = ""
+    _mice.append(subprocess.Popen(["sh", "-c", f'{wait}exec xdotool "$@"', "sh", *map(str, words)]))
+
+
+def idle():
+    """Wait until the mouse has done all, and Blender has seen it."""
+    yield from until(lambda: _mice[-1].poll() is not None, 60)
+    yield 2.0
 
 
 def click_at(name, x, y, *, button=1):
@@ -195,7 +207,7 @@ def drawn(name):
     SEEN["stroke_flow"] = flow_at(name, 200, 430)
     picture("stroke")
     drag(name, path((400, 60), (500, 100)), escape=True)
-    yield 4.0
+    yield from idle()
     SEEN["escaped"] = len(children(name, "CURVE"))
     click_at(name, 560, 420)
     yield from solved(name, lambda: len(children(name, "EMPTY")) == 2)
