@@ -7,6 +7,7 @@ Computed in short pieces for any mesh, between which Blender can redraw the wind
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,8 +93,25 @@ def arrows_file(obj) -> Path | None:
     return Path(bpy.path.abspath(motion)).with_name("arrows.json") if motion else None
 
 
+def shape_of(obj) -> int:
+    """Return a number that changes with the evaluated geometry and UVs of a mesh."""
+    if obj.mode == "EDIT":
+        obj.update_from_editmode()
+    mesh = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    uvs = mesh.uv_layers.active
+    parts = [(mesh.vertices, "co", 3), *([(uvs.uv, "vector", 2)] if uvs else [])]
+    total = len(mesh.polygons)
+    for collection, name, count in parts:
+        values = np.empty(count * len(collection), np.float32)
+        collection.foreach_get(name, values)
+        total = zlib.crc32(values, total)
+    return total
+
+
 def compute(obj, path: Path, style: str) -> Iterator[Lines | None]:
-    """Yield None after each piece, and finally the lines of the motion in `path` on the plane `obj`.
+    """Return an iterator over None after each piece, and finally the lines of the motion in `path` on the plane `obj`.
+
+    The iterator does not use Blender's data, which may have changed meanwhile.
 
     Args:
         obj: the plane; the result is empty if it shows no image.
@@ -104,8 +122,11 @@ def compute(obj, path: Path, style: str) -> Iterator[Lines | None]:
         grid = Grid.read(path)
         mapping = PlaneMap.of(find_plane_image(obj))
     except (OSError, ValueError, KeyError, TypeError, PlaneError):
-        yield Lines()
-        return
+        return iter([Lines()])
+    return _pieces(grid, mapping, style)
+
+
+def _pieces(grid, mapping, style):
     yield None
     mapping.locals_of(np.zeros((0, 2)))  # builds the map's search tree
     yield None

@@ -20,8 +20,8 @@ HEAD, MIN_HEAD = 12, 6  # length of arrow heads in screen pixels
 
 _handles: list = []
 _drawn: dict[int, "Drawn"] = {}
-# Number of geometry changes of each drawn object, by session_uid.
-_changes: dict[int, int] = {}
+# Number of updates of any object or mesh. Reading which ones they were, depsgraph.updates, crashes Blender after undo.
+_updates = 0
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Drawn:
     """The lines of one object, the inputs they were computed from, and the computation while it runs."""
 
     source: tuple
+    updates: int  # the count when the shape in `source` was read
     computation: Iterator[Lines | None] | None
     lines: Lines
     batches: list | None = None
@@ -52,32 +53,30 @@ def unregister():
     if _changed in bpy.app.handlers.depsgraph_update_post:
         bpy.app.handlers.depsgraph_update_post.remove(_changed)
     _drawn.clear()
-    _changes.clear()
 
 
 @bpy.app.handlers.persistent
 def _changed(_scene, depsgraph):
-    if not _drawn:
-        return
-    for update in depsgraph.updates:
-        if update.is_updated_geometry and isinstance(update.id, bpy.types.Object):
-            uid = update.id.original.session_uid
-            if uid in _drawn:
-                _changes[uid] = _changes.get(uid, 0) + 1
+    global _updates
+    if depsgraph.id_type_updated("OBJECT") or depsgraph.id_type_updated("MESH"):
+        _updates += 1
 
 
 def lines_of(obj) -> Drawn | None:
     """Compute further pieces; return the lines of `obj`, the previous ones until finished, or None without a motion."""
     uid, file = obj.session_uid, motion_lines.arrows_file(obj)
     try:
-        source = (str(file), file.stat().st_mtime_ns, obj.loopcore.motion_style, _changes.get(uid, 0))
+        stamp = (str(file), file.stat().st_mtime_ns, obj.loopcore.motion_style)
     except (AttributeError, OSError):
         _drawn.pop(uid, None)
         return None
     kept = _drawn.get(uid)
+    shape = kept.source[-1] if kept is not None and kept.updates == _updates else motion_lines.shape_of(obj)
+    source = (*stamp, shape)
     if kept is None or kept.source != source:
         computation = motion_lines.compute(obj, file, obj.loopcore.motion_style)
-        kept = _drawn[uid] = Drawn(source, computation, kept.lines if kept else Lines(), kept and kept.batches)
+        kept = _drawn[uid] = Drawn(source, _updates, computation, kept.lines if kept else Lines(), kept and kept.batches)
+    kept.updates = _updates
     until = time.perf_counter() + BUDGET_S
     while kept.computation is not None:
         lines = next(kept.computation)

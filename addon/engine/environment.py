@@ -57,13 +57,16 @@ def build(folder: str, wheel: str, wheels: str | None, torch: bool) -> bool:
     pip = Pip(Path(folder), wheels)
     send(message="Creating the environment", done=0, total=4)
     create_environment(Path(folder))
+    # Before anything is downloaded.
+    source = find_torch(pip, torches) if torch else None
     send(message="Installing Loopcore's dependencies", done=1, total=4)
     pip.install(*needed)
-    send(message="Installing torch" if torch else "", done=2, total=4)
-    has_torch = torch and install_torch(pip, torches)
+    send(message="Installing torch" if source else "", done=2, total=4)
+    if source:
+        pip.install(*source)
     send(message="Installing Loopcore", done=3, total=4)
     pip.run("install", "--no-index", "--no-deps", "--force-reinstall", wheel)
-    return has_torch
+    return source is not None
 
 
 def check_python() -> None:
@@ -100,16 +103,25 @@ def create_environment(folder: Path) -> None:
         ) from None
 
 
-def install_torch(pip: "Pip", torches: list[str]) -> bool:
+def find_torch(pip: "Pip", torches: list[str]) -> list[str] | None:
+    """Return pip's arguments that install torch; None if a folder of wheels does not have it.
+
+    Raises:
+        Failed: no index has it.
+    """
     if pip.wheels is not None:
-        if not pip.finds(*torches):
-            return False
-        pip.install(*torches)
-        return True
+        return torches if pip.finds(*torches) else None
+    send(message="Looking for torch")
     pinned = f"torch=={TORCH}" + ("+cpu" if sys.platform == "linux" else "")
     # A dry run without dependencies downloads only the metadata of one build.
-    pip.install(pinned, *([] if pip.finds(pinned) else ["--extra-index-url", CPU_INDEX]))
-    return True
+    for source in ([pinned], [pinned, "--extra-index-url", CPU_INDEX]):
+        if pip.finds(*source):
+            return source
+    raise Failed(
+        f"torch {TORCH} cannot be downloaded: neither pip's index nor {CPU_INDEX} offers it, or they cannot be "
+        "reached. Nothing else was downloaded. Check the network's firewall, choose a folder of wheels, or turn off "
+        "Install torch: without it, motion is not predicted, but drawn with strokes and a mask"
+    )
 
 
 class Pip:

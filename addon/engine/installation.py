@@ -10,7 +10,7 @@ import bpy
 
 from .. import package
 from . import tasks
-from .place import Place, state_of
+from .place import Place, State, state_of
 from .setup import Setup
 
 POLL_SECONDS = 0.1
@@ -49,7 +49,7 @@ def missing() -> str:
         return "" if chosen.is_file() else f"There is no Python at '{chosen}': choose another in the preferences"
     if busy():
         return f"{_setup.title}: {_setup.message}"
-    state = state_of(place())
+    state = environment()
     if state.name == "ready":
         return ""
     if state.name == "busy":
@@ -57,6 +57,14 @@ def missing() -> str:
     if state.name == "absent":
         return "Loopcore's engine is not set up: choose Set Up in the add-on's preferences"
     return f"The engine cannot be used. {state.message} in the add-on's preferences"
+
+
+def environment() -> State:
+    """Return the state of the private environment."""
+    state = state_of(place())
+    if state.name == "busy" and _setup is not None and _setup.cleaning:
+        return State("busy", "its incomplete environment is being removed")
+    return state
 
 
 def _chosen() -> Path | None:
@@ -85,9 +93,11 @@ def begin(setup: Setup) -> None:
 def _poll() -> float | None:
     if _setup is None:
         return None
+    # Read before the redraw, so that the last one shows the end.
+    going_on = busy() or _setup.cleaning
     _setup.poll()
     tasks.redraw()
-    return POLL_SECONDS if busy() else None
+    return POLL_SECONDS if going_on or busy() or _setup.cleaning else None
 
 
 def register():

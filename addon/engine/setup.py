@@ -46,6 +46,7 @@ class Setup:
         error: why it failed, and the end of the log.
         fraction: progress, 0 to 1.
         facts: the worker's result of `hello`, once checked.
+        cleaning: whether files are still being removed, for which the lock of the place may be held.
     """
 
     def __init__(self, place: Place, steps: "Iterator[None]", title: str) -> None:
@@ -56,6 +57,11 @@ class Setup:
         self._child: Child | None = None
         self._engine: Engine | None = None
         self._lock = Lock(place.lock)
+        self._removals: list[threading.Thread] = []
+
+    @property
+    def cleaning(self) -> bool:
+        return any(thread.is_alive() for thread in self._removals)
 
     @classmethod
     def install(
@@ -145,7 +151,7 @@ class Setup:
             if not built:
                 # Keep the lock until the folder is removed: another Blender may build in the same place.
                 lock, self._lock = self._lock, Lock(place.lock)
-                _remove_later(place.environment, lock.free)
+                self._removals.append(_remove_later(place.environment, lock.free))
         yield from self._check(place.python, _BUILD_SHARE)
         about = {**self.facts, "wheel": digest(place.wheel, place.wheel.stat().st_mtime_ns)}
         write_whole(place.marker, (json.dumps(about, indent=2) + "\n").encode())
@@ -211,7 +217,7 @@ class Setup:
             report = yield from self._ask(engine, "check", {"folder": str(folder / "loop")})
         finally:
             engine.stop()
-            _remove_later(folder)
+            self._removals.append(_remove_later(folder))
         broken = [row["name"] for row in report["rows"][:3] if not row["passed"]]
         if baked["written"] != _TRIAL_FRAMES or broken:
             reason = ", ".join(broken) or "not all written"
@@ -289,7 +295,9 @@ def _remove_tree(folder: Path) -> None:
     shutil.rmtree(aside)
 
 
-def _remove_later(folder: Path, then: Callable[[], None] = lambda: None) -> None:
+def _remove_later(folder: Path, then: Callable[[], None] = lambda: None) -> threading.Thread:
+    """Remove a folder in a thread, and call `then`; returns the thread."""
+
     def run() -> None:
         try:
             _remove_tree(folder)
@@ -298,4 +306,6 @@ def _remove_later(folder: Path, then: Callable[[], None] = lambda: None) -> None
         finally:
             then()
 
-    threading.Thread(target=run, daemon=True).start()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tasks of buttons and commands: generators of steps for `engine.tasks` that return a sentence on the outcome."""
+"""The tasks of buttons and commands: generators of steps for `engine.tasks` that return a sentence on the outcome.
+
+Undo and the opening of a file free data-blocks, so no variable of a generator holds one across a `yield`.
+"""
 
 import json
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 import bpy
@@ -41,16 +46,28 @@ CONVENTIONS = [
 ]
 
 
-def predict(obj, settings: Settings) -> Work:
+def on_target(work: Callable[..., Work]) -> Callable[..., Work]:
+    """Call a generator function with a `Target` instead of the object."""
+
+    @wraps(work)
+    def call(obj, settings: Settings, *arguments, **options) -> Work:
+        return work(Target(obj), settings, *arguments, **options)
+
+    return call
+
+
+@on_target
+def predict(target: Target, settings: Settings) -> Work:
     """Solve the motion from the hints, or from the image alone."""
-    target, folder = Target(obj), _folder(obj, settings)
+    folder = _folder(target.find(), settings)
     yield from _motion(target, folder)
     return "Motion predicted"
 
 
-def bake(obj, settings: Settings, *, overwrite=False, range="", wire=True) -> Work:
+@on_target
+def bake(target: Target, settings: Settings, *, overwrite=False, range="", wire=True) -> Work:
     """Bake the frames, and play them on the plane if `wire`."""
-    target, folder = Target(obj), _folder(obj, settings, kept=True)
+    folder = _folder(target.find(), settings, kept=True)
     plate, motion = yield from _motion(target, folder)
     params = {
         **settings.to_params(), "plate": str(plate), "motion": motion, "folder": str(folder),
@@ -65,9 +82,10 @@ def bake(obj, settings: Settings, *, overwrite=False, range="", wire=True) -> Wo
     return f"{made['written']} frames written, {made['skipped']} were up to date: {_shown(folder)}"
 
 
-def preview(obj, settings: Settings) -> Work:
+@on_target
+def preview(target: Target, settings: Settings) -> Work:
     """Bake a small 8-bit loop, and play it on the plane."""
-    target, folder = Target(obj), _folder(obj, settings)
+    folder = _folder(target.find(), settings)
     plate, motion = yield from _motion(target, folder)
     width = find_plane_image(target.find()).size[0]
     small = max(1, min(100, round(100 * PREVIEW_WIDTH / max(width, 1))))
@@ -80,9 +98,10 @@ def preview(obj, settings: Settings) -> Work:
     return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}"
 
 
-def export_flow(obj, settings: Settings, convention="motion", folder="") -> Work:
+@on_target
+def export_flow(target: Target, settings: Settings, convention="motion", folder="") -> Work:
     """Write the motion in the convention of another application."""
-    target, home = Target(obj), _folder(obj, settings, kept=not folder)
+    home = _folder(target.find(), settings, kept=not folder)
     plate, motion = yield from _motion(target, home)
     place = Path(bpy.path.abspath(folder)) if folder else home / "flow"
     loop = {name: value for name, value in settings.to_params().items() if name in FLOW_SETTINGS}
@@ -94,9 +113,10 @@ def export_flow(obj, settings: Settings, convention="motion", folder="") -> Work
     return f"{count} flow {'map' if count == 1 else 'maps'} written: {_shown(place)}"
 
 
-def live_preview(obj, settings: Settings) -> Work:
+@on_target
+def live_preview(target: Target, settings: Settings) -> Work:
     """Animate the plane by shader nodes, without a bake."""
-    target, folder = Target(obj), _folder(obj, settings)
+    folder = _folder(target.find(), settings)
     _plate, motion = yield from _motion(target, folder)
     if settings.speed != 1.0:
         made = yield Step("Scaling the motion", "flow", {
@@ -104,8 +124,7 @@ def live_preview(obj, settings: Settings) -> Work:
             "speed": settings.speed,
         })  # fmt: skip
         motion = made["files"][0]
-    plane = find_plane_image(target.find())
-    cycles = live.add_live_preview(plane, Path(motion), settings.frames, settings.cycles)
+    cycles = live.add_live_preview(find_plane_image(target.find()), Path(motion), settings.frames, settings.cycles)
     cycles = "1 cycle" if cycles == 1 else f"{cycles} cycles"
     return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading"
 
@@ -131,10 +150,9 @@ def plays_own(obj) -> bool:
 
 def _motion(target: Target, folder: Path) -> Work:
     """Solve the motion, and store its path on the object; returns the files of the still and the motion."""
-    found = find_plane_image(target.find())
     setup = _created(folder / SETUP)
-    plate, write = still.still_file(found, setup)
-    if found.path is None:
+    plate, write = still.still_file(find_plane_image(target.find()), setup)
+    if find_plane_image(target.find()).path is None:
         yield ThreadTask("Writing the image", write)
     hints_path, names = yield from _hints(target, setup)
     motion = setup / "motion.exr"
@@ -159,9 +177,8 @@ def _hints(target: Target, setup: Path) -> Work:
         return None, []
     path, write, names = drawn
     yield ThreadTask("Writing the hints", write)
-    obj = target.find()
-    if mask.source_of(obj) is not None:
-        yield ThreadTask("Writing the mask", mask.mask_writer(find_plane_image(obj), setup))
+    if mask.source_of(target.find()) is not None:
+        yield ThreadTask("Writing the mask", mask.mask_writer(find_plane_image(target.find()), setup))
     return path, names
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Adapt the worker's messages, written for the command line, to the panel."""
+"""Adapt messages to the panel: the worker's, written for the command line, and their lines to its width."""
 
 import re
 
@@ -7,6 +7,38 @@ import re
 _OPTION_NOTE = re.compile(r"\s*\((?:[^()]*--[^()]*|in the hints)\)")
 _FIELD_NOTE = re.compile(r",? or give a motion field")
 _STROKE = re.compile(r"strokes\[(\d+)\](?:\.\w+(?:\[\d+\])?)?")
+
+PIXELS_PER_LETTER = 7  # of the interface's font, on average
+# Where a path or a name may be parted: after these characters.
+_PARTS = re.compile(r"[^/\\_.,:=-]*[/\\_.,:=-]+|[^/\\_.,:=-]+")
+
+
+def letters_in(context) -> int:
+    """Return how many letters fit in a line of the region."""
+    scale = context.preferences.system.ui_scale
+    return max(20, int((context.region.width / scale - 60) / PIXELS_PER_LETTER))
+
+
+def wrapped(text: str, letters: int) -> list[str]:
+    """Return `text` in lines of at most `letters`: parted at spaces, a longer word after a separator if it has any."""
+    lines = [""]
+    for word in text.split():
+        joint = " " if lines[-1] else ""
+        if len(lines[-1] + joint + word) <= letters:
+            lines[-1] += joint + word
+            continue
+        if lines[-1]:
+            lines.append("")
+        for part in _PARTS.findall(word) if len(word) > letters else [word]:
+            if lines[-1] and len(lines[-1] + part) > letters:
+                lines.append("")
+            lines[-1] += part
+    return [piece for line in lines for piece in _pieces(line, letters)]
+
+
+def _pieces(line, letters):
+    """Cut what has no separator."""
+    return [line[start : start + letters] for start in range(0, max(1, len(line)), letters)]
 
 
 def for_artists(message: str, strokes: list[str]) -> str:

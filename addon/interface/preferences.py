@@ -5,9 +5,9 @@ import bpy
 
 from .. import package
 from ..engine import installation
-from ..engine.place import state_of
+from .messages import letters_in, wrapped
 
-_MAX_LINES, _MAX_LETTERS = 14, 110
+_MAX_LINES = 14
 _ICONS = {"ready": "CHECKMARK", "absent": "INFO", "busy": "TIME"}
 
 
@@ -40,7 +40,7 @@ class LoopcorePreferences(bpy.types.AddonPreferences):
         else:
             _draw_environment(layout.box(), self)
             layout.prop(self, "python")
-        _draw_progress(layout)
+        _draw_progress(layout, letters_in(context))
 
 
 def _draw_chosen(box, mine):
@@ -51,8 +51,7 @@ def _draw_chosen(box, mine):
 
 
 def _draw_environment(box, mine):
-    where = installation.place()
-    state = state_of(where)
+    state = installation.environment()
     column = box.column()
     column.enabled = not installation.busy()
     if installation.busy():
@@ -73,7 +72,7 @@ def _draw_environment(box, mine):
         row.operator("loopcore.remove_environment", icon="TRASH")
 
 
-def _draw_progress(layout):
+def _draw_progress(layout, letters):
     setup = installation.current()
     if setup is None:
         return
@@ -85,8 +84,8 @@ def _draw_progress(layout):
     box = layout.box()
     box.label(text=setup.message, icon={"done": "CHECKMARK", "failed": "ERROR"}.get(setup.state, "INFO"))
     for line in setup.error.splitlines()[:_MAX_LINES]:
-        for start in range(0, max(1, len(line)), _MAX_LETTERS):
-            box.label(text=line[start : start + _MAX_LETTERS])
+        for piece in wrapped(line, letters):
+            box.label(text=piece)
     if setup.error and setup.place.log.is_file():
         box.operator("wm.path_open", text="Open the Log", icon="TEXT").filepath = str(setup.place.log)
 

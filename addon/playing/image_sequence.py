@@ -99,9 +99,9 @@ def set_playback(obj: bpy.types.Object, *, speed: float = 1.0, offset: float = 0
 def _make_single_user(obj):
     """Give a copied plane its own material, loop image and drivers."""
     proxy = viewport.image_of(obj)
+    plane = own_material(find_plane_image(obj))
     proxy = proxy and proxy.copy()
     viewport.remove(obj)
-    plane = own_material(find_plane_image(obj))
     # EEVEE cannot show two frames of the same image at once.
     loop = plane.playing.copy() if len(users_of(plane.playing)) > 1 else plane.playing
     for node in list(image_nodes(plane.material.node_tree, {plane.playing})):

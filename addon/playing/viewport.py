@@ -3,7 +3,14 @@
 
 A shader cannot distinguish viewport and render, and would load both. Geometry nodes can: a modifier gives the plane, in
 the viewport only, a copy of its material whose image texture plays the proxy files. Renders are not affected, and do
-not need the add-on. When the material changes, the add-on updates the copy.
+not need the add-on.
+
+The copy follows the material's values. If the material gets other nodes, the viewport shows the material itself, until
+`update` makes a new copy.
+
+Undo keeps a data-block that no undo step has changed, with its references: one that was set outside an undo step may
+then point to freed memory. So only operators, which store undo steps, make, remove and assign data-blocks. The handlers
+only start a timer, which looks everything up anew, and sets numbers, texts and choices.
 """
 
 from __future__ import annotations
@@ -11,72 +18,84 @@ from __future__ import annotations
 import bpy
 
 from ..plane.copies import ORIGINAL, image_nodes, own_groups, playing_nodes, remove_unused, users_of
+from . import following
 
 # Property on the node group of the modifier: the material for the viewport.
 PROXY = "loopcore_proxy"
 NAME = "Loopcore Viewport"
 # Name of the node in that group that has both materials.
 SWAP = "Swap"
-# Time without changes after which a material is copied.
+# Time without changes after which the copies follow.
 _DEBOUNCE_S = 0.4
 
-# Names of changed materials, whose copies are outdated.
-_changed: set[str] = set()
+
+def _handlers():
+    """Return the lists of handlers that `_changed` is in."""
+    names = "depsgraph_update_post", "undo_post", "redo_post", "load_post"
+    return [getattr(bpy.app.handlers, name) for name in names]
 
 
 def register():
-    bpy.app.handlers.depsgraph_update_post.append(_updated)
-    bpy.app.handlers.save_pre.append(follow)
-    bpy.app.handlers.load_pre.append(_forget)
+    for handlers in _handlers():
+        handlers.append(_changed)
 
 
 def unregister():
-    _forget()
-    for handlers, handler in (
-        (bpy.app.handlers.depsgraph_update_post, _updated), (bpy.app.handlers.save_pre, follow),
-        (bpy.app.handlers.load_pre, _forget),
-    ):  # fmt: skip
-        if handler in handlers:
-            handlers.remove(handler)
+    for handlers in _handlers():
+        if _changed in handlers:
+            handlers.remove(_changed)
+    if bpy.app.timers.is_registered(_follow_later):
+        bpy.app.timers.unregister(_follow_later)
 
 
 @bpy.app.handlers.persistent
-def _updated(_scene, depsgraph):
-    if not depsgraph.id_type_updated("MATERIAL"):
+def _changed(_scene, depsgraph=None):
+    """Start the timer anew: after the last change of a material, an undo, or the opening of a file."""
+    if bpy.app.background or (depsgraph is not None and not depsgraph.id_type_updated("MATERIAL")):
         return
-    for update in depsgraph.updates:
-        if isinstance(update.id, bpy.types.Material) and _groups_of(update.id.original):
-            _changed.add(update.id.original.name)
-    if _changed and not bpy.app.background:
-        if bpy.app.timers.is_registered(_update_copies):
-            bpy.app.timers.unregister(_update_copies)
-        bpy.app.timers.register(_update_copies, first_interval=_DEBOUNCE_S)
+    if bpy.app.timers.is_registered(_follow_later):
+        bpy.app.timers.unregister(_follow_later)
+    bpy.app.timers.register(_follow_later, first_interval=_DEBOUNCE_S)
 
 
-def _update_copies():
+def _follow_later():
     follow()
 
 
-@bpy.app.handlers.persistent
-def _forget(*_arguments):
-    _changed.clear()
-    if bpy.app.timers.is_registered(_update_copies):
-        bpy.app.timers.unregister(_update_copies)
+def follow() -> None:
+    """Give the viewport copies the values of their materials; a copy with other nodes than its material is not shown."""
+    for group in bpy.data.node_groups:
+        swap = _swap_of(group)
+        if swap is not None and group.is_editable:
+            fits = _fits(swap)
+            if swap.mute == fits:
+                swap.mute = not fits
 
 
-@bpy.app.handlers.persistent
-def follow(*_arguments):
-    """Update the viewport copies of the changed materials."""
-    names = list(_changed)
-    _changed.clear()
-    for material in filter(None, map(bpy.data.materials.get, names)):
-        for group in _groups_of(material):
-            former = group[PROXY]
-            image = next((node.image for node in playing_nodes(former.node_tree)), None) if former else None
-            if image is not None and any(playing_nodes(material.node_tree)):
-                copy = _copy_with(material, image)
-                group[PROXY] = group.nodes[SWAP].inputs["New"].default_value = copy
-                remove_unused(former)
+def _fits(swap):
+    material, copy = swap.inputs["Old"].default_value, swap.inputs["New"].default_value
+    return material is not None and copy is not None and following.follow(copy, material)
+
+
+def is_outdated(obj: bpy.types.Object) -> bool:
+    """Return whether the viewport shows the full files, since the material has other nodes than its copy."""
+    return any(_swap_of(modifier.node_group).mute for modifier in _modifiers(obj))
+
+
+def update(obj: bpy.types.Object) -> bool:
+    """Make new viewport copies of the object's materials; returns False if it plays no proxy files."""
+    updated = False
+    for modifier in _modifiers(obj):
+        swap, former = _swap_of(modifier.node_group), modifier.node_group[PROXY]
+        material = swap.inputs["Old"].default_value
+        image = next((node.image for node in playing_nodes(former.node_tree)), None) if former else None
+        if image is None or material is None or not any(playing_nodes(material.node_tree)):
+            continue
+        copy = modifier.node_group[PROXY] = swap.inputs["New"].default_value = _copy_with(material, image)
+        swap.mute, updated = False, True
+        remove_unused(former)
+        copy.update_tag()
+    return updated
 
 
 def add(obj: bpy.types.Object, slot: int, image: bpy.types.Image) -> None:
@@ -87,8 +106,9 @@ def add(obj: bpy.types.Object, slot: int, image: bpy.types.Image) -> None:
     modifier.show_expanded = False
 
 
-def _groups_of(material):
-    return [g for g in bpy.data.node_groups if PROXY in g and g.nodes[SWAP].inputs["Old"].default_value == material]
+def _swap_of(group):
+    """Return the node of a group that swaps the materials; None if it is not such a group."""
+    return group.nodes.get(SWAP) if PROXY in group else None
 
 
 def _copy_with(material, image):
@@ -118,11 +138,11 @@ def remove(obj: bpy.types.Object) -> None:
 def image_of(obj: bpy.types.Object) -> bpy.types.Image | None:
     """Return the proxy sequence that the viewport plays, or None."""
     copies = [modifier.node_group[PROXY] for modifier in _modifiers(obj)]
-    return next((node.image for copy in copies for node in playing_nodes(copy.node_tree)), None)
+    return next((node.image for copy in copies if copy for node in playing_nodes(copy.node_tree)), None)
 
 
 def _modifiers(obj):
-    return (m for m in obj.modifiers if m.type == "NODES" and m.node_group and PROXY in m.node_group)
+    return (m for m in obj.modifiers if m.type == "NODES" and m.node_group and _swap_of(m.node_group))
 
 
 def _group(material, copy):

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Test the extension in a real Blender window: ``run.py BLENDER PICTURES``; exit code 0 passed or skipped, 1 failed.
 
+``run.py BLENDER PICTURES --stress SEED [--steps 500]`` makes random steps with undo and redo instead: see stress.py.
+
 BLENDER is a program, or a command line that starts one. Without a display it runs under xvfb-run. Screenshots of each
 state are written to the folder PICTURES, for inspection.
 """
 
+import argparse
 import json
 import os
 import shlex
@@ -25,7 +28,8 @@ HELD_MS = 50
 
 def main() -> int:
     """Build the extension, run it, and check the results."""
-    blender, pictures = shlex.split(sys.argv[1]), Path(sys.argv[2]).resolve()
+    arguments = parsed()
+    blender, pictures = shlex.split(arguments.blender), arguments.pictures.resolve()
     if shutil.which(blender[0]) is None:
         print(f"skipped: '{blender[0]}' not found; use make test-gui BLENDER=/path/to/blender")
         return 0
@@ -40,6 +44,8 @@ def main() -> int:
             blender = ["xvfb-run", "-a", "-s", "-screen 0 1280x900x24", *blender]
     zip_path = build(pictures)
     env = {**os.environ, "BLENDER_USER_RESOURCES": str(pictures / "resources")}
+    if arguments.stress is not None:
+        return stress(blender, pictures, zip_path, env, arguments)
     drive = ["--window-geometry", "0", "0", "1280", "800", "--python", str(ROOT / "tests/gui/drive.py"), "--"]
     done = run([*blender, *drive, str(zip_path), str(pictures), sys.executable], env)
     (pictures / "output.txt").write_text(done.stdout, "utf-8")
@@ -56,9 +62,37 @@ def main() -> int:
     return 0
 
 
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Test the extension in a real Blender window.")
+    parser.add_argument("blender", help="a program, or a command line that starts one")
+    parser.add_argument("pictures", type=Path, help="folder for screenshots and output")
+    parser.add_argument("--stress", type=int, metavar="SEED", help="random steps with undo and redo")
+    parser.add_argument("--steps", type=int, default=500, help="number of random steps (default: 500)")
+    return parser.parse_args()
+
+
+def stress(
+    blender: list[str], pictures: Path, zip_path: Path, env: dict[str, str], arguments: argparse.Namespace
+) -> int:
+    """Run stress.py; passes if Blender makes all the steps and ends by itself."""
+    script = ["--window-geometry", "0", "0", "480", "360", "--python", str(ROOT / "tests/gui/stress.py"), "--"]
+    given = [zip_path, pictures, sys.executable, arguments.stress, arguments.steps]
+    with (pictures / "output.txt").open("w") as output:
+        command = [*blender, *script, *map(str, given)]
+        code = subprocess.run(command, env=env, stdout=output, stderr=subprocess.STDOUT).returncode
+    printed = (pictures / "output.txt").read_text("utf-8", "replace").splitlines()
+    seen = json.loads(next((line[6:] for line in printed if line.startswith("SEEN: ")), "{}"))
+    print(json.dumps(seen, indent=1))
+    if code or not seen.get("ok") or "Traceback" in "\n".join(printed):
+        print(f"FAILED: exit code {code}; see output.txt and steps.txt in {pictures}")
+        return 1
+    print(f"passed in Blender {seen['version']}: {seen['steps']} steps from seed {seen['seed']}")
+    return 0
+
+
 def build(pictures: Path) -> Path:
     """Empty the folder of pictures, and build the extension in it; returns the zip's path."""
-    for old in ("resources", "shot"):
+    for old in ("resources", "shot", "stress"):
         shutil.rmtree(pictures / old, ignore_errors=True)
     for old_picture in pictures.glob("*.png"):
         old_picture.unlink()

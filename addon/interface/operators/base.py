@@ -4,7 +4,7 @@
 import bpy
 from bpy.props import StringProperty
 
-from ...engine import runtime, tasks
+from ...engine import installation, runtime, tasks
 from ...errors import AddonError, Refused
 from ...plane.image import plane_of
 from .. import properties
@@ -60,6 +60,14 @@ def no_task(operator) -> bool:
     return running is None
 
 
+def engine_free(operator) -> bool:
+    """Return whether the engine is not being set up; otherwise set the tooltip of the disabled operator."""
+    busy = installation.busy()
+    if busy:
+        operator.poll_message_set("The engine is being set up: wait, or cancel it in the preferences")
+    return not busy
+
+
 class WithSettings(OnObject):
     """An operator with the object's settings, each of which can be overridden by an argument."""
 
@@ -89,7 +97,7 @@ class JobOperator(WithSettings):
 
     @classmethod
     def poll(cls, context):
-        return no_task(cls) and super().poll(context)
+        return engine_free(cls) and no_task(cls) and super().poll(context)
 
     def begin(self, context):
         obj = self.target(context)
@@ -148,8 +156,9 @@ class JobOperator(WithSettings):
 
     def ended(self):
         task = self._task
-        if not task.failed:
-            self.report({"INFO"}, task.message)
-            return {"FINISHED"}
-        self.report({"WARNING"} if task.code == 130 else {"ERROR"}, task.message)
-        return {"CANCELLED"}
+        if task.code == 130:
+            self.report({"WARNING"}, task.message)
+            return {"CANCELLED"}
+        self.report({"ERROR"} if task.failed else {"INFO"}, task.message)
+        # A failed task may have changed data-blocks, which needs an undo step as well.
+        return {"FINISHED"}

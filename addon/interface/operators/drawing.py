@@ -77,7 +77,7 @@ _sources = []
 def mask_sources(self, context):
     """Return the items of the mask menu: all images, and the object's color attributes."""
     obj = bpy.data.objects.get(self.object_name) or (plane_of(context.active_object) if context else None)
-    _sources[:] = [("NONE", "Everything", "No mask: the whole image may move")]
+    _sources[:] = [("NONE", "Automatic", "No mask: what moves is found in the image")]
     for image in bpy.data.images:
         if image.source in {"FILE", "GENERATED"}:
             _sources.append((f"IMAGE {image.name}", image.name, "White areas move", "IMAGE_DATA", len(_sources)))

@@ -11,7 +11,7 @@ from .base import JobOperator
 
 
 class LOOPCORE_OT_predict_motion(JobOperator, bpy.types.Operator):
-    """Compute the motion of the whole image from strokes, anchors and mask, or from the image alone"""
+    """Find what moves, and how, in the image alone: nothing has to be drawn. Strokes, anchors and a mask correct it"""
 
     bl_idname, bl_label, bl_options = "loopcore.predict_motion", "Predict Motion", {"UNDO"}
 

@@ -4,7 +4,8 @@
 import bpy
 from bpy.props import FloatProperty, StringProperty
 
-from ...playing import image_sequence
+from ...errors import Refused
+from ...playing import image_sequence, viewport
 from .. import actions
 from .base import OnObject, no_task
 
@@ -38,6 +39,16 @@ class LOOPCORE_OT_set_playback(OnObject, bpy.types.Operator):
         image_sequence.set_playback(obj, speed=self.speed, offset=self.offset)
 
 
+class LOOPCORE_OT_update_proxy(OnObject, bpy.types.Operator):
+    """Show the proxy frames in the viewport again, after nodes of the material were added, removed or connected"""
+
+    bl_idname, bl_label, bl_options = "loopcore.update_proxy", "Update Viewport Proxy", {"REGISTER", "UNDO"}
+
+    def act(self, context, obj):
+        if not viewport.update(obj):
+            raise Refused(f'"{obj.name}" plays no proxy frames: bake with Viewport Proxy')
+
+
 class LOOPCORE_OT_choose_folder(OnObject, bpy.types.Operator):
     """Choose the output folder"""
 
@@ -60,4 +71,9 @@ class LOOPCORE_OT_choose_folder(OnObject, bpy.types.Operator):
         obj.loopcore.folder = folder
 
 
-CLASSES = (LOOPCORE_OT_restore_still, LOOPCORE_OT_set_playback, LOOPCORE_OT_choose_folder)
+CLASSES = (
+    LOOPCORE_OT_restore_still,
+    LOOPCORE_OT_set_playback,
+    LOOPCORE_OT_update_proxy,
+    LOOPCORE_OT_choose_folder,
+)

@@ -59,11 +59,12 @@ def plane(cuts=0, bend=False, crop=False):
 
 def pieces(obj, style):
     """Compute the lines; returns them and the time of each piece in milliseconds."""
-    took, making, lines = [], motion_lines.compute(obj, FIELD, style), None
+    took, lines, began = [], None, time.thread_time()
+    making = motion_lines.compute(obj, FIELD, style)
     while lines is None:
-        began = time.thread_time()
         lines = next(making)
         took.append(1000 * (time.thread_time() - began))
+        began = time.thread_time()
     return lines, took
 
 
@@ -134,10 +135,16 @@ def one_piece_a_draw():
     while (drawn := overlay.lines_of(obj)).computation is not None:
         pass
     kept = overlay.lines_of(obj) is drawn and drawn.lines is not first
+    bpy.app.handlers.depsgraph_update_post.append(overlay._changed)
+    updates = overlay._updates
     obj.location.x += 1
     bpy.context.view_layer.update()
-    moved = overlay.lines_of(obj) is drawn  # moving the object does not change its lines
-    overlay._changes[obj.session_uid] = 1
+    # Moving the object does not change its lines.
+    moved = overlay._updates > updates and overlay.lines_of(obj) is drawn
+    obj.data.vertices[0].co.x += 0.1
+    obj.data.update()
+    bpy.context.view_layer.update()
+    bpy.app.handlers.depsgraph_update_post.remove(overlay._changed)
     changed = overlay.lines_of(obj) is not drawn
     obj.loopcore.motion = ""
     out = [calls, meanwhile, kept, moved, changed, overlay.lines_of(obj) is None]

@@ -270,8 +270,29 @@ def test_cancelling_removes_the_environment(tmp_path: Path, real_wheel: Path) ->
     begin = time.monotonic()
     work.cancel()
     assert time.monotonic() - begin < WINDOW_LIMIT_S and work.state == "cancelled"
+    # Until the files are removed, this Blender itself holds the lock.
+    busy = []
+    while work.cleaning:
+        busy.append(state_of(place).name)
+    assert "busy" in busy and state_of(place).name == "absent"
     _scenes.wait_for(lambda: not processes_in(tmp_path), 1)
-    _scenes.wait_for(lambda: state_of(place).name == "absent")
+
+
+def test_without_torch_nothing_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = tmp_path / "index"
+    needed = wheel(index / "needed", "needed", {"needed.py": ""})
+    (index / "needed" / "index.html").write_text(f'<a href="{needed.name}">{needed.name}</a>', "utf-8")
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_INDEX_URL", index.as_uri())
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setattr(environment, "CPU_INDEX", (tmp_path / "no index").as_uri())
+    loopcore = wheel(tmp_path, "loopcore", {}, ("needed", "torch>=2"))
+    with pytest.raises(environment.Failed, match="torch .* cannot be downloaded.*Install torch"):
+        environment.build(str(tmp_path / "made"), str(loopcore), None, True)
+    assert not list((tmp_path / "made").rglob("needed.py"))
+    environment.Pip(tmp_path / "made", None).install("needed")
+    assert list((tmp_path / "made").rglob("needed.py"))
 
 
 HOLDER = """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import _package
@@ -16,7 +17,8 @@ from loopcore.motion.predict import predict_motion
 from loopcore.motion.solve import solve_motion
 from loopcore.plate import Plate, read_plate
 
-for_artists = _package.module("interface.messages").for_artists
+messages = _package.module("interface.messages")
+for_artists = messages.for_artists
 NAMES = ["Plate Stroke", 'Weir "B"']
 
 
@@ -58,3 +60,13 @@ def test_other_text_is_unchanged() -> None:
     )
     assert for_artists("strokes[7].points[2] must be 0 or more", NAMES) == "Strokes[7].points[2] must be 0 or more"
     assert for_artists("strokes[0].speed must be 0 or more", NAMES) == 'The stroke "Plate Stroke" must be 0 or more'
+
+
+def test_words_are_not_parted() -> None:
+    text = "The worker ended: see '/home/an artist/.config/blender/5.2/extensions/loopcore/engine/worker.log' for more"
+    lines = messages.wrapped(text, 24)
+    assert max(map(len, lines)) <= 24
+    for line, following in itertools.pairwise(lines):
+        assert line.endswith(tuple("/_.,:=-")) or f"{line} {following}" in text, (line, following)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert messages.wrapped("x" * 50, 24) == ["x" * 24, "x" * 24, "xx"] and messages.wrapped("", 24) == [""]

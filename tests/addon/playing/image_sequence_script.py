@@ -251,22 +251,15 @@ def proxies_kept():
     bpy.ops.wm.open_mainfile(filepath=path)
     obj = bpy.data.objects["Plate"]
     out = {"opened": [shown_in_viewport(obj)[1], max(off(f, frame_of_loop((f - 1) % FRAMES)) for f in (2, 7))]}
-    # After a change of the material the viewport's copy is updated once.
-    strength = next(n for n in obj.active_material.node_tree.nodes if n.type == "EMISSION").inputs["Strength"]
-    viewport.follow()
-    bpy.context.view_layer.update()
-    settled = not viewport._changed
+    material, copy = obj.active_material, shown_in_viewport(obj)[0]
+    strength = node_of(material, "EMISSION").inputs["Strength"]
     strength.default_value = 0.25
-    bpy.context.view_layer.update()
-    noticed = sorted(viewport._changed)
     viewport.follow()
-    material, file = shown_in_viewport(obj)
-    seen = next(n for n in material.node_tree.nodes if n.type == "EMISSION").inputs["Strength"].default_value
-    for frame in (3, 4):
-        bpy.context.scene.frame_set(frame)
-    out["changed"] = [settled, noticed, file, seen, sorted(viewport._changed), len(bpy.data.materials)]
+    seen = node_of(shown_in_viewport(obj)[0], "EMISSION").inputs["Strength"].default_value
+    out["changed"] = [shown_in_viewport(obj) == (copy, "plate_loop.1001.png"), seen, len(bpy.data.materials)]
     strength.default_value = 1.0
-    bpy.context.view_layer.update()
+    viewport.follow()
+    out["nodes"] = list(other_nodes(obj, material))
     drawn = find_plane_image(obj)
     out["map"] = list(PlaneMap.of(drawn).pixel_of((0, 0, 0)))
     wire(obj, proxy_pattern=PROXY)
@@ -277,6 +270,27 @@ def proxies_kept():
     out["differs"] = {key: [before.get(key), after.get(key)] for key in {*before, *after}
                       if before.get(key) != after.get(key)}  # fmt: skip
     return out
+
+
+def node_of(material, kind):
+    return next(n for n in material.node_tree.nodes if n.type == kind)
+
+
+def other_nodes(obj, material):
+    """Return what the viewport shows with a further node, after `update`, and without that node."""
+    tree = material.node_tree
+    for number in range(3):
+        if number == 0:
+            added = tree.nodes.new("ShaderNodeTexImage")
+            added.name, added.image = "Added", bpy.data.images.new("Added", 8, 8)
+        elif number == 1:
+            viewport.update(obj)
+        else:
+            tree.nodes.remove(tree.nodes["Added"])
+        viewport.follow()
+        shown = shown_in_viewport(obj)[0]
+        yield [shown == material, "Added" in shown.node_tree.nodes, viewport.is_outdated(obj)]
+    bpy.data.images.remove(bpy.data.images["Added"])
 
 
 def undo():
