@@ -75,7 +75,9 @@ def lines_of(obj) -> Drawn | None:
     source = (*stamp, shape)
     if kept is None or kept.source != source:
         computation = motion_lines.compute(obj, file, obj.loopcore.motion_style)
-        kept = _drawn[uid] = Drawn(source, _updates, computation, kept.lines if kept else Lines(), kept and kept.batches)
+        kept = _drawn[uid] = Drawn(
+            source, _updates, computation, kept.lines if kept else Lines(), kept and kept.batches
+        )
     kept.updates = _updates
     until = time.perf_counter() + BUDGET_S
     while kept.computation is not None:
