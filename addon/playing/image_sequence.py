@@ -197,6 +197,12 @@ def is_wired(obj: bpy.types.Object) -> bool:
     return any(any(playing_nodes(material.node_tree)) for material in _materials(obj))
 
 
+def length_of(obj: bpy.types.Object) -> int | None:
+    """Return the number of frames of the loop that plays on the object; None if none does."""
+    nodes = (node for material in _materials(obj) for node in playing_nodes(material.node_tree))
+    return next((node.image_user.frame_duration for node in nodes), None)
+
+
 def _materials(obj):
     return [slot.material for slot in obj.material_slots if slot.material]
 

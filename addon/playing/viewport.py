@@ -66,7 +66,7 @@ def _follow_later():
 
 
 def follow() -> None:
-    """Give the viewport copies the values of their materials; one with other nodes is not shown."""
+    """Give the viewport copies the values of their materials; show none that has other nodes than its material."""
     for group in bpy.data.node_groups:
         swap = _swap_of(group)
         if swap is not None and group.is_editable:
