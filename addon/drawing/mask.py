@@ -33,7 +33,17 @@ def unregister():
 
 
 def add_mask(plane: PlaneImage) -> bpy.types.Image:
-    """Return the plane's mask image; without one, a new black one of the image's aspect ratio, packed in the .blend."""
+    """Return the plane's mask image; without one, a new black one of the image's aspect ratio, packed in the .blend.
+
+    Raises:
+        PlaneError: the mesh is linked from another file, so it cannot be painted on.
+    """
+    mesh = plane.object.data
+    if mesh.library or mesh.override_library:
+        raise PlaneError(
+            f'The mesh "{mesh.name}" is linked, and only local ones can be painted on: paint an image in the Image '
+            "Editor, and choose it as Moving Area"
+        )
     source = source_of(plane.object)
     if isinstance(source, bpy.types.Image):
         return source

@@ -174,11 +174,11 @@ def local_matrix(obj):
 
 
 def _child(context, plane, name, data):
+    homes = [c for c in plane.object.users_collection if not c.library and not c.override_library]
     obj = bpy.data.objects.new(f"{plane.object.name} {name}", data)
     obj.parent = plane.object
     obj.show_in_front, obj.hide_render = True, True
-    home = plane.object.users_collection
-    (home[0] if home else context.scene.collection).objects.link(obj)
+    (homes[0] if homes else context.scene.collection).objects.link(obj)
     return obj
 
 

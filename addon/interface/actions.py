@@ -18,6 +18,7 @@ from ..files import write_whole
 from ..plane import still
 from ..plane.image import find_plane_image
 from ..playing import image_sequence, live
+from . import folders, motion_path
 from .messages import for_artists
 from .properties import Settings, file_name, frame_rate
 
@@ -27,11 +28,6 @@ PREVIEW = "preview"
 PREVIEW_WIDTH = 480
 DRAFT_SIDE = 512  # pixels of the longer side of a motion that is solved while strokes are drawn
 ARROWS = 32  # along the image's longer side
-COLORSPACES = {
-    "sRGB": "srgb_rec709_scene",
-    "Linear Rec.709": "lin_rec709_scene",
-    "Linear": "lin_rec709_scene",
-}
 # What flow maps use of the loop's settings.
 FLOW_SETTINGS = ("frames", "first", "speed", "cycles", "steady")
 CONVENTIONS = [
@@ -71,32 +67,38 @@ def bake(target: Target, settings: Settings, *, overwrite=False, range="", wire=
     folder = _folder(target.find(), settings, kept=True)
     plate, motion = yield from _motion(target, folder)
     params = {
-        **settings.to_params(), "plate": str(plate), "motion": motion, "folder": str(folder),
+        **settings.to_params(), **plate, "motion": motion, "folder": str(folder),
         "name": f"{file_name(target.find())}_loop", "fps": frame_rate(bpy.context.scene), "overwrite": overwrite,
-        "proxy": settings.proxy, **_colorspace(target),
+        "proxy": settings.proxy,
     }  # fmt: skip
     if range:
         params["range"] = range
     made = yield Step("Baking", "animate", params)
     if wire:
         _wire(target, made, settings)
-    return f"{made['written']} frames written, {made['skipped']} were up to date: {_shown(folder)}"
+    left = len(folders.leftovers(folder))
+    target.find().loopcore.leftovers = left
+    longer = f". {left} files of a longer loop are left there" if left else ""
+    return f"{made['written']} frames written, {made['skipped']} were up to date: {folders.shown(folder)}{longer}"
 
 
 @on_target
 def preview(target: Target, settings: Settings) -> Work:
-    """Bake a small 8-bit loop, and play it on the plane."""
+    """Bake a small 8-bit loop, and play it on the plane in the viewport."""
     folder = _folder(target.find(), settings)
     plate, motion = yield from _motion(target, folder)
     width = find_plane_image(target.find()).size[0]
     small = max(1, min(100, round(100 * PREVIEW_WIDTH / max(width, 1))))
     made = yield Step("Previewing", "animate", {
-        **settings.to_params(), "format": "png", "depth": "8", "resolution": small, "plate": str(plate),
+        **settings.to_params(), "format": "png", "depth": "8", "resolution": small, **plate,
         "motion": motion, "folder": str(folder / PREVIEW), "name": f"{file_name(target.find())}_preview",
-        "fps": frame_rate(bpy.context.scene), "overwrite": False, "proxy": False, **_colorspace(target),
+        "fps": frame_rate(bpy.context.scene), "overwrite": False, "proxy": False,
     })  # fmt: skip
-    _wire(target, made, settings)
-    return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}"
+    image_sequence.wire_preview(
+        find_plane_image(target.find()), made["folder"], made["pattern"], made["first"], made["frames"]
+    )
+    kept = "" if settings.folder_of(target.find()) else ". It is lost when Blender quits: the .blend is unsaved"
+    return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}, in the viewport only{kept}"
 
 
 @on_target
@@ -108,10 +110,10 @@ def export_flow(target: Target, settings: Settings, convention="motion", folder=
     loop = {name: value for name, value in settings.to_params().items() if name in FLOW_SETTINGS}
     made = yield Step("Writing flow maps", "flow", {
         **loop, "motion": motion, "folder": str(place), "convention": convention,
-        "name": f"{file_name(target.find())}_flow", "plate": str(plate), **_colorspace(target),
+        "name": f"{file_name(target.find())}_flow", **plate,
     })  # fmt: skip
     count = len(made["files"])
-    return f"{count} flow {'map' if count == 1 else 'maps'} written: {_shown(place)}"
+    return f"{count} flow {'map' if count == 1 else 'maps'} written: {folders.shown(place)}"
 
 
 @on_target
@@ -153,29 +155,56 @@ def restore(obj) -> bool:
     return image_sequence.restore_still(obj) or was_live
 
 
+def take_over(obj, settings: Settings) -> None:
+    """Make the output folder that of `obj`, so that its frames may be replaced."""
+    folder = settings.folder_of(obj)
+    if folder is not None:
+        folders.take_over(folder, obj)
+
+
+def remove_leftovers(obj, settings: Settings) -> str:
+    """Delete the files that an earlier, longer loop left in the output folder; returns a sentence.
+
+    Raises:
+        Refused: the folder belongs to another object or file, or a file cannot be deleted.
+    """
+    folder = settings.folder_of(obj)
+    files = folders.leftovers(folder) if folder is not None else []
+    if files:
+        folders.claim(folder, obj)
+    for file in files:
+        try:
+            file.unlink()
+        except OSError as error:
+            raise Refused(f"Cannot delete '{file}': {error.strerror or error}") from None
+    obj.loopcore.leftovers = 0
+    return f"{len(files)} files deleted" if files else "No frames of a longer loop are left"
+
+
 def plays_own(obj) -> bool:
     """Return whether the loop uses this object's speed and offset, and not those of the object it was copied from."""
+    player = image_sequence.player_of(obj)
     for slot in obj.material_slots:
         tree = slot.material.node_tree if slot.material else None
         for curve in tree.animation_data.drivers if tree and tree.animation_data else ():
             targets = [variable.targets[0] for variable in curve.driver.variables]
-            if any(target.id == obj and image_sequence.SPEED in target.data_path for target in targets):
+            if any(target.id == player and image_sequence.SPEED in target.data_path for target in targets):
                 return True
     return False
 
 
 def _motion(target: Target, folder: Path, side: int = 0) -> Work:
-    """Solve the motion, and store its path on the object; returns the files of the still and the motion.
+    """Solve the motion, and store its path on the object; returns the still's parameters and the motion's file.
 
     With `side` it is a draft of at most that many pixels a side.
     """
     setup = _created(folder / SETUP)
-    plate, write = still.still_file(find_plane_image(target.find()), setup)
-    if find_plane_image(target.find()).path is None:
-        yield ThreadTask("Writing the image", write)
+    plate = still.still_file(find_plane_image(target.find()), setup)
+    if plate.write is not None:
+        yield ThreadTask("Writing the image", plate.write)
     hints_path, names = yield from _hints(target, setup)
     motion = setup / ("draft.exr" if side else "motion.exr")
-    params = {"plate": str(plate), "motion_out": str(motion), **_colorspace(target)}
+    params = {**plate.params, "motion_out": str(motion)}
     if hints_path is not None:
         params["hints"] = str(hints_path)
     if side:
@@ -188,8 +217,8 @@ def _motion(target: Target, folder: Path, side: int = 0) -> Work:
     drawn = yield Step("Drawing the motion", "arrows", {"motion": str(motion), "spacing_px": spacing})
     arrows = motion_lines.at_size({**drawn, "spacing": spacing}, (solved["of_width"], solved["of_height"]))
     write_whole(motion_lines.arrows_of(motion), json.dumps(arrows).encode())
-    target.find().loopcore.motion = str(motion)
-    return plate, str(motion)
+    target.find().loopcore.motion = motion_path.stored(motion)
+    return plate.params, str(motion)
 
 
 def _hints(target: Target, setup: Path) -> Work:
@@ -208,28 +237,29 @@ def _wire(target: Target, made: dict, settings: Settings) -> None:
     try:
         obj = target.find()
     except Refused as error:
-        raise Refused(f"{error}. Its frames were written, but do not play: {_shown(Path(made['folder']))}") from None
+        raise Refused(
+            f"{error}. Its frames were written, but do not play: {folders.shown(Path(made['folder']))}"
+        ) from None
+    speed, offset = image_sequence.playback(obj)
     image_sequence.wire_sequence(
         find_plane_image(obj), Path(made["folder"]), made["pattern"], made["first"], made["frames"],
-        proxy_pattern=made.get("proxy_pattern"), speed=obj.get(image_sequence.SPEED, 1.0),
-        offset=obj.get(image_sequence.OFFSET, 0.0),
+        proxy_pattern=made.get("proxy_pattern"), speed=speed, offset=offset,
     )  # fmt: skip
 
 
-def _colorspace(target: Target) -> dict:
-    """Return the still's color space as a worker parameter, if Loopcore has an equivalent."""
-    name = COLORSPACES.get(find_plane_image(target.find()).colorspace_name)
-    return {"colorspace": name} if name else {}
-
-
 def _folder(obj, settings: Settings, *, kept=False) -> Path:
-    """Create and return the output folder; a temporary one for an unsaved .blend, unless the files must be `kept`."""
+    """Create, claim and return the output folder; a temporary one for an unsaved .blend, unless files must be `kept`.
+
+    Raises:
+        Refused: there is none, or it belongs to another object or file.
+    """
     folder = settings.folder_of(obj)
     if folder is None:
         if kept or not settings.folder:
             raise Refused("There is no folder for the frames: save the .blend file, or choose an output folder")
-        folder = Path(bpy.app.tempdir) / "loopcore" / file_name(obj)
-    return _created(folder)
+        return _created(Path(bpy.app.tempdir) / "loopcore" / folders.folder_name(obj.name))
+    folders.claim(_created(folder), obj)
+    return folder
 
 
 def _created(folder: Path) -> Path:
@@ -238,15 +268,3 @@ def _created(folder: Path) -> Path:
     except OSError as error:
         raise Refused(f"Cannot create the folder '{folder}': {error.strerror or error}") from None
     return folder
-
-
-def _shown(folder: Path) -> str:
-    """Return a folder as text, relative to the .blend if that is shorter."""
-    if bpy.data.filepath:
-        try:
-            relative = bpy.path.relpath(str(folder))
-        except ValueError:
-            return str(folder)
-        if len(relative) < len(str(folder)):
-            return relative
-    return str(folder)

@@ -13,7 +13,7 @@ import bpy
 
 from ..engine import runtime, tasks
 from ..errors import AddonError, PlaneError, Refused
-from ..plane.image import find_plane_image
+from ..plane.image import find_plane_image, refuse_linked
 from . import actions, properties
 
 NAME = "loopcore"
@@ -99,6 +99,9 @@ def _parser():
         command.set_defaults(run=run)
         if name != "restore":
             _settings(command)
+            command.add_argument(
+                "--take-over", action="store_true", help="replace files of another .blend or object in the folder"
+            )
         if name == "bake":
             command.add_argument("--range", default="", metavar="FRAMES", help="only these files, e.g. 1001-1024")
             command.add_argument("--overwrite", action="store_true", help="bake frames that are up to date again")
@@ -147,6 +150,7 @@ def _object(name):
         if found is None:
             known = ", ".join(sorted(o.name for o in bpy.context.scene.objects if o.type == "MESH"))
             raise Refused(f"there is no object '{name}' in this file; meshes: {known or 'none'}")
+        refuse_linked(found)
         return found
     planes = [obj for obj in bpy.context.scene.objects if _is_plane(obj)]
     if len(planes) != 1:
@@ -159,14 +163,17 @@ def _is_plane(obj):
         find_plane_image(obj)
     except PlaneError:
         return False
-    return True
+    return obj.library is None
 
 
 def _overridden(obj, arguments):
     given = {name: value for name, value in vars(arguments).items() if name in properties.LOOP and value is not None}
     if "method" in given:
         given["method"] = given["method"].upper()
-    return properties.Settings.of(obj, **given)
+    settings = properties.Settings.of(obj, **given)
+    if arguments.take_over:
+        actions.take_over(obj, settings)
+    return settings
 
 
 def _bake(obj, arguments, signals):

@@ -1,37 +1,44 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sidebar tab "Loopcore" of the 3D Viewport and the Shader Editor, and progress in the status bar."""
 
-import textwrap
-
 import bpy
 
 from .. import package
 from ..drawing import mask, strokes
 from ..engine import installation, tasks
-from ..errors import PlaneError
+from ..errors import PlaneError, Refused
 from ..plane.image import find_plane_image, plane_of
-from ..playing import image_sequence, live
-from . import actions
+from ..playing import image_sequence, live, viewport
+from . import actions, folders, motion_path
+from .messages import letters_in, wrapped
 
-PIXELS_PER_LETTER = 7
+# Lines of the running task or the outcome of the last one: always as many, so that the buttons below do not move.
+LINES = 4
 
 
-def draw_text(layout, context, text, icon="NONE"):
-    """Draw text, wrapped to the width of the sidebar."""
-    scale = context.preferences.system.ui_scale
-    letters = max(20, int((context.region.width / scale - 60) / PIXELS_PER_LETTER))
+def draw_text(layout, context, text, icon="NONE", lines=None):
+    """Draw text, wrapped to the width of the sidebar; in exactly `lines`, if given. Returns the last row."""
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for line in textwrap.wrap(text, letters) or [""]:
-        column.label(text=line, icon=icon)
+    wanted = wrapped(text, letters_in(context))
+    if lines is not None and len(wanted) > lines:
+        wanted = [*wanted[: lines - 1], wanted[lines - 1] + " ..."]
+    for line in [*wanted, *[""] * ((lines or 0) - len(wanted))]:
+        row = column.row(align=True)
+        row.label(text=line, icon=icon)
         icon = "BLANK1" if icon != "NONE" else "NONE"
+    return row
 
 
-def draw_progress(layout, task):
-    """Draw a progress bar and a cancel button."""
-    row = layout.row(align=True)
+def draw_task(box, task):
+    """Draw the running task with its cancel button, as high as `draw_text` draws LINES lines."""
+    column = box.column(align=True)
+    column.scale_y = 0.8
+    row = column.row(align=True)
     row.progress(factor=task.factor, type="BAR", text=task.text)
     row.operator("loopcore.cancel", text="", icon="X")
+    for text in (task.title, task.target.name, *[""] * (LINES - 3)):
+        column.label(text=text)
 
 
 def draw_status(self, _context):
@@ -54,27 +61,27 @@ class Main:
         missing = installation.missing()
         if missing:
             box = layout.box()
-            draw_text(box, context, missing, icon="INFO")
+            draw_text(box, context, missing, icon="INFO", lines=2 if installation.busy() else None)
             box.operator("preferences.addon_show", text="Add-on Preferences", icon="PREFERENCES").module = package.NAME
         found = draw_image(layout, context, obj)
         if found is not None and context.mode != "OBJECT":
             # In other modes the other buttons are disabled.
             layout.operator("object.mode_set", text="Back to Object Mode", icon="OBJECT_DATAMODE").mode = "OBJECT"
-        task = tasks.current()
-        if task is not None:
-            if obj is None or task.target.name != obj.name:
-                layout.label(text=f"{task.title}: {task.target.name}")
-            draw_progress(layout, task)
-        elif found is not None and obj.loopcore.message:
-            draw_message(layout.box(), context, obj.loopcore)
+        if tasks.current() is not None:
+            draw_task(layout.box(), tasks.current())
+        elif found is not None:
+            draw_message(layout.box(), context, obj)
 
 
-def draw_message(box, context, state):
-    """Draw the outcome of the last task; a cancelled one is not an error."""
+def draw_message(box, context, obj):
+    """Draw the outcome of the last task, with a button if it is longer; a cancelled one is not an error."""
+    state, text = obj.loopcore, obj.loopcore.message or "Choose Predict Motion, or draw strokes and a mask"
     cancelled = state.failed and state.message.startswith("Cancelled")
     box.alert = state.failed and not cancelled
-    icon = "INFO" if cancelled else "ERROR" if state.failed else "CHECKMARK"
-    draw_text(box, context, state.message, icon=icon)
+    icon = "INFO" if cancelled or not state.message else "ERROR" if state.failed else "CHECKMARK"
+    row = draw_text(box, context, text, icon=icon, lines=LINES)
+    if len(wrapped(text, letters_in(context))) > LINES:
+        row.operator("loopcore.show_message", text="", icon="FULLSCREEN_ENTER", emboss=False).object_name = obj.name
 
 
 def draw_image(layout, context, obj):
@@ -90,6 +97,15 @@ def draw_image(layout, context, obj):
     width, height = found.size
     where = "" if found.path else ", in the .blend"
     column.label(text=f"{width} x {height}, {found.colorspace_name}{where}", icon="BLANK1")
+    if found.layer:
+        layout.prop(obj.loopcore, "layer", placeholder=found.layer)
+    if obj.library:
+        draw_text(
+            layout,
+            context,
+            "Linked: make a library override, or make it local, to animate it",
+            icon="LIBRARY_DATA_DIRECT",
+        )
     return found
 
 
@@ -130,9 +146,11 @@ class Motion(Part):
         else:
             layout.prop(state, "stroke_speed")
         source = mask.source_of(obj)
-        name = "Everything" if source is None else getattr(source, "name", source)
+        name = "Automatic" if source is None else getattr(source, "name", source)
         labelled(layout, "Moving Area").operator_menu_enum("loopcore.set_mask", "source", text=name)
         layout.operator("loopcore.predict_motion", icon="FORCE_FLUIDFLOW")
+        if motion_path.missing(obj):
+            draw_text(layout, context, "The motion's file is missing: choose Predict Motion", icon="ERROR")
         row = layout.row(heading="Overlay", align=True)
         row.active = bool(state.motion)
         row.prop(state, "show_motion", text="")
@@ -161,23 +179,31 @@ class Loop(Part):
         column.prop(state, "frames")
         column.prop(state, "speed")
         rate = scene.render.fps / scene.render.fps_base
-        labelled(column, "Duration").label(text=f"{state.frames / rate:.2f} s at {rate:g} fps")
+        playing = image_sequence.length_of(obj)
+        if playing in (None, state.frames):
+            labelled(column, "Duration").label(text=f"{state.frames / rate:.2f} s at {rate:g} fps")
+        else:
+            labelled(column, "Playing").label(text=f"{playing} frames", icon="ERROR")
         column = layout.column(align=True)
         row = column.row(align=True)
         row.operator("loopcore.live_preview", icon="PLAY")
         row.operator("loopcore.preview", icon="RENDER_ANIMATION")
+        if not bpy.data.filepath:
+            draw_text(column, context, "Unsaved file: previews are lost when Blender quits", icon="INFO")
         row = column.row(align=True)
         row.scale_y = 1.4
         row.operator("loopcore.bake", icon="RENDER_RESULT")
         row = layout.row(align=True)
-        row.enabled = tasks.current() is None and context.mode == "OBJECT"
+        row.enabled = tasks.current() is None and context.mode == "OBJECT" and not installation.busy()
         row.operator_menu_enum("loopcore.export_flow", "convention", text="Flow Map", icon="EXPORT")
-        plays = image_sequence.is_wired(obj)
+        plays = playing is not None
         restore = row.row(align=True)
-        restore.enabled = plays or live.is_live(obj)
+        restore.enabled = plays or live.is_live(obj) or viewport.has_preview(obj)
         restore.operator("loopcore.restore_still", icon="LOOP_BACK")
         if plays:
             draw_playback(layout, obj)
+        if viewport.is_outdated(obj) and not live.is_live(obj):
+            layout.operator("loopcore.update_proxy", icon="FILE_REFRESH")
 
 
 def draw_playback(layout, obj):
@@ -187,8 +213,9 @@ def draw_playback(layout, obj):
         return
     column = layout.column(align=True)
     column.use_property_decorate = True
-    column.prop(obj, f'["{image_sequence.SPEED}"]', text="Play Speed")
-    column.prop(obj, f'["{image_sequence.OFFSET}"]', text="Offset")
+    player = image_sequence.player_of(obj)
+    column.prop(player, f'["{image_sequence.SPEED}"]', text="Play Speed")
+    column.prop(player, f'["{image_sequence.OFFSET}"]', text="Offset")
 
 
 class Output(Part):
@@ -205,6 +232,23 @@ class Output(Part):
         layout.prop(state, "first")
         layout.prop(state, "resolution")
         layout.prop(state, "proxy")
+        draw_folder(layout, context, obj)
+
+
+def draw_folder(layout, context, obj):
+    """Draw whose the output folder is, if it is not the object's, or what a longer loop left in it."""
+    try:
+        folder = folders.expanded(obj.loopcore.folder, obj)
+    except Refused as error:
+        draw_text(layout, context, str(error), icon="ERROR")
+        return
+    owner = None if folder is None else folders.other_owner(folder, obj)
+    if owner is not None:
+        draw_text(layout, context, f"The folder has frames of {owner}", icon="ERROR")
+        layout.operator("loopcore.take_over_folder").object_name = obj.name
+    elif obj.loopcore.leftovers:
+        text = f"Remove {obj.loopcore.leftovers} Left-Over Files"
+        layout.operator("loopcore.remove_leftovers", text=text, icon="TRASH").object_name = obj.name
 
 
 class Quality(Part):

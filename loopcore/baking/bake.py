@@ -29,6 +29,7 @@ from loopcore.loop import Loop
 from loopcore.motion.field import MotionField
 from loopcore.parallel import thread_count
 
+COMPRESSIONS = ("zip", "zips", "piz", "rle", "none", "pxr24", "dwaa", "dwab")
 FORMATS = {"exr": ("half", "float"), "png": ("8", "16")}
 MAX_WRITERS = 8
 _NOT_MADE = "not made, after another frame failed"
@@ -81,15 +82,33 @@ def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
     channels = loop.plate.channels
     if format == "png" and len(channels) - ("A" in channels) not in (1, 3):
         raise SequenceError(f"a PNG cannot hold the channels {', '.join(channels)}: write EXR")
-    if format not in FORMATS:
-        raise SequenceError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    check_format(format, depth)
     if depth is not None:
-        if depth not in FORMATS[format]:
-            raise SequenceError(f"{format} has no depth {depth!r}: choose one of {', '.join(FORMATS[format])}")
         return depth
     if format == "png":
         return "8"
     return "float" if loop.bound() > HALF_MAX else "half"
+
+
+def check_format(format: str, depth: str | None, compression: str = "zip") -> None:
+    """Checks what `bake` takes.
+
+    Args:
+        format: of the frames.
+        depth: of their pixels; None is chosen by the format.
+        compression: of EXR frames.
+
+    Raises:
+        SequenceError: one is unknown, or has no meaning for the format.
+    """
+    if format not in FORMATS:
+        raise SequenceError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    if depth is not None and depth not in FORMATS[format]:
+        raise SequenceError(f"{format} has no depth {depth!r}: choose one of {', '.join(FORMATS[format])}")
+    if compression not in COMPRESSIONS:
+        raise SequenceError(f"unknown compression {compression!r}: choose one of {', '.join(COMPRESSIONS)}")
+    if format == "png" and compression != "zip":
+        raise SequenceError(f"compression {compression!r} has no meaning for PNG, only for EXR: leave it out")
 
 
 def bake(
@@ -102,6 +121,7 @@ def bake(
     numbers: Sequence[int] | None = None,
     format: str = "exr",
     depth: str | None = None,
+    compression: str = "zip",
     overwrite: bool = False,
     verify: bool = False,
     notes: Mapping[str, object] | None = None,
@@ -119,6 +139,8 @@ def bake(
         numbers: the frame numbers to write, within first .. first + N - 1; None writes all.
         format: "exr" or "png".
         depth: see `choose_depth`.
+        compression: of EXR frames, one of `COMPRESSIONS`. zip packs 16 lines together, zips one; piz suits grain; rle
+            and none are fast and large. pxr24 rounds floats to 24 bits; dwaa and dwab are lossy like JPEG.
         overwrite: write frames again that are up to date, that is, whose stored recipe hash is this bake's.
         verify: decode the frames that are up to date, and write those again whose pixels are damaged.
         notes: more entries for recipe.json; `check` reads "layer" and "colorspace" to read the plate alike.
@@ -136,9 +158,10 @@ def bake(
     """
     folder = Path(folder)
     depth = choose_depth(loop, format, depth)
-    recipe = Recipe.of(loop, first=first, fps=frame_rate(fps), format=format, depth=depth)
+    check_format(format, depth, compression)
+    recipe = Recipe.of(loop, first=first, fps=frame_rate(fps), format=format, depth=depth, compression=compression)
     pattern = FramePattern(folder, f"{name}.", f".{format}")
-    wanted = _checked_numbers(numbers, first, loop.frames)
+    wanted = checked_numbers(numbers, first, loop.frames)
     refuse_overwriting([loop.plate.source], [folder / "motion.exr", *map(pattern.path, wanted)])
     make_folder(folder)
     remove_leftovers(folder)
@@ -149,8 +172,17 @@ def bake(
     return run.result
 
 
-def _checked_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> list[int]:
-    """Returns the frame numbers to write, in order."""
+def checked_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> list[int]:
+    """Returns the frame numbers to write, in order.
+
+    Args:
+        numbers: those wanted; None is all.
+        first: number of the loop's first frame.
+        frames: N.
+
+    Raises:
+        SequenceError: one is not in the loop, or a number is too large.
+    """
     every = range(first, first + frames)
     check_frames(frames, first)
     if numbers is None:

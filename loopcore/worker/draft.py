@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from loopcore.animate import Source
+from loopcore.job import Source
 from loopcore.motion.field import MotionField
 from loopcore.observer import Observer
 from loopcore.plate import Plate

@@ -134,7 +134,7 @@ def bake_by_mouse(plane):
     yield 2.0
     picture("cancelled")
     SEEN["cancelled"] = plane.loopcore.message
-    yield from clicked("bake again", lambda: task() is not None)
+    yield from clicked("bake", lambda: task() is not None)
     yield from until(lambda: task() is None, 200)
     SEEN["done"] = plane.loopcore.message
     SEEN["source"] = texture_of(plane).image.source

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from _constant import constant_network
 
-from loopcore.animate import Source
+from loopcore.job import Source
 from loopcore.color import decode_codes
 from loopcore.errors import MotionError
 from loopcore.motion import Flip, Hints, MotionField, Stroke

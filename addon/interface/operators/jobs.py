@@ -7,7 +7,10 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 from ...engine import tasks
 from .. import actions
 from ..actions import CONVENTIONS
-from .base import JobOperator
+from ..messages import PIXELS_PER_LETTER, wrapped
+from .base import JobOperator, OnObject
+
+WIDTH = 480  # of a message's popup, pixels
 
 
 class LOOPCORE_OT_predict_motion(JobOperator, bpy.types.Operator):
@@ -88,6 +91,26 @@ class LOOPCORE_OT_cancel(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class LOOPCORE_OT_show_message(OnObject, bpy.types.Operator):
+    """Show the whole outcome of the last task"""
+
+    bl_idname, bl_label, bl_options = "loopcore.show_message", "Show Message", {"INTERNAL"}
+    object_mode_only = False
+
+    def invoke(self, context, event):
+        return context.window_manager.invoke_popup(self, width=WIDTH)
+
+    def draw(self, context):
+        column = self.layout.column(align=True)
+        text = self.target(context).loopcore.message
+        for line in text.splitlines():
+            for piece in wrapped(line, WIDTH // PIXELS_PER_LETTER):
+                column.label(text=piece)
+
+    def act(self, context, obj):
+        self.report({"INFO"}, obj.loopcore.message)
+
+
 CLASSES = (
     LOOPCORE_OT_predict_motion,
     LOOPCORE_OT_preview,
@@ -95,4 +118,5 @@ CLASSES = (
     LOOPCORE_OT_export_flow,
     LOOPCORE_OT_live_preview,
     LOOPCORE_OT_cancel,
+    LOOPCORE_OT_show_message,
 )
