@@ -25,7 +25,10 @@ from loopcore.files.ranges import check_frames, format_range, parse_range
 from loopcore.observer import Observer
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from loopcore.motion.field import MotionField
+    from loopcore.motion.findings import Findings
     from loopcore.plate import Plate
 
 FORMAT = 1  # of job files
@@ -116,23 +119,40 @@ class Source:
             MotionError: motion, hints or mask cannot be used; see `read_motion` and `predict_motion`.
         """
         from loopcore.flowmap import read_motion
-        from loopcore.motion.hints import read_hints, read_mask
-        from loopcore.motion.predict import predict_motion
 
-        size, windows = (plate.height, plate.width), plate.windows
-        mask = None if self.mask is None else read_mask(self.mask, *size, windows)
         if self.motion is None:
-            observer.stage("Making the motion")
-            hints = None if self.hints is None else read_hints(self.hints)
-            motion = predict_motion(plate, hints, mask, self.weights)
+            motion, _ = self.predict(plate, observer)
         else:
             observer.stage("Reading the motion")
+            size, windows, mask = (plate.height, plate.width), plate.windows, self._read_mask(plate)
             rescale = self.rescale or self.resolution != 100
             motion = read_motion(self.motion, self.convention, size=size, windows=windows, rescale=rescale)
             motion = motion if mask is None else replace(motion, mask=mask)
             if not motion.mask.any():
                 raise MotionError(f"the mask in {self.motion} is black all over: nothing would move. Give a --mask")
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
+
+    def predict(self, plate: Plate, observer: Observer) -> tuple[MotionField, Findings]:
+        """Returns the motion of a plate from its picture and the hints, without the speed, and what was found.
+
+        Args:
+            plate: at the size of the motion.
+            observer: receives the stage.
+
+        Raises:
+            MotionError: hints or mask cannot be used, or nothing seems to flow; see `predict_motion`.
+        """
+        from loopcore.motion.hints import read_hints
+        from loopcore.motion.predict import predict_with_findings
+
+        observer.stage("Making the motion")
+        hints = None if self.hints is None else read_hints(self.hints)
+        return predict_with_findings(plate, hints, self._read_mask(plate), self.weights)
+
+    def _read_mask(self, plate: Plate) -> np.ndarray | None:
+        from loopcore.motion.hints import read_mask
+
+        return None if self.mask is None else read_mask(self.mask, plate.height, plate.width, plate.windows)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ..plane import still
 from ..plane.image import find_plane_image
 from ..playing import image_sequence, live
 from . import folders, motion_path
-from .messages import for_artists
+from .messages import for_artists, guessed, predicted
 from .properties import Settings, file_name, frame_rate
 
 # Subfolder of the output folder: the still if it exists in the .blend only, the hints, the motion and its arrows.
@@ -57,15 +57,15 @@ def on_target(work: Callable[..., Work]) -> Callable[..., Work]:
 def predict(target: Target, settings: Settings) -> Work:
     """Solve the motion from the hints, or from the image alone."""
     folder = _folder(target.find(), settings)
-    yield from _motion(target, folder)
-    return "Motion predicted"
+    _plate, _motion_file, found = yield from _motion(target, folder)
+    return predicted(found)
 
 
 @on_target
 def bake(target: Target, settings: Settings, *, overwrite=False, range="", wire=True) -> Work:
     """Bake the frames, and play them on the plane if `wire`."""
     folder = _folder(target.find(), settings, kept=True)
-    plate, motion = yield from _motion(target, folder)
+    plate, motion, found = yield from _motion(target, folder)
     params = {
         **settings.to_params(), **plate, "motion": motion, "folder": str(folder),
         "name": f"{file_name(target.find())}_loop", "fps": frame_rate(bpy.context.scene), "overwrite": overwrite,
@@ -78,15 +78,16 @@ def bake(target: Target, settings: Settings, *, overwrite=False, range="", wire=
         _wire(target, made, settings)
     left = len(folders.leftovers(folder))
     target.find().loopcore.leftovers = left
-    longer = f". {left} files of a longer loop are left there" if left else ""
-    return f"{made['written']} frames written, {made['skipped']} were up to date: {folders.shown(folder)}{longer}"
+    notes = f". {left} files of a longer loop are left there" if left else ""
+    notes += guessed(found)
+    return f"{made['written']} frames written, {made['skipped']} were up to date: {folders.shown(folder)}{notes}"
 
 
 @on_target
 def preview(target: Target, settings: Settings) -> Work:
     """Bake a small 8-bit loop, and play it on the plane in the viewport."""
     folder = _folder(target.find(), settings)
-    plate, motion = yield from _motion(target, folder)
+    plate, motion, found = yield from _motion(target, folder)
     width = find_plane_image(target.find()).size[0]
     small = max(1, min(100, round(100 * PREVIEW_WIDTH / max(width, 1))))
     made = yield Step("Previewing", "animate", {
@@ -97,15 +98,16 @@ def preview(target: Target, settings: Settings) -> Work:
     image_sequence.wire_preview(
         find_plane_image(target.find()), made["folder"], made["pattern"], made["first"], made["frames"]
     )
-    kept = "" if settings.folder_of(target.find()) else ". It is lost when Blender quits: the .blend is unsaved"
-    return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}, in the viewport only{kept}"
+    notes = "" if settings.folder_of(target.find()) else ". It is lost when Blender quits: the .blend is unsaved"
+    notes += guessed(found)
+    return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}, in the viewport only{notes}"
 
 
 @on_target
 def export_flow(target: Target, settings: Settings, convention="motion", folder="") -> Work:
     """Write the motion in the convention of another application."""
     home = _folder(target.find(), settings, kept=not folder)
-    plate, motion = yield from _motion(target, home)
+    plate, motion, _found = yield from _motion(target, home)
     place = Path(bpy.path.abspath(folder)) if folder else home / "flow"
     loop = {name: value for name, value in settings.to_params().items() if name in FLOW_SETTINGS}
     made = yield Step("Writing flow maps", "flow", {
@@ -120,20 +122,20 @@ def export_flow(target: Target, settings: Settings, convention="motion", folder=
 def draft(target: Target, settings: Settings) -> Work:
     """Solve the motion at a small size, while strokes are drawn; shows it, and updates a live preview."""
     folder = _folder(target.find(), settings)
-    _plate, motion = yield from _motion(target, folder, DRAFT_SIDE)
+    _plate, motion, found = yield from _motion(target, folder, DRAFT_SIDE)
     if live.is_live(target.find()):
         yield from _live(target, folder, settings, motion)
-    return "Motion solved"
+    return f"Motion solved{guessed(found)}"
 
 
 @on_target
 def live_preview(target: Target, settings: Settings) -> Work:
     """Animate the plane by shader nodes, without a bake."""
     folder = _folder(target.find(), settings)
-    _plate, motion = yield from _motion(target, folder)
+    _plate, motion, found = yield from _motion(target, folder)
     cycles = yield from _live(target, folder, settings, motion)
     cycles = "1 cycle" if cycles == 1 else f"{cycles} cycles"
-    return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading"
+    return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading{guessed(found)}"
 
 
 def _live(target: Target, folder: Path, settings: Settings, motion: str) -> Work:
@@ -194,9 +196,10 @@ def plays_own(obj) -> bool:
 
 
 def _motion(target: Target, folder: Path, side: int = 0) -> Work:
-    """Solve the motion, and store its path on the object; returns the still's parameters and the motion's file.
+    """Solve the motion, and store its path on the object.
 
-    With `side` it is a draft of at most that many pixels a side.
+    Returns the still's parameters, the motion's file, and the worker's result. With `side` it is a draft of at most
+    that many pixels a side.
     """
     setup = _created(folder / SETUP)
     plate = still.still_file(find_plane_image(target.find()), setup)
@@ -218,7 +221,7 @@ def _motion(target: Target, folder: Path, side: int = 0) -> Work:
     arrows = motion_lines.at_size({**drawn, "spacing": spacing}, (solved["of_width"], solved["of_height"]))
     write_whole(motion_lines.arrows_of(motion), json.dumps(arrows).encode())
     target.find().loopcore.motion = motion_path.stored(motion)
-    return plate.params, str(motion)
+    return plate.params, str(motion), solved
 
 
 def _hints(target: Target, setup: Path) -> Work:

@@ -25,7 +25,7 @@ _REACH = 1  # cells around what moves where a flip still counts
 
 
 def with_flips(estimate: Estimate, mask: np.ndarray, flips: Sequence[Flip]) -> Estimate:
-    """Returns the estimate with its velocity negated in the region of each flip.
+    """Returns the estimate with its velocity negated in the region of each flip, where its sense is certain then.
 
     Args:
         estimate: of the plate, on its grid.
@@ -44,7 +44,10 @@ def with_flips(estimate: Estimate, mask: np.ndarray, flips: Sequence[Flip]) -> E
     regions = sense_regions(estimate, cells)
     sign = np.ones(int(regions.max()) + 1, np.float32)
     np.negative.at(sign, regions[rows, columns])
-    return replace(estimate, velocity=estimate.velocity * sign[regions][..., None])
+    decided = np.zeros(len(sign), bool)
+    decided[regions[rows, columns]] = True
+    sense = None if estimate.sense is None else np.where(decided[regions], np.float32(1), estimate.sense)
+    return replace(estimate, velocity=estimate.velocity * sign[regions][..., None], sense=sense)
 
 
 def _cells_of(flips: Sequence[Flip], size: tuple[int, ...], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

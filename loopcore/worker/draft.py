@@ -17,33 +17,35 @@ from loopcore.plate import Plate
 
 if TYPE_CHECKING:
     from loopcore.motion.estimate import Estimate
+    from loopcore.motion.findings import Findings
 
 # The draft of the last plate, by what it was made from.
 _last: tuple[object, Draft] | None = None
 
 
-def solve_draft(source: Source, side: int, observer: Observer) -> tuple[MotionField, int, int]:
-    """Returns the motion of a plate reduced to ``side`` pixels on its longer side, and the full width and height.
+def solve_draft(source: Source, side: int, observer: Observer) -> tuple[MotionField, Findings, tuple[int, int]]:
+    """Returns the motion of a plate reduced to ``side`` pixels, what was found, and the full width and height.
 
     The network sees the full plate, so the flow's directions are those of a full solve.
 
     Args:
         source: without weights.
-        side: pixels; a smaller plate keeps its size.
+        side: pixels of the longer side; a smaller plate keeps its size.
         observer: receives the stages.
 
     Raises:
         PlateError, MotionError: as `Source.read_plate` and `Source.read_motion`.
     """
     from loopcore.motion.hints import read_hints, read_mask
-    from loopcore.motion.predict import predict_motion
+    from loopcore.motion.predict import predict_with_findings
 
     draft = _draft_of(source, side, observer)
     plate = draft.plate
     observer.stage("Making the motion")
     hints = None if source.hints is None else read_hints(source.hints)
     mask = None if source.mask is None else read_mask(source.mask, plate.height, plate.width, plate.windows)
-    return predict_motion(plate, hints, mask, estimator=lambda _small: draft.estimate), draft.width, draft.height
+    motion, found = predict_with_findings(plate, hints, mask, estimator=lambda _small: draft.estimate)
+    return motion, found, (draft.width, draft.height)
 
 
 @dataclass

@@ -68,7 +68,10 @@ def predict(task: Task) -> dict[str, Any]:
     """{plate, layer?, colorspace?, hints?, mask?, weights?, side?, motion_out} -> {motion, width, height, ...}.
 
     Saves a motion. With side it is a draft of at most that many pixels a side, solved in a fraction of the time.
-    Also returned: of_width and of_height, the plate's size.
+
+    Also returned: of_width and of_height, the plate's size; moving, the fraction of the picture that moves; sure, the
+    fraction of that whose direction is no guess; guesses, [x, y] in each region where it is; predicted, whether a
+    network found the motion.
     """
     from loopcore.worker.draft import solve_draft
 
@@ -81,15 +84,18 @@ def predict(task: Task) -> dict[str, Any]:
     refuse_overwriting(source.files(), [out])
     task.folders.add(out.parent)
     if side:
-        motion, width, height = solve_draft(source, side, task)
+        motion, found, (width, height) = solve_draft(source, side, task)
     else:
         plate = source.read_plate(task)
-        motion, width, height = source.read_motion(plate, task), plate.width, plate.height
+        motion, found = source.predict(plate, task)
+        width, height = plate.width, plate.height
     task.stage("Saving the motion")
     make_folder(out.parent)
     motion.save(out)
     return {
         "motion": str(out), "width": motion.width, "height": motion.height, "of_width": width, "of_height": height,
+        "moving": found.moving, "sure": found.sure, "predicted": found.predicted,
+        "guesses": [list(place) for place in found.guesses],
     }  # fmt: skip
 
 

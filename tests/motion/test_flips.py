@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from _constant import constant_network
 
-from loopcore.job import Source
 from loopcore.color import decode_codes
 from loopcore.errors import MotionError
+from loopcore.job import Source
 from loopcore.motion import Flip, Hints, MotionField, Stroke
 from loopcore.motion.estimate import Estimate
 from loopcore.motion.flips import with_flips
@@ -30,7 +30,8 @@ def estimate_of(velocity: np.ndarray, fluids: np.ndarray | str = "water") -> Est
     if isinstance(fluids, str):
         fluids = np.full(shape, CLASSES.index(fluids))
     classes = np.moveaxis(np.eye(len(CLASSES), dtype=np.float32)[fluids], -1, 0)
-    return Estimate(np.ones(shape, np.float32), velocity.astype(np.float32), np.ones(shape, np.float32), classes)
+    ones, sense = np.ones(shape, np.float32), np.full(shape, 0.25, np.float32)
+    return Estimate(ones, velocity.astype(np.float32), ones, classes, sense)
 
 
 def rightward() -> np.ndarray:
@@ -39,8 +40,10 @@ def rightward() -> np.ndarray:
 
 def turned(estimate: Estimate, mask: np.ndarray, *flips: Flip) -> np.ndarray:
     """Returns which cells go the other way with the flips, (h, w) bool; all others must go as before."""
-    before, after = estimate.velocity, with_flips(estimate, mask, flips).velocity
+    flipped = with_flips(estimate, mask, flips)
+    before, after = estimate.velocity, flipped.velocity
     other = (after == -before).all(axis=-1)
+    assert flipped.sense is not None and (flipped.sense[other] == 1).all()
     assert (other | (after == before).all(axis=-1)).all()
     return other
 
@@ -50,6 +53,8 @@ def test_a_flip_turns_the_connected_part_of_what_moves() -> None:
     mask[5:20, 5:95] = mask[40:55, 5:95] = 1
     other = turned(estimate_of(rightward()), mask, Flip(50, 10))
     assert other[5:20, 5:95].all() and not other[40:55, 5:95].any()
+    sense = with_flips(estimate_of(rightward()), mask, [Flip(50, 10)]).sense
+    assert sense is not None and (sense[40:55] == 0.25).all()
 
 
 def test_opposite_senses_are_separate_regions_and_bends_are_not() -> None:

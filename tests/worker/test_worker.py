@@ -49,7 +49,8 @@ def test_animate_check_and_flow(client: Client, scene: Path, tmp_path: Path) -> 
     plate, hints = str(scene / "plate.png"), str(scene / "hints.json")
     solved = client.call("predict", plate=plate, hints=hints, motion_out=str(motion))
     size = {"width": 160, "height": 90, "of_width": 160, "of_height": 90}
-    assert solved == {"motion": str(motion), **size} and motion.is_file()
+    found = {"moving": pytest.approx(0.376, abs=0.01), "sure": 1.0, "guesses": [], "predicted": False}
+    assert solved == {"motion": str(motion), **size, **found} and motion.is_file()
     baked = client.call(
         "animate", plate=plate, motion=str(motion), folder=str(out), name="falls", frames=6, fps="24000/1001",
         first=1001, method="warp", contrast=1, speed=2.0, format="exr", overwrite=False, resolution=100,
