@@ -10,8 +10,8 @@ import importlib
 MODULES = (
     "engine.installation", "interface.preferences", "interface.properties", "interface.folders",
     "interface.motion_path", "interface.overridden", "engine.runtime", "drawing.mask", "playing.viewport",
-    "interface.operators", "interface.panels", "drawing.overlay", "drawing.marks", "interface.drafts",
-    "interface.tools", "interface.commands",
+    "interface.operators", "interface.panels", "drawing.overlay", "drawing.marks", "drawing.mask_view",
+    "interface.drafts", "interface.tools", "interface.commands",
 )  # fmt: skip
 
 

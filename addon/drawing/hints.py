@@ -41,6 +41,9 @@ def _document(plane):
             document[key] = [[round(x, 3), round(y, 3)] for x, y in places.tolist()]
     if mask.source_of(plane.object) is not None:
         document["mask"] = mask.MASK_FILE
+        feather = mask.feather_of(plane.object)
+        if feather:
+            document["feather"] = round(feather, 3)
     names = {"strokes": [name for name, _ in lines], "flips": [obj.name for obj in flips]}
     return document if len(document) > 2 else None, names
 

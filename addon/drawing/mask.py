@@ -69,6 +69,12 @@ def source_of(obj: bpy.types.Object) -> bpy.types.Image | str | None:
     return obj.get(MASK) or None
 
 
+def feather_of(obj: bpy.types.Object) -> float:
+    """Return the width over which the mask fades inward, in pixels of the image."""
+    settings = getattr(obj, "loopcore", None)
+    return settings.mask_feather if settings else 0.0
+
+
 @bpy.app.handlers.persistent
 def keep_painted(*_arguments) -> None:
     """Pack painted masks before saving: Blender does not save painted pixels that are not packed."""

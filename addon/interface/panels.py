@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sidebar tab "Loopcore" of the 3D Viewport and the Shader Editor, and progress in the status bar."""
+"""The panel "Loopcore" of the 3D Viewport, the Shader Editor and the Object tab, and progress in the status bar."""
 
 import bpy
 
@@ -136,10 +136,7 @@ class Motion(Part):
 
     def draw_part(self, layout, context, obj):
         state = obj.loopcore
-        row = layout.row(align=True)
-        row.operator("loopcore.add_stroke", text="Stroke", icon="CURVE_PATH")
-        row.operator("loopcore.add_anchor", text="Anchor", icon="EMPTY_AXIS")
-        row.operator("loopcore.paint_mask", text="Mask", icon="BRUSH_DATA")
+        draw_tools(layout.row(align=True), context)
         active = context.active_object
         if active != obj and strokes.SPEED in active:
             layout.prop(active, f'["{strokes.SPEED}"]', text="Stroke Speed")
@@ -148,6 +145,8 @@ class Motion(Part):
         source = mask.source_of(obj)
         name = "Automatic" if source is None else getattr(source, "name", source)
         labelled(layout, "Moving Area").operator_menu_enum("loopcore.set_mask", "source", text=name)
+        if source is not None:
+            layout.prop(state, "mask_feather")
         layout.operator("loopcore.predict_motion", icon="FORCE_FLUIDFLOW")
         if motion_path.missing(obj):
             draw_text(layout, context, "The motion's file is missing: choose Predict Motion", icon="ERROR")
@@ -157,6 +156,18 @@ class Motion(Part):
         style = row.row(align=True)
         style.active = state.show_motion
         style.prop(state, "motion_style", expand=True)
+
+
+def draw_tools(row, context):
+    """Draw buttons that choose a tool of the 3D Viewport, or elsewhere add a stroke; an anchor; the mask."""
+    if context.space_data.type == "VIEW_3D":
+        row.enabled = context.mode == "OBJECT"
+        row.operator("wm.tool_set_by_id", text="Stroke").name = "loopcore.stroke"
+        row.operator("wm.tool_set_by_id", text="Flip").name = "loopcore.flip"
+    else:
+        row.operator("loopcore.add_stroke", text="Stroke")
+    row.operator("loopcore.add_anchor", text="Anchor")
+    row.operator("loopcore.paint_mask", text="Mask")
 
 
 def labelled(layout, text):
@@ -195,7 +206,7 @@ class Loop(Part):
         row.operator("loopcore.bake", icon="RENDER_RESULT")
         row = layout.row(align=True)
         row.enabled = tasks.current() is None and context.mode == "OBJECT" and not installation.busy()
-        row.operator_menu_enum("loopcore.export_flow", "convention", text="Flow Map", icon="EXPORT")
+        row.operator("loopcore.export_flow_as", text="Flow Map", icon="EXPORT")
         plays = playing is not None
         restore = row.row(align=True)
         restore.enabled = plays or live.is_live(obj) or viewport.has_preview(obj)
@@ -228,11 +239,20 @@ class Output(Part):
         row = layout.row(align=True)
         row.prop(state, "folder")
         row.operator("loopcore.choose_folder", text="", icon="FILE_FOLDER").object_name = obj.name
+        row.operator("loopcore.open_folder", text="", icon="FILEBROWSER").object_name = obj.name
         layout.prop(state, "format")
         layout.prop(state, "first")
         layout.prop(state, "resolution")
         layout.prop(state, "proxy")
         draw_folder(layout, context, obj)
+
+
+def draw_mask_switch(self, context):
+    """Draw, in the header of the viewport, the switch of the mask's tint while a mask is painted."""
+    obj = context.active_object
+    if context.mode == "PAINT_TEXTURE" and obj is not None and mask.source_of(obj) is not None:
+        self.layout.prop(obj.loopcore, "show_mask")
+        self.layout.operator("object.mode_set", text="Done", icon="CHECKMARK").mode = "OBJECT"
 
 
 def draw_folder(layout, context, obj):
@@ -280,11 +300,18 @@ class InShader:
         return context.space_data.tree_type == "ShaderNodeTree" and (inherited is None or inherited(context))
 
 
+class InObject:
+    """The Object tab of the Properties editor."""
+
+    bl_space_type, bl_region_type, bl_context, bl_category = "PROPERTIES", "WINDOW", "object", ""
+
+
 def _panels():
     """Yield each panel class for each editor; subpanels are children of the editor's main panel."""
-    for prefix, place in (("VIEW3D", InView), ("NODE", InShader)):
+    for prefix, place in (("VIEW3D", InView), ("NODE", InShader), ("OBJECT", InObject)):
         main = f"{prefix}_PT_loopcore"
-        yield type(main, (place, Main, bpy.types.Panel), {"bl_idname": main})
+        options = {"DEFAULT_CLOSED"} if place is InObject else set()
+        yield type(main, (place, Main, bpy.types.Panel), {"bl_idname": main, "bl_options": options})
         for part in (Motion, Loop, Output, Quality):
             name = f"{main}_{part.__name__.lower()}"
             yield type(name, (place, part, bpy.types.Panel), {"bl_idname": name, "bl_parent_id": main})
@@ -297,9 +324,11 @@ def register():
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     bpy.types.STATUSBAR_HT_header.prepend(draw_status)
+    bpy.types.VIEW3D_HT_tool_header.append(draw_mask_switch)
 
 
 def unregister():
+    bpy.types.VIEW3D_HT_tool_header.remove(draw_mask_switch)
     bpy.types.STATUSBAR_HT_header.remove(draw_status)
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -115,6 +115,14 @@ class LoopcoreObject(bpy.types.PropertyGroup):
         name="Default Speed", description="Speed of new strokes, in pixels of the image per frame",
         default=1.0, min=0.0, soft_max=8.0, subtype="PIXEL", **_KEPT,
     )  # fmt: skip
+    mask_feather: FloatProperty(
+        name="Feather", description="Width over which the mask fades inward, in pixels of the image",
+        default=0.0, min=0.0, soft_max=100.0, max=100000.0, subtype="PIXEL", **_KEPT,
+    )  # fmt: skip
+    show_mask: BoolProperty(
+        name="Show Image and Mask", default=True, **_KEPT,
+        description="While the mask is painted, show the image with the mask as a tint over it",
+    )  # fmt: skip
     show_motion: BoolProperty(
         name="Show Motion", description="Draw the motion on the plane in the viewport", default=False, **_KEPT,
     )  # fmt: skip

@@ -3,6 +3,8 @@
 
 import bpy
 
+from .operators import output
+
 _keys: list = []
 
 
@@ -79,7 +81,7 @@ class VIEW3D_MT_loopcore(bpy.types.Menu):
         layout.operator("loopcore.bake", icon="RENDER_RESULT")
         layout.operator("loopcore.restore_still", icon="LOOP_BACK")
         layout.separator()
-        layout.operator("loopcore.export_flow", icon="EXPORT")
+        layout.operator("loopcore.export_flow_as", text="Export Flow Map...", icon="EXPORT")
         layout.operator("loopcore.open_folder", icon="FILE_FOLDER")
 
 
@@ -95,6 +97,7 @@ SHORTCUTS = (("loopcore.draw_stroke", "S"), ("loopcore.flip_flow", "F"), ("loopc
 def register():
     bpy.utils.register_class(VIEW3D_MT_loopcore)
     bpy.types.VIEW3D_MT_object.append(draw_menu)
+    bpy.types.TOPBAR_MT_file_export.append(output.draw_export)
     if bpy.app.background:
         return
     bpy.utils.register_tool(LOOPCORE_TOOL_stroke, separator=True, group=False)
@@ -113,5 +116,6 @@ def unregister():
         bpy.utils.unregister_tool(LOOPCORE_TOOL_flip)
         bpy.utils.unregister_tool(LOOPCORE_TOOL_stroke)
     _keys.clear()
+    bpy.types.TOPBAR_MT_file_export.remove(output.draw_export)
     bpy.types.VIEW3D_MT_object.remove(draw_menu)
     bpy.utils.unregister_class(VIEW3D_MT_loopcore)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inside a real Blender with its window: draws, flips and erases with the mouse, and takes screenshots.
 
-    blender --window-geometry 0 0 1280 800 --python drive_tools.py -- ZIP OUT WORKER_PYTHON PICTURE
+    blender --window-geometry 0 0 1280 800 --python drive_tools.py -- ZIP OUT WORKER_PYTHON PICTURE [PART,PART...]
 
+The parts are flips, drawn, erased, undone, masked and found; the first needs a picture of 4:3 with water at its bottom.
 Needs xdotool and ImageMagick's `import`. The last line printed is the results as JSON.
 """
 
@@ -18,10 +19,11 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1] / "addon")]
 import bpy  # noqa: E402
 import inside  # noqa: E402
+import numpy as np  # noqa: E402
 from mathutils import Vector  # noqa: E402
 from screen import area, region, there, until, window  # noqa: E402
 
-ZIP, OUT, WORKER, PICTURE = sys.argv[sys.argv.index("--") + 1 :][:4]
+ZIP, OUT, WORKER, PICTURE, *PARTS = sys.argv[sys.argv.index("--") + 1 :]
 PACKAGE = "bl_ext.user_default.loopcore"
 os.environ["LOOPCORE_WORKER_PYTHON"] = WORKER
 SEEN = {"version": bpy.app.version_string, "solved_s": []}
@@ -142,8 +144,6 @@ def flow_at(name, x, y):
     """Return the shown velocity at a pixel."""
     lines = module("drawing.motion_lines")
     grid = lines.Grid.read(lines.arrows_file(bpy.data.objects[name]))
-    import numpy as np
-
     return grid.at(np.array([[x, y]], float))[0].round(3).tolist()
 
 
@@ -161,11 +161,10 @@ def steps():
     inside.install(ZIP)
     name = scene()
     yield from look(name)
-    yield from flips(name)
-    yield from drawn(name)
-    yield from erased(name)
-    yield from undone(name)
-    yield from found(name)
+    parts = (flips, drawn, erased, undone, masked, found)
+    for part in parts:
+        if not PARTS or part.__name__ in PARTS[0].split(","):
+            yield from part(name)
 
 
 def flips(name):
@@ -249,14 +248,79 @@ def undone(name):
     picture("after")
 
 
+def masked(name):
+    """Paint the mask with the mouse: the picture stays visible, with the mask as a tint."""
+    with there():
+        bpy.ops.loopcore.paint_mask(object_name=name)
+    yield 2.0
+    picture("mask_black")
+    settings = bpy.context.tool_settings
+    shared = getattr(settings.image_paint, "unified_paint_settings", None) or settings.unified_paint_settings
+    shared.size = 60
+    drag(name, path((120, 360), (520, 380)))
+    yield from idle()
+    drag(name, path((520, 420), (120, 430)))
+    yield from idle()
+    picture("mask_solid")
+    canvas = settings.image_paint.canvas
+    values = np.empty(len(canvas.pixels), np.float32)
+    canvas.pixels.foreach_get(values)
+    SEEN["painted"] = round(float(values[::4].mean()), 3)
+    if not SEEN["painted"]:  # some builds come without brushes
+        values = values.reshape(*canvas.size[::-1], 4)
+        values[: canvas.size[1] // 3, canvas.size[0] // 8 :, :3] = 1
+        canvas.pixels.foreach_set(values.ravel())
+        canvas.update()
+        yield 2.0
+        picture("mask_solid")
+    area().spaces.active.shading.type = "MATERIAL"
+    yield 30.0
+    picture("mask_material")
+    area().spaces.active.shading.type = "SOLID"
+    with there():
+        bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.data.objects[name].loopcore.mask_feather = 12
+    yield 1.0
+    picture("feather")
+
+
 def found(name):
-    """Show the Object menu's entry, and the search."""
+    """Show the Object menu's entry, the Object tab, the dialog for flow maps and the preferences."""
     with there():
         bpy.ops.wm.call_menu(name="VIEW3D_MT_loopcore")
     yield 2.0
     picture("menu")
     mouse("key", "Escape")
+    yield from idle()
+    known = [op for op in dir(bpy.ops.loopcore) if not op.startswith("_")]
+    SEEN["unlabelled"] = [op for op in known if not getattr(bpy.ops.loopcore, op).get_rna_type().name.strip()]
+    SEEN["full stops"] = [
+        op for op in known if getattr(bpy.ops.loopcore, op).get_rna_type().description.rstrip().endswith(".")
+    ]
+    space = area("PROPERTIES").spaces.active
+    space.context = "OBJECT"
     yield 1.0
+    with bpy.context.temp_override(window=window(), area=area("PROPERTIES"), region=region("WINDOW", "PROPERTIES")):
+        for _ in range(30):
+            bpy.ops.view2d.scroll_down()
+    yield 1.0
+    picture("properties")
+    with there():
+        bpy.ops.loopcore.export_flow_as("INVOKE_DEFAULT", object_name=name)
+    yield 4.0
+    picture("dialog")
+    for shown in bpy.context.window_manager.windows[1:]:
+        with bpy.context.temp_override(window=shown):
+            bpy.ops.wm.window_close()
+    yield 1.0
+    area().ui_type = "PREFERENCES"
+    bpy.context.preferences.active_section = "ADDONS"
+    bpy.context.window_manager.addon_search = "Loopcore"
+    yield 2.0
+    with bpy.context.temp_override(window=window(), area=area("PREFERENCES")):
+        bpy.ops.preferences.addon_expand(module=PACKAGE)
+    yield 2.0
+    picture("preferences")
 
 
 running = steps()
