@@ -101,6 +101,7 @@ def add_flip(context: bpy.types.Context, plane: PlaneImage, point: tuple[float, 
     obj.empty_display_type, obj[FLIP] = "CIRCLE", True
     # A circle lies in the plane of its x and z axes, an image plane in that of x and y.
     obj.rotation_euler = (np.pi / 2, 0, 0)
+    obj.scale.yz = obj.scale.zy
     return obj
 
 
