@@ -71,8 +71,8 @@ RESOLUTION = IntProperty(
 )  # fmt: skip
 FOLDER = StringProperty(
     name="Folder", default="//loops/{blend}/{object}", **_KEPT,
-    description="Output folder. {blend} and {object} stand for their names, {version} for a version such as v001 in the "
-    ".blend's name, // for the .blend's folder",
+    description="Output folder. {blend} and {object} stand for their names, {version} for a version such as v001 in "
+    "the .blend's name, // for the .blend's folder",
 )  # fmt: skip
 FORMAT = EnumProperty(
     name="Format", description="File format of the frames", items=FORMATS, default="EXR_HALF", **_KEPT
