@@ -122,7 +122,7 @@ class LoopcoreObject(bpy.types.PropertyGroup):
         name="Shown As", description="How the motion is drawn", items=STYLES, default="ARROWS", **_KEPT,
     )  # fmt: skip
     motion: StringProperty(
-        name="Motion", description="File of the last solved motion field", subtype="FILE_PATH", **_KEPT,
+        name="Motion", description="File of the last solved motion field", **_KEPT,
     )  # fmt: skip
     layer: StringProperty(
         name="Layer", description="Layer of a multilayer EXR to animate. Empty: its main picture",
