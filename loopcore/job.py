@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loopcore import __version__
-from loopcore.errors import LoopcoreError, MotionError, SequenceError
+from loopcore.errors import HintsError, LoopcoreError, MotionError, SequenceError
 from loopcore.files.atomic import write_text_atomically
 from loopcore.files.fields import Fields, read_object
 from loopcore.files.overwrite import refuse_overwriting
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from loopcore.motion.field import MotionField
     from loopcore.motion.findings import Findings
+    from loopcore.motion.predict import Estimator
     from loopcore.plate import Plate
 
 FORMAT = 1  # of job files
@@ -132,12 +133,15 @@ class Source:
                 raise MotionError(f"the mask in {self.motion} is black all over: nothing would move. Give a --mask")
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
 
-    def predict(self, plate: Plate, observer: Observer) -> tuple[MotionField, Findings]:
+    def predict(
+        self, plate: Plate, observer: Observer, estimator: Estimator | None = None
+    ) -> tuple[MotionField, Findings]:
         """Returns the motion of a plate from its picture and the hints, without the speed, and what was found.
 
         Args:
             plate: at the size of the motion.
             observer: receives the stage.
+            estimator: as for `predict_with_findings`.
 
         Raises:
             MotionError: hints or mask cannot be used, or nothing seems to flow; see `predict_motion`.
@@ -145,14 +149,55 @@ class Source:
         from loopcore.motion.hints import read_hints
         from loopcore.motion.predict import predict_with_findings
 
+        mask = self._read_mask(plate)
         observer.stage("Making the motion")
         hints = None if self.hints is None else read_hints(self.hints)
-        return predict_with_findings(plate, hints, self._read_mask(plate), self.weights)
+        try:
+            motion, found = predict_with_findings(self.looked_at(plate), hints, mask, self.weights, estimator=estimator)
+        except HintsError as error:
+            raise MotionError(f"hints {self.hints}: {error}") from None
+        drawn = mask is not None or (hints is not None and hints.mask is not None)
+        return motion if drawn else self._unobstructed(motion), found
 
     def _read_mask(self, plate: Plate) -> np.ndarray | None:
         from loopcore.motion.hints import read_mask
 
         return None if self.mask is None else read_mask(self.mask, plate.height, plate.width, plate.windows)
+
+    def looked_at(self, plate: Plate) -> Plate:
+        """Returns the plate that a motion is predicted from: for a layer of a PSD the document's picture.
+
+        Args:
+            plate: whose size it has.
+        """
+        if not self._is_psd_layer():
+            return plate
+        from loopcore.image import resize_linear
+        from loopcore.plate import read_plate
+
+        picture = read_plate(self.plate, colorspace=self.colorspace)
+        if (picture.height, picture.width) == (plate.height, plate.width):
+            return picture
+        pixels = resize_linear(picture.pixels, plate.height, plate.width)
+        return replace(picture, pixels=pixels, windows=plate.windows)
+
+    def _unobstructed(self, motion: MotionField) -> MotionField:
+        """Returns the motion where the PSD's layer is seen, if the plate is one."""
+        if not self._is_psd_layer():
+            return motion
+        from loopcore.image import resize_linear
+        from loopcore.plate.psd import unobstructed
+
+        seen = unobstructed(self.plate, self.layer or "")
+        mask = motion.mask * resize_linear(seen[..., None], *motion.mask.shape)[..., 0].clip(0, 1)
+        if not mask.any():
+            raise MotionError(f"nothing of the layer {self.layer!r} that is seen seems to flow: draw a mask (--mask)")
+        return replace(motion, mask=mask)
+
+    def _is_psd_layer(self) -> bool:
+        from loopcore.plate.stills import format_of
+
+        return self.layer is not None and format_of(self.plate) == "PSD"
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,12 @@ def bake(target: Target, settings: Settings, *, overwrite=False, range="", wire=
     if range:
         params["range"] = range
     made = yield Step("Baking", "animate", params)
+    left: list[Path] = []
+    yield ThreadTask("Searching frames of a longer loop", lambda: left.extend(folders.leftovers(folder)))
     if wire:
         _wire(target, made, settings)
-    left = len(folders.leftovers(folder))
-    target.find().loopcore.leftovers = left
-    notes = f". {left} files of a longer loop are left there" if left else ""
+        target.find().loopcore.leftovers = len(left)
+    notes = f". {len(left)} files of a longer loop are left there" if left else ""
     notes += guessed(found)
     return f"{made['written']} frames written, {made['skipped']} were up to date: {folders.shown(folder)}{notes}"
 

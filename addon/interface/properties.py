@@ -71,8 +71,8 @@ RESOLUTION = IntProperty(
 )  # fmt: skip
 FOLDER = StringProperty(
     name="Folder", default="//loops/{blend}/{object}", **_KEPT,
-    description="Output folder. {blend} and {object} stand for their names, {version} for a version such as v001 in the "
-    ".blend's name, // for the .blend's folder",
+    description="Output folder. {blend} and {object} stand for their names, {version} for a version such as v001 in "
+    "the .blend's name, // for the .blend's folder",
 )  # fmt: skip
 FORMAT = EnumProperty(
     name="Format", description="File format of the frames", items=FORMATS, default="EXR_HALF", **_KEPT
@@ -130,7 +130,7 @@ class LoopcoreObject(bpy.types.PropertyGroup):
         name="Shown As", description="How the motion is drawn", items=STYLES, default="ARROWS", **_KEPT,
     )  # fmt: skip
     motion: StringProperty(
-        name="Motion", description="File of the last solved motion field", subtype="FILE_PATH", **_KEPT,
+        name="Motion", description="File of the last solved motion field", **_KEPT,
     )  # fmt: skip
     layer: StringProperty(
         name="Layer", description="Layer of a multilayer EXR to animate. Empty: its main picture",

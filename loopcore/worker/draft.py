@@ -34,17 +34,10 @@ def solve_draft(source: Source, side: int, observer: Observer) -> tuple[MotionFi
         observer: receives the stages.
 
     Raises:
-        PlateError, MotionError: as `Source.read_plate` and `Source.read_motion`.
+        PlateError, MotionError: as `Source.read_plate` and `Source.predict`.
     """
-    from loopcore.motion.hints import read_hints, read_mask
-    from loopcore.motion.predict import predict_with_findings
-
     draft = _draft_of(source, side, observer)
-    plate = draft.plate
-    observer.stage("Making the motion")
-    hints = None if source.hints is None else read_hints(source.hints)
-    mask = None if source.mask is None else read_mask(source.mask, plate.height, plate.width, plate.windows)
-    motion, found = predict_with_findings(plate, hints, mask, estimator=lambda _small: draft.estimate)
+    motion, found = source.predict(draft.plate, observer, lambda _small: draft.estimate)
     return motion, found, (draft.width, draft.height)
 
 
@@ -54,7 +47,7 @@ class Draft:
 
     Attributes:
         plate: the copy.
-        picture: display copy of the full plate, (h, w, 3).
+        picture: display copy of what the full plate's motion is predicted from, (h, w, 3).
         width: of the full plate.
         height: of the full plate.
     """
@@ -79,11 +72,11 @@ def _draft_of(source: Source, side: int, observer: Observer) -> Draft:
     key = (source.plate, source.layer, source.colorspace, side, stat and (stat.st_mtime_ns, stat.st_size))
     if _last is None or _last[0] != key:
         _last = None  # frees the memory first
-        _last = key, _made(source.read_plate(observer), side)
+        _last = key, _made(source, source.read_plate(observer), side)
     return _last[1]
 
 
-def _made(plate: Plate, side: int) -> Draft:
+def _made(source: Source, plate: Plate, side: int) -> Draft:
     from loopcore.image import resize_linear
     from loopcore.motion.display import display_copy
 
@@ -91,4 +84,4 @@ def _made(plate: Plate, side: int) -> Draft:
     height, width = (max(1, round(length * scale)) for length in (plate.height, plate.width))
     pixels = resize_linear(plate.pixels, height, width)
     small = plate if scale == 1 else replace(plate, pixels=pixels, windows=plate.windows.scaled(height, width))
-    return Draft(small, display_copy(plate), plate.width, plate.height)
+    return Draft(small, display_copy(source.looked_at(plate)), plate.width, plate.height)

@@ -44,7 +44,7 @@ def main(zip_path, folder):
     results["cancelled"] = during(runtime, lambda pid: tasks.current().cancel())
     results["adapted message"] = nothing_flows(folder)
     results["after"] = run(commands, "bake", "--frames", "6")
-    results["temporaries"] = [p.name for p in (folder / "loops" / "Plate").iterdir() if p.name.startswith(".")]
+    results["temporaries"] = [p.name for p in (folder / "loops" / "shot" / "Plate").iterdir() if p.name.startswith(".")]
     inside.emit(results)
 
 
@@ -121,7 +121,7 @@ def during(runtime, act, commands=None):
     pids = []
 
     def wait():
-        place = Path(bpy.data.filepath).parent / "loops" / "Plate"
+        place = Path(bpy.data.filepath).parent / "loops" / "shot" / "Plate"
         before = time.time()
         while not any(p.stat().st_mtime > before for p in place.glob("Plate_loop.*.exr")):
             time.sleep(0.02)
