@@ -86,8 +86,9 @@ def estimate_picture(picture: np.ndarray, network: FluidNet | None = None) -> Es
     relative = _relative_speed(speed[0], moving[0])
     rows, columns = moving.shape[1:]
     pace = relative * _usual_speed(resize_planes(classes, rows, columns, "area"))
-    planes = np.concatenate([unit * pace, moving, certainty[None], sense_certainty(axis, direction, moving[0])[None]])
-    vx, vy, moving, certainty, sense = resize_planes(planes, *size)
+    planes = np.concatenate([unit * pace, moving, certainty[None]])
+    sense = resize_planes(sense_certainty(axis, direction, moving[0])[None], *size)[0]
+    vx, vy, moving, certainty = resize_planes(planes, *size)
     velocity = np.ascontiguousarray(np.stack([vx, vy], axis=-1))
     moving, certainty, sense = (np.clip(plane, 0, 1) for plane in (moving, certainty, sense))
     return Estimate(moving, velocity, certainty, resize_planes(classes, *size), sense)

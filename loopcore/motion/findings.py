@@ -11,7 +11,7 @@ from loopcore.motion.deterministic import resize_planes
 from loopcore.motion.estimate import Estimate
 from loopcore.motion.field import MotionField
 
-MIN_SENSE = 0.6  # below it, the direction is a guess
+MIN_SENSE = 0.8  # below it, the direction is a guess: see the model card
 _MIN_REGION = 0.005  # of the picture; smaller ones are not counted
 _DRAWN = 0.95  # confidence, above which strokes override the prediction
 
