@@ -98,7 +98,9 @@ def draw_image(layout, context, obj):
     where = "" if found.path else ", in the .blend"
     column.label(text=f"{width} x {height}, {found.colorspace_name}{where}", icon="BLANK1")
     if found.layer:
-        layout.prop(obj.loopcore, "layer", placeholder=found.layer)
+        row = layout.row(align=True)
+        row.prop(obj.loopcore, "layer", placeholder=found.layer)
+        row.operator_menu_enum("loopcore.set_layer", "layer", text="", icon="DOWNARROW_HLT").object_name = obj.name
     if obj.library:
         draw_text(
             layout,

@@ -10,8 +10,6 @@ from fractions import Fraction
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
-from ..errors import PlaneError
-from ..plane.image import find_plane_image, plane_of
 from . import folders
 
 METHODS = [
@@ -33,7 +31,7 @@ FORMATS = [
 
 
 # Settings of the loop, on objects and as arguments of operators, whose defaults are the object's.
-# Without `update` callbacks: Blender 4.2 crashes on exit if a property with one was unregistered.
+# Without `update` and `search` callbacks: Blender 4.2 crashes on exit if a property with one was unregistered.
 FRAMES = IntProperty(
     name="Frames", description="Length of the loop in frames",
     default=60, min=2, max=10000, soft_max=480, **_KEPT,
@@ -87,15 +85,6 @@ LOOP = (
 )  # fmt: skip
 
 
-def layer_names(_state, context, typed):
-    """Return the layers of the active plane's EXR that contain the typed text."""
-    try:
-        names = [layer.name for layer in find_plane_image(plane_of(context.active_object)).layers]
-    except PlaneError:
-        return []
-    return [name for name in names if name and typed.lower() in name.lower()]
-
-
 class LoopcoreObject(bpy.types.PropertyGroup):
     """The loop of one image plane: settings, display, and the outcome of the last task."""
 
@@ -133,8 +122,7 @@ class LoopcoreObject(bpy.types.PropertyGroup):
         name="Motion", description="File of the last solved motion field", **_KEPT,
     )  # fmt: skip
     layer: StringProperty(
-        name="Layer", description="Layer of a multilayer EXR to animate. Empty: its main picture",
-        search=layer_names, **_KEPT,
+        name="Layer", description="Layer of a multilayer EXR to animate. Empty: its main picture", **_KEPT,
     )  # fmt: skip
     leftovers: IntProperty(
         name="Left-Over Files", description="Number of files that an earlier, longer loop left in the folder",

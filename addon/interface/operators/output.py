@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Operators on output files: the folder in the system's file browser, and the dialog for flow maps."""
+"""Operators on files: the output folder in the system's browser, the dialog for flow maps, layers of EXR files."""
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from ...errors import Refused
+from ...errors import PlaneError, Refused
+from ...plane.image import find_plane_image, plane_of
 from .. import properties
 from ..actions import CONVENTIONS
 from ..properties import Settings
@@ -73,8 +74,34 @@ class LOOPCORE_OT_export_flow_as(OnObject, bpy.types.Operator):
         )  # fmt: skip
 
 
+# Blender does not keep a reference to the items of a dynamic enum.
+_layers = []
+
+
+def layer_items(self, context):
+    """Return the items of the layer menu."""
+    obj = bpy.data.objects.get(self.object_name) or (plane_of(context.active_object) if context else None)
+    try:
+        names = [layer.name for layer in find_plane_image(obj).layers]
+    except PlaneError:
+        names = []
+    _layers[:] = [(f"LAYER {name}", name or "Main Picture", "Animate this layer") for name in names]
+    return _layers
+
+
+class LOOPCORE_OT_set_layer(OnObject, bpy.types.Operator):
+    """Choose the layer of a multilayer EXR to animate"""
+
+    bl_idname, bl_label, bl_options = "loopcore.set_layer", "Set Layer", {"REGISTER", "UNDO"}
+
+    layer: EnumProperty(name="Layer", description="Layer to animate", items=layer_items)
+
+    def act(self, context, obj):
+        obj.loopcore.layer = self.layer.partition(" ")[2]
+
+
 def draw_export(self, _context):
     self.layout.operator(LOOPCORE_OT_export_flow_as.bl_idname, text="Loopcore Flow Map (.exr)")
 
 
-CLASSES = (LOOPCORE_OT_open_folder, LOOPCORE_OT_export_flow_as)
+CLASSES = (LOOPCORE_OT_open_folder, LOOPCORE_OT_export_flow_as, LOOPCORE_OT_set_layer)
