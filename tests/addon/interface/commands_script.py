@@ -55,6 +55,15 @@ def run_all(commands, runtime, folder, results):
     results["help"] = run(commands, "--help")
     results["bake"] = run(commands, "bake", "--object", "Plate", "--frames", "6", "--format", "png_8", "--save")
     results["part"] = run(commands, "bake", "--frames", "6", "--range", "1001-1002", "--folder", str(folder / "part"))
+    results["python"] = run(commands, "setup", "--python", os.environ["LOOPCORE_WORKER_PYTHON"])
+    results["no python"] = run(commands, "setup", "--python", str(folder / "nowhere"))
+    results["two sources"] = run(commands, "setup", "--python", "p", "--wheels", "w")
+    inside.use_worker(runtime.__package__.rpartition(".")[0])
+    card = inside.image_plane(folder / "plate.png", name="Card")
+    results["all"] = run(commands, "bake", "--all", "--frames", "4", "--resolution", "20", "--no-proxy",
+                         "--folder", str(folder / "all {object}"))  # fmt: skip
+    results["all of one"] = run(commands, "bake", "--all", "--object", "Plate")
+    bpy.data.objects.remove(card)
     results["flow"] = run(commands, "flow", "--convention", "nuke", "--frames", "6")
     results["predict"] = run(commands, "predict")
     results["motion"] = bpy.data.objects["Plate"].loopcore.motion

@@ -48,6 +48,20 @@ def test_a_range_bakes_only_its_frames(results: dict[str, Any], folder: Path) ->
     ]  # fmt: skip
 
 
+def test_all_bakes_the_planes_that_are_prepared(results: dict[str, Any], folder: Path) -> None:
+    """A second plane has neither motion nor hints."""
+    assert results["all"]["code"] == 0, results["all"]
+    assert [line for line in results["all"]["out"].splitlines() if line.startswith("Object")] == ["Object: 'Plate'"]
+    assert len(list((folder / "all Plate").glob("Plate_loop.*.exr"))) == 4
+    assert results["all of one"]["code"] == 2 and "cannot be combined" in results["all of one"]["err"]
+
+
+def test_setup_checks_a_python(results: dict[str, Any]) -> None:
+    assert results["python"]["code"] == 0, results["python"]
+    assert results["no python"]["code"] == 1 and "nowhere" in results["no python"]["err"]
+    assert results["two sources"]["code"] == 2
+
+
 def test_predict_prints_the_motion_file(results: dict[str, Any], folder: Path) -> None:
     assert results["predict"]["code"] == 0, results["predict"]
     assert results["predict"]["out"].splitlines()[-1] == f"Saved: '{results['motion']}'"
