@@ -267,7 +267,7 @@ def masked(name):
     canvas.pixels.foreach_get(values)
     SEEN["painted"] = round(float(values[::4].mean()), 3)
     if not SEEN["painted"]:  # some builds come without brushes
-        values = values.reshape(*canvas.size[::-1], 4)
+        values = values.reshape(*tuple(canvas.size)[::-1], 4)
         values[: canvas.size[1] // 3, canvas.size[0] // 8 :, :3] = 1
         canvas.pixels.foreach_set(values.ravel())
         canvas.update()
