@@ -61,6 +61,11 @@ def _exr(seeds: Path, folder: Path, rng: random.Random) -> Case:
     return _bake_of("exr", ["plate.exr", "plate_odd.exr"], "plate", seeds, folder, rng)
 
 
+def _documents(seeds: Path, folder: Path, rng: random.Random) -> Case:
+    layer = rng.choice(["Water", "Water", "Front", "Boat", "Light", None, "\u202e"])
+    return _bake_of("documents", ["plate.psd"], "plate", seeds, folder, rng, layer=layer)
+
+
 def _hints(seeds: Path, folder: Path, rng: random.Random) -> Case:
     """Damaged hints, or hints of a picture many times larger, or with many strokes or anchors."""
     case = _bake_of("hints", _HINTS, "hints", seeds, folder, rng, motion=None)
@@ -170,12 +175,12 @@ def _options(seeds: Path, folder: Path, rng: random.Random) -> Case:
 
 
 KINDS: dict[str, Callable[[Path, Path, random.Random], Case]] = {
-    "pictures": _pictures, "exr": _exr, "hints": _hints, "motion": _motion, "weights": _weights, "loops": _loops,
-    "predict": _predict, "shapes": _shapes, "previews": _previews, "options": _options,
-    "training": _training_cases.train, "evaluation": _training_cases.evaluate,
+    "pictures": _pictures, "documents": _documents, "exr": _exr, "hints": _hints, "motion": _motion,
+    "weights": _weights, "loops": _loops, "predict": _predict, "shapes": _shapes, "previews": _previews,
+    "options": _options, "training": _training_cases.train, "evaluation": _training_cases.evaluate,
 }  # fmt: skip
 # Kinds that the worker can run; the others are of the command line alone.
-FILE_KINDS = ["pictures", "exr", "hints", "motion", "weights", "loops", "predict"]
+FILE_KINDS = ["pictures", "documents", "exr", "hints", "motion", "weights", "loops", "predict"]
 
 
 def make_case(seed: int, number: int, kind: str, seeds: Path, folder: Path) -> Case:

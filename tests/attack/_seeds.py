@@ -6,10 +6,14 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _flow_files
 import _scenes
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 WIDTH, HEIGHT = 32, 24
 ODD = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45], np.float32)  # pixels
@@ -69,12 +73,24 @@ def _pictures(folder: Path) -> None:
     Image.fromarray(np.dstack([codes, codes[..., :1]])).save(folder / "profile.png", icc_profile=profile)
     for name, (width, height) in SHAPES.items():
         Image.fromarray(np.resize(codes, (height, width, 3))).save(folder / f"{name}.png")
+    _document(folder / "plate.psd", Image.fromarray(np.dstack([codes, codes[..., :1]])))
     _scenes.exr(folder / "plate.exr", _scenes.linear("RGBA", WIDTH, HEIGHT))
     odd = _scenes.linear("RGBA", WIDTH, HEIGHT)
     odd[2:8, 2:20] = np.resize(ODD, 4)
     odd[9, :18] = np.resize(ODD, (18, 4))
     _scenes.exr(folder / "plate_odd.exr", odd)
     _scenes.exr(folder / "motion_odd.exr", odd[..., :2], ("forward.u", "forward.v"))
+
+
+def _document(path: Path, picture: Image.Image) -> None:
+    """Writes a Photoshop document of a layer, one that is clipped to it, and a group."""
+    from psd_tools import PSDImage
+
+    document = PSDImage.new("RGB", picture.size)
+    document.create_pixel_layer(picture, name="Water")
+    document.create_pixel_layer(picture, name="Light", opacity=90).clipping = True
+    document.create_group(name="Front").create_pixel_layer(picture, name="Boat", left=5, top=-3)
+    document.save(str(path))
 
 
 def _hints(folder: Path) -> None:
