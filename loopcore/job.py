@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from loopcore.motion.field import MotionField
-    from loopcore.motion.hints import Hints
+    from loopcore.motion.findings import Findings
     from loopcore.plate import Plate
 
 FORMAT = 1  # of job files
@@ -119,16 +119,12 @@ class Source:
             MotionError: motion, hints or mask cannot be used; see `read_motion` and `predict_motion`.
         """
         from loopcore.flowmap import read_motion
-        from loopcore.motion.hints import read_hints, read_mask
 
-        size, windows = (plate.height, plate.width), plate.windows
-        mask = None if self.mask is None else read_mask(self.mask, *size, windows)
         if self.motion is None:
-            observer.stage("Making the motion")
-            hints = None if self.hints is None else read_hints(self.hints)
-            motion = self._predicted(plate, hints, mask)
+            motion, _ = self.predict(plate, observer)
         else:
             observer.stage("Reading the motion")
+            size, windows, mask = (plate.height, plate.width), plate.windows, self._read_mask(plate)
             rescale = self.rescale or self.resolution != 100
             motion = read_motion(self.motion, self.convention, size=size, windows=windows, rescale=rescale)
             motion = motion if mask is None else replace(motion, mask=mask)
@@ -136,15 +132,33 @@ class Source:
                 raise MotionError(f"the mask in {self.motion} is black all over: nothing would move. Give a --mask")
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
 
-    def _predicted(self, plate: Plate, hints: Hints | None, mask: np.ndarray | None) -> MotionField:
-        from loopcore.motion.predict import predict_motion
+    def predict(self, plate: Plate, observer: Observer) -> tuple[MotionField, Findings]:
+        """Returns the motion of a plate from its picture and the hints, without the speed, and what was found.
 
+        Args:
+            plate: at the size of the motion.
+            observer: receives the stage.
+
+        Raises:
+            MotionError: hints or mask cannot be used, or nothing seems to flow; see `predict_motion`.
+        """
+        from loopcore.motion.hints import read_hints
+        from loopcore.motion.predict import predict_with_findings
+
+        mask = self._read_mask(plate)
+        observer.stage("Making the motion")
+        hints = None if self.hints is None else read_hints(self.hints)
         try:
-            motion = predict_motion(self._looked_at(plate), hints, mask, self.weights)
+            motion, found = predict_with_findings(self._looked_at(plate), hints, mask, self.weights)
         except HintsError as error:
             raise MotionError(f"hints {self.hints}: {error}") from None
         drawn = mask is not None or (hints is not None and hints.mask is not None)
-        return motion if drawn else self._unobstructed(motion)
+        return motion if drawn else self._unobstructed(motion), found
+
+    def _read_mask(self, plate: Plate) -> np.ndarray | None:
+        from loopcore.motion.hints import read_mask
+
+        return None if self.mask is None else read_mask(self.mask, plate.height, plate.width, plate.windows)
 
     def _looked_at(self, plate: Plate) -> Plate:
         """Returns the plate that a motion is predicted from: for a layer of a PSD the document's picture."""

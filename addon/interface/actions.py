@@ -19,7 +19,7 @@ from ..plane import still
 from ..plane.image import find_plane_image
 from ..playing import image_sequence, live
 from . import folders, motion_path
-from .messages import for_artists
+from .messages import for_artists, guessed, predicted
 from .properties import Settings, file_name, frame_rate
 
 # Subfolder of the output folder: the still if it exists in the .blend only, the hints, the motion and its arrows.
@@ -56,15 +56,15 @@ def on_target(work: Callable[..., Work]) -> Callable[..., Work]:
 def predict(target: Target, settings: Settings) -> Work:
     """Solve the motion from the hints, or from the image alone."""
     folder = _folder(target.find(), settings)
-    yield from _motion(target, folder)
-    return "Motion predicted"
+    _plate, _motion_file, found = yield from _motion(target, folder)
+    return predicted(found)
 
 
 @on_target
 def bake(target: Target, settings: Settings, *, overwrite=False, range="", wire=True) -> Work:
     """Bake the frames, and play them on the plane if `wire`."""
     folder = _folder(target.find(), settings, kept=True)
-    plate, motion = yield from _motion(target, folder)
+    plate, motion, found = yield from _motion(target, folder)
     params = {
         **settings.to_params(), **plate, "motion": motion, "folder": str(folder),
         "name": f"{file_name(target.find())}_loop", "fps": frame_rate(bpy.context.scene), "overwrite": overwrite,
@@ -79,14 +79,15 @@ def bake(target: Target, settings: Settings, *, overwrite=False, range="", wire=
         _wire(target, made, settings)
         target.find().loopcore.leftovers = len(left)
     longer = f". {len(left)} files of a longer loop are left there" if left else ""
-    return f"{made['written']} frames written, {made['skipped']} were up to date: {folders.shown(folder)}{longer}"
+    done = f"{made['written']} frames written, {made['skipped']} were up to date: {folders.shown(folder)}"
+    return f"{done}{longer}{guessed(found)}"
 
 
 @on_target
 def preview(target: Target, settings: Settings) -> Work:
     """Bake a small 8-bit loop, and play it on the plane in the viewport."""
     folder = _folder(target.find(), settings)
-    plate, motion = yield from _motion(target, folder)
+    plate, motion, found = yield from _motion(target, folder)
     width = find_plane_image(target.find()).size[0]
     small = max(1, min(100, round(100 * PREVIEW_WIDTH / max(width, 1))))
     made = yield Step("Previewing", "animate", {
@@ -98,14 +99,15 @@ def preview(target: Target, settings: Settings) -> Work:
         find_plane_image(target.find()), made["folder"], made["pattern"], made["first"], made["frames"]
     )
     kept = "" if settings.folder_of(target.find()) else ". It is lost when Blender quits: the .blend is unsaved"
-    return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}, in the viewport only{kept}"
+    done = f"Preview of {made['frames']} frames, {made['width']} x {made['height']}, in the viewport only"
+    return f"{done}{kept}{guessed(found)}"
 
 
 @on_target
 def export_flow(target: Target, settings: Settings, convention="motion", folder="") -> Work:
     """Write the motion in the convention of another application."""
     home = _folder(target.find(), settings, kept=not folder)
-    plate, motion = yield from _motion(target, home)
+    plate, motion, _found = yield from _motion(target, home)
     place = Path(bpy.path.abspath(folder)) if folder else home / "flow"
     loop = {name: value for name, value in settings.to_params().items() if name in FLOW_SETTINGS}
     made = yield Step("Writing flow maps", "flow", {
@@ -120,7 +122,7 @@ def export_flow(target: Target, settings: Settings, convention="motion", folder=
 def live_preview(target: Target, settings: Settings) -> Work:
     """Animate the plane by shader nodes, without a bake."""
     folder = _folder(target.find(), settings)
-    _plate, motion = yield from _motion(target, folder)
+    _plate, motion, found = yield from _motion(target, folder)
     if settings.speed != 1.0:
         made = yield Step("Scaling the motion", "flow", {
             "motion": motion, "folder": str(folder / SETUP), "convention": "motion", "name": "live",
@@ -129,7 +131,7 @@ def live_preview(target: Target, settings: Settings) -> Work:
         motion = made["files"][0]
     cycles = live.add_live_preview(find_plane_image(target.find()), Path(motion), settings.frames, settings.cycles)
     cycles = "1 cycle" if cycles == 1 else f"{cycles} cycles"
-    return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading"
+    return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading{guessed(found)}"
 
 
 def restore(obj) -> bool:
@@ -179,7 +181,10 @@ def plays_own(obj) -> bool:
 
 
 def _motion(target: Target, folder: Path) -> Work:
-    """Solve the motion, and store its path on the object; returns the still's parameters and the motion's file."""
+    """Solve the motion, and store its path on the object.
+
+    Returns the still's parameters, the motion's file, and the worker's result.
+    """
     setup = _created(folder / SETUP)
     plate = still.still_file(find_plane_image(target.find()), setup)
     if plate.write is not None:
@@ -197,7 +202,7 @@ def _motion(target: Target, folder: Path) -> Work:
     drawn = yield Step("Drawing the motion", "arrows", {"motion": str(motion), "spacing_px": spacing})
     write_whole(motion.with_name("arrows.json"), json.dumps({**drawn, "spacing": spacing}).encode())
     target.find().loopcore.motion = motion_path.stored(motion)
-    return plate.params, str(motion)
+    return plate.params, str(motion), solved
 
 
 def _hints(target: Target, setup: Path) -> Work:

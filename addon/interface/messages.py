@@ -50,3 +50,28 @@ def for_artists(message: str, strokes: list[str]) -> str:
 
     text = _STROKE.sub(named, _FIELD_NOTE.sub("", _OPTION_NOTE.sub("", message)))
     return text[:1].upper() + text[1:]
+
+
+def predicted(found: dict) -> str:
+    """Return the outcome of a prediction, from the worker's result."""
+    share = found["moving"]
+    percent = f"{100 * share:.0f} %" if share >= 0.01 else "less than 1 %"
+    source = "Motion predicted" if found["predicted"] else "Motion solved from the strokes"
+    return f"{source}: {percent} of the picture moves{guessed(found)}"
+
+
+def guessed(found: dict) -> str:
+    """Return a sentence to append: where the direction of the worker's result is a guess; empty if nowhere."""
+    places = found["guesses"]
+    if not places:
+        return ""
+    names = list(dict.fromkeys(_place(x / found["width"], y / found["height"]) for x, y in places))
+    regions = "1 region" if len(places) == 1 else f"{len(places)} regions"
+    return f". Direction is a guess in {regions} ({', '.join(names[:3])}): Flip or draw a stroke"
+
+
+def _place(x: float, y: float) -> str:
+    """Return the name of a place in the picture; x and y from 0 to 1, y down."""
+    across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
+    down = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""
+    return f"{down} {across}".strip() or "middle"

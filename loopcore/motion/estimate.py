@@ -13,7 +13,7 @@ import numpy as np
 
 from loopcore.motion.deterministic import resize_planes, run_parallel
 from loopcore.motion.display import INPUT_PADDING, display_copy, is_blank, network_input
-from loopcore.motion.orientation import orient
+from loopcore.motion.orientation import orient, sense_certainty
 from loopcore.plate import Plate
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Estimate:
         velocity: (h, w, 2) float32, longer sides a frame.
         confidence: (h, w) float32 0..1, of the velocity.
         classes: (5, h, w) float32 probabilities of :data:`loopcore.motion.networks.CLASSES`; None if not known.
+        sense: (h, w) float32 0..1, how certain the velocity is not its opposite; None if not known.
 
     Convention: (vx, vy), x right, y down, where content goes.
     """
@@ -51,6 +52,7 @@ class Estimate:
     velocity: np.ndarray
     confidence: np.ndarray
     classes: np.ndarray | None = None
+    sense: np.ndarray | None = None
 
     @property
     def flowing(self) -> np.ndarray:
@@ -85,9 +87,11 @@ def estimate_picture(picture: np.ndarray, network: FluidNet | None = None) -> Es
     rows, columns = moving.shape[1:]
     pace = relative * _usual_speed(resize_planes(classes, rows, columns, "area"))
     planes = np.concatenate([unit * pace, moving, certainty[None]])
+    sense = resize_planes(sense_certainty(axis, direction, moving[0])[None], *size)[0]
     vx, vy, moving, certainty = resize_planes(planes, *size)
     velocity = np.ascontiguousarray(np.stack([vx, vy], axis=-1))
-    return Estimate(np.clip(moving, 0, 1), velocity, np.clip(certainty, 0, 1), resize_planes(classes, *size))
+    moving, certainty, sense = (np.clip(plane, 0, 1) for plane in (moving, certainty, sense))
+    return Estimate(moving, velocity, certainty, resize_planes(classes, *size), sense)
 
 
 def grid_size(height: int, width: int) -> tuple[int, int]:

@@ -12,11 +12,13 @@ Convention: fields are (2, rows, columns), (x right, y down), where content goes
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from loopcore.motion.multigrid import Problem, Solver
 
-_PULL = 1e-3  # of a direction of concentration 1, against a link of 1 between neighbours: see `_senses`
+_PULL = 1e-3  # of a direction of concentration 1, against a link of 1 between neighbours: see `_solved`
 _SPREAD = 2.0  # cells, deviation of the mean of axes whose senses are compared
 _MIN_LINK = 1e-3  # of neighbours whose axes are uncertain or at right angles
 _MIN_DATA = 1e-6  # of a cell in the smooth field, against a smoothness of 1 a face
@@ -31,11 +33,36 @@ def orient(axis: np.ndarray, direction: np.ndarray, moving: np.ndarray) -> tuple
         direction: (2, rows, columns), concentration times cosine and sine of the angle.
         moving: (rows, columns) 0..1; sense is not carried through what is still.
     """
-    certainty = resultant_length(np.hypot(axis[0], axis[1]))
-    unit, around = _along(axis), _along(_spread(axis, certainty * moving))
-    directed = around * _senses(around, certainty, (_limited(direction) * around).sum(axis=0), moving)
+    certainty, around, evidence = _compared(axis, direction, moving)
+    unit = _along(axis)
+    directed = around * np.where(
+        _solved(around, certainty, evidence, moving, np.sign) < 0, np.float32(-1), np.float32(1)
+    )
     smooth = _unit(_smoothed(_towards(directed, unit), certainty, moving))
     return _unit(certainty * _towards(smooth, unit) + (1 - certainty) * smooth, unit), certainty
+
+
+def sense_certainty(axis: np.ndarray, direction: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """Returns how certain the sense along the axes is, (rows, columns) float32 0..1: 0 for a guess.
+
+    A von Mises distribution of concentration k around an angle d from the axis gives the two senses along it the odds
+    exp(2 e), e = k cos d, and the difference of their probabilities is tanh e. That replaces the sign of the evidence
+    in the system by which :func:`orient` decides the senses: weak or contradictory evidence in a region comes near 0.
+
+    Args:
+        axis: as for :func:`orient`.
+        direction: as for :func:`orient`.
+        moving: as for :func:`orient`.
+    """
+    certainty, around, evidence = _compared(axis, direction, moving)
+    return np.clip(np.abs(_solved(around, certainty, evidence, moving, np.tanh)), 0, 1).astype(np.float32)
+
+
+def _compared(axis: np.ndarray, direction: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns how certain the axes are, unit vectors along the axes around each cell, and the evidence for those."""
+    certainty = resultant_length(np.hypot(axis[0], axis[1]))
+    around = _along(_spread(axis, certainty * moving))
+    return certainty, around, (_limited(direction) * around).sum(axis=0)
 
 
 def _towards(field: np.ndarray, unit: np.ndarray) -> np.ndarray:
@@ -78,11 +105,15 @@ def _limited(direction: np.ndarray) -> np.ndarray:
     return direction * (np.minimum(length, _MAX_CONCENTRATION) / np.maximum(length, 1e-6)).astype(np.float32)
 
 
-def _senses(unit: np.ndarray, certainty: np.ndarray, evidence: np.ndarray, moving: np.ndarray) -> np.ndarray:
-    """Returns 1 or -1 for each cell, whether it goes along or against ``unit``.
+def _solved(
+    unit: np.ndarray, certainty: np.ndarray, evidence: np.ndarray, moving: np.ndarray,
+    belief: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:  # fmt: skip
+    """Returns -1 to 1 for each cell, whether it goes along or against ``unit``.
 
-    Minimises, over real s, the sum of w (s_i - c s_j)^2 over neighbours plus that of p e_i^2 (s_i - sign e_i)^2, where
-    c is the sign of the cosine between their axes, w its square times the certainties, e the evidence, and p the pull.
+    Minimises, over real s, the sum of w (s_i - c s_j)^2 over neighbours plus that of p e_i^2 (s_i - belief e_i)^2,
+    where c is the sign of the cosine between their axes, w its square times the certainties, e the evidence, and p the
+    pull.
     So directions of concentration e act over about 1 / (e sqrt p) cells: sure ones, as of falls, keep their own sense,
     and unsure ones take that of their whole region.
     """
@@ -109,8 +140,8 @@ def _senses(unit: np.ndarray, certainty: np.ndarray, evidence: np.ndarray, movin
             (np.concatenate([cells.ravel(), *rows]), np.concatenate([cells.ravel(), *columns])),
         )
     )
-    solved = spsolve(matrix.tocsc(), pull * np.sign(evidence.ravel())).reshape(certainty.shape)
-    return np.where(solved < 0, np.float32(-1), np.float32(1))
+    solved: np.ndarray = spsolve(matrix.tocsc(), pull * belief(evidence.ravel())).reshape(certainty.shape)
+    return solved
 
 
 def _smoothed(directions: np.ndarray, certainty: np.ndarray, moving: np.ndarray) -> np.ndarray:

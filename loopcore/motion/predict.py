@@ -19,6 +19,7 @@ from loopcore.motion.display import display_copy, display_rows, resized_picture
 from loopcore.motion.edges import apply_guided_filter, fit_guided_filter
 from loopcore.motion.estimate import MIN_SCORE, Estimate, estimate_picture, grid_size
 from loopcore.motion.field import MotionField
+from loopcore.motion.findings import Findings, findings
 from loopcore.motion.hints import Hints
 from loopcore.motion.masks import as_mask, fit_mask, same_aspect
 from loopcore.motion.regress import regress_motion
@@ -53,21 +54,43 @@ def predict_motion(
 
     Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
     """
+    return predict_with_findings(plate, hints, mask, weights)[0]
+
+
+def predict_with_findings(
+    plate: Plate, hints: Hints | None = None, mask: np.ndarray | None = None, weights: str | Path | None = None
+) -> tuple[MotionField, Findings]:
+    """Predicts the motion field of a plate, as :func:`predict_motion`, and tells where its direction is a guess.
+
+    Args:
+        plate: as for :func:`predict_motion`.
+        hints: as for :func:`predict_motion`.
+        mask: as for :func:`predict_motion`.
+        weights: as for :func:`predict_motion`.
+
+    Raises:
+        MotionError: as :func:`predict_motion`.
+
+    Convention: pixels of the findings are the plate's data window's, as those of the field.
+    """
     hints = (hints or Hints()).fitted(plate.height, plate.width, plate.windows)
     if mask is not None and mask.shape == plate.windows.display_size:
         mask = fit_mask(as_mask(mask), Windows.whole(*mask.shape), plate.windows)
-    return _predict(plate, hints, hints.mask if mask is None else mask, weights).over(plate.windows)
+    motion, estimate = _predict(plate, hints, hints.mask if mask is None else mask, weights)
+    return motion.over(plate.windows), findings(motion, estimate)
 
 
-def _predict(plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights: str | Path | None) -> MotionField:
-    """Returns the same for hints that fit all of the plate's pixels, overscan included."""
+def _predict(
+    plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights: str | Path | None
+) -> tuple[MotionField, Estimate | None]:
+    """Returns the motion, and the estimate it follows, for hints that fit all of the plate's pixels, with overscan."""
     if hints.strokes and drawn_mask is not None:
-        return solve_motion(plate.height, plate.width, hints, mask=drawn_mask)
+        return solve_motion(plate.height, plate.width, hints, mask=drawn_mask), None
     picture = display_copy(plate)
     estimate = estimate_picture(picture) if weights is None else estimate_with(weights, picture)
     if estimate.score < MIN_SCORE:
         if hints.strokes:
-            return solve_motion(plate.height, plate.width, hints)
+            return solve_motion(plate.height, plate.width, hints), None
         raise MotionError(
             f"nothing here seems to flow (the highest score is {estimate.score:.2f}, {MIN_SCORE:.2f} is needed): "
             "draw strokes along the flow and a mask around it (--hints hints.json), or give a motion field (--motion)"
@@ -78,7 +101,7 @@ def _predict(plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights:
     _check_strokes(hints, full_mask)
     prediction = _prediction(plate, estimate, drawn_mask)
     motion = solve_motion(plate.height, plate.width, hints, mask=full_mask, prediction=prediction)
-    return replace(motion, drifting=_drifting(plate, estimate))
+    return replace(motion, drifting=_drifting(plate, estimate)), estimate
 
 
 def _drifting(plate: Plate, estimate: Estimate) -> np.ndarray | None:

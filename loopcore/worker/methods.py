@@ -63,7 +63,11 @@ def _source(params: Params, **more: Any) -> Source:
 
 
 def predict(task: Task) -> dict[str, Any]:
-    """{plate, layer?, colorspace?, hints?, mask?, weights?, motion_out} -> {motion, width, height}: saves a motion."""
+    """{plate, layer?, colorspace?, hints?, mask?, weights?, motion_out} -> {motion, width, height, ...}: saves one.
+
+    Also returned: moving, the fraction of the picture that moves; sure, the fraction of that whose direction is no
+    guess; guesses, [x, y] in each region where it is; predicted, whether a network found the motion.
+    """
     params = Params(task)
     source = _source(params)
     out = params.path("motion_out")
@@ -71,11 +75,14 @@ def predict(task: Task) -> dict[str, Any]:
     refuse_overwriting(source.files(), [out])
     task.folders.add(out.parent)
     plate = source.read_plate(task)
-    motion = source.read_motion(plate, task)
+    motion, found = source.predict(plate, task)
     task.stage("Saving the motion")
     make_folder(out.parent)
     motion.save(out)
-    return {"motion": str(out), "width": motion.width, "height": motion.height}
+    return {
+        "motion": str(out), "width": motion.width, "height": motion.height, "moving": found.moving,
+        "sure": found.sure, "predicted": found.predicted, "guesses": [list(place) for place in found.guesses],
+    }  # fmt: skip
 
 
 def animate(task: Task) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loopcore.motion.orientation import orient, resultant_length
+from loopcore.motion.orientation import orient, resultant_length, sense_certainty
 
 SIDE = 40
 ANGLES = st.floats(-np.pi, np.pi)
@@ -210,3 +210,20 @@ def test_resultant_length_grows_from_none_to_one() -> None:
     lengths = resultant_length(np.geomspace(1e-3, 1e6, 200))
     assert resultant_length(np.zeros(1))[0] == 0
     assert (np.diff(lengths) >= 0).all() and lengths[0] < 1e-3 and 0.999 < lengths[-1] <= 1
+
+
+@settings(max_examples=10, deadline=None)
+@given(angle=ANGLES)
+def test_the_sense_is_certain_where_strong_directions_agree(angle: float) -> None:
+    angles, moves = np.full((SIDE, SIDE), angle), np.ones((SIDE, SIDE), np.float32)
+    left = np.arange(SIDE) < SIDE // 2
+
+    def certainty(direction: np.ndarray) -> np.ndarray:
+        return sense_certainty(polar(2 * angles, 5.0), direction, moves)
+
+    strong = certainty(polar(angles, 4.0))
+    weak = certainty(polar(angles, 0.1))
+    torn = certainty(polar(np.where(np.arange(SIDE) % 2, angles, angles + np.pi), 4.0))
+    one = certainty(at(left, polar(angles, 4.0)))
+    assert strong.min() > 0.99 and torn.max() < 0.1 and one.min() > 0.99
+    assert weak == pytest.approx(np.tanh(0.1), abs=1e-3)

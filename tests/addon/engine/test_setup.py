@@ -278,23 +278,6 @@ def test_cancelling_removes_the_environment(tmp_path: Path, real_wheel: Path) ->
     _scenes.wait_for(lambda: not processes_in(tmp_path), 1)
 
 
-def test_without_torch_nothing_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = tmp_path / "index"
-    needed = wheel(index / "needed", "needed", {"needed.py": ""})
-    (index / "needed" / "index.html").write_text(f'<a href="{needed.name}">{needed.name}</a>', "utf-8")
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_INDEX_URL", index.as_uri())
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setattr(environment, "CPU_INDEX", (tmp_path / "no index").as_uri())
-    loopcore = wheel(tmp_path, "loopcore", {}, ("needed", "torch>=2"))
-    with pytest.raises(environment.Failed, match="torch .* cannot be downloaded.*Install torch"):
-        environment.build(str(tmp_path / "made"), str(loopcore), None, True)
-    assert not list((tmp_path / "made").rglob("needed.py"))
-    environment.Pip(tmp_path / "made", None).install("needed")
-    assert list((tmp_path / "made").rglob("needed.py"))
-
-
 HOLDER = """
 import json, sys, time
 sys.path[:0] = json.loads(sys.argv[1])

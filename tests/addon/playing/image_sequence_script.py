@@ -307,6 +307,34 @@ def undo():
     return [*out, image_sequence.is_wired(obj), off(3, frame_of_loop(2)), image_sequence.restore_still(obj)]
 
 
+def undo_while_following():
+    """Undo and redo moves and changes of the material, after each of which the viewport's copy follows."""
+    obj = scene()
+    viewport.register()
+    wire(obj, proxy_pattern=PROXY)
+    bpy.ops.ed.undo_push(message="wired")
+    seen = []
+    for number in range(1, 9):
+        obj = bpy.data.objects["Plate"]
+        obj.location.x += 0.1
+        if number % 2:
+            node_of(obj.active_material, "EMISSION").inputs["Strength"].default_value = 1 / number
+        bpy.ops.ed.undo_push(message=f"change {number}")
+        bpy.context.view_layer.update()
+        viewport.follow()  # by a timer, after the undo step
+        for step in (bpy.ops.ed.undo, bpy.ops.ed.undo, bpy.ops.ed.redo, bpy.ops.ed.redo):
+            if step.poll():
+                step()
+        bpy.context.view_layer.update()
+        viewport.follow()
+        obj = bpy.data.objects["Plate"]
+        copy, file = shown_in_viewport(obj)
+        strengths = [node_of(m, "EMISSION").inputs["Strength"].default_value for m in (copy, obj.active_material)]
+        seen.append([file, strengths[0] == strengths[1], copy != obj.active_material])
+    viewport.unregister()
+    return [len(seen), *map(list, {tuple(row) for row in seen}), len(bpy.data.materials)]
+
+
 def imports():
     """Planes imported by Blender with each shader: the still, the loop, the still again."""
     out = {}
@@ -353,5 +381,17 @@ def refusals():
 
 
 make_files()
-CASES = (plays, looks, restores, offsets, material_shared, proxies, proxies_kept, undo, imports, refusals)
+CASES = (
+    plays,
+    looks,
+    restores,
+    offsets,
+    material_shared,
+    proxies,
+    proxies_kept,
+    undo,
+    undo_while_following,
+    imports,
+    refusals,
+)
 inside.emit({case.__name__: case() for case in CASES if len(sys.argv) < 3 or case.__name__ in sys.argv[2:]})

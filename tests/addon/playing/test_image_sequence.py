@@ -90,6 +90,11 @@ def test_undo_and_redo(results: dict[str, Any]) -> None:
     assert still < DECODED and playing < EXACT
 
 
+def test_the_viewport_material_follows_through_undo(results: dict[str, Any]) -> None:
+    """The crashes of copies made outside undo steps need a window: tests/gui/stress.py."""
+    assert results["undo_while_following"] == [8, ["plate_loop.1001.png", True, True], 2]
+
+
 def test_invalid_sequences_are_refused(results: dict[str, Any]) -> None:
     nothing, plain, unwired, wired = results["refusals"]
     assert "nothing.####.exr" in nothing and "bake the loop" in nothing
