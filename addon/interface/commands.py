@@ -245,7 +245,7 @@ def _bake(obj, arguments, signals):
 def _predict(obj, arguments, signals):
     code = _run("Predict Motion", actions.predict(obj, _overridden(obj, arguments)), obj, signals)
     if code == DONE:
-        print(f"Saved: '{obj.loopcore.motion}'", flush=True)
+        print(f"Saved: '{bpy.path.abspath(obj.loopcore.motion)}'", flush=True)
     return code
 
 

@@ -66,7 +66,7 @@ def run_all(commands, runtime, folder, results):
     bpy.data.objects.remove(card)
     results["flow"] = run(commands, "flow", "--convention", "nuke", "--frames", "6")
     results["predict"] = run(commands, "predict")
-    results["motion"] = bpy.data.objects["Plate"].loopcore.motion
+    results["motion"] = bpy.path.abspath(bpy.data.objects["Plate"].loopcore.motion)
     results["bad range"] = run(commands, "bake", "--frames", "6", "--range", "1-3")
     results["no speed"] = run(commands, "bake", "--frames", "6", "--speed", "0")
     results["cycles word"] = run(commands, "bake", "--frames", "6", "--cycles", "many")

@@ -7,6 +7,7 @@ python preferences_script.py ZIP WHEELS
 import hashlib
 import json
 import sys
+import time
 from pathlib import Path
 
 import bpy
@@ -29,6 +30,7 @@ def main(zip_path, wheels):
     results["still not set up"] = module.missing()
     results["place"] = [str(module.place().folder), str(module.place().wheel), module.place().wheel.is_file()]
     results["leases"] = leases(module, results["package"])
+    results["cancelled"] = cancelled(module, Path(wheels))
     # A check that is running when the add-on is disabled.
     work = module.Setup.check(module.place(create=True), Path(sys.executable))
     module.begin(work)
@@ -59,6 +61,23 @@ def leases(module, package):
         step()
         held.append(place.leases[0].is_held())
     return held
+
+
+def cancelled(module, wheels):
+    """Cancel a setup; returns whether buttons are enabled, and messages: before, during, while cleaning and after."""
+    (wheels / "other-0.1-py3-none-any.whl").write_bytes(b"")
+    seen = [[bpy.ops.loopcore.bake.poll(), module.missing()]]
+    work = module.Setup.install(module.place(create=True), Path(sys.executable), wheels=wheels)
+    module.begin(work)
+    while work.state == "running" and work.message != "Creating the environment":
+        work.poll()
+        time.sleep(0.01)
+    seen.append([bpy.ops.loopcore.bake.poll(), module.missing()])
+    work.cancel()
+    seen.append([work.cleaning, module.missing()])
+    while work.cleaning:
+        time.sleep(0.01)
+    return [*seen, [bpy.ops.loopcore.bake.poll(), module.missing()]]
 
 
 def call(operator, **settings):

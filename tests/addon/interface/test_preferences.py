@@ -51,3 +51,11 @@ def test_an_engine_holds_a_lease_of_the_environment(results: dict[str, Any]) -> 
 
 def test_disabling_the_addon_cancels_a_setup(results: dict[str, Any]) -> None:
     assert results["disabled"] == "cancelled"
+
+
+def test_a_cancelled_setup_tells_that_it_cleans_up(results: dict[str, Any]) -> None:
+    """Its own lock is no other Blender, and buttons are disabled only while it runs."""
+    before, during, cleaning, after = results["cancelled"]
+    assert before[0] and during == [False, "Setting up: Creating the environment"]
+    assert cleaning == [True, "The engine is not ready: its incomplete environment is being removed"]
+    assert after[0] and "engine is not set up" in after[1]
