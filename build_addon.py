@@ -40,6 +40,8 @@ def extension(root: Path) -> bytes:
     files = {"blender_manifest.toml": content(root / "blender_manifest.toml")}
     for path in sources(root / "addon", "*.py"):
         files[path.relative_to(root / "addon").as_posix()] = content(path)
+    for name in ("blender.md", "flow-maps.md", "guide.md", "hints.md"):
+        files[f"documentation/{name}"] = content(root / "docs" / name)
     for name in ("GPL-3.0-or-later.txt", "Apache-2.0.txt"):
         files[f"LICENSES/{name}"] = content(root / "LICENSES" / name)
     name, wheel = build_wheel(root)

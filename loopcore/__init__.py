@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from loopcore.loop import Loop
     from loopcore.motion import (
         Anchor,
+        Flip,
         Hints,
         MotionField,
         Stroke,
@@ -37,6 +38,7 @@ _MODULES = {
     "Anchor": "motion",
     "BakeResult": "baking.bake",
     "EngineError": "errors",
+    "Flip": "motion",
     "FlowNumbers": "flowmap",
     "FlowSettings": "flowmap",
     "Hints": "motion",
@@ -71,6 +73,7 @@ __all__ = [
     "Anchor",
     "BakeResult",
     "EngineError",
+    "Flip",
     "FlowNumbers",
     "FlowSettings",
     "Hints",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hints for the worker: the strokes, anchors and mask of a plane, in pixels of its image."""
+"""Hints for the worker: the strokes, anchors, flips and mask of a plane, in pixels of its image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from . import mask, strokes
 
 
 def hints_json(plane: PlaneImage) -> dict | None:
-    """Return the plane's strokes, anchors and mask as Loopcore's hints JSON, or None without any; writes no mask file.
+    """Return the plane's strokes, anchors, flips and mask as Loopcore's hints JSON, or None without any.
+
+    Writes no mask file.
 
     Raises:
         PlaneError: the plane has no UVs.
@@ -26,24 +28,31 @@ def hints_json(plane: PlaneImage) -> dict | None:
 
 
 def _document(plane):
-    """Return the hints, or None, and for each of their strokes the name of its object."""
+    """Return the hints, or None, and the names of the objects of their "strokes" and "flips", in order."""
     mapping = PlaneMap.of(plane)
     document: dict = {"loopcore_hints": 1, "size": list(plane.size)}
     lines = [(obj.name, line) for obj in strokes.strokes(plane.object) for line in _lines(obj, mapping)]
     if lines:
         document["strokes"] = [line for _, line in lines]
-    spots = [strokes.local_matrix(obj).translation for obj in strokes.anchors(plane.object)]
-    if spots:
-        document["anchors"] = [[round(x, 3), round(y, 3)] for x, y in mapping.pixels_of_local(spots).tolist()]
+    flips = strokes.flips(plane.object)
+    for key, spots in (("anchors", strokes.anchors(plane.object)), ("flips", flips)):
+        if spots:
+            places = mapping.pixels_of_local([strokes.local_matrix(obj).translation for obj in spots])
+            document[key] = [[round(x, 3), round(y, 3)] for x, y in places.tolist()]
     if mask.source_of(plane.object) is not None:
         document["mask"] = mask.MASK_FILE
-    return document if len(document) > 2 else None, [name for name, _ in lines]
+        feather = mask.feather_of(plane.object)
+        if feather:
+            document["feather"] = round(feather, 3)
+    names = {"strokes": [name for name, _ in lines], "flips": [obj.name for obj in flips]}
+    return document if len(document) > 2 else None, names
 
 
-def hints_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[], None], list[str]] | None:
-    """Return the path of hints.json, a thread-safe function that writes it, and the name of each stroke's object.
+def hints_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[], None], dict] | None:
+    """Return the path of hints.json, a thread-safe function that writes it, and the names of its objects.
 
-    Returns None without strokes, anchors and mask. The caller writes the mask to the same folder, as MASK_FILE.
+    The names are those of "strokes" and "flips". Returns None without any hints. The caller
+    writes the mask to the same folder, as MASK_FILE.
 
     Raises:
         PlaneError: as hints_json; from the function, if the folder cannot be written to.

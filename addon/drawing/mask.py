@@ -33,7 +33,17 @@ def unregister():
 
 
 def add_mask(plane: PlaneImage) -> bpy.types.Image:
-    """Return the plane's mask image; without one, a new black one of the image's aspect ratio, packed in the .blend."""
+    """Return the plane's mask image; without one, a new black one of the image's aspect ratio, packed in the .blend.
+
+    Raises:
+        PlaneError: the mesh is linked from another file, so it cannot be painted on.
+    """
+    mesh = plane.object.data
+    if mesh.library or mesh.override_library:
+        raise PlaneError(
+            f'The mesh "{mesh.name}" is linked, and only local ones can be painted on: paint an image in the Image '
+            "Editor, and choose it as Moving Area"
+        )
     source = source_of(plane.object)
     if isinstance(source, bpy.types.Image):
         return source
@@ -57,6 +67,12 @@ def set_mask(obj: bpy.types.Object, source: bpy.types.Image | str | None) -> Non
 def source_of(obj: bpy.types.Object) -> bpy.types.Image | str | None:
     """Return the mask's image, or the name of its color attribute; None without a mask."""
     return obj.get(MASK) or None
+
+
+def feather_of(obj: bpy.types.Object) -> float:
+    """Return the width over which the mask fades inward, in pixels of the image."""
+    settings = getattr(obj, "loopcore", None)
+    return settings.mask_feather if settings else 0.0
 
 
 @bpy.app.handlers.persistent

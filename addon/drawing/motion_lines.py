@@ -56,7 +56,7 @@ class Grid:
         """
         data = json.loads(path.read_text("utf-8"))
         width, height, spacing = data["width"], data["height"], data["spacing"]
-        columns, rows = (max(1, int(side // spacing)) for side in (width, height))
+        columns, rows = data.get("nodes") or (max(1, int(side // spacing)) for side in (width, height))
         points = np.array(data["points"], float).reshape(-1, 4)
         velocity = np.zeros((rows, columns, 2))
         column, row = (points[:, 0] * columns / width).astype(int), (points[:, 1] * rows / height).astype(int)
@@ -90,7 +90,25 @@ class Grid:
 def arrows_file(obj) -> Path | None:
     """Return the file with the arrows of the last solved motion; None without one."""
     motion = obj.loopcore.motion
-    return Path(bpy.path.abspath(motion)).with_name("arrows.json") if motion else None
+    return arrows_of(Path(bpy.path.abspath(motion))) if motion else None
+
+
+def arrows_of(motion: Path) -> Path:
+    """Return the file with the arrows of a motion."""
+    return motion.with_name("draft_arrows.json" if motion.stem == "draft" else "arrows.json")
+
+
+def at_size(arrows: dict, size: tuple[int, int]) -> dict:
+    """Return the worker's answer to `arrows`, with "spacing", for an image of `size`: points and velocities scaled."""
+    across, down = size[0] / arrows["width"], size[1] / arrows["height"]
+    if (across, down) == (1, 1):
+        return arrows
+    points = [
+        [(x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5, u * across, v * down] for x, y, u, v in arrows["points"]
+    ]
+    spacing = arrows["spacing"]
+    nodes = [max(1, int(arrows[side] // spacing)) for side in ("width", "height")]
+    return {"points": points, "width": size[0], "height": size[1], "spacing": spacing * across, "nodes": nodes}
 
 
 def shape_of(obj) -> int:

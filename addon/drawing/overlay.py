@@ -168,15 +168,15 @@ class Shapes:
 
 
 def stroke_shapes(context) -> Shapes:
-    """Return all visible strokes in screen space, except one in Edit Mode, which Blender draws itself."""
+    """Return all visible strokes in screen space; of one in Edit Mode, whose lines Blender draws, the arrow heads."""
     shapes, scale = Shapes([], [], [], [], []), context.preferences.system.ui_scale
     for obj in context.visible_objects:
-        if obj.type != "CURVE" or obj.mode != "OBJECT" or not _is_stroke(obj):
+        if obj.type != "CURVE" or not _is_stroke(obj):
             continue
         for line in strokes.world_lines(obj):
             line_2d = [location_3d_to_region_2d(context.region, context.region_data, point) for point in line]
             if all(line_2d):
-                _add_stroke(shapes, line_2d, obj.color[:], _outline_color(context, obj), scale)
+                _add_stroke(shapes, line_2d, obj.color[:], _outline_color(context, obj), scale, obj.mode == "OBJECT")
     return shapes
 
 
@@ -194,11 +194,11 @@ def _outline_color(context, obj):
     return *(theme.object_active if obj == context.active_object else theme.object_selected), 1.0
 
 
-def _add_stroke(shapes, seen, color, outline_color, scale):
+def _add_stroke(shapes, seen, color, outline_color, scale, whole):
     length = sum((b - a).length for a, b in itertools.pairwise(seen))
     head = head_of(seen, min(HEAD * scale, max(MIN_HEAD * scale, length / 3)))
     outline = itertools.pairwise([*head, head[0]]) if head else ()
-    ends = [(*point, 0) for pair in (*itertools.pairwise(seen), *outline) for point in pair]
+    ends = [(*point, 0) for pair in (*(itertools.pairwise(seen) if whole else ()), *outline) for point in pair]
     shapes.lines += ends
     shapes.line_colors += [color] * len(ends)
     shapes.outline_colors += [outline_color] * len(ends)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Strokes and anchors on a plane.
+"""Strokes, anchors and flips on a plane.
 
 A stroke is any curve parented to the plane: the flow goes from its first point to its last. Its speed is a custom
 property of the object, scaled by the radius of each point. An anchor, a point that stays still, is any empty parented
-to the plane. Objects disabled in viewports are ignored.
+to the plane; a flip, which turns the predicted flow around it, is one with the property FLIP. Objects disabled in
+viewports are ignored.
 
 Convention:
     Children are in the plane's object space, so moving the plane does not change the hints. They are projected
@@ -26,13 +27,17 @@ from ..plane.map import PlaneMap
 # Property on a stroke: pixels per frame. Curves without it have the default.
 SPEED = "loopcore_speed"
 DEFAULT_SPEED = 1.0
+# Property on an empty: it is a flip.
+FLIP = "loopcore_flip"
 
 
 def add_stroke(
     context: bpy.types.Context, plane: PlaneImage, points: Iterable[tuple[float, float]] | None = None,
-    speed: float = DEFAULT_SPEED,
+    speed: float = DEFAULT_SPEED, radii: Iterable[float] | None = None,
 ) -> bpy.types.Object:  # fmt: skip
     """Add a curve through `points` (pixels), or across the middle of the visible image; returns its object.
+
+    `radii` scale the speed at each point.
 
     Raises:
         PlaneError: there are fewer than two different points, or the speed is negative.
@@ -48,6 +53,8 @@ def add_stroke(
     if places.ndim != 2 or len(places) < 2 or not np.ptp(places, axis=0).any():
         raise PlaneError("A stroke needs at least two different points")
     obj = _child(context, plane, "Stroke", _curve(mapping.locals_of(places), "POLY" if drawn else "BEZIER"))
+    if radii is not None:
+        obj.data.splines[0].points.foreach_set("radius", list(radii))
     obj.color = (0.1, 0.8, 1.0, 1.0)
     obj[SPEED] = float(speed)
     obj.id_properties_ui(SPEED).update(
@@ -84,10 +91,27 @@ def add_anchor(
         point = mapping.pixel_of(context.scene.cursor.location)
         if context.scene.cursor.location.length == 0 or not ((low <= point) & (point <= high)).all():
             point = (low + high) / 2
-    obj = _child(context, plane, "Anchor", None)
+    return _spot(context, plane, mapping, "Anchor", point)
+
+
+def add_flip(context: bpy.types.Context, plane: PlaneImage, point: tuple[float, float]) -> bpy.types.Object:
+    """Add an empty at `point` (pixels) that turns the predicted flow of the region there round."""
+    context.view_layer.update()
+    obj = _spot(context, plane, PlaneMap.of(plane), "Flip", point)
+    obj.empty_display_type, obj[FLIP] = "CIRCLE", True
+    # A circle lies in the plane of its x and z axes, an image plane in that of x and y.
+    obj.rotation_euler = (np.pi / 2, 0, 0)
+    obj.scale.yz = obj.scale.zy
+    return obj
+
+
+def _spot(context, plane, mapping, name, point):
+    """Add an empty that is seen as a sphere, with a radius of 1/50 of the image's longer side."""
+    low, high = mapping.box
+    obj = _child(context, plane, name, None)
     obj.empty_display_type = "SPHERE"
     obj.location = mapping.locals_of([point])[0]
-    # Radius: 1/50 of the image's longer side in world space. The scale undoes the plane's, so the sphere is round.
+    # The scale undoes the plane's, so the sphere is round.
     size = float(np.ptp(mapping.worlds_of([low, high]), axis=0).max()) / 50
     obj.empty_display_size = 1.0
     obj.scale = [size / (s or 1) for s in plane.object.matrix_world.to_scale()]
@@ -100,7 +124,16 @@ def strokes(plane: bpy.types.Object) -> list[bpy.types.Object]:
 
 
 def anchors(plane: bpy.types.Object) -> list[bpy.types.Object]:
-    """Return the empties parented to a plane that are enabled in viewports."""
+    """Return the empties parented to a plane that are enabled in viewports, except flips."""
+    return [child for child in _spots(plane) if FLIP not in child]
+
+
+def flips(plane: bpy.types.Object) -> list[bpy.types.Object]:
+    """Return the flips of a plane that are enabled in viewports."""
+    return [child for child in _spots(plane) if FLIP in child]
+
+
+def _spots(plane):
     return [
         child for child in plane.children
         if child.type == "EMPTY" and child.empty_display_type != "IMAGE" and not child.hide_viewport
@@ -142,11 +175,11 @@ def local_matrix(obj):
 
 
 def _child(context, plane, name, data):
+    homes = [c for c in plane.object.users_collection if not c.library and not c.override_library]
     obj = bpy.data.objects.new(f"{plane.object.name} {name}", data)
     obj.parent = plane.object
     obj.show_in_front, obj.hide_render = True, True
-    home = plane.object.users_collection
-    (home[0] if home else context.scene.collection).objects.link(obj)
+    (homes[0] if homes else context.scene.collection).objects.link(obj)
     return obj
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import bpy
 
-from ..drawing import hints, mask
+from ..drawing import hints, mask, motion_lines
 from ..engine.tasks import Step, Target, ThreadTask, Work
 from ..errors import Refused
 from ..files import write_whole
 from ..plane import still
 from ..plane.image import find_plane_image
 from ..playing import image_sequence, live
+from . import folders, motion_path
 from .messages import for_artists, guessed, predicted
 from .properties import Settings, file_name, frame_rate
 
@@ -25,12 +26,8 @@ from .properties import Settings, file_name, frame_rate
 SETUP = "setup"
 PREVIEW = "preview"
 PREVIEW_WIDTH = 480
+DRAFT_SIDE = 512  # pixels of the longer side of a motion that is solved while strokes are drawn
 ARROWS = 32  # along the image's longer side
-COLORSPACES = {
-    "sRGB": "srgb_rec709_scene",
-    "Linear Rec.709": "lin_rec709_scene",
-    "Linear": "lin_rec709_scene",
-}
 # What flow maps use of the loop's settings.
 FLOW_SETTINGS = ("frames", "first", "speed", "cycles", "steady")
 CONVENTIONS = [
@@ -70,32 +67,41 @@ def bake(target: Target, settings: Settings, *, overwrite=False, range="", wire=
     folder = _folder(target.find(), settings, kept=True)
     plate, motion, found = yield from _motion(target, folder)
     params = {
-        **settings.to_params(), "plate": str(plate), "motion": motion, "folder": str(folder),
+        **settings.to_params(), **plate, "motion": motion, "folder": str(folder),
         "name": f"{file_name(target.find())}_loop", "fps": frame_rate(bpy.context.scene), "overwrite": overwrite,
-        "proxy": settings.proxy, **_colorspace(target),
+        "proxy": settings.proxy,
     }  # fmt: skip
     if range:
         params["range"] = range
     made = yield Step("Baking", "animate", params)
+    left: list[Path] = []
+    yield ThreadTask("Searching frames of a longer loop", lambda: left.extend(folders.leftovers(folder)))
     if wire:
         _wire(target, made, settings)
-    return f"{made['written']} frames written, {made['skipped']} were up to date: {_shown(folder)}{guessed(found)}"
+        target.find().loopcore.leftovers = len(left)
+    notes = f". {len(left)} files of a longer loop are left there" if left else ""
+    notes += guessed(found)
+    return f"{made['written']} frames written, {made['skipped']} were up to date: {folders.shown(folder)}{notes}"
 
 
 @on_target
 def preview(target: Target, settings: Settings) -> Work:
-    """Bake a small 8-bit loop, and play it on the plane."""
+    """Bake a small 8-bit loop, and play it on the plane in the viewport."""
     folder = _folder(target.find(), settings)
     plate, motion, found = yield from _motion(target, folder)
     width = find_plane_image(target.find()).size[0]
     small = max(1, min(100, round(100 * PREVIEW_WIDTH / max(width, 1))))
     made = yield Step("Previewing", "animate", {
-        **settings.to_params(), "format": "png", "depth": "8", "resolution": small, "plate": str(plate),
+        **settings.to_params(), "format": "png", "depth": "8", "resolution": small, **plate,
         "motion": motion, "folder": str(folder / PREVIEW), "name": f"{file_name(target.find())}_preview",
-        "fps": frame_rate(bpy.context.scene), "overwrite": False, "proxy": False, **_colorspace(target),
+        "fps": frame_rate(bpy.context.scene), "overwrite": False, "proxy": False,
     })  # fmt: skip
-    _wire(target, made, settings)
-    return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}{guessed(found)}"
+    image_sequence.wire_preview(
+        find_plane_image(target.find()), made["folder"], made["pattern"], made["first"], made["frames"]
+    )
+    notes = "" if settings.folder_of(target.find()) else ". It is lost when Blender quits: the .blend is unsaved"
+    notes += guessed(found)
+    return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}, in the viewport only{notes}"
 
 
 @on_target
@@ -107,10 +113,20 @@ def export_flow(target: Target, settings: Settings, convention="motion", folder=
     loop = {name: value for name, value in settings.to_params().items() if name in FLOW_SETTINGS}
     made = yield Step("Writing flow maps", "flow", {
         **loop, "motion": motion, "folder": str(place), "convention": convention,
-        "name": f"{file_name(target.find())}_flow", "plate": str(plate), **_colorspace(target),
+        "name": f"{file_name(target.find())}_flow", **plate,
     })  # fmt: skip
     count = len(made["files"])
-    return f"{count} flow {'map' if count == 1 else 'maps'} written: {_shown(place)}"
+    return f"{count} flow {'map' if count == 1 else 'maps'} written: {folders.shown(place)}"
+
+
+@on_target
+def draft(target: Target, settings: Settings) -> Work:
+    """Solve the motion at a small size, while strokes are drawn; shows it, and updates a live preview."""
+    folder = _folder(target.find(), settings)
+    _plate, motion, found = yield from _motion(target, folder, DRAFT_SIDE)
+    if live.is_live(target.find()):
+        yield from _live(target, folder, settings, motion)
+    return f"Motion solved{guessed(found)}"
 
 
 @on_target
@@ -118,15 +134,20 @@ def live_preview(target: Target, settings: Settings) -> Work:
     """Animate the plane by shader nodes, without a bake."""
     folder = _folder(target.find(), settings)
     _plate, motion, found = yield from _motion(target, folder)
+    cycles = yield from _live(target, folder, settings, motion)
+    cycles = "1 cycle" if cycles == 1 else f"{cycles} cycles"
+    return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading{guessed(found)}"
+
+
+def _live(target: Target, folder: Path, settings: Settings, motion: str) -> Work:
+    """Add the shader nodes; returns their cycles."""
     if settings.speed != 1.0:
         made = yield Step("Scaling the motion", "flow", {
             "motion": motion, "folder": str(folder / SETUP), "convention": "motion", "name": "live",
             "speed": settings.speed,
         })  # fmt: skip
         motion = made["files"][0]
-    cycles = live.add_live_preview(find_plane_image(target.find()), Path(motion), settings.frames, settings.cycles)
-    cycles = "1 cycle" if cycles == 1 else f"{cycles} cycles"
-    return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading{guessed(found)}"
+    return live.add_live_preview(find_plane_image(target.find()), Path(motion), settings.frames, settings.cycles)
 
 
 def restore(obj) -> bool:
@@ -137,44 +158,78 @@ def restore(obj) -> bool:
     return image_sequence.restore_still(obj) or was_live
 
 
+def take_over(obj, settings: Settings) -> None:
+    """Make the output folder that of `obj`, so that its frames may be replaced."""
+    folder = settings.folder_of(obj)
+    if folder is not None:
+        folders.take_over(folder, obj)
+
+
+def remove_leftovers(obj, settings: Settings) -> str:
+    """Delete the files that an earlier, longer loop left in the output folder; returns a sentence.
+
+    Raises:
+        Refused: the folder belongs to another object or file, or a file cannot be deleted.
+    """
+    folder = settings.folder_of(obj)
+    files = folders.leftovers(folder) if folder is not None else []
+    if files:
+        folders.claim(folder, obj)
+    for file in files:
+        try:
+            file.unlink()
+        except OSError as error:
+            raise Refused(f"Cannot delete '{file}': {error.strerror or error}") from None
+    obj.loopcore.leftovers = 0
+    return f"{len(files)} files deleted" if files else "No frames of a longer loop are left"
+
+
 def plays_own(obj) -> bool:
     """Return whether the loop uses this object's speed and offset, and not those of the object it was copied from."""
+    player = image_sequence.player_of(obj)
     for slot in obj.material_slots:
         tree = slot.material.node_tree if slot.material else None
         for curve in tree.animation_data.drivers if tree and tree.animation_data else ():
             targets = [variable.targets[0] for variable in curve.driver.variables]
-            if any(target.id == obj and image_sequence.SPEED in target.data_path for target in targets):
+            if any(target.id == player and image_sequence.SPEED in target.data_path for target in targets):
                 return True
     return False
 
 
-def _motion(target: Target, folder: Path) -> Work:
-    """Solve the motion, and store its path on the object; returns its plate, its file, and the worker's result."""
+def _motion(target: Target, folder: Path, side: int = 0) -> Work:
+    """Solve the motion, and store its path on the object.
+
+    Returns the still's parameters, the motion's file, and the worker's result. With `side` it is a draft of at most
+    that many pixels a side.
+    """
     setup = _created(folder / SETUP)
-    plate, write = still.still_file(find_plane_image(target.find()), setup)
-    if find_plane_image(target.find()).path is None:
-        yield ThreadTask("Writing the image", write)
+    plate = still.still_file(find_plane_image(target.find()), setup)
+    if plate.write is not None:
+        yield ThreadTask("Writing the image", plate.write)
     hints_path, names = yield from _hints(target, setup)
-    motion = setup / "motion.exr"
-    params = {"plate": str(plate), "motion_out": str(motion), **_colorspace(target)}
+    motion = setup / ("draft.exr" if side else "motion.exr")
+    params = {**plate.params, "motion_out": str(motion)}
     if hints_path is not None:
         params["hints"] = str(hints_path)
+    if side:
+        params["side"] = side
     try:
         solved = yield Step("Solving the motion", "predict", params)
     except Refused as error:
         raise type(error)(for_artists(str(error), names)) from None
-    spacing = max(4, round(max(solved["width"], solved["height"]) / ARROWS))
+    spacing = max(2 if side else 4, round(max(solved["width"], solved["height"]) / ARROWS))
     drawn = yield Step("Drawing the motion", "arrows", {"motion": str(motion), "spacing_px": spacing})
-    write_whole(motion.with_name("arrows.json"), json.dumps({**drawn, "spacing": spacing}).encode())
-    target.find().loopcore.motion = str(motion)
-    return plate, str(motion), solved
+    arrows = motion_lines.at_size({**drawn, "spacing": spacing}, (solved["of_width"], solved["of_height"]))
+    write_whole(motion_lines.arrows_of(motion), json.dumps(arrows).encode())
+    target.find().loopcore.motion = motion_path.stored(motion)
+    return plate.params, str(motion), solved
 
 
 def _hints(target: Target, setup: Path) -> Work:
-    """Write the hints; returns their file, or None without any, and the names of the strokes in it."""
+    """Write the hints; returns their file, or None without any, and the names of its objects."""
     drawn = hints.hints_file(find_plane_image(target.find()), setup)
     if drawn is None:
-        return None, []
+        return None, {}
     path, write, names = drawn
     yield ThreadTask("Writing the hints", write)
     if mask.source_of(target.find()) is not None:
@@ -186,28 +241,29 @@ def _wire(target: Target, made: dict, settings: Settings) -> None:
     try:
         obj = target.find()
     except Refused as error:
-        raise Refused(f"{error}. Its frames were written, but do not play: {_shown(Path(made['folder']))}") from None
+        raise Refused(
+            f"{error}. Its frames were written, but do not play: {folders.shown(Path(made['folder']))}"
+        ) from None
+    speed, offset = image_sequence.playback(obj)
     image_sequence.wire_sequence(
         find_plane_image(obj), Path(made["folder"]), made["pattern"], made["first"], made["frames"],
-        proxy_pattern=made.get("proxy_pattern"), speed=obj.get(image_sequence.SPEED, 1.0),
-        offset=obj.get(image_sequence.OFFSET, 0.0),
+        proxy_pattern=made.get("proxy_pattern"), speed=speed, offset=offset,
     )  # fmt: skip
 
 
-def _colorspace(target: Target) -> dict:
-    """Return the still's color space as a worker parameter, if Loopcore has an equivalent."""
-    name = COLORSPACES.get(find_plane_image(target.find()).colorspace_name)
-    return {"colorspace": name} if name else {}
-
-
 def _folder(obj, settings: Settings, *, kept=False) -> Path:
-    """Create and return the output folder; a temporary one for an unsaved .blend, unless the files must be `kept`."""
+    """Create, claim and return the output folder; a temporary one for an unsaved .blend, unless files must be `kept`.
+
+    Raises:
+        Refused: there is none, or it belongs to another object or file.
+    """
     folder = settings.folder_of(obj)
     if folder is None:
         if kept or not settings.folder:
             raise Refused("There is no folder for the frames: save the .blend file, or choose an output folder")
-        folder = Path(bpy.app.tempdir) / "loopcore" / file_name(obj)
-    return _created(folder)
+        return _created(Path(bpy.app.tempdir) / "loopcore" / folders.folder_name(obj.name))
+    folders.claim(_created(folder), obj)
+    return folder
 
 
 def _created(folder: Path) -> Path:
@@ -216,15 +272,3 @@ def _created(folder: Path) -> Path:
     except OSError as error:
         raise Refused(f"Cannot create the folder '{folder}': {error.strerror or error}") from None
     return folder
-
-
-def _shown(folder: Path) -> str:
-    """Return a folder as text, relative to the .blend if that is shorter."""
-    if bpy.data.filepath:
-        try:
-            relative = bpy.path.relpath(str(folder))
-        except ValueError:
-            return str(folder)
-        if len(relative) < len(str(folder)):
-            return relative
-    return str(folder)

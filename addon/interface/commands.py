@@ -11,9 +11,10 @@ import sys
 
 import bpy
 
-from ..engine import runtime, tasks
+from ..drawing.hints import hints_json
+from ..engine import installation, runtime, tasks
 from ..errors import AddonError, PlaneError, Refused
-from ..plane.image import find_plane_image
+from ..plane.image import find_plane_image, refuse_linked
 from . import actions, properties
 
 NAME = "loopcore"
@@ -42,11 +43,12 @@ def main(argv: list[str]) -> int:
         return end.code if isinstance(end.code, int) else USAGE
     with _Signals() as signals:
         try:
-            obj = _object(arguments.object)
-            code = arguments.run(obj, arguments, signals)
-            if code == DONE and arguments.save:
+            if arguments.run is _setup:
+                return _setup(arguments)
+            codes = [_reported(obj, arguments, signals) for obj in _objects(arguments)]
+            if arguments.save and (max(codes) == DONE or len(codes) > 1):
                 _save()
-            return code
+            return max(codes)
         except AddonError as error:
             return _failed(str(error), USAGE)
         except (RuntimeError, OSError) as error:
@@ -99,7 +101,12 @@ def _parser():
         command.set_defaults(run=run)
         if name != "restore":
             _settings(command)
+            command.add_argument(
+                "--take-over", action="store_true", help="replace files of another .blend or object in the folder"
+            )
         if name == "bake":
+            command.add_argument("--all", action="store_true",
+                help="each plane of the scene that has a motion, strokes or a mask")  # fmt: skip
             command.add_argument("--range", default="", metavar="FRAMES", help="only these files, e.g. 1001-1024")
             command.add_argument("--overwrite", action="store_true", help="bake frames that are up to date again")
         elif name == "flow":
@@ -107,7 +114,21 @@ def _parser():
             command.add_argument(
                 "--convention", choices=kinds, default="motion", help="convention of the files (default: motion)"
             )
+    _add_setup(commands)
     return parser
+
+
+def _add_setup(commands):
+    """Add the command that prepares a machine without a window."""
+    text = "create the engine's private environment, or choose a Python, and check it with a small bake"
+    command = commands.add_parser("setup", help=text, description=text)
+    source = command.add_mutually_exclusive_group()
+    source.add_argument("--wheels", default="", metavar="DIR", help="install from this folder instead of the network")
+    source.add_argument("--python", default="", metavar="PATH", help="use this Python, which has the dependencies")
+    command.add_argument("--base", default="", metavar="PATH", help="Python to create the environment with")
+    command.add_argument("--torch", action=argparse.BooleanOptionalAction, default=True,
+        help="also install torch, which is required to predict motion")  # fmt: skip
+    command.set_defaults(run=_setup)
 
 
 def _settings(command):
@@ -141,12 +162,56 @@ def _auto_or(kind):
     return parse
 
 
+def _objects(arguments):
+    """Return the planes to work on.
+
+    Raises:
+        Refused: there is none, or it has to be chosen.
+    """
+    if not getattr(arguments, "all", False):
+        return [_object(arguments.object)]
+    if arguments.object:
+        raise Refused("--all and --object cannot be combined")
+    planes = [obj for obj in bpy.context.scene.objects if _is_plane(obj) and _is_prepared(obj)]
+    if not planes:
+        raise Refused("no plane of this scene has a motion, strokes or a mask: choose one with --object NAME")
+    return planes
+
+
+def _is_prepared(obj):
+    return bool(obj.loopcore.motion) or hints_json(find_plane_image(obj)) is not None
+
+
+def _reported(obj, arguments, signals):
+    """Run a command on one plane; returns its code. With --all an error does not stop the others."""
+    if not getattr(arguments, "all", False):
+        return arguments.run(obj, arguments, signals)
+    print(f"Object: '{obj.name}'", flush=True)
+    try:
+        return arguments.run(obj, arguments, signals)
+    except AddonError as error:
+        return _failed(f"{obj.name}: {error}", USAGE)
+
+
+def _setup(arguments):
+    """Set the engine up; the operators' errors are reported by `main`."""
+    mine = installation.preferences()
+    mine.python = arguments.python
+    if arguments.python:
+        bpy.ops.loopcore.check_python()
+    else:
+        bpy.ops.loopcore.set_up(wheels=arguments.wheels, base=arguments.base, torch=arguments.torch)
+    bpy.ops.wm.save_userpref()
+    return DONE
+
+
 def _object(name):
     if name:
         found = bpy.data.objects.get(name)
         if found is None:
             known = ", ".join(sorted(o.name for o in bpy.context.scene.objects if o.type == "MESH"))
             raise Refused(f"there is no object '{name}' in this file; meshes: {known or 'none'}")
+        refuse_linked(found)
         return found
     planes = [obj for obj in bpy.context.scene.objects if _is_plane(obj)]
     if len(planes) != 1:
@@ -159,14 +224,17 @@ def _is_plane(obj):
         find_plane_image(obj)
     except PlaneError:
         return False
-    return True
+    return obj.library is None
 
 
 def _overridden(obj, arguments):
     given = {name: value for name, value in vars(arguments).items() if name in properties.LOOP and value is not None}
     if "method" in given:
         given["method"] = given["method"].upper()
-    return properties.Settings.of(obj, **given)
+    settings = properties.Settings.of(obj, **given)
+    if arguments.take_over:
+        actions.take_over(obj, settings)
+    return settings
 
 
 def _bake(obj, arguments, signals):
@@ -177,7 +245,7 @@ def _bake(obj, arguments, signals):
 def _predict(obj, arguments, signals):
     code = _run("Predict Motion", actions.predict(obj, _overridden(obj, arguments)), obj, signals)
     if code == DONE:
-        print(f"Saved: '{obj.loopcore.motion}'", flush=True)
+        print(f"Saved: '{bpy.path.abspath(obj.loopcore.motion)}'", flush=True)
     return code
 
 

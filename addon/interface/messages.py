@@ -6,7 +6,7 @@ import re
 # Options of the command line: the panel has buttons for them.
 _OPTION_NOTE = re.compile(r"\s*\((?:[^()]*--[^()]*|in the hints)\)")
 _FIELD_NOTE = re.compile(r",? or give a motion field")
-_STROKE = re.compile(r"strokes\[(\d+)\](?:\.\w+(?:\[\d+\])?)?")
+_HINT = re.compile(r"(stroke|flip)s\[(\d+)\](?:\.\w+(?:\[\d+\])?)?")
 
 PIXELS_PER_LETTER = 7  # of the interface's font, on average
 # Where a path or a name may be parted: after these characters.
@@ -41,14 +41,19 @@ def _pieces(line, letters):
     return [line[start : start + letters] for start in range(0, max(1, len(line)), letters)]
 
 
-def for_artists(message: str, strokes: list[str]) -> str:
-    """Return `message` without command-line options, and with the names of strokes instead of their indices."""
+def for_artists(message: str, names: dict[str, list[str]]) -> str:
+    """Return `message` without command-line options, and with the names of strokes and flips instead of indices.
+
+    Args:
+        message: the worker's.
+        names: of the objects of "strokes" and "flips".
+    """
 
     def named(found: re.Match) -> str:
-        index = int(found[1])
-        return f'the stroke "{strokes[index]}"' if index < len(strokes) else found[0]
+        known, index = names.get(f"{found[1]}s", []), int(found[2])
+        return f'the {found[1]} "{known[index]}"' if index < len(known) else found[0]
 
-    text = _STROKE.sub(named, _FIELD_NOTE.sub("", _OPTION_NOTE.sub("", message)))
+    text = _HINT.sub(named, _FIELD_NOTE.sub("", _OPTION_NOTE.sub("", message)))
     return text[:1].upper() + text[1:]
 
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sidebar tab "Loopcore" of the 3D Viewport and the Shader Editor, and progress in the status bar."""
+"""The panel "Loopcore" of the 3D Viewport, the Shader Editor and the Object tab, and progress in the status bar."""
 
 import bpy
 
 from .. import package
 from ..drawing import mask, strokes
 from ..engine import installation, tasks
-from ..errors import PlaneError
+from ..errors import PlaneError, Refused
 from ..plane.image import find_plane_image, plane_of
 from ..playing import image_sequence, live, viewport
-from . import actions
+from . import actions, folders, motion_path
 from .messages import letters_in, wrapped
 
 # Lines of the running task or the outcome of the last one: always as many, so that the buttons below do not move.
@@ -97,6 +97,17 @@ def draw_image(layout, context, obj):
     width, height = found.size
     where = "" if found.path else ", in the .blend"
     column.label(text=f"{width} x {height}, {found.colorspace_name}{where}", icon="BLANK1")
+    if found.layer:
+        row = layout.row(align=True)
+        row.prop(obj.loopcore, "layer", placeholder=found.layer)
+        row.operator_menu_enum("loopcore.set_layer", "layer", text="", icon="DOWNARROW_HLT").object_name = obj.name
+    if obj.library:
+        draw_text(
+            layout,
+            context,
+            "Linked: make a library override, or make it local, to animate it",
+            icon="LIBRARY_DATA_DIRECT",
+        )
     return found
 
 
@@ -127,10 +138,7 @@ class Motion(Part):
 
     def draw_part(self, layout, context, obj):
         state = obj.loopcore
-        row = layout.row(align=True)
-        row.operator("loopcore.add_stroke", text="Stroke", icon="CURVE_PATH")
-        row.operator("loopcore.add_anchor", text="Anchor", icon="EMPTY_AXIS")
-        row.operator("loopcore.paint_mask", text="Mask", icon="BRUSH_DATA")
+        draw_tools(layout.row(align=True), context)
         active = context.active_object
         if active != obj and strokes.SPEED in active:
             layout.prop(active, f'["{strokes.SPEED}"]', text="Stroke Speed")
@@ -139,13 +147,29 @@ class Motion(Part):
         source = mask.source_of(obj)
         name = "Automatic" if source is None else getattr(source, "name", source)
         labelled(layout, "Moving Area").operator_menu_enum("loopcore.set_mask", "source", text=name)
+        if source is not None:
+            layout.prop(state, "mask_feather")
         layout.operator("loopcore.predict_motion", icon="FORCE_FLUIDFLOW")
+        if motion_path.missing(obj):
+            draw_text(layout, context, "The motion's file is missing: choose Predict Motion", icon="ERROR")
         row = layout.row(heading="Overlay", align=True)
         row.active = bool(state.motion)
         row.prop(state, "show_motion", text="")
         style = row.row(align=True)
         style.active = state.show_motion
         style.prop(state, "motion_style", expand=True)
+
+
+def draw_tools(row, context):
+    """Draw buttons that choose a tool of the 3D Viewport, or elsewhere add a stroke; an anchor; the mask."""
+    if context.space_data.type == "VIEW_3D":
+        row.enabled = context.mode == "OBJECT"
+        row.operator("wm.tool_set_by_id", text="Stroke").name = "loopcore.stroke"
+        row.operator("wm.tool_set_by_id", text="Flip").name = "loopcore.flip"
+    else:
+        row.operator("loopcore.add_stroke", text="Stroke")
+    row.operator("loopcore.add_anchor", text="Anchor")
+    row.operator("loopcore.paint_mask", text="Mask")
 
 
 def labelled(layout, text):
@@ -177,15 +201,17 @@ class Loop(Part):
         row = column.row(align=True)
         row.operator("loopcore.live_preview", icon="PLAY")
         row.operator("loopcore.preview", icon="RENDER_ANIMATION")
+        if not bpy.data.filepath:
+            draw_text(column, context, "Unsaved file: previews are lost when Blender quits", icon="INFO")
         row = column.row(align=True)
         row.scale_y = 1.4
         row.operator("loopcore.bake", icon="RENDER_RESULT")
         row = layout.row(align=True)
         row.enabled = tasks.current() is None and context.mode == "OBJECT" and not installation.busy()
-        row.operator_menu_enum("loopcore.export_flow", "convention", text="Flow Map", icon="EXPORT")
+        row.operator("loopcore.export_flow_as", text="Flow Map", icon="EXPORT")
         plays = playing is not None
         restore = row.row(align=True)
-        restore.enabled = plays or live.is_live(obj)
+        restore.enabled = plays or live.is_live(obj) or viewport.has_preview(obj)
         restore.operator("loopcore.restore_still", icon="LOOP_BACK")
         if plays:
             draw_playback(layout, obj)
@@ -200,8 +226,9 @@ def draw_playback(layout, obj):
         return
     column = layout.column(align=True)
     column.use_property_decorate = True
-    column.prop(obj, f'["{image_sequence.SPEED}"]', text="Play Speed")
-    column.prop(obj, f'["{image_sequence.OFFSET}"]', text="Offset")
+    player = image_sequence.player_of(obj)
+    column.prop(player, f'["{image_sequence.SPEED}"]', text="Play Speed")
+    column.prop(player, f'["{image_sequence.OFFSET}"]', text="Offset")
 
 
 class Output(Part):
@@ -214,10 +241,36 @@ class Output(Part):
         row = layout.row(align=True)
         row.prop(state, "folder")
         row.operator("loopcore.choose_folder", text="", icon="FILE_FOLDER").object_name = obj.name
+        row.operator("loopcore.open_folder", text="", icon="FILEBROWSER").object_name = obj.name
         layout.prop(state, "format")
         layout.prop(state, "first")
         layout.prop(state, "resolution")
         layout.prop(state, "proxy")
+        draw_folder(layout, context, obj)
+
+
+def draw_mask_switch(self, context):
+    """Draw, in the header of the viewport, the switch of the mask's tint while a mask is painted."""
+    obj = context.active_object
+    if context.mode == "PAINT_TEXTURE" and obj is not None and mask.source_of(obj) is not None:
+        self.layout.prop(obj.loopcore, "show_mask")
+        self.layout.operator("object.mode_set", text="Done", icon="CHECKMARK").mode = "OBJECT"
+
+
+def draw_folder(layout, context, obj):
+    """Draw whose the output folder is, if it is not the object's, or what a longer loop left in it."""
+    try:
+        folder = folders.expanded(obj.loopcore.folder, obj)
+    except Refused as error:
+        draw_text(layout, context, str(error), icon="ERROR")
+        return
+    owner = None if folder is None else folders.other_owner(folder, obj)
+    if owner is not None:
+        draw_text(layout, context, f"The folder has frames of {owner}", icon="ERROR")
+        layout.operator("loopcore.take_over_folder").object_name = obj.name
+    elif obj.loopcore.leftovers:
+        text = f"Remove {obj.loopcore.leftovers} Left-Over Files"
+        layout.operator("loopcore.remove_leftovers", text=text, icon="TRASH").object_name = obj.name
 
 
 class Quality(Part):
@@ -249,11 +302,18 @@ class InShader:
         return context.space_data.tree_type == "ShaderNodeTree" and (inherited is None or inherited(context))
 
 
+class InObject:
+    """The Object tab of the Properties editor."""
+
+    bl_space_type, bl_region_type, bl_context, bl_category = "PROPERTIES", "WINDOW", "object", ""
+
+
 def _panels():
     """Yield each panel class for each editor; subpanels are children of the editor's main panel."""
-    for prefix, place in (("VIEW3D", InView), ("NODE", InShader)):
+    for prefix, place in (("VIEW3D", InView), ("NODE", InShader), ("OBJECT", InObject)):
         main = f"{prefix}_PT_loopcore"
-        yield type(main, (place, Main, bpy.types.Panel), {"bl_idname": main})
+        options = {"DEFAULT_CLOSED"} if place is InObject else set()
+        yield type(main, (place, Main, bpy.types.Panel), {"bl_idname": main, "bl_options": options})
         for part in (Motion, Loop, Output, Quality):
             name = f"{main}_{part.__name__.lower()}"
             yield type(name, (place, part, bpy.types.Panel), {"bl_idname": name, "bl_parent_id": main})
@@ -266,9 +326,11 @@ def register():
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     bpy.types.STATUSBAR_HT_header.prepend(draw_status)
+    bpy.types.VIEW3D_HT_tool_header.append(draw_mask_switch)
 
 
 def unregister():
+    bpy.types.VIEW3D_HT_tool_header.remove(draw_mask_switch)
     bpy.types.STATUSBAR_HT_header.remove(draw_status)
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -7,6 +7,7 @@ from .. import package
 from ..engine import installation
 from .messages import letters_in, wrapped
 
+WEBSITE = package.website()
 _MAX_LINES = 14
 _ICONS = {"ready": "CHECKMARK", "absent": "INFO", "busy": "TIME"}
 
@@ -41,6 +42,17 @@ class LoopcorePreferences(bpy.types.AddonPreferences):
             _draw_environment(layout.box(), self)
             layout.prop(self, "python")
         _draw_progress(layout, letters_in(context))
+        _draw_links(layout)
+
+
+def _draw_links(layout):
+    row = layout.row()
+    row.operator("wm.path_open", text="Documentation", icon="HELP").filepath = str(package.MANUAL)
+    if WEBSITE:
+        row.operator("wm.url_open", text="Report a Problem", icon="URL").url = WEBSITE
+    log = installation.worker()[1]
+    if log.is_file():
+        row.operator("wm.path_open", text="Open the Log", icon="TEXT").filepath = str(log)
 
 
 def _draw_chosen(box, mine):

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 import bpy
 
-from ..errors import PlaneError
-from .image import STILL, PlaneImage, find_plane_image
+from .image import STILL, PlaneImage, find_plane_image, refuse_linked
 
 # Properties on a copied material: its original, and "DATA" if that was linked to the mesh and not to the object.
 ORIGINAL, LINK = "loopcore_original", "loopcore_link"
@@ -24,21 +23,17 @@ def own_material(plane: PlaneImage) -> PlaneImage:
     """Make the plane's material and node groups single-user; returns the plane with them.
 
     Raises:
-        PlaneError: the object or its material is linked from another file.
+        PlaneError: the object is linked from another file.
     """
     obj, material = plane.object, plane.material
-    for block in (obj, obj.data):
-        if block.library:
-            raise PlaneError(
-                f'"{block.name}" is linked from {block.library.filepath}: make it local (Object > Relations > Make '
-                "Local) to animate it here"
-            )
+    refuse_linked(obj)
     if material.library or is_shared(obj, material):
         copy = material.copy()
         if not any(playing_nodes(material.node_tree)):
             copy[ORIGINAL] = material
         slot = obj.material_slots[plane.slot]
-        if slot.link == "DATA" and obj.data.users > 1:
+        linked = obj.data.library or obj.data.override_library
+        if slot.link == "DATA" and (linked or obj.data.users > 1):
             slot.link = "OBJECT"
             copy[LINK] = "DATA"
         slot.material = copy

@@ -13,12 +13,16 @@ from pathlib import Path
 import bpy
 
 from ..errors import PlaneError
+from .headers import Layer, exr_layers
 
 # Property on the image of a loop: the still that it was made from (a pointer, which keeps the still in the .blend).
 STILL = "loopcore_still"
+# Property on such an image if it is a preview.
+PREVIEW = "loopcore_preview"
 # Property on the group node of a live preview: the name of the image texture that it replaces.
 LIVE = "loopcore_live"
 
+_PICTURES = {"rgba", "rgb", "beauty", "default", "main", "master"}
 _REFUSED = {
     "MOVIE": "is a movie, and a loop is made from a still: load one frame as an image",
     "TILED": "is a UDIM tile set, and a loop is made from one image: load one tile as an image",
@@ -42,7 +46,22 @@ class PlaneImage:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
-        return tuple(self.image.size)
+        # Blender gives a multilayer EXR no size without a window.
+        return tuple(self.image.size) if all(self.image.size) else self.layers[0].size
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of an EXR on disk that have color; none of other files."""
+        return exr_layers(self.path) if self.path else ()
+
+    @property
+    def layer(self) -> str:
+        """The name of the layer to animate: the chosen one, else the main picture; "" if there is no choice."""
+        names = [layer.name for layer in self.layers]
+        if len(names) < 2:
+            return ""
+        chosen = self.object.loopcore.layer
+        return chosen if chosen in names else min(names, key=_layer_rank)
 
     @property
     def colorspace_name(self) -> str:
@@ -60,6 +79,15 @@ def plane_of(obj: bpy.types.Object | None) -> bpy.types.Object | None:
     if obj is not None and obj.type in {"CURVE", "EMPTY"} and obj.parent is not None:
         return obj.parent
     return obj
+
+
+def refuse_linked(obj: bpy.types.Object) -> None:
+    """Raise PlaneError if an object is linked from another file, and not overridden."""
+    if obj.library:
+        raise PlaneError(
+            f'"{obj.name}" is linked from {obj.library.filepath}: make a library override (Object > Library Override > '
+            "Make) or make it local (Object > Relations > Make Local) to animate it here"
+        )
 
 
 def find_plane_image(obj: bpy.types.Object | None) -> PlaneImage:
@@ -134,9 +162,17 @@ def _usable(image, node):
                 f'The file of "{image.name}" is missing: {path}. Use File > External Data > Find Missing Files'
             )
         path = path.resolve()
-    if not all(image.size):
+    if image.packed_file and not all(image.size):
+        raise PlaneError(f'"{image.name}" is packed, and its pixels cannot be read: unpack it (File > External Data)')
+    if not all(image.size) and not (path and exr_layers(path)):
         raise PlaneError(f'"{image.name}" cannot be read. If its file was missing before: Image > Reload')
     return path
+
+
+def _layer_rank(name):
+    """Return a sort key: the unnamed layer first, then Combined, then those named as main pictures are."""
+    last = name.lower().rpartition(".")[2]
+    return 0 if not last else 1 if last == "combined" else 2 if last in _PICTURES else 3
 
 
 class _Walk:

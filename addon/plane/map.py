@@ -146,6 +146,15 @@ def corner_values(plane, attribute):
     return pixels, values
 
 
+def shown_triangles(plane):
+    """Return corners (T, 3, 3) in object space and pixels (T, 3, 2) of the triangles that show the image.
+
+    Raises:
+        PlaneError: as PlaneMap.of.
+    """
+    return _shown(plane)[:2]
+
+
 def _shown(plane, attribute=None):
     """Return corners, pixels and attribute values of the triangles whose UV area is not 0."""
     layer, chain = texture_coordinates(plane.node, plane.group_nodes)

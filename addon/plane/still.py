@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The still as a file that the worker can read, also if it exists in the .blend only."""
+"""The still as a file that the worker can read: the image's own, or one with the pixels that Blender shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -11,28 +12,54 @@ import numpy as np
 
 from ..errors import PlaneError
 from ..files import write_exr, write_png
+from .headers import HEAD_BYTES, is_read_by_worker
 from .image import PlaneImage
 
+# Names in the Color Interop Forum's convention, which the worker has.
+COLORSPACES = {
+    "sRGB": "srgb_rec709_scene",
+    "Linear Rec.709": "lin_rec709_scene",
+    "Linear": "lin_rec709_scene",
+}
+_WORKING_SPACES = COLORSPACES | {"Linear Rec.2020": "lin_rec2020_scene", "ACEScg": "lin_ap1_scene"}
 
-def still_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[], None]]:
-    """Return the path of the still and a thread-safe function that writes it, which does nothing for a file on disk.
 
-    A packed file is written byte for byte. Painted and generated images become 8-bit PNG, float images EXR
-    (scene-linear, premultiplied alpha).
+@dataclass(frozen=True)
+class StillFile:
+    """The file of a still.
 
-    Raises:
-        PlaneError: from the function, if the file cannot be written.
+    Attributes:
+        path: the file.
+        params: the worker's parameters that describe it: plate, and colorspace and layer if known.
+        write: writes it, in any thread; None for a file on disk. Raises PlaneError if that fails.
     """
-    if plane.path is not None:
-        return plane.path, lambda: None
+
+    path: Path
+    params: dict
+    write: Callable[[], None] | None
+
+
+def still_file(plane: PlaneImage, folder: str | Path) -> StillFile:
+    """Return the file of the still: the image's own if the worker reads its format, else one to write to `folder`.
+
+    A packed file is written byte for byte. Other images are written with the pixels that Blender has: 8-bit ones as PNG
+    (straight alpha), float ones, to which Blender converts those of 16 bits, as EXR (scene-linear in Blender's working
+    space, premultiplied alpha).
+    """
     image, stem = plane.image, bpy.path.clean_name(Path(plane.image.name).stem) or "still"
-    if image.packed_file and not image.is_dirty:
+    stored = COLORSPACES.get(plane.colorspace_name)
+    if plane.path is not None and _read_directly(plane.path):
+        return _described(plane.path, stored, plane.layer, None)
+    packed = image.packed_file
+    if packed and not image.is_dirty and is_read_by_worker(packed.data[:HEAD_BYTES]):
         name = Path(bpy.path.basename(image.filepath_from_user()) or image.name)
         suffix = name.suffix.lower() or {"OPEN_EXR": ".exr", "JPEG": ".jpg"}.get(image.file_format, ".png")
-        write_file, data = Path.write_bytes, image.packed_file.data
+        write_file, data = Path.write_bytes, packed.data
+    elif image.is_float:
+        suffix, write_file, data = ".exr", _write_floats, pixels_of(image)
+        stored = _WORKING_SPACES.get(working_space())
     else:
-        suffix = ".exr" if image.is_float else ".png"
-        write_file, data = (_write_floats if image.is_float else _write_bytes), pixels_of(image)
+        suffix, write_file, data = ".png", _write_bytes, pixels_of(image)
     path, name = Path(folder).absolute() / f"{stem}{suffix}", image.name
 
     def write() -> None:
@@ -43,7 +70,32 @@ def still_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[]
             reason = error.strerror or error
             raise PlaneError(f'"{name}" cannot be written to {path.parent}: {reason}') from None
 
-    return path, write
+    return _described(path, stored, "", write)
+
+
+def _described(path, colorspace, layer, write):
+    params = {"plate": str(path), "colorspace": colorspace, "layer": layer}
+    return StillFile(path, {name: value for name, value in params.items() if value}, write)
+
+
+def _read_directly(path):
+    try:
+        with path.open("rb") as file:
+            return is_read_by_worker(file.read(HEAD_BYTES))
+    except OSError as error:
+        raise PlaneError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def working_space() -> str:
+    """Return Blender's name for the space of float pixels: the scene-linear one of the OCIO configuration."""
+    known = getattr(getattr(bpy.data, "colorspace", None), "working_space", "")
+    if known:
+        return known
+    probe = bpy.data.images.new("working space", 1, 1, float_buffer=True)
+    try:
+        return probe.colorspace_settings.name
+    finally:
+        bpy.data.images.remove(probe)
 
 
 def pixels_of(image: bpy.types.Image) -> np.ndarray:

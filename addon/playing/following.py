@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bpy
 
-from ..plane.image import STILL
+from ..plane.image import PREVIEW, STILL
 
 # Properties that do not change what is shown, or that Blender itself sets.
 _NODE = {
@@ -52,11 +52,12 @@ def _links(tree):
 
 
 def _animation(tree):
-    """Return what animates a tree; the drivers of a loop's frames are the same in both."""
+    """Return what animates a tree, other than the drivers of a loop's frames."""
     data = tree.animation_data
     if data is None:
         return None, []
-    return data.action, sorted((c.data_path, c.array_index, c.driver.expression) for c in data.drivers)
+    drivers = [c for c in data.drivers if not c.data_path.endswith("image_user.frame_offset")]
+    return data.action, sorted((c.data_path, c.array_index, c.driver.expression) for c in drivers)
 
 
 def _node(copy, node):
@@ -89,6 +90,8 @@ def _struct(copy, given, depth):
 def _property(copy, given, prop, depth):
     """Compare one property and set it on the copy; returns False if that is impossible."""
     name = prop.identifier
+    if name == "image_user" and copy.image is not None and copy.image.get(PREVIEW):
+        return True  # it plays other frames than the material
     if prop.type in _VALUES:
         return _value(copy, given, name)
     a, b = getattr(copy, name), getattr(given, name)
@@ -113,11 +116,13 @@ def _value(copy, given, name):
 
 
 def _same(a, b):
-    """Return whether two references are equal, or to an own copy of a group, or to sequences from the same still."""
+    """Return whether two references are equal, or to an own copy of a group, or to images of the same still."""
     if a == b:
         return True
     if isinstance(a, bpy.types.NodeTree) and isinstance(b, bpy.types.NodeTree):
         return _tree(a, b)
     if not (isinstance(a, bpy.types.Image) and isinstance(b, bpy.types.Image)):
         return False
+    if a.get(PREVIEW):
+        return a.get(STILL) == b.get(STILL, b)
     return STILL in a and STILL in b and a[STILL] == b[STILL]

@@ -28,10 +28,11 @@ from ..plane.copies import (
     restore_shared_material,
     users_of,
 )
-from ..plane.image import STILL, PlaneImage, find_plane_image
+from ..plane.image import PREVIEW, STILL, PlaneImage, find_plane_image, refuse_linked
+from ..plane.still import working_space
 from . import live, viewport
 
-# Properties on the object, so that drivers work without the add-on.
+# Properties on the object, or its material: see `player_of`. Custom ones, so that drivers work without the add-on.
 SPEED, OFFSET = "loopcore_playback_speed", "loopcore_playback_offset"
 # Property on an image texture that plays: its previous frame settings, as a group of numbers.
 BEFORE = "loopcore_before"
@@ -39,7 +40,6 @@ _FIELDS = ("frame_duration", "frame_offset", "frame_start", "use_cyclic", "use_a
 # Names in OCIO configurations; the first available one is used.
 _LINEAR = ("Linear Rec.709", "Linear Rec.709 (sRGB)", "lin_rec709_scene", "Linear", "Utility - Linear - sRGB")
 _DISPLAY = ("sRGB", "sRGB Encoded Rec.709 (sRGB)", "sRGB - Texture", "srgb_rec709_scene", "Utility - sRGB - Texture")
-_FLOATS = {".exr", ".hdr"}
 
 
 def wire_sequence(
@@ -71,15 +71,67 @@ def wire_sequence(
     plane = own_material(find_plane_image(obj))
     past = plane.playing
     loop = _load(loop_file, plane)
-    _set_properties(obj, speed, offset)
+    player = _player(obj, plane.material)
+    _set_properties(player, speed, offset)
     if start is None:
         start = bpy.context.scene.frame_start
     for node in list(image_nodes(plane.material.node_tree, {still, past} - {None})):
-        _play(node, loop, obj, first, frames, start)
+        _play(node, loop, player, first, frames, start)
     remove_unused(past)
     if proxy_file:
         viewport.add(obj, plane.slot, _load(proxy_file, plane))
     return loop
+
+
+def wire_preview(plane: PlaneImage, folder: str | Path, pattern: str, first: int, frames: int) -> bpy.types.Image:
+    """Play files in the viewport only; returns their image. Renders show what the material has, a still or a loop.
+
+    Args:
+        plane: the plane.
+        folder: the folder of the files.
+        pattern: a file name with #### or %04d as the number.
+        first: the number of the first file.
+        frames: the length of the loop.
+
+    Raises:
+        PlaneError: none of the files exists, or the object is linked from another file.
+    """
+    files = _some_file(Path(folder), pattern, first, frames)
+    refuse_linked(plane.object)
+    obj = plane.object
+    live.remove_live_preview(plane)
+    viewport.remove(obj)
+    plane = find_plane_image(obj)
+    image = _load(files, plane)
+    image[PREVIEW] = True
+    shown = {plane.image, plane.playing} - {None}
+    speed, offset = playback(obj)
+    copy = viewport.copied(plane.material, shown)
+    player = _player(obj, copy)
+    _set_properties(player, speed, offset)
+    for node in list(image_nodes(copy.node_tree, shown)):
+        _play(node, image, player, first, frames, bpy.context.scene.frame_start)
+    viewport.show(obj, plane.material, copy)[PREVIEW] = True
+    return image
+
+
+def player_of(obj: bpy.types.Object) -> bpy.types.ID:
+    """Return the data-block with the playback speed and offset of `obj`.
+
+    It is the object; for a library override, which loses its custom properties on reload, the material that plays.
+    """
+    playing = (material for material in _materials(obj) if any(playing_nodes(material.node_tree)))
+    return _player(obj, next(playing, None))
+
+
+def _player(obj, material):
+    return material if obj.override_library and material is not None else obj
+
+
+def playback(obj: bpy.types.Object) -> tuple[float, float]:
+    """Return the playback speed and offset of `obj`, also of one that does not play yet."""
+    player = player_of(obj)
+    return player.get(SPEED, 1.0), player.get(OFFSET, 0.0)
 
 
 def set_playback(obj: bpy.types.Object, *, speed: float = 1.0, offset: float = 0.0) -> None:
@@ -90,23 +142,27 @@ def set_playback(obj: bpy.types.Object, *, speed: float = 1.0, offset: float = 0
     """
     if not is_wired(obj):
         raise PlaneError(f'"{obj.name}" does not play a loop: bake one')
-    _set_properties(obj, speed, offset)
     material = next(m for m in _materials(obj) if any(playing_nodes(m.node_tree)))
-    if is_shared(obj, material) or any(not _driven_by(obj, node) for node in playing_nodes(material.node_tree)):
-        _make_single_user(obj)
+    player = _player(obj, material)
+    if is_shared(obj, material) or any(not _driven_by(player, node) for node in playing_nodes(material.node_tree)):
+        _make_single_user(obj, speed, offset)
+    else:
+        _set_properties(player, speed, offset)
 
 
-def _make_single_user(obj):
+def _make_single_user(obj, speed, offset):
     """Give a copied plane its own material, loop image and drivers."""
-    proxy = viewport.image_of(obj)
+    proxy = None if viewport.has_preview(obj) else viewport.image_of(obj)
     plane = own_material(find_plane_image(obj))
     proxy = proxy and proxy.copy()
     viewport.remove(obj)
     # EEVEE cannot show two frames of the same image at once.
     loop = plane.playing.copy() if len(users_of(plane.playing)) > 1 else plane.playing
+    player = _player(obj, plane.material)
+    _set_properties(player, speed, offset)
     for node in list(image_nodes(plane.material.node_tree, {plane.playing})):
         node.image = loop
-        _drive(node, obj, first=node[BEFORE]["first"])
+        _drive(node, player, first=node[BEFORE]["first"])
     if proxy:
         viewport.add(obj, plane.slot, proxy)
 
@@ -116,8 +172,8 @@ def restore_still(obj: bpy.types.Object) -> bool:
 
     Frames on disk are kept. A copied material is replaced by the shared original.
     """
+    restored = viewport.has_preview(obj)
     viewport.remove(obj)
-    restored = False
     for index, slot in enumerate(obj.material_slots):
         if slot.material is None or not any(playing_nodes(slot.material.node_tree)):
             continue
@@ -130,8 +186,9 @@ def restore_still(obj: bpy.types.Object) -> bool:
             _stop(node)
         restore_shared_groups(slot.material.node_tree)
     for name in (SPEED, OFFSET):
-        if restored and name in obj:
-            del obj[name]
+        for block in (obj, *(m for m in _materials(obj) if not m.library)):
+            if restored and name in block:
+                del block[name]
     return restored
 
 
@@ -153,7 +210,7 @@ def _materials(obj):
 # Nodes
 
 
-def _play(node, loop, obj, first, frames, start):
+def _play(node, loop, player, first, frames, start):
     user = node.image_user
     if BEFORE not in node:
         node[BEFORE] = {name: int(getattr(user, name)) for name in _FIELDS}
@@ -161,10 +218,10 @@ def _play(node, loop, obj, first, frames, start):
     node.image = loop
     user.frame_duration, user.frame_start, user.frame_offset = frames, start, first - 1
     user.use_cyclic = user.use_auto_refresh = True
-    _drive(node, obj, first)
+    _drive(node, player, first)
 
 
-def _drive(node, obj, first):
+def _drive(node, player, first):
     """Drive the frame offset so that it and the frame's position in the loop sum to the wanted file's number - 1."""
     user = node.image_user
     user.driver_remove("frame_offset")
@@ -173,7 +230,9 @@ def _drive(node, obj, first):
     for name, path in (("speed", SPEED), ("offset", OFFSET)):
         variable = driver.variables.new()
         variable.name, variable.type = name, "SINGLE_PROP"
-        variable.targets[0].id, variable.targets[0].data_path = obj, f'["{path}"]'
+        target = variable.targets[0]
+        target.id_type = player.id_type
+        target.id, target.data_path = player, f'["{path}"]'
     # Blender evaluates only simple expressions if Auto Run Python Scripts is off.
     # .001 against rounding: 0.7 * 10 has to give 7.
     start, frames = user.frame_start, user.frame_duration
@@ -184,11 +243,11 @@ def _drive(node, obj, first):
     ).replace("--", "+")
 
 
-def _driven_by(obj, node):
+def _driven_by(player, node):
     data = node.id_data.animation_data
     path = f"{node.path_from_id()}.image_user.frame_offset"
     drivers = [c.driver for c in data.drivers if c.data_path == path] if data else []
-    return bool(drivers) and all(v.targets[0].id == obj for d in drivers for v in d.variables)
+    return bool(drivers) and all(v.targets[0].id == player for d in drivers for v in d.variables)
 
 
 def _stop(node):
@@ -204,13 +263,13 @@ def _stop(node):
     remove_unused(loop)
 
 
-def _set_properties(obj, speed, offset):
+def _set_properties(player, speed, offset):
     for name, value, help in ((SPEED, speed, "Playback speed of the loop. Negative values play it backward"),
                               (OFFSET, offset, "Number of frames added to the position in the loop")):  # fmt: skip
-        obj[name] = float(value)
-        obj.id_properties_ui(name).update(description=help)
+        player[name] = float(value)
+        player.id_properties_ui(name).update(description=help)
     # Drivers read the evaluated copy, which gets new custom properties only when it is updated.
-    obj.update_tag()
+    player.update_tag()
 
 
 # Files
@@ -249,9 +308,13 @@ def _load(files, plane):
         except ValueError:  # another drive
             pass
     image.filepath = path
-    same_kind = plane.path is not None and (plane.path.suffix.lower() in _FLOATS) == (named.suffix.lower() in _FLOATS)
-    names = _LINEAR if named.suffix.lower() in _FLOATS else _DISPLAY
-    set_colorspace(image, (plane.colorspace_name, *names) if same_kind else names)
+    # Stills in EXR keep their space, other float ones are in Blender's: see `plane.still`.
+    floats, path = named.suffix.lower() == ".exr", plane.path
+    if path is not None and (path.suffix.lower() == ".exr") == floats and (floats or not still.is_float):
+        names = (plane.colorspace_name,)
+    else:
+        names = (working_space(),) if floats and still.is_float else ()
+    set_colorspace(image, (*names, *(_LINEAR if floats else _DISPLAY)))
     if still.alpha_mode in ("NONE", "CHANNEL_PACKED"):
         image.alpha_mode = still.alpha_mode
     image[STILL] = still

@@ -15,9 +15,12 @@ only start a timer, which looks everything up anew, and sets numbers, texts and 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bpy
 
 from ..plane.copies import ORIGINAL, image_nodes, own_groups, playing_nodes, remove_unused, users_of
+from ..plane.image import PREVIEW
 from . import following
 
 # Property on the node group of the modifier: the material for the viewport.
@@ -74,12 +77,25 @@ def follow() -> None:
 
 def _fits(swap):
     material, copy = swap.inputs["Old"].default_value, swap.inputs["New"].default_value
-    return material is not None and copy is not None and following.follow(copy, material)
+    if material is None or copy is None or (PREVIEW in swap.id_data and _is_lost(copy)):
+        return False
+    return following.follow(copy, material)
+
+
+def _is_lost(copy):
+    """Return whether the files of a preview are missing, as those of an unsaved .blend are after a restart."""
+    images = {node.image for node in playing_nodes(copy.node_tree)}
+    return any(not Path(bpy.path.abspath(image.filepath)).is_file() for image in images)
 
 
 def is_outdated(obj: bpy.types.Object) -> bool:
     """Return whether the viewport shows the full files, since the material has other nodes than its copy."""
-    return any(_swap_of(modifier.node_group).mute for modifier in _modifiers(obj))
+    return any(_swap_of(m.node_group).mute and PREVIEW not in m.node_group for m in _modifiers(obj))
+
+
+def has_preview(obj: bpy.types.Object) -> bool:
+    """Return whether a preview is played in the viewport."""
+    return any(PREVIEW in modifier.node_group for modifier in _modifiers(obj))
 
 
 def update(obj: bpy.types.Object) -> bool:
@@ -89,7 +105,9 @@ def update(obj: bpy.types.Object) -> bool:
         swap, former = _swap_of(modifier.node_group), modifier.node_group[PROXY]
         material = swap.inputs["Old"].default_value
         image = next((node.image for node in playing_nodes(former.node_tree)), None) if former else None
-        if image is None or material is None or not any(playing_nodes(material.node_tree)):
+        if image is None or material is None or PREVIEW in modifier.node_group:
+            continue
+        if not any(playing_nodes(material.node_tree)):
             continue
         copy = modifier.node_group[PROXY] = swap.inputs["New"].default_value = _copy_with(material, image)
         swap.mute, updated = False, True
@@ -101,9 +119,15 @@ def update(obj: bpy.types.Object) -> bool:
 def add(obj: bpy.types.Object, slot: int, image: bpy.types.Image) -> None:
     """Play the sequence `image` in the viewport instead of the loop of the slot's material."""
     material = obj.material_slots[slot].material
+    show(obj, material, _copy_with(material, image))
+
+
+def show(obj: bpy.types.Object, material: bpy.types.Material, copy: bpy.types.Material) -> bpy.types.NodeTree:
+    """Show `copy` instead of `material` in the viewport; returns the node group that swaps them."""
     modifier = obj.modifiers.new(NAME, "NODES")
-    modifier.node_group = _group(material, _copy_with(material, image))
+    modifier.node_group = _group(material, copy)
     modifier.show_expanded = False
+    return modifier.node_group
 
 
 def _swap_of(group):
@@ -114,13 +138,19 @@ def _swap_of(group):
 def _copy_with(material, image):
     """Return a copy of the material that plays `image` instead of its loop."""
     loops = {node.image for node in playing_nodes(material.node_tree)}
+    copy = copied(material, loops)
+    for node in list(image_nodes(copy.node_tree, loops)):
+        node.image = image
+    return copy
+
+
+def copied(material: bpy.types.Material, images: set) -> bpy.types.Material:
+    """Return a copy of a material for the viewport, with single-user groups around nodes that show one of `images`."""
     copy = material.copy()
     copy.name = f"{material.name} viewport"
     if ORIGINAL in copy:
         del copy[ORIGINAL]
-    own_groups(copy.node_tree, loops)
-    for node in list(image_nodes(copy.node_tree, loops)):
-        node.image = image
+    own_groups(copy.node_tree, images)
     return copy
 
 

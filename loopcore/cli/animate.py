@@ -131,7 +131,7 @@ def _source_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--layer", help="layer, part or view of a multi-layer EXR")
     add("--colorspace", help="colour space of the plate, e.g. srgb_rec709_scene")
-    add("--hints", type=given_path, help="strokes, anchors and mask: Loopcore's or LabelMe's JSON")
+    add("--hints", type=given_path, help="strokes, anchors, flips and mask: Loopcore's or LabelMe's JSON")
     add("--mask", type=given_path, help="picture that is white where things may move, instead of the hints' mask")
     add("--weights", type=given_path, metavar="FILE.safetensors",
         help="network from `loopcore train` that predicts the motion (the shipped one)")  # fmt: skip

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from loopcore.motion.field import MotionField
     from loopcore.motion.findings import Findings
+    from loopcore.motion.predict import Estimator
     from loopcore.plate import Plate
 
 
@@ -27,7 +28,7 @@ class Source:
         plate: the still.
         layer: as for `loopcore.read_plate`.
         colorspace: as for `loopcore.read_plate`.
-        hints: strokes, anchors and mask.
+        hints: strokes, anchors, flips and mask.
         mask: a picture that replaces the mask of hints or motion.
         weights: the network that predicts the motion; None is the shipped one.
         motion: a flow map to use instead of a prediction.
@@ -116,12 +117,15 @@ class Source:
                 raise MotionError(f"the mask in {self.motion} is black all over: nothing would move. Give a --mask")
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
 
-    def predict(self, plate: Plate, observer: Observer) -> tuple[MotionField, Findings]:
+    def predict(
+        self, plate: Plate, observer: Observer, estimator: Estimator | None = None
+    ) -> tuple[MotionField, Findings]:
         """Returns the motion of a plate from its picture and the hints, without the speed, and what was found.
 
         Args:
             plate: at the size of the motion.
             observer: receives the stage.
+            estimator: as for `predict_with_findings`.
 
         Raises:
             MotionError: hints or mask cannot be used, or nothing seems to flow; see `predict_motion`.
@@ -133,7 +137,7 @@ class Source:
         observer.stage("Making the motion")
         hints = None if self.hints is None else read_hints(self.hints)
         try:
-            motion, found = predict_with_findings(self._looked_at(plate), hints, mask, self.weights)
+            motion, found = predict_with_findings(self.looked_at(plate), hints, mask, self.weights, estimator=estimator)
         except HintsError as error:
             raise MotionError(f"hints {self.hints}: {error}") from None
         drawn = mask is not None or (hints is not None and hints.mask is not None)
@@ -144,8 +148,12 @@ class Source:
 
         return None if self.mask is None else read_mask(self.mask, plate.height, plate.width, plate.windows)
 
-    def _looked_at(self, plate: Plate) -> Plate:
-        """Returns the plate that a motion is predicted from: for a layer of a PSD the document's picture."""
+    def looked_at(self, plate: Plate) -> Plate:
+        """Returns the plate that a motion is predicted from: for a layer of a PSD the document's picture.
+
+        Args:
+            plate: whose size it has.
+        """
         if not self._is_psd_layer():
             return plate
         from loopcore.image import resize_linear

@@ -8,6 +8,7 @@ Loopcore's format::
       "size": [1920, 1080],                                  of the picture that the hints were drawn over
       "strokes": [{"points": [[x, y], ...], "speed": 2.5}],  pixels per frame: one number, or one per point
       "anchors": [[x, y], ...],
+      "flips": [[x, y], ...],
       "mask": {"polygons": [[[x, y], ...], ...], "exclude": [...], "feather": 8}
     }
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -30,9 +32,9 @@ from loopcore.exr.layout import MAX_PIXELS
 from loopcore.files.regular import is_inside, read_regular
 from loopcore.motion import masks
 from loopcore.motion.masks import read_mask
-from loopcore.motion.strokes import Anchor, Hints, Stroke
+from loopcore.motion.strokes import Anchor, Flip, Hints, Stroke
 
-__all__ = ["Anchor", "Hints", "Stroke", "read_hints", "read_mask", "write_hints"]
+__all__ = ["Anchor", "Flip", "Hints", "Stroke", "read_hints", "read_mask", "write_hints"]
 
 VERSION = 1
 _LARGEST_FILE = 256 << 20  # LabelMe embeds the picture
@@ -108,6 +110,8 @@ def write_hints(hints: Hints, path: str | Path) -> None:
         ]
     if hints.anchors:
         document["anchors"] = [[float(a.x), float(a.y)] for a in hints.anchors]
+    if hints.flips:
+        document["flips"] = [[float(f.x), float(f.y)] for f in hints.flips]
     if hints.polygons or hints.exclude:
         document["mask"] = {"polygons": [area.tolist() for area in hints.polygons]}
         if hints.exclude:
@@ -148,27 +152,29 @@ def _from_own_format(document: dict[str, Any], path: Path) -> Hints:
     version = document["loopcore_hints"]
     if isinstance(version, bool) or version != VERSION:
         raise MotionError(f'"loopcore_hints" is {version!r}: this Loopcore reads version {VERSION}')
-    _only(document, ("loopcore_hints", "size", "strokes", "anchors", "mask", "feather"), "the file")
+    _only(document, ("loopcore_hints", "size", "strokes", "anchors", "flips", "mask", "feather"), "the file")
     size = _size(document.get("size"))
     strokes = [_stroke(item, f"strokes[{i}]") for i, item in enumerate(_list(document.get("strokes", []), "strokes"))]
-    anchors = [
-        Anchor(*_point(item, f"anchors[{i}]")) for i, item in enumerate(_list(document.get("anchors", []), "anchors"))
-    ]
+    anchors = tuple(Anchor(*point) for point in _spots(document, "anchors"))
+    flips = tuple(Flip(*point) for point in _spots(document, "flips"))
+    drawn = Hints(tuple(strokes), anchors, size=size, flips=flips)
     outline = document.get("mask")
     feather = _number(document.get("feather", 0), "feather")
     if feather and outline is None:
         raise MotionError('"feather" is given, but no "mask" to feather')
     if isinstance(outline, str):
         mask = masks.feathered(read_mask(_beside(path, outline), size[1], size[0], enlarged=_ENLARGED), feather)
-        return Hints(tuple(strokes), tuple(anchors), mask=mask, size=size)
+        return replace(drawn, mask=mask)
     if outline is None:
-        return Hints(tuple(strokes), tuple(anchors), size=size)
+        return drawn
     polygons, exclude, own_feather = _outline(outline)
     if own_feather is not None and "feather" in document:
         raise MotionError('"feather" is given twice, at the top and in "mask": leave one out')
-    return Hints(
-        tuple(strokes), tuple(anchors), None, size, polygons, exclude, feather if own_feather is None else own_feather
-    )
+    return replace(drawn, polygons=polygons, exclude=exclude, feather=feather if own_feather is None else own_feather)
+
+
+def _spots(document: dict[str, Any], key: str) -> list[tuple[float, float]]:
+    return [_point(item, f"{key}[{i}]") for i, item in enumerate(_list(document.get(key, []), key))]
 
 
 def _outline(item: Any) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], float | None]:

@@ -7,6 +7,8 @@ trained regresses the last two. The solver combines prediction and hints.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +22,14 @@ from loopcore.motion.edges import apply_guided_filter, fit_guided_filter
 from loopcore.motion.estimate import MIN_SCORE, Estimate, estimate_picture, grid_size
 from loopcore.motion.field import MotionField
 from loopcore.motion.findings import Findings, findings
+from loopcore.motion.flips import with_flips
 from loopcore.motion.hints import Hints
 from loopcore.motion.masks import as_mask, fit_mask, same_aspect
 from loopcore.motion.regress import regress_motion
 from loopcore.motion.solve import solve_motion
 from loopcore.plate import Plate
+
+Estimator = Callable[[np.ndarray], Estimate]
 
 # Pixels: smaller plates move as fast as one of this size, since otherwise the cross-fade exceeds the motion.
 _MIN_SPEED_SIDE = 400
@@ -40,17 +45,18 @@ def predict_motion(
 ) -> MotionField:
     """Predicts the motion field of a plate.
 
-    Strokes together with a mask define the field completely, and the picture is not used. Otherwise strokes override
-    the prediction around them, and a mask replaces the predicted one.
+    Strokes together with a mask, without flips, define the field completely, and the picture is not used. Otherwise
+    strokes override the prediction around them, flips turn it round, and a mask replaces the predicted one.
 
     Args:
         plate: the still.
-        hints: strokes, anchors and mask, rescaled if they were drawn for another size of the same aspect.
+        hints: strokes, anchors, flips and mask, rescaled if they were drawn for another size of the same aspect.
         mask: (H, W) in 0..1, of the plate's size or its display window's, used instead of the hints' mask.
         weights: of a network the user trained, a fluid network or a generator, used instead of the shipped one.
 
     Raises:
-        MotionError: nothing in the picture seems to flow and no hints define it, or the weights cannot be read.
+        MotionError: nothing in the picture seems to flow and no hints define it, a stroke or a flip lies where nothing
+            moves, or the weights cannot be read.
 
     Convention: (vx, vy) in pixels per frame, x right, y down, where content goes.
     """
@@ -58,7 +64,12 @@ def predict_motion(
 
 
 def predict_with_findings(
-    plate: Plate, hints: Hints | None = None, mask: np.ndarray | None = None, weights: str | Path | None = None
+    plate: Plate,
+    hints: Hints | None = None,
+    mask: np.ndarray | None = None,
+    weights: str | Path | None = None,
+    *,
+    estimator: Estimator | None = None,
 ) -> tuple[MotionField, Findings]:
     """Predicts the motion field of a plate, as :func:`predict_motion`, and tells where its direction is a guess.
 
@@ -67,6 +78,7 @@ def predict_with_findings(
         hints: as for :func:`predict_motion`.
         mask: as for :func:`predict_motion`.
         weights: as for :func:`predict_motion`.
+        estimator: estimates the motion in the plate's display picture, used instead of a network.
 
     Raises:
         MotionError: as :func:`predict_motion`.
@@ -76,19 +88,23 @@ def predict_with_findings(
     hints = (hints or Hints()).fitted(plate.height, plate.width, plate.windows)
     if mask is not None and mask.shape == plate.windows.display_size:
         mask = fit_mask(as_mask(mask), Windows.whole(*mask.shape), plate.windows)
-    motion, estimate = _predict(plate, hints, hints.mask if mask is None else mask, weights)
+    if estimator is None:
+        estimator = estimate_picture if weights is None else functools.partial(estimate_with, weights)
+    motion, estimate = _predict(plate, hints, hints.mask if mask is None else mask, estimator)
     return motion.over(plate.windows), findings(motion, estimate)
 
 
 def _predict(
-    plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, weights: str | Path | None
+    plate: Plate, hints: Hints, drawn_mask: np.ndarray | None, estimator: Estimator
 ) -> tuple[MotionField, Estimate | None]:
     """Returns the motion, and the estimate it follows, for hints that fit all of the plate's pixels, with overscan."""
-    if hints.strokes and drawn_mask is not None:
+    if hints.strokes and drawn_mask is not None and not hints.flips:
         return solve_motion(plate.height, plate.width, hints, mask=drawn_mask), None
     picture = display_copy(plate)
-    estimate = estimate_picture(picture) if weights is None else estimate_with(weights, picture)
+    estimate = estimator(picture)
     if estimate.score < MIN_SCORE:
+        if hints.flips:
+            raise MotionError("nothing here seems to flow, so flips[0] has nothing to turn round: remove it")
         if hints.strokes:
             return solve_motion(plate.height, plate.width, hints), None
         raise MotionError(
@@ -99,7 +115,7 @@ def _predict(
     if not full_mask.any():
         raise MotionError("nothing here seems to flow along any edge: draw strokes along the flow and a mask around it")
     _check_strokes(hints, full_mask)
-    prediction = _prediction(plate, estimate, drawn_mask)
+    prediction = _prediction(plate, with_flips(estimate, full_mask, hints.flips), drawn_mask)
     motion = solve_motion(plate.height, plate.width, hints, mask=full_mask, prediction=prediction)
     return replace(motion, drifting=_drifting(plate, estimate)), estimate
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hints: the strokes, anchors and mask that an artist draws over a plate to define its motion.
+"""Hints: the strokes, anchors, flips and mask that an artist draws over a plate to define its motion.
 
 Convention: coordinates are pixels, x right, y down, pixel centres at integers, so the top left corner of the picture is
 (-0.5, -0.5). Speeds are pixels per frame. On a plate with overscan coordinates refer to the display window, and may lie
@@ -87,10 +87,26 @@ class Anchor:
     y: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.x) and np.isfinite(self.y)):
-            raise MotionError(f"an anchor's position must be finite, not ({self.x}, {self.y})")
-        if max(abs(self.x), abs(self.y)) > _LARGEST:
-            raise MotionError(f"an anchor's position must be within {_LARGEST:g} pixels, not ({self.x:g}, {self.y:g})")
+        _check_position(self.x, self.y, "an anchor's")
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A point in a region whose predicted flow is turned round.
+
+    Attributes:
+        x: pixels to the right.
+        y: pixels down.
+
+    Raises:
+        MotionError: a coordinate is not finite, or above 1e6.
+    """
+
+    x: float
+    y: float
+
+    def __post_init__(self) -> None:
+        _check_position(self.x, self.y, "a flip's")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +124,7 @@ class Hints(EqualByContent):
         polygons: outlines of the mask, (n, 2) each, whose union moves.
         exclude: outlines cut out of it.
         feather: pixels over which the mask of the polygons fades, inward.
+        flips: in regions whose predicted flow is turned round.
 
     Raises:
         MotionError: wrong shapes, or values that are not finite or out of range.
@@ -122,9 +139,10 @@ class Hints(EqualByContent):
     polygons: tuple[np.ndarray, ...] = ()
     exclude: tuple[np.ndarray, ...] = ()
     feather: float = 0.0
+    flips: tuple[Flip, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("strokes", "anchors"):
+        for name in ("strokes", "anchors", "flips"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("polygons", "exclude"):
             outlines = tuple(_as_points(area, f"{name}: an outline") for area in getattr(self, name))
@@ -175,6 +193,7 @@ class Hints(EqualByContent):
             self,
             strokes=tuple(Stroke(move(s.points), s.speed * mean) for s in self.strokes),
             anchors=tuple(Anchor(*move(np.array([a.x, a.y])).tolist()) for a in self.anchors),
+            flips=tuple(Flip(*move(np.array([f.x, f.y])).tolist()) for f in self.flips),
             polygons=tuple(move(area) for area in self.polygons),
             exclude=tuple(move(area) for area in self.exclude),
             feather=self.feather * mean,
@@ -199,7 +218,8 @@ class Hints(EqualByContent):
 
     def _refuse_far_points(self, height: int, width: int) -> None:
         drawn: Sequence[np.ndarray] = [s.points for s in self.strokes] + [*self.polygons, *self.exclude]
-        drawn = [*drawn, np.array([[a.x, a.y] for a in self.anchors]).reshape(-1, 2)]
+        spots: list[Anchor | Flip] = [*self.anchors, *self.flips]
+        drawn = [*drawn, np.array([[spot.x, spot.y] for spot in spots]).reshape(-1, 2)]
         for points in drawn:
             outside = np.abs(points / [width, height]) > _FAR
             if outside.any():
@@ -207,6 +227,13 @@ class Hints(EqualByContent):
                 raise HintsError(
                     f"the point ({x:g}, {y:g}) is far outside the picture of {width}x{height} pixels: move or delete it"
                 )
+
+
+def _check_position(x: float, y: float, whose: str) -> None:
+    if not (np.isfinite(x) and np.isfinite(y)):
+        raise MotionError(f"{whose} position must be finite, not ({x}, {y})")
+    if max(abs(x), abs(y)) > _LARGEST:
+        raise MotionError(f"{whose} position must be within {_LARGEST:g} pixels, not ({x:g}, {y:g})")
 
 
 def _as_points(points: object, what: str) -> np.ndarray:

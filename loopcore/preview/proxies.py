@@ -20,6 +20,7 @@ from loopcore.plate import Plate, read_plate
 
 PROXY_WIDTH = 1280
 PROXY_FOLDER = "proxy"
+MARK = "Loopcore"  # in the copies' headers, so that they can be removed without a risk to other files
 
 
 class Proxies:
@@ -72,11 +73,16 @@ class Proxies:
 
     def _write(self, frame: Path) -> None:
         from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
 
         picture = Image.fromarray(viewport_picture(read_plate(frame), self._alpha))
         copy = self.pattern.folder / (frame.stem + self.pattern.suffix)
         make_folder(copy.parent)
-        options: dict[str, Any] = {"format": "PNG"} if self._alpha else {"format": "JPEG", "quality": 92}
+        options: dict[str, Any] = {"format": "JPEG", "quality": 92, "comment": MARK.encode()}
+        if self._alpha:
+            texts = PngInfo()
+            texts.add_text("Software", MARK)
+            options = {"format": "PNG", "pnginfo": texts}
         write_atomically(copy, lambda path: picture.save(path, **options))
 
 

@@ -149,7 +149,9 @@ def read_baseline(path: Path) -> dict[str, MethodScore]:
             if not clip["methods"]:
                 continue
             values = clip["methods"]["predicted"]
-            pairs = {name: (float(values[name][0]), float(values[name][1])) for name in ("axis", "direction")}
+            pairs: dict[str, Any] = {
+                name: (float(values[name][0]), float(values[name][1])) for name in ("axis", "direction")
+            }
             numbers = {name: values[name] for name in wanted - pairs.keys()}
             values = pairs | {name: math.nan if value is None else float(value) for name, value in numbers.items()}
             found[str(clip["clip"])] = MethodScore("before", **values)

@@ -25,6 +25,8 @@ from loopcore.parallel import limited_threads
 from loopcore.preview.proxies import PROXY_FOLDER
 from loopcore.worker.task import Invalid, Params, Task, Unfinished
 
+MIN_SIDE = 16  # pixels of a draft
+
 
 def hello(task: Task) -> dict[str, Any]:
     """{import_torch?} -> {version, python, torch, device}: versions, torch null if not installed.
@@ -64,25 +66,37 @@ def _source(params: Params, **more: Any) -> Source:
 
 
 def predict(task: Task) -> dict[str, Any]:
-    """{plate, layer?, colorspace?, hints?, mask?, weights?, motion_out} -> {motion, width, height, ...}: saves one.
+    """{plate, layer?, colorspace?, hints?, mask?, weights?, side?, motion_out} -> {motion, width, height, ...}.
 
-    Also returned: moving, the fraction of the picture that moves; sure, the fraction of that whose direction is no
-    guess; guesses, [x, y] in each region where it is; predicted, whether a network found the motion.
+    Saves a motion. With side it is a draft of at most that many pixels a side, solved in a fraction of the time.
+
+    Also returned: of_width and of_height, the plate's size; moving, the fraction of the picture that moves; sure, the
+    fraction of that whose direction is no guess; guesses, [x, y] in each region where it is; predicted, whether a
+    network found the motion.
     """
+    from loopcore.worker.draft import solve_draft
+
     params = Params(task)
-    source = _source(params)
+    source, side = _source(params), params.take("side", int, 0)
     out = params.path("motion_out")
     params.finish()
+    if side and (side < MIN_SIDE or source.weights is not None):
+        raise Invalid(f"'side' must be {MIN_SIDE} pixels or more, and without 'weights', not {side}")
     refuse_overwriting(source.files(), [out])
     task.folders.add(out.parent)
-    plate = source.read_plate(task)
-    motion, found = source.predict(plate, task)
+    if side:
+        motion, found, (width, height) = solve_draft(source, side, task)
+    else:
+        plate = source.read_plate(task)
+        motion, found = source.predict(plate, task)
+        width, height = plate.width, plate.height
     task.stage("Saving the motion")
     make_folder(out.parent)
     motion.save(out)
     return {
-        "motion": str(out), "width": motion.width, "height": motion.height, "moving": found.moving,
-        "sure": found.sure, "predicted": found.predicted, "guesses": [list(place) for place in found.guesses],
+        "motion": str(out), "width": motion.width, "height": motion.height, "of_width": width, "of_height": height,
+        "moving": found.moving, "sure": found.sure, "predicted": found.predicted,
+        "guesses": [list(place) for place in found.guesses],
     }  # fmt: skip
 
 

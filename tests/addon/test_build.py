@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 def copied(folder: Path, line_end: bytes = b"\n", source: Path = ROOT) -> Path:
     """Copy the tree's files in another order, with new dates and other line ends."""
-    names = ["addon", "loopcore", "LICENSES", "blender_manifest.toml", "build_addon.py", "pyproject.toml"]
+    names = ["addon", "loopcore", "LICENSES", "blender_manifest.toml", "build_addon.py", "pyproject.toml", "docs"]
     paths = [p for name in names for p in [source / name, *(source / name).rglob("*")] if p.is_file()]
     for path in reversed(paths):
         if "__pycache__" in path.parts:
@@ -63,6 +63,7 @@ def test_the_zip_contains_the_addon_the_licences_and_one_wheel(extension: Path) 
         sources = {p.relative_to(ROOT / "addon").as_posix() for p in (ROOT / "addon").rglob("*.py")}
         assert sources <= set(names) and "interface/operators/jobs.py" in names
         assert {"blender_manifest.toml", "LICENSES/GPL-3.0-or-later.txt", "LICENSES/Apache-2.0.txt"} <= set(names)
+        assert {"documentation/blender.md", "documentation/hints.md"} <= set(names)
         assert [n for n in names if n.endswith(".whl")] == ["wheels/loopcore-0.1.0-py3-none-any.whl"]
     assert extension.stat().st_size < 20 << 20  # 9 MB of it are the network
 

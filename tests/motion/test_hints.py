@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loopcore.errors import MotionError
-from loopcore.motion import Anchor, Hints, Stroke, read_hints, read_mask, write_hints
+from loopcore.motion import Anchor, Flip, Hints, Stroke, read_hints, read_mask, write_hints
 
 GOOD: dict[str, Any] = {
     "loopcore_hints": 1,
     "size": [64, 48],
     "strokes": [{"points": [[4, 5], [20, 9], [40, 30]], "speed": 2.5}, {"points": [[1, 2], [3, 4]], "speed": [1, 2]}],
     "anchors": [[10.5, 11]],
+    "flips": [[30, 31.5], [3, 4]],
     "mask": {
         "polygons": [[[2, 2], [60, 2], [60, 40], [2, 40]]],
         "exclude": [[[20, 10], [30, 10], [25, 20]]],
@@ -45,6 +46,7 @@ def test_own_format_reads(tmp_path: Path) -> None:
     assert hints.strokes[0].speed == 2.5
     assert hints.strokes[1].speeds.tolist() == [1, 2]
     assert hints.anchors == (Anchor(10.5, 11),)
+    assert hints.flips == (Flip(30, 31.5), Flip(3, 4))
     mask = hints.fitted(48, 64).mask
     assert mask is not None
     assert mask[30, 40] == 1 and mask[13, 25] == 0 and mask[45, 30] == 0 and mask[20, 0] == 0
@@ -60,8 +62,9 @@ POINTS = st.lists(st.tuples(st.floats(-50, 200), st.floats(-50, 200)), min_size=
     polygons=st.lists(POINTS, max_size=2),
     exclude=st.lists(POINTS, max_size=2),
     feather=st.floats(0, 30),
+    flips=st.lists(st.tuples(st.floats(-50, 200), st.floats(-50, 200)), max_size=3),
 )
-def test_written_hints_read_the_same(tmp_path: Path, strokes, anchors, polygons, exclude, feather) -> None:  # type: ignore[no-untyped-def]
+def test_written_hints_read_the_same(tmp_path: Path, strokes, anchors, polygons, exclude, feather, flips) -> None:  # type: ignore[no-untyped-def]
     hints = Hints(
         tuple(Stroke(p, np.linspace(0, speed, len(p)) if each else speed) for p, speed, each in strokes),
         tuple(Anchor(x, y) for x, y in anchors),
@@ -69,11 +72,12 @@ def test_written_hints_read_the_same(tmp_path: Path, strokes, anchors, polygons,
         polygons=polygons,
         exclude=exclude,
         feather=feather if polygons or exclude else 0,
+        flips=tuple(Flip(x, y) for x, y in flips),
     )
     write_hints(hints, tmp_path / "h.json")
     again = read_hints(tmp_path / "h.json")
-    assert again.size == hints.size and again.anchors == hints.anchors and again.feather == hints.feather
-    assert len(again.strokes) == len(hints.strokes)
+    assert again.size == hints.size and again.anchors == hints.anchors and again.flips == hints.flips
+    assert again.feather == hints.feather and len(again.strokes) == len(hints.strokes)
     for a, b in zip(again.strokes, hints.strokes, strict=True):
         assert np.array_equal(a.points, b.points) and np.array_equal(a.speeds, b.speeds)
     for mine, theirs in ((again.polygons, hints.polygons), (again.exclude, hints.exclude)):
@@ -113,6 +117,8 @@ def test_painted_mask_is_written_beside_the_json(tmp_path: Path) -> None:
         (changed(strokes=[{"points": [[1, 2], [3, 10**400]], "speed": 1}]), "finite"),
         (changed(strokes=[{"points": [[1, 2], [3, 4], [5]], "speed": 1}]), r"points\[2\]"),
         (changed(anchors=[[1, 2], [3]]), r"anchors\[1\]"),
+        (changed(flips=[[1, 2], [3]]), r"flips\[1\]"),
+        (changed(flips={"x": 1}), "flips must be a list"),
         (changed(mask=7), '"mask"'),
         (changed(mask={"polygons": []}), '"polygons"'),
         (changed(mask={"polygons": [[[1, 2], [3, 4]]]}), r"mask.polygons\[0\] needs 3"),
@@ -237,12 +243,14 @@ def test_the_published_labelme_example(corpus: Path) -> None:
 @given(k=st.floats(0.25, 4))
 def test_fitting_scales_points_speeds_and_feather(k: float) -> None:
     width, height = round(640 * k), round(360 * k)
-    hints = Hints((Stroke([[0, 0], [639, 359]], 3.0),), (Anchor(-0.5, -0.5),), size=(640, 360), feather=8)
+    hints = Hints((Stroke([[0, 0], [639, 359]], 3.0),), (Anchor(-0.5, -0.5),), size=(640, 360), feather=8,
+                  flips=(Flip(639.5, 359.5),))  # fmt: skip
     fitted = hints.fitted(height, width)
     assert fitted.size == (width, height)
     # corners stay corners: the pixel grid's edges are at -0.5 and size - 0.5
     np.testing.assert_allclose(fitted.strokes[0].points[0], [0.5 * width / 640 - 0.5, 0.5 * height / 360 - 0.5])
     assert (fitted.anchors[0].x, fitted.anchors[0].y) == pytest.approx((-0.5, -0.5))
+    assert (fitted.flips[0].x, fitted.flips[0].y) == pytest.approx((width - 0.5, height - 0.5))
     assert fitted.strokes[0].speed == pytest.approx(3 * k, rel=0.01)
     assert fitted.feather == pytest.approx(8 * k, rel=0.01)
 
@@ -292,6 +300,7 @@ def test_example_hints_and_plate_are_consistent() -> None:
     "change",
     [
         {"anchors": [[1e308, 2]]},
+        {"flips": [[1e308, 2]]},
         {"strokes": [{"points": [[1, 2], [1e308, -1e308]], "speed": 1}]},
         {"strokes": [{"points": [[1, 2], [3, 4]], "speed": 1e30}]},
         {"strokes": [{"points": [[1, 2], [3, 4]], "speed": [1, 1e308]}]},

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from _workers import Client, animation, make_scene
 from loopcore import __version__
 from loopcore.color import encode_8bit
 from loopcore.files.atomic import temporary_mark
+from loopcore.motion import MotionField
 from loopcore.plate import read_plate
 
 
@@ -46,10 +48,9 @@ def test_animate_check_and_flow(client: Client, scene: Path, tmp_path: Path) -> 
     out, motion = tmp_path / "frames 画", tmp_path / "new" / "m.exr"
     plate, hints = str(scene / "plate.png"), str(scene / "hints.json")
     solved = client.call("predict", plate=plate, hints=hints, motion_out=str(motion))
-    assert motion.is_file() and 0 < solved.pop("moving") < 1  # of a drawn mask
-    assert solved == {
-        "motion": str(motion), "width": 160, "height": 90, "sure": 1, "predicted": False, "guesses": [],
-    }  # fmt: skip
+    size = {"width": 160, "height": 90, "of_width": 160, "of_height": 90}
+    found = {"moving": pytest.approx(0.376, abs=0.01), "sure": 1.0, "guesses": [], "predicted": False}
+    assert solved == {"motion": str(motion), **size, **found} and motion.is_file()
     baked = client.call(
         "animate", plate=plate, motion=str(motion), folder=str(out), name="falls", frames=6, fps="24000/1001",
         first=1001, method="warp", contrast=1, speed=2.0, format="exr", overwrite=False, resolution=100, threads=1,
@@ -169,3 +170,26 @@ def test_viewport_copies_match_the_frames(
     before = copies[0].stat().st_mtime_ns
     client.call("animate", **params)
     assert copies[2].is_file() and copies[0].stat().st_mtime_ns == before  # only what was missing
+
+
+def test_drafts_are_small_and_follow_the_plate_and_its_hints(client: Client, tmp_path: Path) -> None:
+    folder = make_scene(tmp_path)
+    params = {"plate": str(folder / "plate.png"), "hints": str(folder / "hints.json")}
+    full = client.call("predict", **params, motion_out=str(tmp_path / "full.exr"))
+    draft = client.call("predict", **params, side=64, motion_out=str(tmp_path / "draft.exr"))
+    assert (full["width"], full["height"], full["of_width"], full["of_height"]) == (160, 90, 160, 90)
+    assert (draft["width"], draft["height"], draft["of_width"], draft["of_height"]) == (64, 36, 160, 90)
+    large, small = MotionField.load(tmp_path / "full.exr"), MotionField.load(tmp_path / "draft.exr")
+    same = large.resized(36, 64)
+    moves = (same.mask > 0.9) & (small.mask > 0.9)
+    speeds = [np.hypot(*motion.velocity[moves].T).mean() for motion in (small, same)]
+    assert moves.mean() > 0.02 and speeds[0] == pytest.approx(speeds[1], rel=0.05)
+    assert np.median((small.velocity * same.velocity).sum(axis=-1)[moves]) > 0
+    hints = json.loads((folder / "hints.json").read_text("utf-8"))
+    hints["strokes"] = [{**stroke, "points": stroke["points"][::-1]} for stroke in hints["strokes"]]
+    (folder / "hints.json").write_text(json.dumps(hints), "utf-8")
+    client.call("predict", **params, side=64, motion_out=str(tmp_path / "draft.exr"))
+    turned = MotionField.load(tmp_path / "draft.exr")
+    assert (turned.velocity * small.velocity).sum(axis=-1)[moves].max() < 0.01 * speeds[0] ** 2
+    for wrong in ({"side": 15}, {"side": 64, "weights": "w.safetensors"}):
+        assert "'side' must be 16" in client.error("predict", **params, **wrong, motion_out=str(tmp_path / "x.exr"))[1]

@@ -3,9 +3,9 @@
 
 import bpy
 
-from . import drawing, jobs, playing, setup
+from . import drawing, jobs, output, playing, pointing, setup
 
-CLASSES = (*setup.CLASSES, *jobs.CLASSES, *drawing.CLASSES, *playing.CLASSES)
+CLASSES = (*setup.CLASSES, *jobs.CLASSES, *drawing.CLASSES, *playing.CLASSES, *pointing.CLASSES, *output.CLASSES)
 
 
 def register():

@@ -6,7 +6,7 @@ from bpy.props import StringProperty
 
 from ...engine import installation, runtime, tasks
 from ...errors import AddonError, Refused
-from ...plane.image import plane_of
+from ...plane.image import plane_of, refuse_linked
 from .. import properties
 
 
@@ -31,15 +31,19 @@ class OnObject:
 
         Raises:
             Refused: there is none.
+            PlaneError: it is linked from another file.
         """
         if self.object_name:
             found = bpy.data.objects.get(self.object_name)
             if found is None:
                 raise Refused(f"There is no object '{self.object_name}' in this file")
+            refuse_linked(found)
             return found
         if context.active_object is None:
             raise Refused("No active object: select an image plane")
-        return plane_of(context.active_object)
+        found = plane_of(context.active_object)
+        refuse_linked(found)
+        return found
 
     def execute(self, context):
         """Call `act` with the object, and report errors."""

@@ -7,6 +7,7 @@ from bpy.props import FloatProperty, StringProperty
 from ...errors import Refused
 from ...playing import image_sequence, viewport
 from .. import actions
+from ..properties import Settings
 from .base import OnObject, no_task
 
 
@@ -49,6 +50,35 @@ class LOOPCORE_OT_update_proxy(OnObject, bpy.types.Operator):
             raise Refused(f'"{obj.name}" plays no proxy frames: bake with Viewport Proxy')
 
 
+class LOOPCORE_OT_take_over_folder(OnObject, bpy.types.Operator):
+    """Let this plane write to its output folder, and replace frames there, although another plane or file does"""
+
+    bl_idname, bl_label, bl_options = "loopcore.take_over_folder", "Take Over Folder", {"INTERNAL"}
+
+    def invoke(self, context, event):
+        return context.window_manager.invoke_confirm(self, event)
+
+    def act(self, context, obj):
+        actions.take_over(obj, Settings.of(obj))
+
+
+class LOOPCORE_OT_remove_leftovers(OnObject, bpy.types.Operator):
+    """Delete the frames that an earlier, longer loop left in the output folder. Other files are kept"""
+
+    bl_idname, bl_label, bl_options = "loopcore.remove_leftovers", "Remove Left-Over Frames", {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context):
+        return super().poll(context) and no_task(cls)
+
+    def invoke(self, context, event):
+        return context.window_manager.invoke_confirm(self, event)
+
+    def act(self, context, obj):
+        obj.loopcore.message = actions.remove_leftovers(obj, Settings.of(obj))
+        obj.loopcore.failed = False
+
+
 class LOOPCORE_OT_choose_folder(OnObject, bpy.types.Operator):
     """Choose the output folder"""
 
@@ -75,5 +105,7 @@ CLASSES = (
     LOOPCORE_OT_restore_still,
     LOOPCORE_OT_set_playback,
     LOOPCORE_OT_update_proxy,
+    LOOPCORE_OT_take_over_folder,
+    LOOPCORE_OT_remove_leftovers,
     LOOPCORE_OT_choose_folder,
 )

@@ -107,7 +107,7 @@ def removed():
     task, _ = baking(plane, frames=12)
     bpy.data.objects.remove(plane)
     outcome = ended(task)
-    return {"outcome": outcome, "files": len(list((FOLDER / "loops" / "Plate").glob("Plate_loop.*.exr"))),
+    return {"outcome": outcome, "files": len(list((FOLDER / "loops" / "shot" / "Plate").glob("Plate_loop.*.exr"))),
             "usable": [shot().name, *usable()]}  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def main(zip_path, folder):
     results["cancelled"] = during(runtime, lambda pid: tasks.current().cancel())
     results["adapted message"] = nothing_flows(folder)
     results["after"] = run(commands, "bake", "--frames", "6")
-    results["temporaries"] = [p.name for p in (folder / "loops" / "Plate").iterdir() if p.name.startswith(".")]
+    results["temporaries"] = [p.name for p in (folder / "loops" / "shot" / "Plate").iterdir() if p.name.startswith(".")]
     inside.emit(results)
 
 
@@ -55,9 +55,18 @@ def run_all(commands, runtime, folder, results):
     results["help"] = run(commands, "--help")
     results["bake"] = run(commands, "bake", "--object", "Plate", "--frames", "6", "--format", "png_8", "--save")
     results["part"] = run(commands, "bake", "--frames", "6", "--range", "1001-1002", "--folder", str(folder / "part"))
+    results["python"] = run(commands, "setup", "--python", os.environ["LOOPCORE_WORKER_PYTHON"])
+    results["no python"] = run(commands, "setup", "--python", str(folder / "nowhere"))
+    results["two sources"] = run(commands, "setup", "--python", "p", "--wheels", "w")
+    inside.use_worker(runtime.__package__.rpartition(".")[0])
+    card = inside.image_plane(folder / "plate.png", name="Card")
+    results["all"] = run(commands, "bake", "--all", "--frames", "4", "--resolution", "20", "--no-proxy",
+                         "--folder", str(folder / "all {object}"))  # fmt: skip
+    results["all of one"] = run(commands, "bake", "--all", "--object", "Plate")
+    bpy.data.objects.remove(card)
     results["flow"] = run(commands, "flow", "--convention", "nuke", "--frames", "6")
     results["predict"] = run(commands, "predict")
-    results["motion"] = bpy.data.objects["Plate"].loopcore.motion
+    results["motion"] = bpy.path.abspath(bpy.data.objects["Plate"].loopcore.motion)
     results["bad range"] = run(commands, "bake", "--frames", "6", "--range", "1-3")
     results["no speed"] = run(commands, "bake", "--frames", "6", "--speed", "0")
     results["cycles word"] = run(commands, "bake", "--frames", "6", "--cycles", "many")
@@ -121,7 +130,7 @@ def during(runtime, act, commands=None):
     pids = []
 
     def wait():
-        place = Path(bpy.data.filepath).parent / "loops" / "Plate"
+        place = Path(bpy.data.filepath).parent / "loops" / "shot" / "Plate"
         before = time.time()
         while not any(p.stat().st_mtime > before for p in place.glob("Plate_loop.*.exr")):
             time.sleep(0.02)

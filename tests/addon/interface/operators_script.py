@@ -57,18 +57,23 @@ def bake(plane, folder, results):
         bpy.ops.loopcore.bake("EXEC_DEFAULT", object_name=plane.name, frames=FRAMES, first=FIRST)
     )
     results["message"] = plane.loopcore.message
-    results["files"] = names(folder / "loops" / plane.name)
+    results["files"] = names(folder / "loops" / "shot" / plane.name)
     results["again"] = sorted(bpy.ops.loopcore.bake(object_name=plane.name, frames=FRAMES, first=FIRST))
     results["message again"] = plane.loopcore.message
     results["playing"] = node_state(node_of(plane))
-    evaluated = plane.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    shown = next(n for n in evaluated.data.materials[0].original.node_tree.nodes if n.type == "TEX_IMAGE")
-    results["viewport"] = [shown.image.filepath, names(folder / "loops" / plane.name / "proxy")]
+    results["viewport"] = [shown_in_viewport(plane).filepath, names(folder / "loops" / "shot" / plane.name / "proxy")]
     for frame in (-3, 1, 5, 8, 9, 15):
         bpy.context.scene.frame_set(frame)
         inside.render(folder / f"render.{frame}.exr")
     bpy.context.scene.frame_set(4)
     inside.render(folder / "eevee.4.exr", "BLENDER_EEVEE")
+
+
+def shown_in_viewport(plane):
+    """Return the image that the viewport shows."""
+    evaluated = plane.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    nodes = evaluated.data.materials[0].original.node_tree.nodes
+    return next(n for n in nodes if n.type == "TEX_IMAGE").image
 
 
 def restore_and_preview(plane, folder, results):
@@ -82,7 +87,7 @@ def restore_and_preview(plane, folder, results):
     inside.render(folder / "restored.exr")
 
     results["preview"] = sorted(bpy.ops.loopcore.preview(object_name=plane.name, frames=FRAMES))
-    results["preview playing"] = node_state(node_of(plane))["image"]
+    results["preview playing"] = [shown_in_viewport(plane).name, node_state(node_of(plane))["image"]]
     bpy.ops.loopcore.restore_still(object_name=plane.name)
     results["live"] = sorted(bpy.ops.loopcore.live_preview(object_name=plane.name, frames=FRAMES))
     bpy.context.scene.frame_set(3)

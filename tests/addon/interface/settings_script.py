@@ -81,7 +81,7 @@ def baked(plane, folder):
     ):
         set_values(plane, *own)
         bpy.ops.loopcore.bake(object_name="Plate", frames=6, format="EXR_FLOAT", proxy=False, wire=False, **given)
-        place = folder / "loops" / "Plate"
+        place = folder / "loops" / "shot" / "Plate"
         recipe = json.loads((place / "recipe.json").read_text("utf-8"))["recipe"]
         (place / "Plate_loop.1003.exr").replace(folder / f"{len(out)}.exr")
         out.append([recipe["cycles"], recipe["steady"], plane.loopcore.message.split(":")[0]])

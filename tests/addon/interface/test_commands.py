@@ -31,14 +31,14 @@ def test_a_bake_prints_its_progress_and_saves(results: dict[str, Any], folder: P
     bake = results["bake"]
     assert bake["code"] == 0, bake
     lines = bake["out"].splitlines()
-    frames = [folder / "loops" / "Plate" / f"Plate_loop.{1001 + t}.png" for t in range(6)]
+    frames = [folder / "loops" / "shot" / "Plate" / f"Plate_loop.{1001 + t}.png" for t in range(6)]
     assert [line for line in lines if "_loop." in line] == [f"Saved: '{path}'" for path in frames]
     percents = [int(line[10:-1]) for line in lines if line.startswith("Progress: ") and line.endswith("%")]
     assert percents == [16, 33, 50, 66, 83, 100]
     assert any(line.startswith("6 frames written") for line in lines)
     assert lines[-1] == f"Saved: '{folder / 'shot.blend'}'"
     assert results["saved"] == "SEQUENCE"
-    assert len(list((folder / "loops" / "Plate").glob("Plate_loop.*.png"))) == 6
+    assert len(list((folder / "loops" / "shot" / "Plate").glob("Plate_loop.*.png"))) == 6
 
 
 def test_a_range_bakes_only_its_frames(results: dict[str, Any], folder: Path) -> None:
@@ -46,6 +46,20 @@ def test_a_range_bakes_only_its_frames(results: dict[str, Any], folder: Path) ->
     assert sorted(p.name for p in (folder / "part").glob("*.exr") if p.name != "motion.exr") == [
         "Plate_loop.1001.exr", "Plate_loop.1002.exr"
     ]  # fmt: skip
+
+
+def test_all_bakes_the_planes_that_are_prepared(results: dict[str, Any], folder: Path) -> None:
+    """A second plane has neither motion nor hints."""
+    assert results["all"]["code"] == 0, results["all"]
+    assert [line for line in results["all"]["out"].splitlines() if line.startswith("Object")] == ["Object: 'Plate'"]
+    assert len(list((folder / "all Plate").glob("Plate_loop.*.exr"))) == 4
+    assert results["all of one"]["code"] == 2 and "cannot be combined" in results["all of one"]["err"]
+
+
+def test_setup_checks_a_python(results: dict[str, Any]) -> None:
+    assert results["python"]["code"] == 0, results["python"]
+    assert results["no python"]["code"] == 1 and "nowhere" in results["no python"]["err"]
+    assert results["two sources"]["code"] == 2
 
 
 def test_predict_prints_the_motion_file(results: dict[str, Any], folder: Path) -> None:

@@ -19,7 +19,7 @@ from loopcore.plate import Plate, read_plate
 
 messages = _package.module("interface.messages")
 for_artists = messages.for_artists
-NAMES = ["Plate Stroke", 'Weir "B"']
+NAMES = {"strokes": ["Plate Stroke", 'Weir "B"'], "flips": ["Plate Flip"]}
 
 
 def error_of(act: Any, *arguments: Any) -> str:
@@ -55,7 +55,7 @@ def test_strokes_are_named() -> None:
 
 
 def test_other_text_is_unchanged() -> None:
-    assert for_artists("no stroke touches the mask (the first starts at 3, 4): x", []) == (
+    assert for_artists("no stroke touches the mask (the first starts at 3, 4): x", {}) == (
         "No stroke touches the mask (the first starts at 3, 4): x"
     )
     assert for_artists("strokes[7].points[2] must be 0 or more", NAMES) == "Strokes[7].points[2] must be 0 or more"
@@ -70,6 +70,7 @@ def test_words_are_not_parted() -> None:
         assert line.endswith(tuple("/_.,:=-")) or f"{line} {following}" in text, (line, following)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     assert messages.wrapped("x" * 50, 24) == ["x" * 24, "x" * 24, "xx"] and messages.wrapped("", 24) == [""]
+    assert for_artists("flips[0] lies where nothing moves", NAMES) == 'The flip "Plate Flip" lies where nothing moves'
 
 
 def test_a_guess_is_told() -> None:

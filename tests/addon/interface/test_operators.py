@@ -57,7 +57,7 @@ def test_a_render_shows_the_baked_file(job: dict[str, Any], folder: Path, frame:
     """Over two periods and before the first: Cycles, one sample per pixel, compared with the file of that frame."""
     number = FIRST + (frame - 1) % FRAMES
     shown = picture(folder / f"render.{frame}.exr")
-    baked = picture(folder / "loops" / "Plate" / f"Plate_loop.{number}.exr")
+    baked = picture(folder / "loops" / "shot" / "Plate" / f"Plate_loop.{number}.exr")
     assert np.abs(shown - baked).max() < 2e-3
     assert job["playing"]["user"][0] == FRAMES
 
@@ -71,11 +71,14 @@ def test_the_loop_moves(job: dict[str, Any], folder: Path) -> None:
 def test_the_viewport_plays_proxy_files(job: dict[str, Any]) -> None:
     file, made = job["viewport"]
     assert made == [f"Plate_loop.{FIRST + t}.jpg" for t in range(FRAMES)]
-    assert file.replace("\\", "/").endswith(f"loops/Plate/proxy/{made[0]}") and job["modifiers after"] == 0
+    assert file.replace("\\", "/").endswith(f"loops/shot/Plate/proxy/{made[0]}") and job["modifiers after"] == 0
 
 
 def test_eevee_shows_the_loop(job: dict[str, Any], folder: Path) -> None:
-    shown, baked = picture(folder / "eevee.4.exr"), picture(folder / "loops" / "Plate" / f"Plate_loop.{FIRST + 3}.exr")
+    shown, baked = (
+        picture(folder / "eevee.4.exr"),
+        picture(folder / "loops" / "shot" / "Plate" / f"Plate_loop.{FIRST + 3}.exr"),
+    )
     assert np.abs(shown - baked).mean() < 0.02
 
 
@@ -107,7 +110,8 @@ def test_the_still_is_restored_exactly(job: dict[str, Any], folder: Path) -> Non
 
 def test_previews_play_and_are_removed(job: dict[str, Any], folder: Path) -> None:
     assert job["preview"] == job["live"] == ["FINISHED"]
-    assert job["preview playing"].startswith("Plate_preview.") and job["preview playing"].endswith(".png")
+    viewport, material = job["preview playing"]
+    assert viewport == "Plate_preview" and material == job["before"]["image"]
     assert np.abs(picture(folder / "live.3.exr") - picture(folder / "restored.exr")).max() > 0.02
 
 

@@ -49,7 +49,10 @@ def test_frames_are_those_of_the_settings(
     results: dict[str, Any], folder: Path, number: int, cycles: int, steady: float
 ) -> None:
     made = read_plate(folder / f"{number}.exr").pixels[..., :3]
-    still, field = read_plate(folder / "plate.png"), MotionField.load(folder / "loops" / "Plate" / "motion.exr")
+    still, field = (
+        read_plate(folder / "plate.png"),
+        MotionField.load(folder / "loops" / "shot" / "Plate" / "motion.exr"),
+    )
     wanted = Loop(still, field, frames=6, cycles=cycles, steady=steady).frame(2)[..., :3]
     other = Loop(still, field, frames=6, cycles=4 - cycles, steady=0.5 - steady).frame(2)[..., :3]
     assert np.abs(made - wanted).max() < 1e-5 < 1e-2 < np.abs(made - other).max()

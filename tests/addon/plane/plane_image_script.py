@@ -217,9 +217,9 @@ def reasons():
 
 
 def image_file(found, folder):
-    path, write = still_file(found, folder)
-    write()
-    return path.resolve()
+    written = still_file(found, folder)
+    written.write()
+    return written.path.resolve()
 
 
 def files():
