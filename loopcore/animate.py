@@ -94,6 +94,8 @@ def run(job: Job, observer: Observer | None = None) -> Result:
         observer.note("Computing on the GPU")
     elif job.device == "auto" and (hint := gpu_hint()):
         observer.note(f"Computing on the CPU; {hint}")
+    if plate.layers is not None:
+        observer.note(f"Layers, carried on the CPU: {plate.layers}")
     result = _bake(job, loop, observer)
     done = result.bake
     if not done.failed:
@@ -190,10 +192,12 @@ def _bake(job: Job, loop: Loop, observer: Observer) -> Result:
     source = job.source
     # Layer and colour space describe the original file, not the smaller copy.
     whole = source.resolution == 100
-    notes = {
+    notes: dict[str, object] = {
         "layer": source.layer if whole else None, "colorspace": source.colorspace if whole else None,
         "speed": source.speed, "resolution": source.resolution,
     }  # fmt: skip
+    if source.layers:
+        notes |= {"layers": list(source.layers), "data": list(source.data)}
     with Proxies(job.pattern, loop.plate.alpha_index is not None, job.proxy) as proxies:
 
         def on_progress(progress: Progress) -> None:

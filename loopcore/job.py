@@ -48,10 +48,12 @@ class Source:
         rescale: resize a motion of another size to the plate, instead of refusing it.
         speed: factor on the motion.
         resolution: percent of the plate's size to work at, 1 to 100.
+        layers: further layers that move with the plate, or "all"; as for `loopcore.read_plate`.
+        data: those of them that hold data; as for `loopcore.read_plate`.
 
     Raises:
         MotionError: both motion and hints or weights, a setting of a motion without one, or speed 0.
-        SequenceError: a resolution out of range.
+        SequenceError: a resolution out of range, or that layers cannot have; data without layers.
     """
 
     plate: Path
@@ -65,6 +67,8 @@ class Source:
     rescale: bool = False
     speed: float = 1.0
     resolution: int = 100
+    layers: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.motion is not None and self.hints is not None:
@@ -80,6 +84,10 @@ class Source:
             raise MotionError("speed 0 stops all motion: give another factor")
         if not 1 <= self.resolution <= 100:
             raise SequenceError(f"resolution {self.resolution} is out of range: give 1 to 100 percent")
+        if self.layers and self.resolution != 100:
+            raise SequenceError("layers are carried at the plate's own size: leave resolution out")
+        if self.data and not self.layers:
+            raise SequenceError("data has no meaning without layers: leave it out, or give --layers")
 
     def files(self) -> list[Path]:
         """Returns the files that are read."""
@@ -103,7 +111,7 @@ class Source:
         from loopcore.plate import read_plate
 
         observer.stage("Reading the plate")
-        return read_plate(self.plate, layer=self.layer, colorspace=self.colorspace)
+        return read_plate(self.plate, layer=self.layer, colorspace=self.colorspace, layers=self.layers, data=self.data)
 
     def read_motion(self, plate: Plate, observer: Observer) -> MotionField:
         """Returns the motion of a plate, read or predicted, with mask and speed applied.
@@ -209,7 +217,7 @@ class Job:
         check_settings(self.frames, self.method, self.contrast, self.cycles, self.steady, self.device)
         check_frames(self.frames, self.first)
         checked_numbers(self.numbers, self.first, self.frames)
-        check_format(self.format, self.depth, self.compression)
+        check_format(self.format, self.depth, self.compression, bool(self.source.layers))
         frame_rate(self.fps)
 
     def to_document(self, base: Path | None = None) -> dict[str, Any]:
@@ -223,7 +231,8 @@ class Job:
         paths = {name: getattr(source, name) for name in ("plate", "hints", "mask", "weights", "motion")}
         plain = {
             "layer": source.layer, "colorspace": source.colorspace, "convention": source.convention,
-            "rescale": source.rescale, "speed": source.speed, "resolution": source.resolution, "name": self.name,
+            "rescale": source.rescale, "speed": source.speed, "resolution": source.resolution,
+            "layers": list(source.layers) or None, "data": list(source.data) or None, "name": self.name,
             "frames": self.frames, "fps": str(self.fps), "first": self.first,
             "range": None if self.numbers is None else format_range(self.numbers), "method": self.method,
             "contrast": self.contrast, "cycles": self.cycles, "steady": self.steady, "device": self.device,
@@ -275,7 +284,7 @@ class Job:
             fields.path("plate"), take("layer", str, None), take("colorspace", str, None),
             fields.path_if_given("hints"), fields.path_if_given("mask"), fields.path_if_given("weights"),
             fields.path_if_given("motion"), take("convention", str, None), take("rescale", bool, False),
-            take("speed", float, 1.0), take("resolution", int, 100),
+            take("speed", float, 1.0), take("resolution", int, 100), fields.texts("layers"), fields.texts("data"),
         )  # fmt: skip
         numbers = take("range", str, None)
         job = cls(

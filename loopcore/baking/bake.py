@@ -17,7 +17,7 @@ from typing import Self
 import numpy as np
 
 from loopcore.baking.frame_rate import frame_rate
-from loopcore.baking.frames import is_current, write_frame
+from loopcore.baking.frames import is_current, write_frame, write_parts
 from loopcore.baking.recipe import Recipe, write_recipe
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.exr import HALF_MAX, read_attributes
@@ -32,6 +32,7 @@ from loopcore.parallel import thread_count
 COMPRESSIONS = ("zip", "zips", "piz", "rle", "none", "pxr24", "dwaa", "dwab")
 FORMATS = {"exr": ("half", "float"), "png": ("8", "16")}
 MAX_WRITERS = 8
+LAYERED_BYTES = 1 << 30  # of frames with layers that are written at once
 _NOT_MADE = "not made, after another frame failed"
 
 
@@ -74,29 +75,32 @@ def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
         loop: the loop to write.
         format: "exr" or "png".
         depth: "half" or "float" for EXR, "8" or "16" for PNG. None: 8 bits for PNG; for EXR half, or float where a
-            frame may exceed the range of half.
+            frame may exceed the range of half. With layers, EXR of the types that the plate's file has.
 
     Raises:
         SequenceError: an unknown format or depth, or channels that the format cannot hold.
     """
-    channels = loop.plate.channels
+    channels, layers = loop.plate.channels, loop.plate.layers
     if format == "png" and len(channels) - ("A" in channels) not in (1, 3):
         raise SequenceError(f"a PNG cannot hold the channels {', '.join(channels)}: write EXR")
-    check_format(format, depth)
+    check_format(format, depth, layers=layers is not None)
     if depth is not None:
         return depth
     if format == "png":
         return "8"
+    if layers is not None:
+        return "float" if any(dtype == np.float32 for _, dtype in layers.plate_channels.values()) else "half"
     return "float" if loop.bound() > HALF_MAX else "half"
 
 
-def check_format(format: str, depth: str | None, compression: str = "zip") -> None:
+def check_format(format: str, depth: str | None, compression: str = "zip", layers: bool = False) -> None:
     """Checks what `bake` takes.
 
     Args:
         format: of the frames.
         depth: of their pixels; None is chosen by the format.
         compression: of EXR frames.
+        layers: whether layers move with the plate.
 
     Raises:
         SequenceError: one is unknown, or has no meaning for the format.
@@ -109,6 +113,8 @@ def check_format(format: str, depth: str | None, compression: str = "zip") -> No
         raise SequenceError(f"unknown compression {compression!r}: choose one of {', '.join(COMPRESSIONS)}")
     if format == "png" and compression != "zip":
         raise SequenceError(f"compression {compression!r} has no meaning for PNG, only for EXR: leave it out")
+    if layers and (format, depth) != ("exr", None):
+        raise SequenceError("layers are written as EXR, in the types that they have: leave format and depth out")
 
 
 def bake(
@@ -298,6 +304,13 @@ def is_saved(path: Path, motion: MotionField) -> bool:
         return False
 
 
+def _most_layered(loop: Loop) -> int:
+    """Returns how many frames with layers may be written at once; each has its pixels and four buffers."""
+    layers = loop.plate.layers
+    scratch = 4 * 16 * loop.plate.width * loop.plate.height
+    return MAX_WRITERS if layers is None else max(1, LAYERED_BYTES // (layers.nbytes + scratch))
+
+
 class _Writers:
     """Threads that write frames while others are computed, with a fixed number of reused canvases.
 
@@ -308,7 +321,7 @@ class _Writers:
         self.loop, self.recipe, self.pattern = loop, recipe, pattern
         self.stop = threading.Event()
         self.pending: dict[Future[Path], int] = {}
-        threads = max(1, min(MAX_WRITERS, thread_count() // 2, frames))
+        threads = max(1, min(MAX_WRITERS, thread_count() // 2, frames, _most_layered(loop)))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loopcore-write")
         self._free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
         self._unmade = threads + 1
@@ -345,7 +358,12 @@ class _Writers:
             if self.stop.is_set():
                 raise SequenceError(_NOT_MADE)
             path, time = self.pattern.path(number), self.recipe.time(number)
-            write_atomically(path, lambda temporary: write_frame(temporary, canvas, self.loop.plate, self.recipe, time))
+            plate = self.loop.plate
+            if plate.layers is None:
+                write_atomically(path, lambda temporary: write_frame(temporary, canvas, plate, self.recipe, time))
+            else:
+                parts = self.loop.carried(time, canvas)
+                write_atomically(path, lambda temporary: write_parts(temporary, parts, plate, self.recipe, time))
             return path
         except BaseException:
             self.stop.set()

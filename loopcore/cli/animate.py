@@ -16,6 +16,10 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore animate`."""
     _plate_options(command)
     add = command.add_argument
+    add("--layers", type=_names, default=(), metavar="all|NAME,NAME",
+        help="layers, parts or channels of the EXR that move with the plate, into the same files (none)")  # fmt: skip
+    add("--data", action="append", default=[], metavar="NAME",
+        help="a layer that holds data and no light, where its name does not say so; can be repeated")  # fmt: skip
     add("-o", "--output", type=given_path, required=True, metavar="DIR", help="folder for the frames")
     add("--frames", type=int, default=60, help="length of the loop (60)")
     add("--fps", default="24", help="frames per second, e.g. 24, 23.976 or 30000/1001 (24)")
@@ -66,6 +70,10 @@ def _auto_or(kind: type[int] | type[float]) -> Callable[[str], int | float | str
 
     parse.__name__ = f"'auto' or {kind.__name__}"
     return parse
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
 
 
 def predict_options(command: argparse.ArgumentParser) -> None:
@@ -132,7 +140,7 @@ def _source(arguments: argparse.Namespace) -> Source:
     return Source(
         arguments.plate, arguments.layer, arguments.colorspace, arguments.hints, arguments.mask, arguments.weights,
         arguments.motion, arguments.convention, arguments.rescale, getattr(arguments, "speed", 1.0),
-        getattr(arguments, "resolution", 100),
+        getattr(arguments, "resolution", 100), getattr(arguments, "layers", ()), tuple(getattr(arguments, "data", ())),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from loopcore.errors import LoopcoreWarning, PlateError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place
 from loopcore.files.regular import existing_file
 from loopcore.image import EqualByContent
-from loopcore.plate import chroma, layers, stills
+from loopcore.plate import chroma, stills
+from loopcore.plate import layers as layer_choice
+from loopcore.plate.carried import CarriedLayers, carried_layers
 from loopcore.plate.layers import Layer
 from loopcore.plate.stills import Still
 
@@ -26,6 +29,9 @@ _NOT_CARRIED = frozenset(
     " deepImageState idManifest hash".split()
 )
 _NOT_CARRIED_PREFIXES = ("loopcore/", "cryptomatte/", "oiio:")
+
+# Names the picture among the layers of a frame.
+OWN_LAYER = "loopcore/layer"
 
 _STRIP_PIXELS = 1 << 18
 
@@ -48,6 +54,7 @@ class Plate(EqualByContent):
         metadata: attributes to copy to other files (owner, comments, framesPerSecond, chromaticities...), plain values
             that `loopcore.exr.write_exr` takes.
         source: the file that was read.
+        layers: the layers that move with it, if any; `digest` leaves them out.
 
     Raises:
         PlateError: pixels, channels and windows do not match, or have invalid types.
@@ -64,6 +71,7 @@ class Plate(EqualByContent):
     windows: Windows = WHOLE
     metadata: dict[str, object] = field(default_factory=dict)
     source: Path | None = None
+    layers: CarriedLayers | None = None
 
     def __post_init__(self) -> None:
         pixels, count = self.pixels, len(self.channels)
@@ -113,7 +121,10 @@ class Plate(EqualByContent):
         return sha.hexdigest()
 
 
-def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colorspace: str | None = None) -> Plate:
+def read_plate(
+    path: str | os.PathLike[str], *, layer: str | None = None, colorspace: str | None = None,
+    layers: Sequence[str] = (), data: Sequence[str] = (),
+) -> Plate:  # fmt: skip
     """Read a still as scene-linear float32.
 
     The format is detected from the file's content, not its name. EXR of any layout but deep is linear, unless
@@ -126,6 +137,8 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
         layer: layer, part or view of an EXR file, see `plate.layers.choose_layer`; by default the main picture.
         colorspace: encoding of the stored values, instead of the file's: ``srgb_rec709_scene``, ``lin_rec709_scene``,
             another such name, ``cineon`` (film printing density) or ``data``.
+        layers: names of further layers, parts, views or channels that are to move with it; "all" for all.
+        data: those of them that hold data and no light, where their names do not say so.
 
     Returns:
         The plate, alpha premultiplied. Warns of a damaged JPEG where the decoder notices it (`LoopcoreWarning`).
@@ -134,6 +147,7 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
         PlateError: the file is missing, damaged, of an unknown kind, or cannot be read without loss.
     """
     source = existing_file(path)
+    layers, data = ((names,) if isinstance(names, str) else tuple(names) for names in (layers, data))
     try:
         if colorspace is not None:
             color.check_colorspace(colorspace)
@@ -143,9 +157,10 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
             raise PlateError("it is empty")
         kind = stills.sniff(head)
         if kind == "EXR" or (not kind and source.suffix.lower() == ".exr"):
-            return _read_exr_plate(source, layer, colorspace)
-        if layer is not None:
-            raise PlateError(f"it has no layer {layer!r}: only EXR files have layers")
+            return _read_exr_plate(source, layer, colorspace, layers, data)
+        for name in (() if layer is None else (layer,), layers, data):
+            if name:
+                raise PlateError(f"it has no layer {name[0]!r}: only EXR files have layers")
         plate = _from_still(stills.read_still(source, kind, colorspace), source)
         if kind == "JPEG" and stills.jpeg_is_damaged(source):
             warnings.warn(
@@ -162,9 +177,13 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
         raise PlateError(f"{source}: not enough memory for its pixels") from error
 
 
-def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> Plate:
+def _read_exr_plate(
+    source: Path, layer: str | None, colorspace: str | None, further: Sequence[str], data: Sequence[str]
+) -> Plate:
     parts = exr.read_exr(source)
-    chosen = layers.choose_layer(parts, layer)
+    # Frames of several layers say which one is the picture.
+    own = parts[0].attributes.get(OWN_LAYER)
+    chosen = layer_choice.choose_layer(parts, layer or (own if isinstance(own, str) else None))
     part = chosen.part
     # Attributes of the whole file are in its first part.
     attributes = {**parts[0].attributes, **part.attributes}
@@ -172,6 +191,8 @@ def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> 
     pixels, channels = _layer_pixels(chosen, attributes)
     encoding = colorspace or _exr_colorspace(attributes)
     if not color.is_linear(encoding):
+        if further:
+            raise PlateError(f"its pixels are encoded as {encoding}: layers are carried of linear files only")
         pixels = _decoded(pixels, channels, encoding)
     carried = {
         name: value
@@ -187,6 +208,7 @@ def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> 
         windows=windows,
         metadata=exr.writable(carried),
         source=source,
+        layers=carried_layers(parts, chosen, channels, further, data) if further else None,
     )
 
 

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels that carry a plate's layers along: colour, data and ids, by the nodes of `mixing`.
+
+Convention: as in `transport.cpu`; kernels work on bands of rows of flat float32 arrays.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from loopcore.loop.blend import MAX_FETCHES, MAX_RATIO, MIN_RATIO, TILE_CELLS, line_between
+from loopcore.loop.plate_contrast import COPY, SHIFT
+from loopcore.parallel import parallel_rows
+from loopcore.transport.cpu import reflect, split
+from loopcore.transport.jit import kernel
+from loopcore.transport.limited import limited_fetch4, limited_fetch4_at_border
+
+_F = np.float32
+
+
+def as_mixture(nodes: np.ndarray) -> np.ndarray:
+    """The nodes of two blended copies (rows, columns, NODE) as those of a mixture, without shifts of tone."""
+    out = np.zeros((*nodes.shape[:2], 2 * COPY + SHIFT), np.float32)
+    out[..., 0:2], out[..., COPY : COPY + 2] = nodes[..., 0:2], nodes[..., 2:4]
+    out[..., 2], out[..., COPY + 2] = nodes[..., 4], 1 - nodes[..., 4]
+    out[..., 3:5], out[..., COPY + 3 : COPY + 5] = nodes[..., 5:7], nodes[..., 7:9]
+    return out
+
+
+@kernel
+def _node_line(grid, rows, columns, channels, step, y, start, stop, line):
+    """The nodes interpolated to row y, as far as the pixels start..stop-1 need them."""
+    line_between(grid, rows, columns, channels, step, y, start // step, min(stop // step + 2, columns), line)
+    for c in range(channels):  # one more, where the last node is the last pixel
+        line[columns * channels + c] = line[(columns - 1) * channels + c]
+
+
+@kernel
+def _limited_along(guide, values, height, width, x, y, ax, ay, sample, out):
+    """The mean of limited lookups along the axis (ax, ay) through (x, y); see `blend.fetch_along`."""
+    count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MAX_FETCHES))
+    for c in range(4):
+        out[c] = _F(0)
+    for k in range(count):
+        s = (_F(k) + _F(0.5)) / _F(count) - _F(0.5)
+        if not limited_fetch4(guide, values, height, width, x + s * ax, y + s * ay, sample, 0):
+            limited_fetch4_at_border(guide, values, height, width, x + s * ax, y + s * ay, sample, 0)
+        for c in range(4):
+            out[c] += sample[c] / _F(count)
+
+
+@kernel
+def _colour_rows(guide, values, height, width, grid, rows, columns, channels, step, mask, spans, out, first, last):
+    line = np.empty((columns + 1) * channels, np.float32)
+    sample, mean = np.empty(4, np.float32), np.empty(4, np.float32)
+    # Rows of a large plate are longer than the cache: tile by tile, the rows that several fetches read stay in it.
+    for tile in range(0, columns, TILE_CELLS):
+        for y in range(first, last):
+            start, stop = max(spans[2 * y], tile * step), min(spans[2 * y + 1], (tile + TILE_CELLS) * step)
+            if start >= stop:
+                continue
+            _node_line(grid, rows, columns, channels, step, y, start, stop, line)
+            for p in range(4 * (y * width + start), 4 * (y * width + stop)):
+                out[p] = _F(0)
+            row = min((y + step // 2) // step, rows - 1) * columns
+            for j in range(start // step, (stop - 1) // step + 1):
+                a, b = max(start, j * step), min(stop, (j + 1) * step)
+                left, right = (row + j) * channels, (row + min(j + 1, columns - 1)) * channels
+                for k in range(0, channels - SHIFT, COPY):
+                    n, m = j * channels + k, (j + 1) * channels + k
+                    if line[n + 2] > 0 or line[m + 2] > 0:
+                        _add_colour(guide, values, height, width, grid, left + k, right + k, step, mask, out, y, a, b,
+                                    j * step, line, n, m, sample, mean)  # fmt: skip
+
+
+@kernel
+def _add_colour(guide, values, height, width, grid, left, right, step, mask, out, y, start, stop, origin, line, n, m,
+                sample, mean):  # fmt: skip
+    """Add one copy, times its weight, to the pixels start..stop-1 of a cell."""
+    per_pixel = _F(1) / _F(step)
+    dx, dy, weight = line[n], line[n + 1], line[n + 2]
+    dx_step, dy_step, weight_step = (line[m] - dx) * per_pixel, (line[m + 1] - dy) * per_pixel, (line[m + 2] - weight)
+    weight_step *= per_pixel
+    plain = grid[left + 3] == 0 and grid[left + 4] == 0 and grid[right + 3] == 0 and grid[right + 4] == 0
+    for x in range(start, stop):
+        p = y * width + x
+        if mask[p] <= 0:
+            continue
+        t = _F(x - origin)
+        u, v, w = _F(x) + (dx + t * dx_step), _F(y) + (dy + t * dy_step), weight + t * weight_step
+        if plain:
+            if not limited_fetch4(guide, values, height, width, u, v, mean, 0):
+                limited_fetch4_at_border(guide, values, height, width, u, v, mean, 0)
+        else:
+            axis = left if 2 * (x - origin) < step else right
+            _limited_along(guide, values, height, width, u, v, grid[axis + 3], grid[axis + 4], sample, mean)
+        for c in range(4):
+            out[4 * p + c] += w * mean[c]
+
+
+def colour(guide: np.ndarray, values: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray,
+           out: np.ndarray) -> None:  # fmt: skip
+    """Into `out` (H, W, 4): `values` (H, W, 4) carried as the plate `guide` is, linear in them, where it moves."""
+    (height, width), (rows, columns, channels) = mask.shape, grid.shape
+    flat = [a.reshape(-1) for a in (guide, values, grid, mask, spans, out)]
+    parallel_rows(
+        height,
+        lambda a, b: _colour_rows(
+            flat[0], flat[1], height, width, flat[2], rows, columns, channels, step, flat[3], flat[4], flat[5], a, b
+        ),
+    )
+
+
+@kernel
+def _match_rows(moved, values, reference, plate, final, floor, mask, spans, width, first, last):
+    for y in range(first, last):
+        for x in range(spans[2 * y], spans[2 * y + 1]):
+            p = y * width + x
+            m = min(mask[p], _F(1))
+            if m <= 0:
+                continue
+            for c in range(4):
+                q = 4 * p + c
+                still, base = values[q], plate[q]
+                value = moved[q] if m >= 1 else still + m * (moved[q] - still)
+                plain = reference[q] if m >= 1 else base + m * (reference[q] - base)
+                gain = (max(final[q], _F(0)) + floor[c]) / (max(plain, _F(0)) + floor[c])
+                gain = min(max(gain, _F(MIN_RATIO * MIN_RATIO)), _F(MAX_RATIO * MAX_RATIO))
+                share = min(max(value / plain, _F(0)), _F(1)) if plain != 0 else _F(0)
+                moved[q] = gain * value + (final[q] - gain * plain) * share
+
+
+def match(moved: np.ndarray, values: np.ndarray, reference: np.ndarray, plate: np.ndarray, final: np.ndarray,
+          floor: np.ndarray, mask: np.ndarray, spans: np.ndarray) -> None:  # fmt: skip
+    """Give a carried layer, in place, what steady looks and contrast did to the plate.
+
+    Args:
+        moved: (H, W, 4) of `colour` for the layer. values: the layer. reference: of `colour` for the plate. plate: the
+            plate. final: the frame. floor: (4,) of each channel, below it gains tend to 1. mask, spans: as `colour`.
+
+    With U the layer and P the plate, both carried and laid over the still, and F the frame: the gain g is
+    (F + e) / (P + e), and what it leaves of the plate, F - g P, goes to the layers by their shares U / P in it.
+    Layers that add up to the plate add up to the frame: g P + (F - g P) = F.
+    """
+    height, width = mask.shape
+    flat = [a.reshape(-1) for a in (moved, values, reference, plate, final)]
+    cover, rows = mask.reshape(-1), spans.reshape(-1)
+    parallel_rows(height, lambda a, b: _match_rows(*flat, floor, cover, rows, width, a, b))
+
+
+@kernel
+def _data_rows(planes, count, height, width, grid, rows, columns, channels, step, mask, spans, out, first, last):
+    line = np.empty((columns + 1) * channels, np.float32)
+    copies, per_pixel = (channels - SHIFT) // COPY, _F(1) / _F(step)
+    place, weight = np.empty(4 * copies, np.int64), np.empty(4 * copies, np.float32)
+    for y in range(first, last):
+        start, stop = spans[2 * y], spans[2 * y + 1]
+        if start >= stop:
+            continue
+        _node_line(grid, rows, columns, channels, step, y, start, stop, line)
+        for x in range(start, stop):
+            p = y * width + x
+            if mask[p] <= 0:
+                continue
+            taps = 0
+            for k in range(copies):
+                n = (x // step) * channels + COPY * k
+                m, t = n + channels, _F(x % step) * per_pixel
+                w = line[n + 2] + t * (line[m + 2] - line[n + 2])
+                if w > 0:
+                    ix, u = split(_F(x) + line[n] + t * (line[m] - line[n]))
+                    iy, v = split(_F(y) + line[n + 1] + t * (line[m + 1] - line[n + 1]))
+                    left, right = reflect(ix, width), reflect(ix + 1, width)
+                    top, low = reflect(iy, height) * width, reflect(iy + 1, height) * width
+                    place[taps], weight[taps] = top + left, w * (_F(1) - u) * (_F(1) - v)
+                    place[taps + 1], weight[taps + 1] = top + right, w * u * (_F(1) - v)
+                    place[taps + 2], weight[taps + 2] = low + left, w * (_F(1) - u) * v
+                    place[taps + 3], weight[taps + 3] = low + right, w * u * v
+                    taps += 4
+            for c in range(count):
+                out[c, y, x] = _mean_of_valid(planes[c], p, place, weight, taps, mask[p])
+
+
+@kernel
+def _mean_of_valid(plane, p, place, weight, taps, m):
+    """The mean of the finite samples over the still, never outside of their range; the still where there are none."""
+    total, weights, least, most = _F(0), _F(0), _F(np.inf), _F(-np.inf)
+    for k in range(taps):
+        value = plane[place[k]]
+        if weight[k] > 0 and math.isfinite(value):
+            total += weight[k] * value
+            weights += weight[k]
+            least, most = min(least, value), max(most, value)
+    still = plane[p]
+    if weights <= 0:
+        return still
+    mean = min(max(total / weights, least), most)
+    if m >= 1 or not math.isfinite(still):
+        return mean
+    mixed = still + m * (mean - still)
+    return min(max(mixed, min(mean, still)), max(mean, still))
+
+
+def data(planes: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """Planes (C, H, W) float32 carried bilinearly and laid over the still, defined where the mask is above 0."""
+    (height, width), (rows, columns, channels) = mask.shape, grid.shape
+    out = np.empty_like(planes)
+    flat = planes.reshape(len(planes), -1)
+    nodes, cover, edges = grid.reshape(-1), mask.reshape(-1), spans.reshape(-1)
+    parallel_rows(
+        height,
+        lambda a, b: _data_rows(
+            flat, len(flat), height, width, nodes, rows, columns, channels, step, cover, edges, out, a, b
+        ),
+    )
+    return out
+
+
+@kernel
+def _source_rows(height, width, grid, rows, columns, channels, step, mask, spans, out, first, last):
+    line = np.empty((columns + 1) * channels, np.float32)
+    per_pixel = _F(1) / _F(step)
+    for y in range(first, last):
+        for x in range(width):
+            out[y * width + x] = y * width + x
+        start, stop = spans[2 * y], spans[2 * y + 1]
+        if start >= stop:
+            continue
+        _node_line(grid, rows, columns, channels, step, y, start, stop, line)
+        for x in range(start, stop):
+            p = y * width + x
+            most = _F(1) - mask[p]
+            for k in range(0, channels - SHIFT, COPY):
+                n = (x // step) * channels + k
+                m, t = n + channels, _F(x % step) * per_pixel
+                w = mask[p] * (line[n + 2] + t * (line[m + 2] - line[n + 2]))
+                if w > most:
+                    most = w
+                    u, v = line[n] + t * (line[m] - line[n]), line[n + 1] + t * (line[m + 1] - line[n + 1])
+                    ix, _ = split(_F(x) + u + _F(0.5))
+                    iy, _ = split(_F(y) + v + _F(0.5))
+                    out[p] = reflect(iy, height) * width + reflect(ix, width)
+
+
+def sources(grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """(H, W) int32: which pixel shows at each, of the copy with the greatest weight, or of the still; for ids."""
+    (height, width), (rows, columns, channels) = mask.shape, grid.shape
+    out = np.empty((height, width), np.int32)
+    flat = [a.reshape(-1) for a in (grid, mask, spans, out)]
+    parallel_rows(
+        height,
+        lambda a, b: _source_rows(
+            height, width, flat[0], rows, columns, channels, step, flat[1], flat[2], flat[3], a, b
+        ),
+    )
+    return out
