@@ -25,6 +25,7 @@ from loopcore.image import luma
 from loopcore.loop import Loop
 from loopcore.motion.field import MotionField
 from loopcore.plate import Plate, read_plate
+from loopcore.quality.layers import LayerMeasurement
 from loopcore.quality.looks import Carried, Contrast, Torn, Wander
 from loopcore.quality.report import QualityReport, Row, judged
 from loopcore.quality.stored import in_display, rounding, stored_pixels
@@ -70,6 +71,7 @@ def check(
         return report
     loop = _loop(folder, recipe, document, plate)
     measured = _Measurement(loop, recipe)
+    layers = None if loop.plate.layers is None else LayerMeasurement(loop, loop.motion.mask > 0)
     broken: list[int] = []
     for time in range(recipe.frames):
         path = pattern.path(recipe.first + time)
@@ -77,10 +79,14 @@ def check(
             broken.append(recipe.first + time)
         elif not broken:
             measured.add(time, _read_frame(path, loop.plate, recipe, measured.expected))
+            if layers is not None:
+                layers.add(time, path)
         if on_progress is not None:
             on_progress(time + 1, recipe.frames)
     report.rows.append(_count("frames whose pixels are damaged", broken, REPAIR))
     report.rows += [_NOT_MEASURED] if broken else measured.rows()
+    if layers is not None and not broken:
+        report.rows += layers.rows(REBAKE)
     return report
 
 
@@ -104,11 +110,17 @@ def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None)
     if where is None:
         raise SequenceError("the recipe does not say where the plate is: name it with --plate")
     try:
-        still = read_plate(where, layer=_text(document, "layer"), colorspace=_text(document, "colorspace"))
+        names = (_texts(document, "layers"), _texts(document, "data")) if recipe.layers else ((), ())
+        still = read_plate(
+            where, layer=_text(document, "layer"), colorspace=_text(document, "colorspace"), layers=names[0],
+            data=names[1],
+        )  # fmt: skip
     except LoopcoreError as error:
         raise SequenceError(f"the plate cannot be read ({error}): name it with --plate") from None
     if still.digest() != recipe.plate:
         raise SequenceError(f"'{where}' is not the plate that was baked (its pixels differ): name it with --plate")
+    if recipe.layers and (still.layers is None or still.layers.digest() != recipe.layers):
+        raise SequenceError(f"the layers of '{where}' are not those that were baked: name the plate with --plate")
     try:
         check_packed(folder / "motion.exr")
         motion = MotionField.load(folder / "motion.exr")
@@ -127,6 +139,11 @@ def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None)
 def _text(document: Any, name: str) -> str | None:
     value = document.get(name)
     return value if isinstance(value, str) else None
+
+
+def _texts(document: Any, name: str) -> tuple[str, ...]:
+    value = document.get(name)
+    return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()
 
 
 def _read_frame(path: Path, plate: Plate, recipe: Recipe, expected: np.ndarray) -> np.ndarray:
