@@ -20,7 +20,7 @@ from loopcore.baking.frame_rate import frame_rate
 from loopcore.baking.frames import is_current, write_frame, write_parts
 from loopcore.baking.recipe import Recipe, write_recipe
 from loopcore.errors import LoopcoreError, SequenceError
-from loopcore.exr import HALF_MAX, read_attributes
+from loopcore.exr import HALF_MAX, ExrPart, read_attributes
 from loopcore.files.atomic import make_folder, remove_leftovers, write_atomically
 from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.pattern import FramePattern
@@ -258,8 +258,13 @@ class _Bake:
             for number in numbers:
                 if writers.stop.is_set() or self._cancelled():
                     break
-                canvas = writers.canvas()
-                writers.submit(number, canvas, self.loop.begin(self.recipe.time(number), canvas))
+                canvas, time = writers.canvas(), self.recipe.time(number)
+                arrived = self.loop.begin(time, canvas)
+                if self.loop.plate.layers is None:
+                    writers.submit(number, canvas, arrived)
+                else:
+                    arrived()
+                    writers.submit(number, canvas, lambda: None, self.loop.carried(time, canvas))
                 self._collect(writers.finished(wait_for_one=False))
             while writers.pending:
                 self._collect(writers.finished(wait_for_one=True))
@@ -305,10 +310,9 @@ def is_saved(path: Path, motion: MotionField) -> bool:
 
 
 def _most_layered(loop: Loop) -> int:
-    """Returns how many frames with layers may be written at once; each has its pixels and four buffers."""
+    """Returns how many frames with layers may be written at once, for their memory."""
     layers = loop.plate.layers
-    scratch = 4 * 16 * loop.plate.width * loop.plate.height
-    return MAX_WRITERS if layers is None else max(1, LAYERED_BYTES // (layers.nbytes + scratch))
+    return MAX_WRITERS if layers is None else max(1, LAYERED_BYTES // layers.nbytes)
 
 
 class _Writers:
@@ -341,9 +345,14 @@ class _Writers:
             return self.loop.canvas(np.float16 if self.recipe.depth == "half" else np.float32)
         return self._free.get()
 
-    def submit(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> None:
-        """Queues a frame for writing, which calls `arrived` first, and frees its canvas whether or not that fails."""
-        self.pending[self._pool.submit(self._write, number, canvas, arrived)] = number
+    def submit(
+        self, number: int, canvas: np.ndarray, arrived: Callable[[], None], parts: list[ExrPart] | None = None
+    ) -> None:
+        """Queues a frame for writing, which calls `arrived` first, and frees its canvas whether or not that fails.
+
+        With layers, `parts` are the frame's.
+        """
+        self.pending[self._pool.submit(self._write, number, canvas, arrived, parts)] = number
 
     def finished(self, wait_for_one: bool) -> Iterator[tuple[int, Future[Path]]]:
         """Yields the frames that were written or failed since the last call."""
@@ -352,17 +361,16 @@ class _Writers:
         for future in [f for f in self.pending if f.done()]:
             yield self.pending.pop(future), future
 
-    def _write(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> Path:
+    def _write(self, number: int, canvas: np.ndarray, arrived: Callable[[], None], parts: list[ExrPart] | None) -> Path:
         try:
             arrived()
             if self.stop.is_set():
                 raise SequenceError(_NOT_MADE)
             path, time = self.pattern.path(number), self.recipe.time(number)
             plate = self.loop.plate
-            if plate.layers is None:
+            if parts is None:
                 write_atomically(path, lambda temporary: write_frame(temporary, canvas, plate, self.recipe, time))
             else:
-                parts = self.loop.carried(time, canvas)
                 write_atomically(path, lambda temporary: write_parts(temporary, parts, plate, self.recipe, time))
             return path
         except BaseException:

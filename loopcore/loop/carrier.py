@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,52 +72,64 @@ class Carrier:
         nodes = carrying.as_mixture(self._paths.nodes(time)) if self._mixture is None else self._mixture.nodes(time)
         kinds = {layer.kind for layer in self._layers.layers}
         if COLOUR in kinds:
-            reference = self._buffer("reference")
-            self._move(time, nodes, self._source, reference)
-            final = self._buffer("final")
+            limits = None
+            if self._splat is None:
+                limits = carrying.limits(self._source, nodes, self._paths.step, self._mask, self._spans)
+            move = partial(self._move, time, nodes, limits)
+            reference, final = self._buffer("reference"), self._buffer("final")
+            move(self._source, reference)
             final[...] = canvas[self._paths.window]
         sources = carrying.sources(nodes, self._paths.step, self._mask, self._spans) if ID in kinds else None
         for layer in self._layers.layers:
             part = parts[layer.part]
             if layer.kind == COLOUR:
-                self._carry_colour(time, nodes, layer, part, reference, final)
+                others = self._carry_colour(move, layer, part, reference, final)
+                self._carry_data(nodes, others, part)
             elif sources is not None and layer.kind == ID:
                 self._carry_ids(layer, part, sources)
             else:
                 self._carry_data(nodes, list(layer.channels.values()), part)
 
     def _carry_colour(
-        self, time: float, nodes: np.ndarray, layer: CarriedLayer, part: ExrPart, reference: np.ndarray,
-        final: np.ndarray,
-    ) -> None:  # fmt: skip
+        self, move: Callable[[np.ndarray, np.ndarray], None], layer: CarriedLayer, part: ExrPart,
+        reference: np.ndarray, final: np.ndarray,
+    ) -> list[str]:  # fmt: skip
+        """Carry the channels that the plate has; returns the others."""
         from loopcore.transport.fill import repair
 
-        slots = {full: self._plate.channels.index(short) for short, full in layer.channels.items()
-                 if short in self._plate.channels}  # fmt: skip
-        if others := [full for full in layer.channels.values() if full not in slots]:
-            self._carry_data(nodes, others, part)
-        if not slots:
-            return
+        own = self._plate.channels
+        slots = {full: own.index(short) for short, full in layer.channels.items() if short in own}
+        if slots:
+            values, moved = repair(self._filled(part, slots)), self._buffer("moved")
+            move(values, moved)
+            carrying.match(moved, values, reference, self._source, final, self._floor, self._mask, self._spans)
+            for full, slot in slots.items():
+                self._put(part, full, moved[..., slot])
+        return [full for full in layer.channels.values() if full not in slots]
+
+    def _move(
+        self, time: float, nodes: np.ndarray, limits: np.ndarray | None, values: np.ndarray, out: np.ndarray
+    ) -> None:
+        if self._splat is not None:
+            out[...] = self._splat(time, values)
+        elif limits is not None:
+            carrying.colour(values, nodes, self._paths.step, self._mask, self._spans, limits, out)
+
+    def _carry_data(self, nodes: np.ndarray, channels: list[str], part: ExrPart) -> None:
+        for start in range(0, len(channels), 4):
+            slots = {full: slot for slot, full in enumerate(channels[start : start + 4])}
+            values, moved = self._filled(part, slots), self._buffer("moved")
+            carrying.data(values, len(slots), nodes, self._paths.step, self._mask, self._spans, moved)
+            for full, slot in slots.items():
+                self._put(part, full, moved[..., slot])
+
+    def _filled(self, part: ExrPart, slots: dict[str, int]) -> np.ndarray:
+        """A part's channels in the loop's window, in these places of four, the others 0."""
         values = self._buffer("values")
         values[...] = 0
         for full, slot in slots.items():
             values[..., slot] = self._placed(part, full)
-        values, moved = repair(values), self._buffer("moved")
-        self._move(time, nodes, values, moved)
-        carrying.match(moved, values, reference, self._source, final, self._floor, self._mask, self._spans)
-        for full, slot in slots.items():
-            self._put(part, full, moved[..., slot])
-
-    def _move(self, time: float, nodes: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
-        if self._splat is not None:
-            out[...] = self._splat(time, values)
-        else:
-            carrying.colour(self._source, values, nodes, self._paths.step, self._mask, self._spans, out)
-
-    def _carry_data(self, nodes: np.ndarray, channels: list[str], part: ExrPart) -> None:
-        for full in channels:
-            plane = np.ascontiguousarray(self._placed(part, full), np.float32)[None]
-            self._put(part, full, carrying.data(plane, nodes, self._paths.step, self._mask, self._spans)[0])
+        return values
 
     def _carry_ids(self, layer: CarriedLayer, part: ExrPart, sources: np.ndarray) -> None:
         for full in layer.channels.values():

@@ -13,9 +13,9 @@ import numpy as np
 from loopcore.loop.blend import MAX_FETCHES, MAX_RATIO, MIN_RATIO, TILE_CELLS, line_between
 from loopcore.loop.plate_contrast import COPY, SHIFT
 from loopcore.parallel import parallel_rows
-from loopcore.transport.cpu import reflect, split
+from loopcore.transport.cpu import all_finite, reflect, split
 from loopcore.transport.jit import kernel
-from loopcore.transport.limited import limited_fetch4, limited_fetch4_at_border
+from loopcore.transport.limited import limited_fetch4, limited_fetch4_at_border, limits4, limits4_at_border
 
 _F = np.float32
 
@@ -38,23 +38,35 @@ def _node_line(grid, rows, columns, channels, step, y, start, stop, line):
 
 
 @kernel
-def _limited_along(guide, values, height, width, x, y, ax, ay, sample, out):
-    """The mean of limited lookups along the axis (ax, ay) through (x, y); see `blend.fetch_along`."""
+def _limits_along(plate, height, width, x, y, ax, ay, limits, place):
+    """The least limits of the lookups along the axis (ax, ay) through (x, y); see `blend.fetch_along`."""
+    count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MAX_FETCHES))
+    for k in range(count):
+        s = (_F(k) + _F(0.5)) / _F(count) - _F(0.5)
+        if not limits4(plate, height, width, x + s * ax, y + s * ay, limits, place):
+            limits4_at_border(plate, height, width, x + s * ax, y + s * ay, limits, place)
+
+
+@kernel
+def _fetch_along(values, height, width, x, y, ax, ay, limits, place, sample, out):
+    """The mean of the limited lookups along the axis (ax, ay) through (x, y)."""
     count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MAX_FETCHES))
     for c in range(4):
         out[c] = _F(0)
     for k in range(count):
         s = (_F(k) + _F(0.5)) / _F(count) - _F(0.5)
-        if not limited_fetch4(guide, values, height, width, x + s * ax, y + s * ay, sample, 0):
-            limited_fetch4_at_border(guide, values, height, width, x + s * ax, y + s * ay, sample, 0)
+        if not limited_fetch4(values, height, width, x + s * ax, y + s * ay, limits, place, sample, 0):
+            limited_fetch4_at_border(values, height, width, x + s * ax, y + s * ay, limits, place, sample, 0)
         for c in range(4):
             out[c] += sample[c] / _F(count)
 
 
 @kernel
-def _colour_rows(guide, values, height, width, grid, rows, columns, channels, step, mask, spans, out, first, last):
+def _colour_rows(picture, height, width, grid, rows, columns, channels, step, mask, spans, find, limits, out, first,
+                 last):  # fmt: skip
     line = np.empty((columns + 1) * channels, np.float32)
     sample, mean = np.empty(4, np.float32), np.empty(4, np.float32)
+    copies, per_pixel = (channels - SHIFT) // COPY, _F(1) / _F(step)
     # Rows of a large plate are longer than the cache: tile by tile, the rows that several fetches read stay in it.
     for tile in range(0, columns, TILE_CELLS):
         for y in range(first, last):
@@ -62,55 +74,72 @@ def _colour_rows(guide, values, height, width, grid, rows, columns, channels, st
             if start >= stop:
                 continue
             _node_line(grid, rows, columns, channels, step, y, start, stop, line)
-            for p in range(4 * (y * width + start), 4 * (y * width + stop)):
-                out[p] = _F(0)
             row = min((y + step // 2) // step, rows - 1) * columns
+            # No calls of functions in here, but of intrinsics: passing arrays takes longer than a lookup.
             for j in range(start // step, (stop - 1) // step + 1):
-                a, b = max(start, j * step), min(stop, (j + 1) * step)
-                left, right = (row + j) * channels, (row + min(j + 1, columns - 1)) * channels
-                for k in range(0, channels - SHIFT, COPY):
-                    n, m = j * channels + k, (j + 1) * channels + k
-                    if line[n + 2] > 0 or line[m + 2] > 0:
-                        _add_colour(guide, values, height, width, grid, left + k, right + k, step, mask, out, y, a, b,
-                                    j * step, line, n, m, sample, mean)  # fmt: skip
+                near, far = (row + j) * channels, (row + min(j + 1, columns - 1)) * channels
+                for x in range(max(start, j * step), min(stop, (j + 1) * step)):
+                    p = y * width + x
+                    if mask[p] <= 0:
+                        continue
+                    t = _F(x - j * step) * per_pixel
+                    a, b, c, d = _F(0), _F(0), _F(0), _F(0)
+                    for k in range(copies):
+                        n = j * channels + COPY * k
+                        m, left, right = n + channels, near + COPY * k, far + COPY * k
+                        if line[n + 2] <= 0 and line[m + 2] <= 0:
+                            continue
+                        u, v = (
+                            _F(x) + (line[n] + t * (line[m] - line[n])),
+                            line[n + 1] + t * (line[m + 1] - line[n + 1]),
+                        )
+                        v += _F(y)
+                        plain = grid[left + 3] == 0 and grid[left + 4] == 0
+                        plain = plain and grid[right + 3] == 0 and grid[right + 4] == 0
+                        axis = left if 2 * (x - j * step) < step else right
+                        place = 4 * ((k * height + y) * width + x)
+                        if find:
+                            if not plain:
+                                _limits_along(picture, height, width, u, v, grid[axis + 3], grid[axis + 4], limits,
+                                              place)  # fmt: skip
+                            elif not limits4(picture, height, width, u, v, limits, place):
+                                limits4_at_border(picture, height, width, u, v, limits, place)
+                            continue
+                        if not plain:
+                            _fetch_along(picture, height, width, u, v, grid[axis + 3], grid[axis + 4], limits, place,
+                                         sample, mean)  # fmt: skip
+                        elif not limited_fetch4(picture, height, width, u, v, limits, place, mean, 0):
+                            limited_fetch4_at_border(picture, height, width, u, v, limits, place, mean, 0)
+                        w = line[n + 2] + t * (line[m + 2] - line[n + 2])
+                        a, b, c, d = a + w * mean[0], b + w * mean[1], c + w * mean[2], d + w * mean[3]
+                    if not find:
+                        out[4 * p], out[4 * p + 1], out[4 * p + 2], out[4 * p + 3] = a, b, c, d
 
 
-@kernel
-def _add_colour(guide, values, height, width, grid, left, right, step, mask, out, y, start, stop, origin, line, n, m,
-                sample, mean):  # fmt: skip
-    """Add one copy, times its weight, to the pixels start..stop-1 of a cell."""
-    per_pixel = _F(1) / _F(step)
-    dx, dy, weight = line[n], line[n + 1], line[n + 2]
-    dx_step, dy_step, weight_step = (line[m] - dx) * per_pixel, (line[m + 1] - dy) * per_pixel, (line[m + 2] - weight)
-    weight_step *= per_pixel
-    plain = grid[left + 3] == 0 and grid[left + 4] == 0 and grid[right + 3] == 0 and grid[right + 4] == 0
-    for x in range(start, stop):
-        p = y * width + x
-        if mask[p] <= 0:
-            continue
-        t = _F(x - origin)
-        u, v, w = _F(x) + (dx + t * dx_step), _F(y) + (dy + t * dy_step), weight + t * weight_step
-        if plain:
-            if not limited_fetch4(guide, values, height, width, u, v, mean, 0):
-                limited_fetch4_at_border(guide, values, height, width, u, v, mean, 0)
-        else:
-            axis = left if 2 * (x - origin) < step else right
-            _limited_along(guide, values, height, width, u, v, grid[axis + 3], grid[axis + 4], sample, mean)
-        for c in range(4):
-            out[4 * p + c] += w * mean[c]
-
-
-def colour(guide: np.ndarray, values: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray,
-           out: np.ndarray) -> None:  # fmt: skip
-    """Into `out` (H, W, 4): `values` (H, W, 4) carried as the plate `guide` is, linear in them, where it moves."""
+def _each_copy(picture: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray, find: bool,
+               limits: np.ndarray, out: np.ndarray) -> None:  # fmt: skip
     (height, width), (rows, columns, channels) = mask.shape, grid.shape
-    flat = [a.reshape(-1) for a in (guide, values, grid, mask, spans, out)]
+    flat = [a.reshape(-1) for a in (picture, grid, mask, spans, limits, out)]
     parallel_rows(
         height,
         lambda a, b: _colour_rows(
-            flat[0], flat[1], height, width, flat[2], rows, columns, channels, step, flat[3], flat[4], flat[5], a, b
+            flat[0], height, width, flat[1], rows, columns, channels, step, flat[2], flat[3], find, flat[4], flat[5],
+            a, b,
         ),
-    )
+    )  # fmt: skip
+
+
+def limits(plate: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """(copies, H, W, 4) uint8: by how much lookups of each copy are limited, so that the plate does not overshoot."""
+    out = np.full(((grid.shape[2] - SHIFT) // COPY, *mask.shape, 4), 255, np.uint8)
+    _each_copy(plate, grid, step, mask, spans, True, out, np.empty(0, np.float32))
+    return out
+
+
+def colour(values: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray, limited: np.ndarray,
+           out: np.ndarray) -> None:  # fmt: skip
+    """Into `out` (H, W, 4): `values` (H, W, 4) carried, linear in them, by `limits` of the plate, where it moves."""
+    _each_copy(values, grid, step, mask, spans, False, limited, out)
 
 
 @kernel
@@ -151,7 +180,8 @@ def match(moved: np.ndarray, values: np.ndarray, reference: np.ndarray, plate: n
 
 
 @kernel
-def _data_rows(planes, count, height, width, grid, rows, columns, channels, step, mask, spans, out, first, last):
+def _data_rows(values, height, width, grid, rows, columns, channels, step, mask, spans, count, finite, out, first,
+               last):  # fmt: skip
     line = np.empty((columns + 1) * channels, np.float32)
     copies, per_pixel = (channels - SHIFT) // COPY, _F(1) / _F(step)
     place, weight = np.empty(4 * copies, np.int64), np.empty(4 * copies, np.float32)
@@ -164,58 +194,74 @@ def _data_rows(planes, count, height, width, grid, rows, columns, channels, step
             p = y * width + x
             if mask[p] <= 0:
                 continue
-            taps = 0
+            taps, j = 0, x // step
+            t = _F(x - j * step) * per_pixel
             for k in range(copies):
-                n = (x // step) * channels + COPY * k
-                m, t = n + channels, _F(x % step) * per_pixel
+                n = j * channels + COPY * k
+                m = n + channels
                 w = line[n + 2] + t * (line[m + 2] - line[n + 2])
                 if w > 0:
                     ix, u = split(_F(x) + line[n] + t * (line[m] - line[n]))
                     iy, v = split(_F(y) + line[n + 1] + t * (line[m + 1] - line[n + 1]))
-                    left, right = reflect(ix, width), reflect(ix + 1, width)
-                    top, low = reflect(iy, height) * width, reflect(iy + 1, height) * width
-                    place[taps], weight[taps] = top + left, w * (_F(1) - u) * (_F(1) - v)
-                    place[taps + 1], weight[taps + 1] = top + right, w * u * (_F(1) - v)
-                    place[taps + 2], weight[taps + 2] = low + left, w * (_F(1) - u) * v
-                    place[taps + 3], weight[taps + 3] = low + right, w * u * v
+                    left, right, top, low = ix, ix + 1, iy, iy + 1
+                    if left < 0 or top < 0 or right >= width or low >= height:
+                        left, right = reflect(left, width), reflect(right, width)
+                        top, low = reflect(top, height), reflect(low, height)
+                    place[taps], weight[taps] = top * width + left, w * (_F(1) - u) * (_F(1) - v)
+                    place[taps + 1], weight[taps + 1] = top * width + right, w * u * (_F(1) - v)
+                    place[taps + 2], weight[taps + 2] = low * width + left, w * (_F(1) - u) * v
+                    place[taps + 3], weight[taps + 3] = low * width + right, w * u * v
                     taps += 4
-            for c in range(count):
-                out[c, y, x] = _mean_of_valid(planes[c], p, place, weight, taps, mask[p])
+            _means_of_valid(values, p, place, weight, taps, min(mask[p], _F(1)), count, finite, out)
 
 
 @kernel
-def _mean_of_valid(plane, p, place, weight, taps, m):
+def _means_of_valid(values, p, place, weight, taps, m, count, finite, out):
     """The mean of the finite samples over the still, never outside of their range; the still where there are none."""
-    total, weights, least, most = _F(0), _F(0), _F(np.inf), _F(-np.inf)
-    for k in range(taps):
-        value = plane[place[k]]
-        if weight[k] > 0 and math.isfinite(value):
-            total += weight[k] * value
-            weights += weight[k]
-            least, most = min(least, value), max(most, value)
-    still = plane[p]
-    if weights <= 0:
-        return still
-    mean = min(max(total / weights, least), most)
-    if m >= 1 or not math.isfinite(still):
-        return mean
-    mixed = still + m * (mean - still)
-    return min(max(mixed, min(mean, still)), max(mean, still))
+    for c in range(count):
+        total, weights, least, most = _F(0), _F(0), _F(np.inf), _F(-np.inf)
+        for k in range(taps):
+            value = values[4 * place[k] + c]
+            if weight[k] > 0 and (finite or math.isfinite(value)):
+                total += weight[k] * value
+                weights += weight[k]
+                least, most = min(least, value), max(most, value)
+        still = values[4 * p + c]
+        if weights <= 0:
+            out[4 * p + c] = still
+            continue
+        mean = min(max(total / weights, least), most)
+        if m < 1 and (finite or math.isfinite(still)):
+            mean = min(max(still + m * (mean - still), min(mean, still)), max(mean, still))
+        out[4 * p + c] = mean
 
 
-def data(planes: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """Planes (C, H, W) float32 carried bilinearly and laid over the still, defined where the mask is above 0."""
+def data(values: np.ndarray, count: int, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray,
+         out: np.ndarray) -> None:  # fmt: skip
+    """Into `out` (H, W, 4): the first `count` of `values`, bilinearly and laid over the still, where it moves."""
     (height, width), (rows, columns, channels) = mask.shape, grid.shape
-    out = np.empty_like(planes)
-    flat = planes.reshape(len(planes), -1)
-    nodes, cover, edges = grid.reshape(-1), mask.reshape(-1), spans.reshape(-1)
+    flat = [a.reshape(-1) for a in (values, grid, mask, spans, out)]
+    finite = all_finite(values)
     parallel_rows(
         height,
         lambda a, b: _data_rows(
-            flat, len(flat), height, width, nodes, rows, columns, channels, step, cover, edges, out, a, b
+            flat[0],
+            height,
+            width,
+            flat[1],
+            rows,
+            columns,
+            channels,
+            step,
+            flat[2],
+            flat[3],
+            count,
+            finite,
+            flat[4],
+            a,
+            b,
         ),
     )
-    return out
 
 
 @kernel

@@ -32,102 +32,168 @@ from loopcore.transport.simd import (
 )
 
 _F = np.float32
+_BYTES = ir.VectorType(ir.IntType(8), 4)
 
 
-def _sums(builder, load_row, wx, wy, limits):
-    """The cubic and the bilinear sum of 4 x 4 pixels of four channels, and their range if wanted."""
-    wx_left, wx_right = _broadcast(builder, _V8, wx[0][:2]), _broadcast(builder, _V8, wx[0][2:])
-    inner = _broadcast(builder, _V8, wx[1])
-    cubic = linear = low = high = None
+def _weights(builder, x, y):
+    """The corner of the footprint, and its weights along x and y: cubic, then bilinear."""
+    place = _interleave(builder, _V4, x, y)
+    cell = builder.fptosi(place, _INT4)
+    part = builder.fsub(place, builder.sitofp(cell, _V4))
+    cubic = _keys_weights(builder, part)
+    linear = [builder.fsub(ir.Constant(_V4, [1.0] * 4), part), part]
+    corner = builder.sub(cell, ir.Constant(_INT4, [1] * 4))
+    lanes = ir.Constant(_I32, 0), ir.Constant(_I32, 1)
+    column, row = (builder.sext(builder.extract_element(corner, axis), _I64) for axis in lanes)
+    return (
+        *(column, row),
+        *([[builder.extract_element(w, axis) for w in weights] for weights in (cubic, linear)] for axis in lanes),
+    )
+
+
+def _inside(builder, x, y, height, width):
+    """Whether the footprint of (x, y) lies inside the picture."""
+    inside = ir.Constant(ir.IntType(1), 1)
+    for at, size in ((x, width), (y, height)):
+        last = builder.sitofp(builder.sub(size, ir.Constant(size.type, 2)), at.type)
+        inside = builder.and_(inside, builder.fcmp_ordered(">=", at, ir.Constant(at.type, 1.0)))
+        inside = builder.and_(inside, builder.fcmp_ordered("<", at, last))
+    return inside
+
+
+def _row_loader(context, builder, array_type, array, width, column, row):
+    stride = builder.mul(width, ir.Constant(_I64, 4))
+    start = builder.add(builder.mul(row, stride), builder.mul(column, ir.Constant(_I64, 4)))
+
+    def load_row(k):
+        index = builder.add(start, builder.mul(stride, ir.Constant(_I64, k)))
+        right = builder.add(index, ir.Constant(_I64, 8))
+        return tuple(_load(builder, _pointer(context, builder, array_type, array, at, _V8)) for at in (index, right))
+
+    return load_row
+
+
+def _cubic(builder, load_row, wx, wy):
+    """The cubic sum of 4 x 4 pixels of four channels."""
+    wx_left, wx_right = _broadcast(builder, _V8, wx[:2]), _broadcast(builder, _V8, wx[2:])
+    total = None
     for row in range(4):
         left, right = load_row(row)
         line = builder.fmul(left, wx_left, flags=_FLAGS)
         line = builder.fadd(line, builder.fmul(right, wx_right, flags=_FLAGS), flags=_FLAGS)
-        line = builder.fmul(line, _broadcast(builder, _V8, [wy[0][row]]), flags=_FLAGS)
-        cubic = line if cubic is None else builder.fadd(cubic, line, flags=_FLAGS)
-        if row in (1, 2):
-            middle = builder.fmul(_shuffle(builder, left, right, list(range(4, 12))), inner, flags=_FLAGS)
-            middle = builder.fmul(middle, _broadcast(builder, _V8, [wy[1][row - 1]]), flags=_FLAGS)
-            linear = middle if linear is None else builder.fadd(linear, middle, flags=_FLAGS)
-        if limits:
-            row_low, row_high = _pick(builder, "<", left, right), _pick(builder, ">", left, right)
-            low = row_low if low is None else _pick(builder, "<", low, row_low)
-            high = row_high if high is None else _pick(builder, ">", high, row_high)
-    cubic, linear = builder.fadd(*_halves(builder, cubic)), builder.fadd(*_halves(builder, linear))
-    if not limits:
-        return cubic, linear
-    return cubic, linear, _pick(builder, "<", *_halves(builder, low)), _pick(builder, ">", *_halves(builder, high))
+        line = builder.fmul(line, _broadcast(builder, _V8, [wy[row]]), flags=_FLAGS)
+        total = line if total is None else builder.fadd(total, line, flags=_FLAGS)
+    return builder.fadd(*_halves(builder, total))
+
+
+def _bilinear(builder, load_row, wx, wy):
+    """The bilinear sum of the inner 2 x 2 of 4 x 4 pixels."""
+    across, total = _broadcast(builder, _V8, wx), None
+    for row in (1, 2):
+        inner = builder.fmul(_shuffle(builder, *load_row(row), list(range(4, 12))), across, flags=_FLAGS)
+        inner = builder.fmul(inner, _broadcast(builder, _V8, [wy[row - 1]]), flags=_FLAGS)
+        total = inner if total is None else builder.fadd(total, inner, flags=_FLAGS)
+    return builder.fadd(*_halves(builder, total))
+
+
+def _range(builder, load_row):
+    """The least and the greatest of 4 x 4 pixels."""
+    low = high = None
+    for row in range(4):
+        left, right = load_row(row)
+        least, most = _pick(builder, "<", left, right), _pick(builder, ">", left, right)
+        low = least if low is None else _pick(builder, "<", low, least)
+        high = most if high is None else _pick(builder, ">", high, most)
+    return _pick(builder, "<", *_halves(builder, low)), _pick(builder, ">", *_halves(builder, high))
 
 
 @intrinsic
-def limited_fetch4(typingctx, guide, values, height, width, x, y, out, position):
-    """out[position:position+4] = `values` at (x, y), limited as `guide` would be; both are flat (height, width, 4).
+def limits4(typingctx, guide, height, width, x, y, limits, position):
+    """limits[position:position+4] = by how much the clamp would limit the picture `guide` at (x, y), as bytes.
+
+    `guide` is flat (height, width, 4), `limits` flat uint8. A limit that was there before stays if it is less. Returns
+    False, and writes nothing, where the footprint crosses the border or a coordinate is NaN.
+    """
+    i, f = types.intp, types.float32
+    signature = types.boolean(guide, i, i, f, f, limits, i)
+
+    def codegen(context, builder, sig, args):
+        guide, height, width, x, y, limits, position = args
+        inside = _inside(builder, x, y, height, width)
+        with builder.if_then(inside, likely=True):
+            column, row, wx, wy = _weights(builder, x, y)
+            load_row = _row_loader(context, builder, sig.args[0], guide, width, column, row)
+            cubic, linear = _cubic(builder, load_row, wx[0], wy[0]), _bilinear(builder, load_row, wx[1], wy[1])
+            low, high = _range(builder, load_row)
+            clamped = _pick(builder, "<", _pick(builder, ">", cubic, low), high)
+            limit = builder.fdiv(builder.fsub(clamped, linear), builder.fsub(cubic, linear))
+            limit = builder.fmul(limit, ir.Constant(_V4, [255.0] * 4))
+            # In this order a NaN, of no difference, becomes 0.
+            limit = _pick(builder, ">", limit, ir.Constant(_V4, [0.0] * 4))
+            limit = _pick(builder, "<", limit, ir.Constant(_V4, [255.0] * 4))
+            within = builder.fcmp_unordered("==", clamped, cubic)
+            limit = builder.select(within, ir.Constant(_V4, [255.0] * 4), limit)
+            codes = builder.trunc(builder.fptosi(limit, _INT4), _BYTES)
+            target = _pointer(context, builder, sig.args[5], limits, position, _BYTES)
+            before = builder.load(target, align=1)
+            less = builder.icmp_unsigned("<", codes, before)
+            builder.store(builder.select(less, codes, before), target, align=1)
+        return inside
+
+    return signature, codegen
+
+
+@intrinsic
+def limited_fetch4(typingctx, values, height, width, x, y, limits, place, out, position):
+    """out[position:position+4] = `values`, flat (height, width, 4), at (x, y), limited by limits[place:place+4].
 
     Returns False, and writes nothing, where the footprint crosses the border or a coordinate is NaN.
     """
     i, f = types.intp, types.float32
-    signature = types.boolean(guide, values, i, i, f, f, out, i)
+    signature = types.boolean(values, i, i, f, f, limits, i, out, i)
 
     def codegen(context, builder, sig, args):
-        guide, values, height, width, x, y, out, position = args
-        place = _interleave(builder, _V4, x, y)
-        last = [builder.sitofp(builder.sub(n, ir.Constant(n.type, 2)), ir.FloatType()) for n in (width, height)]
-        one = ir.Constant(ir.FloatType(), 1.0)
-        inside = ir.Constant(ir.IntType(1), 1)
-        for at, end in zip((x, y), last, strict=True):
-            inside = builder.and_(inside, builder.fcmp_ordered(">=", at, one))
-            inside = builder.and_(inside, builder.fcmp_ordered("<", at, end))
+        values, height, width, x, y, limits, place, out, position = args
+        inside = _inside(builder, x, y, height, width)
         with builder.if_then(inside, likely=True):
-            cell = builder.fptosi(place, _INT4)
-            part = builder.fsub(place, builder.sitofp(cell, _V4))
-            weights = _keys_weights(builder, part)
-            rest = builder.fsub(ir.Constant(_V4, [1.0] * 4), part)
-            lanes = ir.Constant(_I32, 0), ir.Constant(_I32, 1)
-            wx, wy = (
-                (
-                    [builder.extract_element(w, axis) for w in weights],
-                    [builder.extract_element(rest, axis), builder.extract_element(part, axis)],
-                )
-                for axis in lanes
-            )
-            corner = builder.sub(cell, ir.Constant(_INT4, [1] * 4))
-            column, row = (builder.sext(builder.extract_element(corner, axis), _I64) for axis in lanes)
-            four, eight = ir.Constant(_I64, 4), ir.Constant(_I64, 8)
-            stride = builder.mul(width, four)
-            start = builder.add(builder.mul(row, stride), builder.mul(column, four))
-
-            def rows_of(k, array):
-                def load_row(row):
-                    index = builder.add(start, builder.mul(stride, ir.Constant(_I64, row)))
-                    left = _pointer(context, builder, sig.args[k], array, index, _V8)
-                    right = _pointer(context, builder, sig.args[k], array, builder.add(index, eight), _V8)
-                    return _load(builder, left), _load(builder, right)
-
-                return load_row
-
-            cubic, linear, low, high = _sums(builder, rows_of(0, guide), wx, wy, True)
-            clamped = _pick(builder, "<", _pick(builder, ">", cubic, low), high)
-            over = builder.fsub(cubic, linear)
-            limit = builder.fdiv(builder.fsub(clamped, linear), over)
-            ones = ir.Constant(_V4, [1.0] * 4)
-            limit = _pick(builder, "<", _pick(builder, ">", limit, ir.Constant(_V4, [0.0] * 4)), ones)
-            within = builder.fcmp_unordered("==", clamped, cubic)
-            cubic, linear = _sums(builder, rows_of(1, values), wx, wy, False)
-            less = builder.fmul(limit, builder.fsub(cubic, linear), flags=_FLAGS)
-            result = builder.select(within, cubic, builder.fadd(linear, less, flags=_FLAGS))
-            builder.store(result, _pointer(context, builder, sig.args[6], out, position, _V4), align=4)
+            column, row, wx, wy = _weights(builder, x, y)
+            load_row = _row_loader(context, builder, sig.args[0], values, width, column, row)
+            cubic = _cubic(builder, load_row, wx[0], wy[0])
+            target = _pointer(context, builder, sig.args[7], out, position, _V4)
+            builder.store(cubic, target, align=4)
+            codes = builder.load(_pointer(context, builder, sig.args[5], limits, place, _BYTES), align=1)
+            free = builder.icmp_unsigned("==", builder.bitcast(codes, _I32), ir.Constant(_I32, 0xFFFFFFFF))
+            with builder.if_then(builder.not_(free)):
+                linear = _bilinear(builder, load_row, wx[1], wy[1])
+                limit = builder.uitofp(builder.zext(codes, _INT4), _V4)
+                limit = builder.fmul(limit, ir.Constant(_V4, [1 / 255] * 4))
+                less = builder.fmul(limit, builder.fsub(cubic, linear), flags=_FLAGS)
+                kept = builder.icmp_unsigned("==", codes, ir.Constant(_BYTES, [255] * 4))
+                result = builder.select(kept, cubic, builder.fadd(linear, less, flags=_FLAGS))
+                builder.store(result, target, align=4)
         return inside
 
     return signature, codegen
 
 
 @kernel
-def limited_fetch4_at_border(guide, values, height, width, x, y, out, position):
-    """Do what `limited_fetch4` does where the footprint crosses the border; the pictures are mirrored there."""
-    first, second = np.empty(64, np.float32), np.empty(64, np.float32)
+def limits4_at_border(guide, height, width, x, y, limits, position):
+    """Do what `limits4` does where the footprint crosses the border; the picture is mirrored there."""
+    patch = np.empty(64, np.float32)
     ix, tx = split(x)
     iy, ty = split(y)
-    gather_patch(guide, height, width, 4, ix, iy, first)
-    gather_patch(values, height, width, 4, ix, iy, second)
+    gather_patch(guide, height, width, 4, ix, iy, patch)
     below_two = _F(1.9999999)
-    limited_fetch4(first, second, 4, 4, min(_F(1) + tx, below_two), min(_F(1) + ty, below_two), out, position)
+    limits4(patch, 4, 4, min(_F(1) + tx, below_two), min(_F(1) + ty, below_two), limits, position)
+
+
+@kernel
+def limited_fetch4_at_border(values, height, width, x, y, limits, place, out, position):
+    """Do what `limited_fetch4` does where the footprint crosses the border; the picture is mirrored there."""
+    patch = np.empty(64, np.float32)
+    ix, tx = split(x)
+    iy, ty = split(y)
+    gather_patch(values, height, width, 4, ix, iy, patch)
+    below_two = _F(1.9999999)
+    x, y = min(_F(1) + tx, below_two), min(_F(1) + ty, below_two)
+    limited_fetch4(patch, 4, 4, x, y, limits, place, out, position)
