@@ -14,6 +14,8 @@ import numpy as np
 from loopcore.exr import ExrPart, Window, as_stored
 from loopcore.exr.windows import place
 from loopcore.loop import carrying
+from loopcore.loop.blend import to_grid
+from loopcore.loop.steady import SCALE
 from loopcore.plate import Plate
 from loopcore.plate.carried import COLOUR, ID, CarriedLayer, CarriedLayers
 
@@ -47,6 +49,8 @@ class Carrier:
         moving = np.maximum(source[self._moving], 0)
         self._floor = _F(FLOOR) * (moving.mean(axis=0) if len(moving) else np.ones(4, np.float32))
         self._floor = np.maximum(self._floor, _F(1e-30)).astype(np.float32)
+        self._mean_step = max(round(SCALE * max(self._mask.shape)), 8)
+        self._plate_means, self._means = to_grid(source, self._mean_step), dict[str, np.ndarray]()
         left, top = plate.windows.data[:2]
         rows, columns = paths.window
         self._window: Window = (left + columns.start, top + rows.start, left + columns.stop - 1, top + rows.stop - 1)
@@ -72,12 +76,8 @@ class Carrier:
         nodes = carrying.as_mixture(self._paths.nodes(time)) if self._mixture is None else self._mixture.nodes(time)
         kinds = {layer.kind for layer in self._layers.layers}
         if COLOUR in kinds:
-            limits = None
-            if self._splat is None:
-                limits = carrying.limits(self._source, nodes, self._paths.step, self._mask, self._spans)
-            move = partial(self._move, time, nodes, limits)
             reference, final = self._buffer("reference"), self._buffer("final")
-            move(self._source, reference)
+            move = partial(self._move, time, nodes, self._move(time, nodes, None, self._source, reference))
             final[...] = canvas[self._paths.window]
         sources = carrying.sources(nodes, self._paths.step, self._mask, self._spans) if ID in kinds else None
         for layer in self._layers.layers:
@@ -91,7 +91,7 @@ class Carrier:
                 self._carry_data(nodes, list(layer.channels.values()), part)
 
     def _carry_colour(
-        self, move: Callable[[np.ndarray, np.ndarray], None], layer: CarriedLayer, part: ExrPart,
+        self, move: Callable[[np.ndarray, np.ndarray], object], layer: CarriedLayer, part: ExrPart,
         reference: np.ndarray, final: np.ndarray,
     ) -> list[str]:  # fmt: skip
         """Carry the channels that the plate has; returns the others."""
@@ -102,18 +102,29 @@ class Carrier:
         if slots:
             values, moved = repair(self._filled(part, slots)), self._buffer("moved")
             move(values, moved)
-            carrying.match(moved, values, reference, self._source, final, self._floor, self._mask, self._spans)
+            means = self._means_of(f"{layer.part} {layer.title}", values)
+            carrying.match(
+                moved, values, reference, self._source, final, self._floor, means, self._plate_means,
+                self._mean_step, self._mask, self._spans,
+            )  # fmt: skip
             for full, slot in slots.items():
                 self._put(part, full, moved[..., slot])
         return [full for full in layer.channels.values() if full not in slots]
 
+    def _means_of(self, name: str, values: np.ndarray) -> np.ndarray:
+        """A layer's local means, computed once."""
+        if name not in self._means:
+            self._means[name] = to_grid(values, self._mean_step)
+        return self._means[name]
+
     def _move(
         self, time: float, nodes: np.ndarray, limits: np.ndarray | None, values: np.ndarray, out: np.ndarray
-    ) -> None:
-        if self._splat is not None:
-            out[...] = self._splat(time, values)
-        elif limits is not None:
-            carrying.colour(values, nodes, self._paths.step, self._mask, self._spans, limits, out)
+    ) -> np.ndarray | None:
+        """Carry a picture; returns the limits of its lookups, or the given ones."""
+        if self._splat is None:
+            return carrying.colour(values, nodes, self._paths.step, self._mask, self._spans, limits, out)
+        out[...] = self._splat(time, values)
+        return None
 
     def _carry_data(self, nodes: np.ndarray, channels: list[str], part: ExrPart) -> None:
         for start in range(0, len(channels), 4):

@@ -38,34 +38,27 @@ def _node_line(grid, rows, columns, channels, step, y, start, stop, line):
 
 
 @kernel
-def _limits_along(plate, height, width, x, y, ax, ay, limits, place):
-    """The least limits of the lookups along the axis (ax, ay) through (x, y); see `blend.fetch_along`."""
+def _along(picture, height, width, x, y, ax, ay, find, limits, place, weight, out):
+    """Do what `limited_fetch4` does, or with `find` `limits4`, for the mean along the axis (ax, ay) through (x, y)."""
     count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MAX_FETCHES))
-    for k in range(count):
-        s = (_F(k) + _F(0.5)) / _F(count) - _F(0.5)
-        if not limits4(plate, height, width, x + s * ax, y + s * ay, limits, place):
-            limits4_at_border(plate, height, width, x + s * ax, y + s * ay, limits, place)
-
-
-@kernel
-def _fetch_along(values, height, width, x, y, ax, ay, limits, place, sample, out):
-    """The mean of the limited lookups along the axis (ax, ay) through (x, y)."""
-    count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MAX_FETCHES))
-    for c in range(4):
-        out[c] = _F(0)
-    for k in range(count):
-        s = (_F(k) + _F(0.5)) / _F(count) - _F(0.5)
-        if not limited_fetch4(values, height, width, x + s * ax, y + s * ay, limits, place, sample, 0):
-            limited_fetch4_at_border(values, height, width, x + s * ax, y + s * ay, limits, place, sample, 0)
-        for c in range(4):
-            out[c] += sample[c] / _F(count)
+    # All lookups have the least limits of any: they are found first.
+    for rounds in range(2 if find else 1):
+        finding = find and rounds == 0
+        for k in range(count):
+            s = (_F(k) + _F(0.5)) / _F(count) - _F(0.5)
+            u, v, w = x + s * ax, y + s * ay, weight / _F(count)
+            if finding:
+                if not limits4(picture, height, width, u, v, limits, place, _F(0), out):
+                    limits4_at_border(picture, height, width, u, v, limits, place, _F(0), out)
+            elif not limited_fetch4(picture, height, width, u, v, limits, place, w, out):
+                limited_fetch4_at_border(picture, height, width, u, v, limits, place, w, out)
 
 
 @kernel
 def _colour_rows(picture, height, width, grid, rows, columns, channels, step, mask, spans, find, limits, out, first,
                  last):  # fmt: skip
     line = np.empty((columns + 1) * channels, np.float32)
-    sample, mean = np.empty(4, np.float32), np.empty(4, np.float32)
+    total = np.empty(4, np.float32)
     copies, per_pixel = (channels - SHIFT) // COPY, _F(1) / _F(step)
     # Rows of a large plate are longer than the cache: tile by tile, the rows that several fetches read stay in it.
     for tile in range(0, columns, TILE_CELLS):
@@ -83,7 +76,7 @@ def _colour_rows(picture, height, width, grid, rows, columns, channels, step, ma
                     if mask[p] <= 0:
                         continue
                     t = _F(x - j * step) * per_pixel
-                    a, b, c, d = _F(0), _F(0), _F(0), _F(0)
+                    total[0], total[1], total[2], total[3] = _F(0), _F(0), _F(0), _F(0)
                     for k in range(copies):
                         n = j * channels + COPY * k
                         m, left, right = n + channels, near + COPY * k, far + COPY * k
@@ -98,22 +91,17 @@ def _colour_rows(picture, height, width, grid, rows, columns, channels, step, ma
                         plain = plain and grid[right + 3] == 0 and grid[right + 4] == 0
                         axis = left if 2 * (x - j * step) < step else right
                         place = 4 * ((k * height + y) * width + x)
-                        if find:
-                            if not plain:
-                                _limits_along(picture, height, width, u, v, grid[axis + 3], grid[axis + 4], limits,
-                                              place)  # fmt: skip
-                            elif not limits4(picture, height, width, u, v, limits, place):
-                                limits4_at_border(picture, height, width, u, v, limits, place)
-                            continue
-                        if not plain:
-                            _fetch_along(picture, height, width, u, v, grid[axis + 3], grid[axis + 4], limits, place,
-                                         sample, mean)  # fmt: skip
-                        elif not limited_fetch4(picture, height, width, u, v, limits, place, mean, 0):
-                            limited_fetch4_at_border(picture, height, width, u, v, limits, place, mean, 0)
                         w = line[n + 2] + t * (line[m + 2] - line[n + 2])
-                        a, b, c, d = a + w * mean[0], b + w * mean[1], c + w * mean[2], d + w * mean[3]
-                    if not find:
-                        out[4 * p], out[4 * p + 1], out[4 * p + 2], out[4 * p + 3] = a, b, c, d
+                        if not plain:
+                            _along(picture, height, width, u, v, grid[axis + 3], grid[axis + 4], find, limits, place, w,
+                                   total)  # fmt: skip
+                        elif find:
+                            if not limits4(picture, height, width, u, v, limits, place, w, total):
+                                limits4_at_border(picture, height, width, u, v, limits, place, w, total)
+                        elif not limited_fetch4(picture, height, width, u, v, limits, place, w, total):
+                            limited_fetch4_at_border(picture, height, width, u, v, limits, place, w, total)
+                    for c in range(4):
+                        out[4 * p + c] = total[c]
 
 
 def _each_copy(picture: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray, find: bool,
@@ -129,54 +117,72 @@ def _each_copy(picture: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarra
     )  # fmt: skip
 
 
-def limits(plate: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """(copies, H, W, 4) uint8: by how much lookups of each copy are limited, so that the plate does not overshoot."""
-    out = np.full(((grid.shape[2] - SHIFT) // COPY, *mask.shape, 4), 255, np.uint8)
-    _each_copy(plate, grid, step, mask, spans, True, out, np.empty(0, np.float32))
-    return out
+def colour(picture: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray,
+           limits: np.ndarray | None, out: np.ndarray) -> np.ndarray:  # fmt: skip
+    """Into `out` (H, W, 4): a picture (H, W, 4) carried, linear in it but for its limits, where it moves.
 
-
-def colour(values: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray, limited: np.ndarray,
-           out: np.ndarray) -> None:  # fmt: skip
-    """Into `out` (H, W, 4): `values` (H, W, 4) carried, linear in them, by `limits` of the plate, where it moves."""
-    _each_copy(values, grid, step, mask, spans, False, limited, out)
+    Returns the limits (copies, H, W, 4), uint8, by how much lookups of each copy are limited; without any, those
+    that keep this picture from overshooting.
+    """
+    find = limits is None
+    if limits is None:
+        limits = np.full(((grid.shape[2] - SHIFT) // COPY, *mask.shape, 4), 255, np.uint8)
+    _each_copy(picture, grid, step, mask, spans, find, limits, out)
+    return limits
 
 
 @kernel
-def _match_rows(moved, values, reference, plate, final, floor, mask, spans, width, first, last):
+def _match_rows(moved, values, reference, plate, final, floor, means, plate_means, rows, columns, step, mask, spans,
+                width, first, last):  # fmt: skip
+    near, plate_near = np.empty(4 * columns, np.float32), np.empty(4 * columns, np.float32)
     for y in range(first, last):
+        if spans[2 * y] >= spans[2 * y + 1]:
+            continue
+        line_between(means, rows, columns, 4, step, y, 0, columns, near)
+        line_between(plate_means, rows, columns, 4, step, y, 0, columns, plate_near)
         for x in range(spans[2 * y], spans[2 * y + 1]):
             p = y * width + x
             m = min(mask[p], _F(1))
             if m <= 0:
                 continue
+            j = min(x // step, columns - 1)
+            t, after = _F(x - j * step) / _F(step), min(j + 1, columns - 1)
             for c in range(4):
-                q = 4 * p + c
+                q, n, k = 4 * p + c, 4 * j + c, 4 * after + c
                 still, base = values[q], plate[q]
                 value = moved[q] if m >= 1 else still + m * (moved[q] - still)
                 plain = reference[q] if m >= 1 else base + m * (reference[q] - base)
                 gain = (max(final[q], _F(0)) + floor[c]) / (max(plain, _F(0)) + floor[c])
                 gain = min(max(gain, _F(MIN_RATIO * MIN_RATIO)), _F(MAX_RATIO * MAX_RATIO))
-                share = min(max(value / plain, _F(0)), _F(1)) if plain != 0 else _F(0)
-                moved[q] = gain * value + (final[q] - gain * plain) * share
+                rest = final[q] - gain * plain
+                part = near[n] + t * (near[k] - near[n])
+                whole = plate_near[n] + t * (plate_near[k] - plate_near[n])
+                share = min(max(part / whole, _F(0)), _F(1)) if whole > 0 else _F(0)
+                moved[q] = gain * value + rest * share
 
 
 def match(moved: np.ndarray, values: np.ndarray, reference: np.ndarray, plate: np.ndarray, final: np.ndarray,
-          floor: np.ndarray, mask: np.ndarray, spans: np.ndarray) -> None:  # fmt: skip
+          floor: np.ndarray, means: np.ndarray, plate_means: np.ndarray, mean_step: int, mask: np.ndarray,
+          spans: np.ndarray) -> None:  # fmt: skip
     """Give a carried layer, in place, what steady looks and contrast did to the plate.
 
     Args:
         moved: (H, W, 4) of `colour` for the layer. values: the layer. reference: of `colour` for the plate. plate: the
-            plate. final: the frame. floor: (4,) of each channel, below it gains tend to 1. mask, spans: as `colour`.
+            plate. final: the frame. floor: (4,) of each channel, below it gains tend to 1. means, plate_means: local
+            means of the layer and the plate on a grid of every `mean_step`-th pixel. mask, spans: as `colour`.
 
     With U the layer and P the plate, both carried and laid over the still, and F the frame: the gain g is
-    (F + e) / (P + e), and what it leaves of the plate, F - g P, goes to the layers by their shares U / P in it.
-    Layers that add up to the plate add up to the frame: g P + (F - g P) = F.
+    (F + e) / (P + e), limited as that of contrast, and what it leaves of the frame, F - g P, goes to the layers by
+    their shares in the local mean of the plate: it is what steady looks add where the plate is dark. Layers that add up to the plate add up to the frame: g P + (F - g P) = F.
     """
-    height, width = mask.shape
+    (height, width), (rows, columns, _) = mask.shape, means.shape
     flat = [a.reshape(-1) for a in (moved, values, reference, plate, final)]
-    cover, rows = mask.reshape(-1), spans.reshape(-1)
-    parallel_rows(height, lambda a, b: _match_rows(*flat, floor, cover, rows, width, a, b))
+    grids = [a.reshape(-1) for a in (means, plate_means)]
+    cover, edges = mask.reshape(-1), spans.reshape(-1)
+    parallel_rows(
+        height,
+        lambda a, b: _match_rows(*flat, floor, *grids, rows, columns, mean_step, cover, edges, width, a, b),
+    )
 
 
 @kernel

@@ -108,26 +108,23 @@ def carried_layers(
     Raises:
         PlateError: a name fits nothing, or a channel is subsampled.
     """
-    known: set[str] = set()
+    every = layers_of(list(parts))
+    known = {name for layer in every for full in layer.channels.values() for name in _called(layer, full)}
+    wanted, told = (_fitting(some, known, every) for some in (names, data))
     layers, kept = [], [set[str]() for _ in parts]
-    for layer in layers_of(list(parts)):
+    for layer in every:
         by_kind: dict[str, dict[str, str]] = {}
         for short, full in layer.channels.items():
-            called = {name.lower() for name in (*layer.names, full, f"{layer.part.name}.{full}")}
-            known |= called
-            if _is_plate(layer, chosen, short) or not (ALL in names or _named(called, names)):
+            called = _called(layer, full)
+            if _is_plate(layer, chosen, short) or not (ALL in wanted or called & wanted):
                 continue
             size = window_size(layer.part.data_window)[::-1]
             if layer.part.channels[full].shape != size:
                 raise PlateError(f"its channel {full!r} is subsampled: name the layers to carry without it")
-            kind = _kind(layer, short, layer.part.channels[full].dtype, _named(called, data))
+            kind = _kind(layer, short, layer.part.channels[full].dtype, bool(called & told))
             by_kind.setdefault(kind, {})[short] = full
             kept[layer.index].add(full)
         layers += [CarriedLayer(layer.index, layer.title, kind, channels) for kind, channels in by_kind.items()]
-    for name in (*names, *data):
-        if name != ALL and not _named(known, [name]):
-            titles = ", ".join(layer.title or "(unnamed)" for layer in layers_of(list(parts))[:40])
-            raise PlateError(f"it has no layer or channel {name!r}: its layers are {titles}")
     return _gathered(parts, chosen, tuple(plate_channels), layers, kept)
 
 
@@ -172,9 +169,22 @@ def _is_plate(layer: Layer, chosen: Layer, short: str) -> bool:
     return short in {"rgb": ("R", "G", "B", "A"), "ycc": ("Y", "RY", "BY", "A"), "y": ("Y", "A")}[chosen.kind]
 
 
-def _named(called: set[str], names: Sequence[str]) -> bool:
-    wanted = [name.strip().lower() for name in names]
-    return any(name in called or any(other.endswith(f".{name}") for other in called) for name in wanted)
+def _called(layer: Layer, full: str) -> set[str]:
+    """Return the names, in lower case, that select a channel."""
+    return {name.lower() for name in (*layer.names, full, f"{layer.part.name}.{full}")}
+
+
+def _fitting(names: Sequence[str], known: set[str], layers: Sequence[Layer]) -> set[str]:
+    """Return the known names that are meant: those given, or those that end with them where there are none."""
+    found: set[str] = set()
+    for name in names:
+        wanted = name.strip().lower()
+        fits = {wanted} if wanted in known | {ALL} else {other for other in known if other.endswith(f".{wanted}")}
+        if not fits:
+            titles = ", ".join(layer.title or "(unnamed)" for layer in layers[:40])
+            raise PlateError(f"it has no layer or channel {name!r}: its layers are {titles}")
+        found |= fits
+    return found
 
 
 def _kind(layer: Layer, short: str, dtype: np.dtype, is_data: bool) -> str:

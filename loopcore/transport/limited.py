@@ -32,6 +32,8 @@ from loopcore.transport.simd import (
 )
 
 _F = np.float32
+# Limits fall to 0 where l is 1 - 1 / STEEP.
+STEEP = 8
 _BYTES = ir.VectorType(ir.IntType(8), 4)
 
 
@@ -96,6 +98,20 @@ def _bilinear(builder, load_row, wx, wy):
     return builder.fadd(*_halves(builder, total))
 
 
+def _limited(builder, cubic, linear, codes):
+    """The cubic value as far as its limits let it differ from the bilinear one; where they are 255, to the bit."""
+    limit = builder.uitofp(builder.zext(codes, _INT4), _V4)
+    limit = builder.fmul(limit, ir.Constant(_V4, [1 / 255] * 4))
+    less = builder.fmul(limit, builder.fsub(cubic, linear), flags=_FLAGS)
+    kept = builder.icmp_unsigned("==", codes, ir.Constant(_BYTES, [255] * 4))
+    return builder.select(kept, cubic, builder.fadd(linear, less, flags=_FLAGS))
+
+
+def _add(builder, target, weight, value):
+    more = builder.fmul(value, _broadcast(builder, _V4, [weight]), flags=_FLAGS)
+    builder.store(builder.fadd(_load(builder, target), more, flags=_FLAGS), target, align=4)
+
+
 def _range(builder, load_row):
     """The least and the greatest of 4 x 4 pixels."""
     low = high = None
@@ -108,17 +124,18 @@ def _range(builder, load_row):
 
 
 @intrinsic
-def limits4(typingctx, guide, height, width, x, y, limits, position):
+def limits4(typingctx, guide, height, width, x, y, limits, position, weight, out):
     """limits[position:position+4] = by how much the clamp would limit the picture `guide` at (x, y), as bytes.
 
+    Adds `weight` times the value so limited to out[0:4].
     `guide` is flat (height, width, 4), `limits` flat uint8. A limit that was there before stays if it is less. Returns
     False, and writes nothing, where the footprint crosses the border or a coordinate is NaN.
     """
     i, f = types.intp, types.float32
-    signature = types.boolean(guide, i, i, f, f, limits, i)
+    signature = types.boolean(guide, i, i, f, f, limits, i, f, out)
 
     def codegen(context, builder, sig, args):
-        guide, height, width, x, y, limits, position = args
+        guide, height, width, x, y, limits, position, weight, out = args
         inside = _inside(builder, x, y, height, width)
         with builder.if_then(inside, likely=True):
             column, row, wx, wy = _weights(builder, x, y)
@@ -127,8 +144,11 @@ def limits4(typingctx, guide, height, width, x, y, limits, position):
             low, high = _range(builder, load_row)
             clamped = _pick(builder, "<", _pick(builder, ">", cubic, low), high)
             limit = builder.fdiv(builder.fsub(clamped, linear), builder.fsub(cubic, linear))
-            limit = builder.fmul(limit, ir.Constant(_V4, [255.0] * 4))
-            # In this order a NaN, of no difference, becomes 0.
+            # Where there is no difference this is NaN, and becomes 0 below.
+            limit = builder.fmul(
+                builder.fsub(limit, ir.Constant(_V4, [1.0] * 4)), ir.Constant(_V4, [255.0 * STEEP] * 4)
+            )
+            limit = builder.fadd(limit, ir.Constant(_V4, [255.0] * 4))
             limit = _pick(builder, ">", limit, ir.Constant(_V4, [0.0] * 4))
             limit = _pick(builder, "<", limit, ir.Constant(_V4, [255.0] * 4))
             within = builder.fcmp_unordered("==", clamped, cubic)
@@ -136,59 +156,59 @@ def limits4(typingctx, guide, height, width, x, y, limits, position):
             codes = builder.trunc(builder.fptosi(limit, _INT4), _BYTES)
             target = _pointer(context, builder, sig.args[5], limits, position, _BYTES)
             before = builder.load(target, align=1)
-            less = builder.icmp_unsigned("<", codes, before)
-            builder.store(builder.select(less, codes, before), target, align=1)
+            codes = builder.select(builder.icmp_unsigned("<", codes, before), codes, before)
+            builder.store(codes, target, align=1)
+            target = _pointer(context, builder, sig.args[8], out, ir.Constant(_I64, 0), _V4)
+            _add(builder, target, weight, _limited(builder, cubic, linear, codes))
         return inside
 
     return signature, codegen
 
 
 @intrinsic
-def limited_fetch4(typingctx, values, height, width, x, y, limits, place, out, position):
-    """out[position:position+4] = `values`, flat (height, width, 4), at (x, y), limited by limits[place:place+4].
+def limited_fetch4(typingctx, values, height, width, x, y, limits, place, weight, out):
+    """out[0:4] += `weight` times `values`, flat (height, width, 4), at (x, y), limited by limits[place:place+4].
 
     Returns False, and writes nothing, where the footprint crosses the border or a coordinate is NaN.
     """
     i, f = types.intp, types.float32
-    signature = types.boolean(values, i, i, f, f, limits, i, out, i)
+    signature = types.boolean(values, i, i, f, f, limits, i, f, out)
 
     def codegen(context, builder, sig, args):
-        values, height, width, x, y, limits, place, out, position = args
+        values, height, width, x, y, limits, place, weight, out = args
         inside = _inside(builder, x, y, height, width)
         with builder.if_then(inside, likely=True):
             column, row, wx, wy = _weights(builder, x, y)
             load_row = _row_loader(context, builder, sig.args[0], values, width, column, row)
             cubic = _cubic(builder, load_row, wx[0], wy[0])
-            target = _pointer(context, builder, sig.args[7], out, position, _V4)
-            builder.store(cubic, target, align=4)
             codes = builder.load(_pointer(context, builder, sig.args[5], limits, place, _BYTES), align=1)
             free = builder.icmp_unsigned("==", builder.bitcast(codes, _I32), ir.Constant(_I32, 0xFFFFFFFF))
-            with builder.if_then(builder.not_(free)):
-                linear = _bilinear(builder, load_row, wx[1], wy[1])
-                limit = builder.uitofp(builder.zext(codes, _INT4), _V4)
-                limit = builder.fmul(limit, ir.Constant(_V4, [1 / 255] * 4))
-                less = builder.fmul(limit, builder.fsub(cubic, linear), flags=_FLAGS)
-                kept = builder.icmp_unsigned("==", codes, ir.Constant(_BYTES, [255] * 4))
-                result = builder.select(kept, cubic, builder.fadd(linear, less, flags=_FLAGS))
-                builder.store(result, target, align=4)
+            target = _pointer(context, builder, sig.args[8], out, ir.Constant(_I64, 0), _V4)
+            with builder.if_else(free) as (unlimited, otherwise):
+                with unlimited:
+                    _add(builder, target, weight, cubic)
+                with otherwise:
+                    linear = _bilinear(builder, load_row, wx[1], wy[1])
+                    _add(builder, target, weight, _limited(builder, cubic, linear, codes))
         return inside
 
     return signature, codegen
 
 
 @kernel
-def limits4_at_border(guide, height, width, x, y, limits, position):
+def limits4_at_border(guide, height, width, x, y, limits, position, weight, out):
     """Do what `limits4` does where the footprint crosses the border; the picture is mirrored there."""
     patch = np.empty(64, np.float32)
     ix, tx = split(x)
     iy, ty = split(y)
     gather_patch(guide, height, width, 4, ix, iy, patch)
     below_two = _F(1.9999999)
-    limits4(patch, 4, 4, min(_F(1) + tx, below_two), min(_F(1) + ty, below_two), limits, position)
+    x, y = min(_F(1) + tx, below_two), min(_F(1) + ty, below_two)
+    limits4(patch, 4, 4, x, y, limits, position, weight, out)
 
 
 @kernel
-def limited_fetch4_at_border(values, height, width, x, y, limits, place, out, position):
+def limited_fetch4_at_border(values, height, width, x, y, limits, place, weight, out):
     """Do what `limited_fetch4` does where the footprint crosses the border; the picture is mirrored there."""
     patch = np.empty(64, np.float32)
     ix, tx = split(x)
@@ -196,4 +216,4 @@ def limited_fetch4_at_border(values, height, width, x, y, limits, place, out, po
     gather_patch(values, height, width, 4, ix, iy, patch)
     below_two = _F(1.9999999)
     x, y = min(_F(1) + tx, below_two), min(_F(1) + ty, below_two)
-    limited_fetch4(patch, 4, 4, x, y, limits, place, out, position)
+    limited_fetch4(patch, 4, 4, x, y, limits, place, weight, out)
