@@ -173,7 +173,8 @@ def match(moved: np.ndarray, values: np.ndarray, reference: np.ndarray, plate: n
 
     With U the layer and P the plate, both carried and laid over the still, and F the frame: the gain g is
     (F + e) / (P + e), limited as that of contrast, and what it leaves of the frame, F - g P, goes to the layers by
-    their shares in the local mean of the plate: it is what steady looks add where the plate is dark. Layers that add up to the plate add up to the frame: g P + (F - g P) = F.
+    their shares in the local mean of the plate: it is what steady looks add where the plate is dark.
+    Layers that add up to the plate add up to the frame: g P + (F - g P) = F.
     """
     (height, width), (rows, columns, _) = mask.shape, means.shape
     flat = [a.reshape(-1) for a in (moved, values, reference, plate, final)]
