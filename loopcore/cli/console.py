@@ -7,7 +7,6 @@ import argparse
 import signal
 import sys
 import time
-import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from loopcore.errors import Cancelled, LoopcoreWarning
+from loopcore.errors import Cancelled, LoopcoreWarning, one_line
 from loopcore.observer import Observer
 
 if TYPE_CHECKING:
@@ -44,14 +43,13 @@ def given_path(text: str) -> Path:
 
 
 def print_error(text: str, kind: str = "error") -> None:
-    """Prints one line on stderr; control characters and line ends, which names of files may contain, are escaped.
+    """Prints a message as one line on stderr.
 
     Args:
         text: the message.
         kind: of the message, which it begins with.
     """
-    line = "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
-    print(f"loopcore: {kind}: {line}", file=sys.stderr)
+    print(f"loopcore: {kind}: {one_line(text)}", file=sys.stderr)
 
 
 @contextmanager
@@ -257,7 +255,19 @@ def print_report(report: QualityReport) -> None:
     terminal.print(Text("The loop passes.", "green") if report.passed else Text("The loop does not pass.", "red"))
 
 
-_PACKAGES = ("numpy", "numba", "scipy", "torch", "triton", "OpenEXR", "pillow", "openimageio", "av", "rich")
+_PACKAGES = (
+    "numpy",
+    "numba",
+    "scipy",
+    "torch",
+    "triton",
+    "OpenEXR",
+    "pillow",
+    "openimageio",
+    "psd-tools",
+    "av",
+    "rich",
+)
 
 
 def installed() -> dict[str, str]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from loopcore.errors import LoopcoreWarning, PlateError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place
 from loopcore.files.regular import existing_file
 from loopcore.image import EqualByContent
-from loopcore.plate import chroma, stills
+from loopcore.plate import chroma, ocio, psd, stills
 from loopcore.plate import layers as layer_choice
 from loopcore.plate.carried import CarriedLayers, carried_layers
+from loopcore.plate.icc import Profile
 from loopcore.plate.layers import Layer
 from loopcore.plate.stills import Still
 
@@ -33,7 +35,7 @@ _NOT_CARRIED_PREFIXES = ("loopcore/", "cryptomatte/", "oiio:")
 # Names the picture among the layers of a frame.
 OWN_LAYER = "loopcore/layer"
 
-_STRIP_PIXELS = 1 << 18
+_STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +136,12 @@ def read_plate(
 
     Args:
         path: the file.
-        layer: layer, part or view of an EXR file, see `plate.layers.choose_layer`; by default the main picture.
+        layer: layer, part or view of an EXR file, see `plate.layers.choose_layer`; by default the main picture. Of a
+            PSD file a layer or group by its path, `Group/Water`, on the document's canvas; by default its picture.
         colorspace: encoding of the stored values, instead of the file's: ``srgb_rec709_scene``, ``lin_rec709_scene``,
-            another such name, ``cineon`` (film printing density) or ``data``.
-        layers: names of further layers, parts, views or channels that are to move with it; "all" for all.
+            another such name, ``cineon`` (film printing density) or ``data``; or a name of the configuration in
+            ``$OCIO``, converted to its scene-linear role.
+        layers: names of further layers, parts, views or channels of an EXR that are to move with it; "all" for all.
         data: those of them that hold data and no light, where their names do not say so.
 
     Returns:
@@ -149,19 +153,25 @@ def read_plate(
     source = existing_file(path)
     layers, data = ((names,) if isinstance(names, str) else tuple(names) for names in (layers, data))
     try:
-        if colorspace is not None:
-            color.check_colorspace(colorspace)
+        space = None if colorspace is None else _named_space(colorspace)
         with source.open("rb") as file:
             head = file.read(16)
         if not head:
             raise PlateError("it is empty")
         kind = stills.sniff(head)
         if kind == "EXR" or (not kind and source.suffix.lower() == ".exr"):
-            return _read_exr_plate(source, layer, colorspace, layers, data)
-        for name in (() if layer is None else (layer,), layers, data):
-            if name:
-                raise PlateError(f"it has no layer {name[0]!r}: only EXR files have layers")
-        plate = _from_still(stills.read_still(source, kind, colorspace), source)
+            return _read_exr_plate(source, layer, space or colorspace, layers, data)
+        if further := (*layers, *data):
+            raise PlateError(f"its layers cannot move together ({further[0]!r}): only those of EXR files can")
+        if layer is not None and kind != "PSD":
+            raise PlateError(f"it has no layer {layer!r}: only EXR and PSD files have layers")
+        if layer is not None:
+            still = psd.read_layer(source, layer, colorspace)
+        elif kind == "PSD" and psd.is_installed() and not stills.has_openimageio():
+            still = psd.read_flat(source, colorspace)
+        else:
+            still = stills.read_still(source, kind, colorspace)
+        plate = still_plate(still if space is None else replace(still, profile=space), source)
         if kind == "JPEG" and stills.jpeg_is_damaged(source):
             warnings.warn(
                 f"{source}: its JPEG data are damaged, and pixels may be wrong: save it again", LoopcoreWarning, 2
@@ -177,9 +187,22 @@ def read_plate(
         raise PlateError(f"{source}: not enough memory for its pixels") from error
 
 
+def _named_space(colorspace: str) -> ocio.OcioSpace | None:
+    """Returns a colour space of $OCIO, or None for a name that Loopcore decodes itself, which it does first."""
+    try:
+        color.check_colorspace(colorspace)
+        return None
+    except PlateError:
+        space = ocio.find_space(colorspace)
+        if space is None:
+            raise
+        return space
+
+
 def _read_exr_plate(
-    source: Path, layer: str | None, colorspace: str | None, further: Sequence[str], data: Sequence[str]
-) -> Plate:
+    source: Path, layer: str | None, colorspace: str | ocio.OcioSpace | None, further: Sequence[str],
+    data: Sequence[str],
+) -> Plate:  # fmt: skip
     parts = exr.read_exr(source)
     # Frames of several layers say which one is the picture.
     own = parts[0].attributes.get(OWN_LAYER)
@@ -190,10 +213,13 @@ def _read_exr_plate(
     windows = Windows.around(part.display_window, part.data_window)
     pixels, channels = _layer_pixels(chosen, attributes)
     encoding = colorspace or _exr_colorspace(attributes)
-    if not color.is_linear(encoding):
-        if further:
-            raise PlateError(f"its pixels are encoded as {encoding}: layers are carried of linear files only")
-        pixels = _decoded(pixels, channels, encoding)
+    if further and (isinstance(encoding, ocio.OcioSpace) or not color.is_linear(encoding)):
+        name = encoding.name if isinstance(encoding, ocio.OcioSpace) else encoding
+        raise PlateError(f"its pixels are encoded as {name}: layers are carried of linear files only")
+    if isinstance(encoding, ocio.OcioSpace):
+        pixels = _decoded(pixels, channels, encoding.to_linear)
+    elif not color.is_linear(encoding):
+        pixels = _decoded(pixels, channels, partial(color.decode, colorspace=encoding))
     carried = {
         name: value
         for name, value in attributes.items()
@@ -202,7 +228,7 @@ def _read_exr_plate(
     return Plate(
         pixels=place(pixels, part.data_window, windows.data),
         channels=channels,
-        colorspace=color.linear_space(encoding),
+        colorspace=_linear_space(encoding),
         encoded=_encoded(encoding),
         pixel_aspect=part.pixel_aspect,
         windows=windows,
@@ -259,12 +285,13 @@ def _chroma_pixels(found: dict[str, np.ndarray], attributes: dict[str, object]) 
     return chroma.to_rgb(y, ry, by, weights)
 
 
-def _from_still(still: Still, source: Path) -> Plate:
+def still_plate(still: Still, source: Path) -> Plate:
+    """Return a still's pixels as a plate, linear and premultiplied."""
     return Plate(
         pixels=_still_pixels(still),
         channels=still.channels,
-        colorspace=color.LINEAR if still.profile else color.linear_space(still.encoding),
-        encoded="srgb" if still.profile else _encoded(still.encoding),
+        colorspace=_linear_space(still.profile or still.encoding),
+        encoded=_encoded(still.profile or still.encoding),
         pixel_aspect=still.pixel_aspect,
         metadata=exr.writable(still.metadata),
         source=source,
@@ -272,55 +299,64 @@ def _from_still(still: Still, source: Path) -> Plate:
 
 
 def _still_pixels(still: Still) -> np.ndarray:
-    """Stored values as linear float32, premultiplied in linear light."""
-    values, profile = still.values, still.profile
-    is_code = values.dtype.kind == "u"
-    if "A" not in still.channels:
-        if profile is not None:
-            return profile.to_linear(values)
+    """Stored values as linear float32, premultiplied in linear light; in strips, to save memory."""
+    values = still.values
+    if "A" not in still.channels and still.profile is None:
+        is_code = values.dtype.kind == "u"
         decoded = color.decode_codes(values, still.encoding) if is_code else color.decode(values, still.encoding)
         return np.ascontiguousarray(decoded, np.float32)
-    if is_code and not still.associated and profile is None:
-        return _premultiplied_codes(values, still.encoding)
-    top = np.float32(np.iinfo(values.dtype).max if is_code else 1)
-    alpha = values[..., -1:].astype(np.float32) / top
+    pixels = np.empty(values.shape, np.float32)
+    rows = max(1, _STRIP_PIXELS // values.shape[1])
+    for start in range(0, len(values), rows):
+        strip = slice(start, start + rows)
+        _decode_strip(replace(still, values=values[strip]), pixels[strip])
+    return pixels
+
+
+def _decode_strip(still: Still, out: np.ndarray) -> None:
+    """Writes some rows of a still as linear, premultiplied float32; see `_still_pixels`."""
+    values, profile = still.values, still.profile
+    if "A" not in still.channels:
+        assert profile is not None
+        out[:] = profile.to_linear(values)
+        return
+    top = np.float32(np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1)
+    alpha = out[..., -1:]
+    np.divide(values[..., -1:], top, out=alpha, dtype=np.float32)
     if still.associated:
         # The codes are premultiplied: divide by alpha before decoding, unless they are linear.
         stored = values.astype(np.float32) / top
         if profile is None and color.is_linear(still.encoding):
-            return stored
+            out[:] = stored
+            return
         straight = color.unpremultiply(stored)[..., :-1]
-        light = profile.to_linear(straight) if profile is not None else color.decode(straight, still.encoding)
+        decoded = profile.to_linear(straight) if profile is not None else color.decode(straight, still.encoding)
     elif profile is not None:
-        light = profile.to_linear(values[..., :-1])
+        decoded = profile.to_linear(values[..., :-1])
+    elif values.dtype.kind == "u":
+        decoded = color.decode_codes(values[..., :-1], still.encoding)
     else:
-        light = color.decode(values[..., :-1], still.encoding)
-    return np.concatenate([light * alpha, alpha], axis=2).astype(np.float32, copy=False)
+        decoded = color.decode(values[..., :-1], still.encoding)
+    np.multiply(decoded, alpha, out=out[..., :-1])
 
 
-def _premultiplied_codes(values: np.ndarray, encoding: str) -> np.ndarray:
-    """Codes with straight alpha as linear float32, premultiplied, in strips: copies of a large plate exceed memory."""
-    top = np.float32(np.iinfo(values.dtype).max)
-    pixels = np.empty(values.shape, np.float32)
-    rows = max(1, _STRIP_PIXELS // values.shape[1])
-    for start in range(0, len(values), rows):
-        codes, out = values[start : start + rows], pixels[start : start + rows]
-        np.divide(codes[..., -1:], top, out=out[..., -1:], dtype=np.float32)
-        np.multiply(color.decode_codes(codes[..., :-1], encoding), out[..., -1:], out=out[..., :-1])
-    return pixels
-
-
-def _decoded(pixels: np.ndarray, channels: tuple[str, ...], encoding: str) -> np.ndarray:
+def _decoded(pixels: np.ndarray, channels: tuple[str, ...], decode: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Premultiplied, encoded EXR pixels as premultiplied linear ones."""
     if "A" not in channels:
-        return color.decode(pixels, encoding).astype(np.float32, copy=False)
+        return decode(pixels).astype(np.float32, copy=False)
     straight = color.unpremultiply(pixels)
-    straight[..., :-1] = color.decode(straight[..., :-1], encoding)
+    straight[..., :-1] = decode(straight[..., :-1])
     # Pixels of alpha 0 were not divided: light that adds to the background stays.
     alpha = np.where(pixels[..., -1:] > 0, pixels[..., -1:], 1)
     straight[..., :-1] *= alpha
     return straight
 
 
-def _encoded(encoding: str) -> str:
+def _linear_space(encoding: str | Profile | ocio.OcioSpace) -> str:
+    return color.linear_space(encoding) if isinstance(encoding, str) else encoding.linear_space
+
+
+def _encoded(encoding: str | Profile | ocio.OcioSpace) -> str:
+    if not isinstance(encoding, str):
+        return encoding.encoded
     return "linear" if color.is_linear(encoding) or encoding == color.CINEON else "srgb"

@@ -268,7 +268,7 @@ class TestBake:
         assert done.returncode == 2 and said in done.stderr and not (tmp_path / "out").exists()
 
     def test_only_exr_has_layers(self, tmp_path: Path) -> None:
-        with pytest.raises(LoopcoreError, match="no layer 'all'"):
+        with pytest.raises(LoopcoreError, match="cannot move together"):
             read_plate(_scenes.png(tmp_path / "still.png"), layers="all")
         plate = Plate(np.ones((4, 4, 3), np.float32), ("R", "G", "B"))
         flat = MotionField(np.ones((4, 4, 2), np.float32), np.ones((4, 4), np.float32), np.ones((4, 4), np.float32))
