@@ -199,16 +199,17 @@ def test_kinds_by_name(tmp_path: Path, names: tuple[str, ...], kind: str) -> Non
     assert layers is not None and [layer.kind for layer in layers.layers] == [kind]
 
 
-class TestBake:
-    @pytest.fixture(scope="class")
-    def baked(self, still: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("baked")
-        _scenes.hints(folder / "hints.json", WIDTH, HEIGHT)
-        done = _scenes.run("animate", still, "-o", folder, "--frames", 3, "--layers", "light_key, light_fill,Z",
-                           "--data", "light_fill", "--hints", folder / "hints.json", "--proxy")  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return folder
+@pytest.fixture(scope="module")
+def baked(still: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("baked")
+    _scenes.hints(folder / "hints.json", WIDTH, HEIGHT)
+    done = _scenes.run("animate", still, "-o", folder, "--frames", 3, "--layers", "light_key, light_fill,Z",
+                       "--data", "light_fill", "--hints", folder / "hints.json", "--proxy")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
 
+
+class TestBake:
     def test_files_have_the_chosen_layers(self, baked: Path) -> None:
         parts = read_exr(baked / "still_loop.1002.exr")
         assert [part.name for part in parts] == ["beauty", "light_key", "light_fill", "depth"]
