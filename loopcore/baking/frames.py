@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One frame on disk: encoding it, and checking whether it is up to date and whole.
 
-An EXR frame stores a checksum of its pixels: the CRC-32 of the little-endian samples of R, G, B (and A) pixel by pixel;
-for other channels, and for plates with layers, of one channel after the other by name, part by part. A PNG has one for
-each of its chunks anyway.
+An EXR frame stores a checksum of its pixels: the CRC-32 of the little-endian samples of R, G, B (and A) pixel by pixel,
+else, and with layers, of one channel after the other by name, part by part. Lossy compression changes them, so such
+a frame has none. A PNG has one for each of its chunks anyway.
 """
 
 import struct
@@ -52,7 +52,8 @@ def write_parts(path: Path, parts: Sequence[exr.ExrPart], plate: Plate, recipe: 
     """
     frame = {name: value for name, value in _exr_attributes(plate, recipe, time).items() if name not in plate.metadata}
     frame["framesPerSecond"] = Fraction(recipe.fps)
-    frame[_CHECKSUM_KEY] = _checksum(*(part.channels for part in parts))
+    if not recipe.lossy:
+        frame[_CHECKSUM_KEY] = _checksum(*(part.channels for part in parts))
     if plate.layers is not None and plate.layers.title:
         frame[OWN_LAYER] = plate.layers.title
     written: list[exr.ExrPart] = []
@@ -83,10 +84,11 @@ def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, ti
         arrays = {"".join(channels): np.ascontiguousarray(canvas[..., : len(channels)])}
     else:
         arrays = {name: np.ascontiguousarray(canvas[..., k]) for k, name in enumerate(channels)}
+    checksum = {} if recipe.lossy else {_CHECKSUM_KEY: _checksum(arrays)}
     exr.write_exr(
         path,
         arrays,
-        attributes=_exr_attributes(plate, recipe, time) | {_CHECKSUM_KEY: _checksum(arrays)},
+        attributes=_exr_attributes(plate, recipe, time) | checksum,
         compression=recipe.compression,
         pixel_aspect=plate.pixel_aspect,
         windows=plate.windows,
@@ -106,7 +108,7 @@ def _checksum(*parts: Mapping[str, np.ndarray]) -> str:
 def damage(path: Path) -> str:
     """Returns what is wrong with a frame's file and pixels; "" where they are as written. Decodes the file.
 
-    Frames of versions that stored no checksum need only decode.
+    Frames without a checksum, of lossy compression or older versions, need only decode.
 
     Args:
         path: the file.
