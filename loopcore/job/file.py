@@ -101,6 +101,6 @@ def _job_of_recipe(path: Path) -> tuple[Job, Origin]:
         ), path.parent, document["name"],
         frames=recipe.frames, fps=frame_rate(recipe.fps), first=recipe.first, method=recipe.method,
         contrast=recipe.contrast, cycles=cycles, steady=steady, device=recipe.backend, format=recipe.format,
-        depth=recipe.depth, compression=recipe.compression,
+        depth=None if recipe.layers else recipe.depth, compression=recipe.compression,
     )  # fmt: skip
     return job, Origin(recipe, texts.take("loopcore", str, "of an unknown version"))
