@@ -137,6 +137,8 @@ def prepare(job: Job, observer: Observer, stack: ExitStack) -> Prepared:
         observer.note("Computing on the GPU")
     elif job.device == "auto" and (hint := gpu_hint()):
         observer.note(f"Computing on the CPU; {hint}")
+    if plate.layers is not None:
+        observer.note(f"Layers, carried on the CPU: {plate.layers}")
     plan = Plan.of(
         loop, job.folder, job.stem, first=job.first, fps=job.fps, numbers=job.numbers, format=job.format,
         depth=job.depth, compression=job.compression,
@@ -253,10 +255,12 @@ def _bake(job: Job, plan: Plan, claim: Claim, observer: Observer) -> Result:
     source, plate = job.source, plan.loop.plate
     # Layer and colour space describe the original file, not the smaller copy.
     whole = source.resolution == 100
-    notes = {
+    notes: dict[str, object] = {
         "layer": source.layer if whole else None, "colorspace": source.colorspace if whole else None,
         "speed": source.speed, "resolution": source.resolution,
     }  # fmt: skip
+    if source.layers:
+        notes |= {"layers": list(source.layers), "data": list(source.data)}
     with Proxies(job.pattern, plate.alpha_index is not None, job.proxy) as proxies:
 
         def on_progress(progress: Progress) -> None:

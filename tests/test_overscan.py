@@ -144,6 +144,23 @@ def test_the_recipe_knows_the_windows(plate: Plate, motion: MotionField, baked: 
     assert read_recipe(tmp_path)[0].digest() != recipe.digest()
 
 
+@pytest.mark.parametrize("given", ["overscan", "display"])
+def test_fluid_flows_in_from_the_overscan(plate: Plate, given: str) -> None:
+    size = plate.pixels.shape[:2] if given == "overscan" else WINDOWS.display_size
+    windows = WINDOWS if given == "overscan" else Windows.whole(*size)
+    velocity = np.zeros((*size, 2), np.float32)
+    velocity[..., 0] = 3
+    current = MotionField(velocity, np.ones(size), np.ones(size), windows=windows)
+    loop = Loop(plate, current, frames=60, contrast=0, cycles=1, steady=0, device="cpu")
+    rows, columns = WINDOWS.shown
+    shown = loop.frame(4)[rows, columns]
+    # The copy from the end of the loop comes from far outside on the right and hardly counts.
+    outside = plate.pixels[rows, columns.start - 12 : columns.stop - 12]
+    mirrored = np.pad(plate.displayed().pixels, ((0, 0), (12, 0), (0, 0)), mode="reflect")[:, :64]
+    near = np.abs(shown - outside)[4:-4, :12].mean()
+    assert near < 0.01 and np.abs(shown - mirrored)[4:-4, :12].mean() > 10 * near
+
+
 @pytest.mark.parametrize("format", ["exr", "png"])
 def test_check_passes(still_file: Path, motion: MotionField, tmp_path: Path, format: str) -> None:
     loop = Loop(read_plate(still_file), motion, frames=N, device="cpu")

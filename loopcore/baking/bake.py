@@ -19,7 +19,7 @@ import numpy as np
 from loopcore.baking.plan import Plan
 from loopcore.baking.recipe import write_recipe
 from loopcore.errors import LoopcoreError, SequenceError
-from loopcore.exr import read_attributes
+from loopcore.exr import ExrPart, read_attributes
 from loopcore.files.atomic import remove_leftovers, write_atomically
 from loopcore.files.claim import Claim
 from loopcore.loop import Loop
@@ -27,6 +27,7 @@ from loopcore.motion.field import MotionField
 from loopcore.parallel import thread_count
 
 MAX_WRITERS = 8
+LAYERED_BYTES = 1 << 30  # of frames with layers that are written at once
 _NOT_MADE = "not made, after another frame failed"
 
 
@@ -207,8 +208,12 @@ class _Bake:
             for number in numbers:
                 if writers.stop.is_set() or self._cancelled():
                     break
-                canvas = writers.canvas()
-                writers.submit(number, canvas, plan.loop.begin(plan.recipe.time(number), canvas))
+                canvas, parts = writers.canvas(), None
+                arrived = plan.loop.begin(plan.recipe.time(number), canvas)
+                if plan.loop.plate.layers is not None:
+                    arrived()
+                    parts = plan.carried(canvas, number)
+                writers.submit(number, canvas, arrived, parts)
                 self._collect(writers.finished(wait_for_one=False))
             while writers.pending:
                 self._collect(writers.finished(wait_for_one=True))
@@ -264,6 +269,12 @@ def writer_count(frames: int) -> int:
     return max(1, min(MAX_WRITERS, thread_count() // 2, frames))
 
 
+def _most_layered(loop: Loop) -> int:
+    """Returns how many frames with layers may be written at once, for their memory."""
+    layers = loop.plate.layers
+    return MAX_WRITERS if layers is None else max(1, LAYERED_BYTES // layers.nbytes)
+
+
 class _Writers:
     """Threads that write frames while others are computed, with a fixed number of reused canvases.
 
@@ -274,7 +285,7 @@ class _Writers:
         self._plan, self._claim = plan, claim
         self.stop = threading.Event()
         self.pending: dict[Future[Path], int] = {}
-        threads = writer_count(frames)
+        threads = min(writer_count(frames), _most_layered(plan.loop))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loopcore-write")
         self._free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
         self._unmade = threads + 1
@@ -294,9 +305,12 @@ class _Writers:
             return self._plan.canvas()
         return self._free.get()
 
-    def submit(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> None:
-        """Queues a frame for writing, which calls `arrived` first, and frees its canvas whether or not that fails."""
-        self.pending[self._pool.submit(self._write, number, canvas, arrived)] = number
+    def submit(self, number: int, canvas: np.ndarray, arrived: Callable[[], None], parts: list[ExrPart] | None) -> None:
+        """Queues a frame for writing, which calls `arrived` first, and frees its canvas whether or not that fails.
+
+        With layers, `parts` are the frame's.
+        """
+        self.pending[self._pool.submit(self._write, number, canvas, arrived, parts)] = number
 
     def finished(self, wait_for_one: bool) -> Iterator[tuple[int, Future[Path]]]:
         """Yields the frames that were written or failed since the last call."""
@@ -305,7 +319,7 @@ class _Writers:
         for future in [f for f in self.pending if f.done()]:
             yield self.pending.pop(future), future
 
-    def _write(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> Path:
+    def _write(self, number: int, canvas: np.ndarray, arrived: Callable[[], None], parts: list[ExrPart] | None) -> Path:
         try:
             arrived()
             if self.stop.is_set():
@@ -313,7 +327,7 @@ class _Writers:
             path = self._plan.pattern.path(number)
 
             def write(temporary: Path) -> None:
-                self._plan.write_frame(temporary, canvas, number)
+                self._plan.write_frame(temporary, canvas, number, parts)
                 self._claim.check()
 
             write_atomically(path, write)

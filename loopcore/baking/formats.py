@@ -9,13 +9,14 @@ COMPRESSIONS = ("zip", "zips", "piz", "rle", "none", "pxr24", "dwaa", "dwab")
 FORMATS = {"exr": ("half", "float"), "png": ("8", "16")}
 
 
-def check_format(format: str, depth: str | None, compression: str = "zip") -> None:
+def check_format(format: str, depth: str | None, compression: str = "zip", layers: bool = False) -> None:
     """Checks what `bake` takes.
 
     Args:
         format: of the frames.
         depth: of their pixels; None is chosen by the format.
         compression: of EXR frames.
+        layers: whether layers move with the plate.
 
     Raises:
         SequenceError: one is unknown, or has no meaning for the format.
@@ -28,3 +29,5 @@ def check_format(format: str, depth: str | None, compression: str = "zip") -> No
         raise SequenceError(f"unknown compression {compression!r}: choose one of {', '.join(COMPRESSIONS)}")
     if format == "png" and compression != "zip":
         raise SequenceError(f"compression {compression!r} has no meaning for PNG, only for EXR: leave it out")
+    if layers and (format, depth) != ("exr", None):
+        raise SequenceError("layers are written as EXR, in the types that they have: leave format and depth out")

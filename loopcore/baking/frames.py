@@ -2,14 +2,15 @@
 """One frame on disk: encoding it, and checking whether it is up to date and whole.
 
 An EXR frame stores a checksum of its pixels: the CRC-32 of the little-endian samples of R, G, B (and A) pixel by pixel,
-else of one channel after the other in the order of their names. Lossy compression changes them, so such a frame has
-none. A PNG has one for each of its chunks anyway.
+else, and with layers, of one channel after the other by name, part by part. Lossy compression changes them, so such
+a frame has none. A PNG has one for each of its chunks anyway.
 """
 
 import struct
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from loopcore.baking.recipe import Recipe, plate_attributes
 from loopcore.files.regular import PIXELS, read_regular
 from loopcore.image import encode_png, is_whole_png, png_texts
 from loopcore.plate import Plate
+from loopcore.plate.plate import OWN_LAYER
 
 _HASH_KEY, _TIME_KEY, _CHECKSUM_KEY = "loopcore/recipe_hash", "loopcore/loop_time", "loopcore/pixels_crc32"
 _GROUPS = (("R", "G", "B", "A"), ("R", "G", "B"))  # channels that are written together
@@ -36,6 +38,31 @@ def _exr_attributes(plate: Plate, recipe: Recipe, time: int) -> dict[str, object
     attributes["loopcore/loop_frames"] = recipe.frames
     attributes[_TIME_KEY] = time
     return attributes
+
+
+def write_parts(path: Path, parts: Sequence[exr.ExrPart], plate: Plate, recipe: Recipe, time: int) -> None:
+    """Writes one EXR frame of a plate with layers.
+
+    Args:
+        path: the file.
+        parts: the plate and its layers; see `Loop.carried`. They have the attributes of the plate's file.
+        plate: with its layers.
+        recipe: stored with its hash in the frame. Its compression replaces that of the parts, unless it is "zip".
+        time: loop time of the frame, 0 to N - 1.
+    """
+    frame = {name: value for name, value in _exr_attributes(plate, recipe, time).items() if name not in plate.metadata}
+    frame["framesPerSecond"] = Fraction(recipe.fps)
+    if not recipe.lossy:
+        frame[_CHECKSUM_KEY] = _checksum(*(part.channels for part in parts))
+    if plate.layers is not None and plate.layers.title:
+        frame[OWN_LAYER] = plate.layers.title
+    written: list[exr.ExrPart] = []
+    for part in parts:
+        rate = {"framesPerSecond": frame["framesPerSecond"]} if "framesPerSecond" in part.attributes else {}
+        attributes = part.attributes | (rate if written else frame)
+        compression = part.compression if recipe.compression == "zip" else recipe.compression
+        written.append(replace(part, attributes=attributes, compression=compression))
+    exr.write_parts(path, written)
 
 
 def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> None:
@@ -68,12 +95,13 @@ def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, ti
     )
 
 
-def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    """Returns the checksum of the arrays of a file as 8 hexadecimal digits."""
+def _checksum(*parts: Mapping[str, np.ndarray]) -> str:
+    """Returns the checksum of the arrays of a file's parts as 8 hexadecimal digits."""
     state = 0
-    for _, values in sorted(arrays.items()):
-        little = values if sys.byteorder == "little" else values.astype(values.dtype.newbyteorder("<"))
-        state = zlib.crc32(np.ascontiguousarray(little).data, state)
+    for arrays in parts:
+        for _, values in sorted(arrays.items()):
+            little = values if sys.byteorder == "little" else values.astype(values.dtype.newbyteorder("<"))
+            state = zlib.crc32(np.ascontiguousarray(little).data, state)
     return f"{state:08x}"
 
 
@@ -89,14 +117,16 @@ def damage(path: Path) -> str:
         if path.suffix.lower() == ".png":
             return "" if is_whole_png(path.read_bytes()) else f"{path}: its data are damaged"
         exr.check_packed(path)
-        part = exr.read_exr(path)[0]
+        parts = exr.read_exr(path)
     except (OSError, ValueError) as error:
         return str(error)
-    stored, arrays = part.attributes.get(_CHECKSUM_KEY), part.channels
-    group = next((names for names in _GROUPS if arrays.keys() == set(names)), None)
-    if stored is not None and group is not None:
-        arrays = {"".join(group): np.stack([arrays[name] for name in group], axis=-1)}
-    return "" if stored in (None, _checksum(arrays)) else f"{path}: its pixels differ from its checksum"
+    attributes, arrays = parts[0].attributes, [part.channels for part in parts]
+    stored = attributes.get(_CHECKSUM_KEY)
+    layered = '"layers"' in str(attributes.get("loopcore/recipe"))
+    group = next((names for names in _GROUPS if arrays[0].keys() == set(names)), None)
+    if stored is not None and group is not None and not layered:
+        arrays = [{"".join(group): np.stack([arrays[0][name] for name in group], axis=-1)}]
+    return "" if stored in (None, _checksum(*arrays)) else f"{path}: its pixels differ from its checksum"
 
 
 def _png(pixels: np.ndarray, plate: Plate, recipe: Recipe, time: int) -> bytes:

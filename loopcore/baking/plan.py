@@ -13,10 +13,10 @@ import numpy as np
 
 from loopcore.baking.formats import check_format
 from loopcore.baking.frame_rate import frame_rate
-from loopcore.baking.frames import is_current, write_frame
+from loopcore.baking.frames import is_current, write_frame, write_parts
 from loopcore.baking.recipe import Recipe
 from loopcore.errors import SequenceError
-from loopcore.exr import HALF_MAX
+from loopcore.exr import HALF_MAX, ExrPart
 from loopcore.files.claim import Claim, claim_folder
 from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.pattern import FramePattern
@@ -68,9 +68,18 @@ class Plan:
         """Returns a canvas of the frames' depth; see `Loop.canvas`."""
         return self.loop.canvas(np.float16 if self.recipe.depth == "half" else np.float32)
 
-    def write_frame(self, path: Path, canvas: np.ndarray, number: int) -> None:
-        """Writes a rendered frame to a file; see `frames.write_frame`."""
-        write_frame(path, canvas, self.loop.plate, self.recipe, self.recipe.time(number))
+    def carried(self, canvas: np.ndarray, number: int) -> list[ExrPart] | None:
+        """Returns the parts of a rendered frame's file, where layers move with the plate; see `Loop.carried`."""
+        return None if self.loop.plate.layers is None else self.loop.carried(self.recipe.time(number), canvas)
+
+    def write_frame(self, path: Path, canvas: np.ndarray, number: int, parts: list[ExrPart] | None = None) -> None:
+        """Writes a rendered frame, or its parts, to a file; see `frames.write_frame` and `frames.write_parts`."""
+        if parts is None:
+            parts = self.carried(canvas, number)
+        if parts is None:
+            write_frame(path, canvas, self.loop.plate, self.recipe, self.recipe.time(number))
+        else:
+            write_parts(path, parts, self.loop.plate, self.recipe, self.recipe.time(number))
 
 
 def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
@@ -80,19 +89,21 @@ def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
         loop: the loop to write.
         format: "exr" or "png".
         depth: "half" or "float" for EXR, "8" or "16" for PNG. None: 8 bits for PNG; for EXR half, or float where a
-            frame may exceed the range of half.
+            frame may exceed the range of half. With layers, EXR of the types that the plate's file has.
 
     Raises:
         SequenceError: an unknown format or depth, or channels that the format cannot hold.
     """
-    channels = loop.plate.channels
+    channels, layers = loop.plate.channels, loop.plate.layers
     if format == "png" and len(channels) - ("A" in channels) not in (1, 3):
         raise SequenceError(f"a PNG cannot hold the channels {', '.join(channels)}: write EXR")
-    check_format(format, depth)
+    check_format(format, depth, layers=layers is not None)
     if depth is not None:
         return depth
     if format == "png":
         return "8"
+    if layers is not None:
+        return "float" if any(dtype == np.float32 for _, dtype in layers.plate_channels.values()) else "half"
     return "float" if loop.bound() > HALF_MAX else "half"
 
 

@@ -49,6 +49,7 @@ class Recipe:
         backend: "cpu" or "cuda". Their frames differ slightly, so those of one are not up to date for the other.
         engine: version of the algorithms.
         header: sha256 of the plate's metadata, channels and pixel aspect, which are written into the frames.
+        layers: sha256 of the layers that move with the plate; "" for none, which leaves the hash as it was without.
     """
 
     plate: str
@@ -66,6 +67,7 @@ class Recipe:
     backend: str = "cpu"
     engine: int = ENGINE
     header: str = ""
+    layers: str = ""
 
     @classmethod
     def of(
@@ -96,11 +98,16 @@ class Recipe:
             fps=str(frame_rate(fps)), method=loop.method, contrast=float(loop.contrast),
             cycles=str(loop.cycles), steady=str(loop.steady), format=format, depth=depth,
             compression=compression, backend=loop.device, header=_header_digest(loop.plate),
+            layers="" if loop.plate.layers is None else loop.plate.layers.digest(),
         )  # fmt: skip
+
+    def entries(self) -> dict[str, object]:
+        """Returns the attributes by name, `layers` only if there are any."""
+        return {name: value for name, value in asdict(self).items() if name != "layers" or value}
 
     def to_json(self) -> str:
         """Returns canonical JSON: equal recipes give equal text."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(self.entries(), sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
         """Returns the sha256 of the canonical JSON as 64 hexadecimal digits."""
@@ -190,7 +197,7 @@ def write_recipe(folder: Path, recipe: Recipe, name: str, plate: Path | None, no
     document = {
         **notes,
         "loopcore": __version__,
-        "recipe": asdict(recipe),
+        "recipe": recipe.entries(),
         "hash": recipe.digest(),
         "name": name,
         "plate_path": None if plate is None else str(plate.resolve()),
@@ -227,7 +234,7 @@ def read_recipe(folder: Path, file: str = FILE_NAME) -> tuple[Recipe, Mapping[st
     path = folder / file
     try:
         document = json.loads(read_regular(path, TEXT))
-        values = document["recipe"]
+        values = {"layers": "", **document["recipe"]}
         recipe = Recipe(**{field.name: values[field.name] for field in fields(Recipe)})
         typed = all(type(values[field.name]) is field.type for field in fields(Recipe))
         whole = typed and isinstance(document["name"], str) and recipe.digest() == document["hash"]

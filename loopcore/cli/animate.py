@@ -62,6 +62,10 @@ def setting_options(command: argparse.ArgumentParser) -> None:
 
 def _loop_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
+    add("--layers", type=_names, metavar="all|NAME,NAME",
+        help="layers, parts or channels of the EXR that move with the plate, into the same files (none)")  # fmt: skip
+    add("--data", action="append", metavar="NAME",
+        help="a layer that holds data and no light, where its name does not say so; can be repeated")  # fmt: skip
     add("--frames", type=int, help="length of the loop (60)")
     add("--fps", help="frames per second, e.g. 24, 23.976 or 30000/1001 (24)")
     add("--first", type=int, help="number of the first frame (1001)")
@@ -115,6 +119,10 @@ def _auto_or(kind: type[int] | type[float]) -> Callable[[str], int | float | str
 
     parse.__name__ = f"'auto' or {kind.__name__}"
     return parse
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
 
 
 def predict_options(command: argparse.ArgumentParser) -> None:
@@ -235,7 +243,10 @@ def _job(given: dict[str, Any]) -> Job:
 
 def _source(given: dict[str, Any]) -> Source:
     names = [field.name for field in fields(Source)]
-    return Source(**{name: given[name] for name in names if given.get(name) is not None})
+    settings: dict[str, Any] = {name: given[name] for name in names if given.get(name) is not None}
+    if "data" in settings:
+        settings["data"] = tuple(settings["data"])
+    return Source(**settings)
 
 
 def _estimate(job: Job, origin: Origin | None, observer: Observer, as_json: bool) -> int:

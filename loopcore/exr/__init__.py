@@ -5,7 +5,7 @@ from loopcore.exr.layout import MAGIC, Window, window_size
 from loopcore.exr.packed import check_packed
 from loopcore.exr.reading import HALF_MAX, ExrPart, as_stored, is_complete, read_attributes, read_exr
 from loopcore.exr.windows import Windows
-from loopcore.exr.writing import COMPRESSIONS, writable, write_exr
+from loopcore.exr.writing import COMPRESSIONS, writable, write_exr, write_parts
 
 __all__ = [
     "COMPRESSIONS",
@@ -22,4 +22,5 @@ __all__ = [
     "window_size",
     "writable",
     "write_exr",
+    "write_parts",
 ]

@@ -79,6 +79,7 @@ class ExrPart:
         data_window, display_window: (x_min, y_min, x_max, y_max), inclusive, x right, y down.
         pixel_aspect: width over height of a pixel.
         compression: its name, as `write_exr` takes it.
+        tiles: width and height of its tiles; None for scan lines.
         attributes: all other attributes, as plain Python values (see `loopcore.exr.attributes`).
     """
 
@@ -89,6 +90,7 @@ class ExrPart:
     pixel_aspect: float
     compression: str
     attributes: dict[str, object] = field(default_factory=dict)
+    tiles: tuple[int, int] | None = None
 
 
 def read_exr(path: str | os.PathLike[str]) -> list[ExrPart]:
@@ -196,6 +198,7 @@ def _part(source: Path, layout: PartLayout, pixels: dict[str, np.ndarray]) -> Ex
         pixel_aspect=layout.pixel_aspect,
         compression=layout.compression_name,
         attributes=layout.attributes,
+        tiles=None if layout.tiles is None else layout.tiles[:2],
     )
 
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from loopcore.errors import PlateError, SequenceError
 from loopcore.exr.attributes import encode_all
-from loopcore.exr.reading import DTYPES, first_line, is_complete
+from loopcore.exr.reading import DTYPES, ExrPart, first_line, is_complete
 from loopcore.exr.windows import Windows
 
 COMPRESSIONS = (
@@ -64,9 +64,43 @@ def write_exr(
     header |= _checked_windows(arrays, windows)
     if not isinstance(threads, int) or threads < 1:
         raise PlateError(f"threads is {threads!r}: give at least 1")
+    _write(path, lambda: _new_file(header, arrays, threads))
+
+
+def write_parts(path: str | os.PathLike[str], parts: Sequence[ExrPart]) -> None:
+    """Write an EXR file of parts directly to `path`: their names, windows, tiles, compression and attributes.
+
+    Args:
+        path: the file; overwritten.
+        parts: as `read_exr` returns them, without subsampled channels. Of tiles, one level is written.
+
+    Raises:
+        PlateError: channels, attributes or settings are invalid.
+        SequenceError: the file could not be written, or not completely; delete what is at `path`.
+    """
+    import OpenEXR
+
+    written = []
+    for part in parts:
+        arrays = _checked_channels(part.channels)
+        header = {**encode_all(part.attributes), **_checked_settings(part.compression, part.pixel_aspect)}
+        header |= _checked_windows(arrays, Windows(part.data_window, part.display_window))
+        if part.tiles is not None:
+            tiles = OpenEXR.TileDescription()
+            tiles.xSize, tiles.ySize = part.tiles
+            header |= {"type": OpenEXR.tiledimage, "tiles": tiles}
+        written.append((header, arrays, part.name))
+    if len(written) == 1:
+        ((header, arrays, name),) = written
+        _write(path, lambda: _new_file(header | ({"name": name} if name else {}), arrays, 1))
+    else:
+        _write(path, lambda: OpenEXR.File([OpenEXR.Part(*part) for part in written]))
+
+
+def _write(path: str | os.PathLike[str], make: Callable[[], Any]) -> None:
     target = str(path)
     try:
-        _new_file(header, arrays, threads).write(os.fsencode(path))
+        make().write(os.fsencode(path))
     except Exception as error:  # RuntimeError, ValueError or TypeError, for a full disk as for a bad value
         raise SequenceError(f"{target} cannot be written: {first_line(error, target)}") from error
     if not is_complete(target):

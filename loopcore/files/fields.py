@@ -92,6 +92,18 @@ class Fields:
             del self._left[name]
         return self.take(name, kind, "auto")
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Returns a list of texts, empty when it is absent or null.
+
+        Args:
+            name: of the value.
+
+        Raises:
+            Exception: of the class given: anything else.
+        """
+        values = self.take(name, list, [])
+        return tuple(Fields({"": value}, f"{name!r} of {self._owner}", self._error).take("", str) for value in values)
+
     def path(self, name: str) -> Path:
         """Returns a required path.
 

@@ -95,9 +95,12 @@ def _job_of_recipe(path: Path) -> tuple[Job, Origin]:
     cycles, steady = recipe.looks()
     job = Job(
         # What was done to the plate's size and to the speed is in these files.
-        Source(Path(plate), layer, colorspace, motion=path.parent / "motion.exr"), path.parent, document["name"],
+        Source(
+            Path(plate), layer, colorspace, motion=path.parent / "motion.exr", layers=texts.texts("layers"),
+            data=texts.texts("data"),
+        ), path.parent, document["name"],
         frames=recipe.frames, fps=frame_rate(recipe.fps), first=recipe.first, method=recipe.method,
         contrast=recipe.contrast, cycles=cycles, steady=steady, device=recipe.backend, format=recipe.format,
-        depth=recipe.depth, compression=recipe.compression,
+        depth=None if recipe.layers else recipe.depth, compression=recipe.compression,
     )  # fmt: skip
     return job, Origin(recipe, texts.take("loopcore", str, "of an unknown version"))

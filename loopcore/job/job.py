@@ -96,7 +96,7 @@ class Job:
         check_settings(self.frames, self.method, self.contrast, self.cycles, self.steady, self.device)
         check_frames(self.frames, self.first)
         checked_numbers(self.numbers, self.first, self.frames)
-        check_format(self.format, self.depth, self.compression)
+        check_format(self.format, self.depth, self.compression, bool(self.source.layers))
         frame_rate(self.fps)
 
     def to_document(self, base: Path | None = None) -> dict[str, Any]:
@@ -110,7 +110,8 @@ class Job:
         paths = {name: getattr(source, name) for name in ("plate", "hints", "mask", "weights", "motion")}
         plain = {
             "layer": source.layer, "colorspace": source.colorspace, "convention": source.convention,
-            "rescale": source.rescale, "speed": source.speed, "resolution": source.resolution, "name": self.name,
+            "rescale": source.rescale, "speed": source.speed, "resolution": source.resolution,
+            "layers": list(source.layers) or None, "data": list(source.data) or None, "name": self.name,
             "frames": self.frames, "fps": str(self.fps), "first": self.first,
             "range": None if self.numbers is None else format_range(self.numbers), "method": self.method,
             "contrast": self.contrast, "cycles": self.cycles, "steady": self.steady, "device": self.device,
@@ -161,7 +162,7 @@ class Job:
             fields.path("plate"), take("layer", str, None), take("colorspace", str, None),
             fields.path_if_given("hints"), fields.path_if_given("mask"), fields.path_if_given("weights"),
             fields.path_if_given("motion"), take("convention", str, None), take("rescale", bool, False),
-            take("speed", float, 1.0), take("resolution", int, 100),
+            take("speed", float, 1.0), take("resolution", int, 100), fields.texts("layers"), fields.texts("data"),
         )  # fmt: skip
         numbers = take("range", str, None)
         job = cls(

@@ -36,10 +36,12 @@ class Source:
         rescale: resize a motion of another size to the plate, instead of refusing it.
         speed: factor on the motion.
         resolution: percent of the plate's size to work at, 1 to 100.
+        layers: further layers that move with the plate, or "all"; as for `loopcore.read_plate`.
+        data: those of them that hold data; as for `loopcore.read_plate`.
 
     Raises:
         MotionError: both motion and hints or weights, a setting of a motion without one, or speed 0.
-        SequenceError: a resolution out of range.
+        SequenceError: a resolution out of range, or that layers cannot have; data without layers.
     """
 
     plate: Path
@@ -53,6 +55,8 @@ class Source:
     rescale: bool = False
     speed: float = 1.0
     resolution: int = 100
+    layers: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.motion is not None and self.hints is not None:
@@ -68,6 +72,10 @@ class Source:
             raise MotionError("speed 0 stops all motion: give another factor")
         if not 1 <= self.resolution <= 100:
             raise SequenceError(f"resolution {self.resolution} is out of range: give 1 to 100 percent")
+        if self.layers and self.resolution != 100:
+            raise SequenceError("layers are carried at the plate's own size: leave resolution out")
+        if self.data and not self.layers:
+            raise SequenceError("data has no meaning without layers: leave it out, or give --layers")
 
     def files(self) -> list[Path]:
         """Returns the files that are read."""
@@ -91,7 +99,7 @@ class Source:
         from loopcore.plate import read_plate
 
         observer.stage("Reading the plate")
-        return read_plate(self.plate, layer=self.layer, colorspace=self.colorspace)
+        return read_plate(self.plate, layer=self.layer, colorspace=self.colorspace, layers=self.layers, data=self.data)
 
     def read_motion(self, plate: Plate, observer: Observer) -> MotionField:
         """Returns the motion of a plate, read or predicted, with mask and speed applied.

@@ -12,13 +12,14 @@ import numpy as np
 
 from loopcore.color import contrast_weights
 from loopcore.errors import EngineError, MotionError, PlateError
-from loopcore.exr import as_stored
+from loopcore.exr import ExrPart, as_stored
 from loopcore.loop.device import DEVICES, gpu_unavailable_reason, uses_triton_interpreter
 from loopcore.loop.paths import MARGIN, Paths
 from loopcore.motion.field import MotionField
 from loopcore.plate import Plate
 
 if TYPE_CHECKING:
+    from loopcore.loop.carrier import Carrier
     from loopcore.loop.mixture import Mixture
 
 METHODS = ("warp", "splat")
@@ -60,7 +61,7 @@ class Loop:
         EngineError: the device is not available or has too little memory.
 
     Public: `frame`, `frames`, `plate`, `motion`, `method`, `contrast`, `cycles`, `steady`, `device`. For other
-    modules of this package only: `canvas`, `begin`, `render` and `bound` (baking); `window`, `copies`,
+    modules of this package only: `canvas`, `begin`, `render`, `carried` and `bound` (baking); `window`, `copies`,
     `sqrt_luminance` and `holes` (quality).
     """
 
@@ -98,6 +99,7 @@ class Loop:
         self._detail = Contrast(self._mask, contrast) if self._mixture is None else self._mixture.contrast
         self._scratch = threading.local()
         self._gpu = cast(Any, None)
+        self._carrier = self._prepare_carrier()
         if self.device == "cuda":
             self._use_gpu()
 
@@ -157,6 +159,22 @@ class Loop:
             return done
         self._render(time, out)
         return lambda: None
+
+    def carried(self, t: float, canvas: np.ndarray) -> list[ExrPart]:
+        """The parts of frame t's file: the plate's layers, carried on the CPU as its pixels in `canvas` were."""
+        if self._carrier is None:
+            raise PlateError("the plate has no layers: read it with layers=")
+        time = float(t) if 0 <= t <= self.frames else float(t) % self.frames
+        return self._carrier.parts(time, canvas)
+
+    def _prepare_carrier(self) -> Carrier | None:
+        """What carries the plate's layers, if it has any."""
+        if self.plate.layers is None:
+            return None
+        from loopcore.loop.carrier import Carrier
+
+        splat = (lambda time, values: self._splatted(time, values)[0]) if self.method == "splat" else None
+        return Carrier(self.plate, self._paths, self._mixture, self._source, self._spans, splat)
 
     def _prepare_mixture(self) -> Mixture | None:
         """What a loop of several cycles or with steady looks is mixed by; None for the two copies of the plain one."""
@@ -258,15 +276,17 @@ class Loop:
 
         return blend.sqrt_luminance(repair(four_channels(pixels)), self._luma)
 
-    def _splatted(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """The symmetric splat, divided by its weights and with its holes filled, and the weights."""
+    def _splatted(self, time: float, values: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The symmetric splat of the plate, or other values, divided by its weights, its holes filled; the weights."""
         from loopcore.transport import cpu
         from loopcore.transport.fill import fill
 
         height, width = self._mask.shape
         sums, weights = np.zeros((height, width, 4), np.float32), np.zeros((height, width), np.float32)
         for steps, weight in self._splats(time):
-            cpu.splat(self._source, self._paths.displacement(steps), weight, (sums, weights))
+            cpu.splat(
+                self._source if values is None else values, self._paths.displacement(steps), weight, (sums, weights)
+            )
         return fill(sums, weights, self._mask > 0), weights
 
     def _splats(self, time: float) -> Iterator[tuple[float, np.ndarray]]:

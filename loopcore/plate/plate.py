@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,9 @@ from loopcore.errors import LoopcoreWarning, PlateError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place
 from loopcore.files.regular import existing_file
 from loopcore.image import EqualByContent
-from loopcore.plate import chroma, layers, ocio, psd, stills
+from loopcore.plate import chroma, ocio, psd, stills
+from loopcore.plate import layers as layer_choice
+from loopcore.plate.carried import CarriedLayers, carried_layers
 from loopcore.plate.icc import Profile
 from loopcore.plate.layers import Layer
 from loopcore.plate.stills import Still
@@ -29,6 +31,9 @@ _NOT_CARRIED = frozenset(
     " deepImageState idManifest hash".split()
 )
 _NOT_CARRIED_PREFIXES = ("loopcore/", "cryptomatte/", "oiio:")
+
+# Names the picture among the layers of a frame.
+OWN_LAYER = "loopcore/layer"
 
 _STRIP_PIXELS = 1 << 20
 
@@ -51,6 +56,7 @@ class Plate(EqualByContent):
         metadata: attributes to copy to other files (owner, comments, framesPerSecond, chromaticities...), plain values
             that `loopcore.exr.write_exr` takes.
         source: the file that was read.
+        layers: the layers that move with it, if any; `digest` leaves them out.
 
     Raises:
         PlateError: pixels, channels and windows do not match, or have invalid types.
@@ -67,6 +73,7 @@ class Plate(EqualByContent):
     windows: Windows = WHOLE
     metadata: dict[str, object] = field(default_factory=dict)
     source: Path | None = None
+    layers: CarriedLayers | None = None
 
     def __post_init__(self) -> None:
         pixels, count = self.pixels, len(self.channels)
@@ -116,7 +123,10 @@ class Plate(EqualByContent):
         return sha.hexdigest()
 
 
-def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colorspace: str | None = None) -> Plate:
+def read_plate(
+    path: str | os.PathLike[str], *, layer: str | None = None, colorspace: str | None = None,
+    layers: Sequence[str] = (), data: Sequence[str] = (),
+) -> Plate:  # fmt: skip
     """Read a still as scene-linear float32.
 
     The format is detected from the file's content, not its name. EXR of any layout but deep is linear, unless
@@ -131,6 +141,8 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
         colorspace: encoding of the stored values, instead of the file's: ``srgb_rec709_scene``, ``lin_rec709_scene``,
             another such name, ``cineon`` (film printing density) or ``data``; or a name of the configuration in
             ``$OCIO``, converted to its scene-linear role.
+        layers: names of further layers, parts, views or channels of an EXR that are to move with it; "all" for all.
+        data: those of them that hold data and no light, where their names do not say so.
 
     Returns:
         The plate, alpha premultiplied. Warns of a damaged JPEG where the decoder notices it (`LoopcoreWarning`).
@@ -139,6 +151,7 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
         PlateError: the file is missing, damaged, of an unknown kind, or cannot be read without loss.
     """
     source = existing_file(path)
+    layers, data = ((names,) if isinstance(names, str) else tuple(names) for names in (layers, data))
     try:
         space = None if colorspace is None else _named_space(colorspace)
         with source.open("rb") as file:
@@ -147,7 +160,9 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
             raise PlateError("it is empty")
         kind = stills.sniff(head)
         if kind == "EXR" or (not kind and source.suffix.lower() == ".exr"):
-            return _read_exr_plate(source, layer, space or colorspace)
+            return _read_exr_plate(source, layer, space or colorspace, layers, data)
+        if further := (*layers, *data):
+            raise PlateError(f"its layers cannot move together ({further[0]!r}): only those of EXR files can")
         if layer is not None and kind != "PSD":
             raise PlateError(f"it has no layer {layer!r}: only EXR and PSD files have layers")
         if layer is not None:
@@ -184,15 +199,23 @@ def _named_space(colorspace: str) -> ocio.OcioSpace | None:
         return space
 
 
-def _read_exr_plate(source: Path, layer: str | None, colorspace: str | ocio.OcioSpace | None) -> Plate:
+def _read_exr_plate(
+    source: Path, layer: str | None, colorspace: str | ocio.OcioSpace | None, further: Sequence[str],
+    data: Sequence[str],
+) -> Plate:  # fmt: skip
     parts = exr.read_exr(source)
-    chosen = layers.choose_layer(parts, layer)
+    # Frames of several layers say which one is the picture.
+    own = parts[0].attributes.get(OWN_LAYER)
+    chosen = layer_choice.choose_layer(parts, layer or (own if isinstance(own, str) else None))
     part = chosen.part
     # Attributes of the whole file are in its first part.
     attributes = {**parts[0].attributes, **part.attributes}
     windows = Windows.around(part.display_window, part.data_window)
     pixels, channels = _layer_pixels(chosen, attributes)
     encoding = colorspace or _exr_colorspace(attributes)
+    if further and (isinstance(encoding, ocio.OcioSpace) or not color.is_linear(encoding)):
+        name = encoding.name if isinstance(encoding, ocio.OcioSpace) else encoding
+        raise PlateError(f"its pixels are encoded as {name}: layers are carried of linear files only")
     if isinstance(encoding, ocio.OcioSpace):
         pixels = _decoded(pixels, channels, encoding.to_linear)
     elif not color.is_linear(encoding):
@@ -211,6 +234,7 @@ def _read_exr_plate(source: Path, layer: str | None, colorspace: str | ocio.Ocio
         windows=windows,
         metadata=exr.writable(carried),
         source=source,
+        layers=carried_layers(parts, chosen, channels, further, data) if further else None,
     )
 
 

@@ -53,13 +53,16 @@ def read_still(folder: Path, recipe: Recipe, document: Mapping[str, Any], plate:
     if where is None:
         raise SequenceError("the recipe does not say where the plate is: name it with --plate")
     try:
-        still = read_plate(where, layer=layer, colorspace=colorspace)
+        layers, data = (_texts(document, name) if recipe.layers else () for name in ("layers", "data"))
+        still = read_plate(where, layer=layer, colorspace=colorspace, layers=layers, data=data)
     except LoopcoreError as error:
         raise SequenceError(f"the plate cannot be read{reading} ({error}): name it with --plate") from None
     if still.digest() != recipe.plate:
         raise SequenceError(
             f"'{where}' is not the plate that was baked (its pixels differ{reading}): name it with --plate"
         )
+    if recipe.layers and (still.layers is None or still.layers.digest() != recipe.layers):
+        raise SequenceError(f"the layers of '{where}' are not those that were baked: name the plate with --plate")
     return still
 
 
@@ -117,3 +120,8 @@ def _text(folder: Path, document: Mapping[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise SequenceError(f"'{folder / FILE_NAME}' was changed or damaged (its {name} is no text): bake it again")
     return value
+
+
+def _texts(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = document.get(name)
+    return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()

@@ -21,6 +21,7 @@ from loopcore.files.ranges import format_range
 from loopcore.image import luma
 from loopcore.loop import Loop
 from loopcore.quality.baked import frame_pattern, read_frame, read_loop
+from loopcore.quality.layers import LayerMeasurement
 from loopcore.quality.looks import Carried, Contrast, Torn, Wander, busiest
 from loopcore.quality.report import Curve, QualityReport, Row, Spot, judged
 from loopcore.quality.stored import in_display, rounding, stored_pixels
@@ -67,6 +68,7 @@ def check(
         return report
     loop = read_loop(folder, recipe, document, plate)
     measured = _Measurement(loop, recipe)
+    layers = None if loop.plate.layers is None else LayerMeasurement(loop, loop.motion.mask > 0)
     broken: list[int] = []
     for time in range(recipe.frames):
         path = pattern.path(recipe.first + time)
@@ -74,6 +76,8 @@ def check(
             broken.append(recipe.first + time)
         elif not broken:
             measured.add(time, read_frame(path, loop.plate, recipe, measured.expected))
+            if layers is not None:
+                layers.add(time, path)
         if on_progress is not None:
             on_progress(time + 1, recipe.frames)
     report.rows.append(_count("frames whose pixels are damaged", broken, REPAIR))
@@ -81,6 +85,8 @@ def check(
         report.rows.append(_NOT_MEASURED)
         return report
     report.rows += measured.rows()
+    if layers is not None:
+        report.rows += layers.rows(REBAKE)
     report.curves, report.spots = measured.curves(), measured.spots()
     return report
 

@@ -112,7 +112,7 @@ def split(x):
 
 
 @kernel
-def _gather_patch(values, height, width, channels, ix, iy, patch):
+def gather_patch(values, height, width, channels, ix, iy, patch):
     """The 4 x 4 footprint from (ix - 1, iy - 1), mirrored at the border."""
     n = 0
     for j in range(-1, 3):
@@ -130,7 +130,7 @@ def fetch4_at_border(values, height, width, x, y, out, position):
     patch = np.empty(64, np.float32)
     ix, tx = split(x)
     iy, ty = split(y)
-    _gather_patch(values, height, width, 4, ix, iy, patch)
+    gather_patch(values, height, width, 4, ix, iy, patch)
     below_two = _F(1.9999999)
     cubic_fetch4(patch, 4, 4, min(_F(1) + tx, below_two), min(_F(1) + ty, below_two), out, position)
 
@@ -156,7 +156,7 @@ def _warp_rows(values, height, width, channels, displacement, out_width, out, fi
             iy, ty = split(_F(y) + displacement[2 * p + 1])
             wx[0], wx[1], wx[2], wx[3] = cubic_weights(tx)
             wy[0], wy[1], wy[2], wy[3] = cubic_weights(ty)
-            _gather_patch(values, height, width, channels, ix, iy, patch)
+            gather_patch(values, height, width, channels, ix, iy, patch)
             for c in range(channels):
                 total, low, high = _F(0), patch[c], patch[c]
                 for j in range(4):

@@ -26,6 +26,7 @@ OTHERS: dict[str, object] = {
     "plate": "ef" * 32, "motion": "ef" * 32, "frames": 25, "first": 1, "fps": "24", "method": "splat", "contrast": 0.5,
     "cycles": "4", "steady": "0.5",
     "format": "png", "depth": "16", "compression": "piz", "backend": "cuda", "engine": ENGINE + 1, "header": "ef" * 32,
+    "layers": "ef" * 32,
 }  # fmt: skip
 
 
@@ -38,7 +39,9 @@ def test_every_field_changes_the_hash() -> None:
 def test_hash_of_the_canonical_json() -> None:
     text = RECIPE.to_json()
     assert RECIPE.digest() == hashlib.sha256(text.encode()).hexdigest()
-    assert json.loads(text) == asdict(RECIPE)
+    entries = asdict(RECIPE)
+    assert entries.pop("layers") == "" and json.loads(text) == entries  # as it was before there were layers
+    assert json.loads(replace(RECIPE, layers="ab").to_json()) == entries | {"layers": "ab"}
     assert list(json.loads(text)) == sorted(json.loads(text)) and " " not in text
 
 
