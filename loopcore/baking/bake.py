@@ -7,8 +7,9 @@ frames from the GPU, compress and write them. Buffers are reused, so memory does
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +33,11 @@ from loopcore.parallel import thread_count
 FORMATS = {"exr": ("half", "float"), "png": ("8", "16")}
 MAX_WRITERS = 8
 _NOT_MADE = "not made, after another frame failed"
+
+Written = Generator[tuple[int, str], None, None]
+# Writes frames `(loop, recipe, pattern, numbers, cancelled)`, and yields the number of each with the reason why it
+# failed, "" if it was written. Ends early once `cancelled()` is true or a frame failed.
+FrameWriter = Callable[[Loop, Recipe, FramePattern, Sequence[int], Callable[[], bool]], Written]
 
 
 @dataclass
@@ -107,6 +113,7 @@ def bake(
     notes: Mapping[str, object] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    writer: FrameWriter | None = None,
 ) -> BakeResult:
     """Writes a loop's frames as `folder/name.1001.exr` and so on, with `motion.exr` and `recipe.json` beside them.
 
@@ -124,6 +131,7 @@ def bake(
         notes: more entries for recipe.json; `check` reads "layer" and "colorspace" to read the plate alike.
         on_progress: called after every frame.
         cancelled: called between frames; True stops the bake after the frames being written.
+        writer: computes and writes the frames elsewhere; None does so in this process.
 
     Returns:
         The frames written, skipped and failed. The first frame that cannot be written ends the bake; it and those
@@ -143,7 +151,7 @@ def bake(
     make_folder(folder)
     remove_leftovers(folder)
     write_recipe(folder, recipe, name, loop.plate.source, notes or {})
-    run = _Bake(loop, recipe, pattern, len(wanted), on_progress, cancelled)
+    run = _Bake(loop, recipe, pattern, len(wanted), on_progress, cancelled, writer or _write_here)
     run.write(wanted if overwrite else run.skip_current(wanted, verify))
     run.check_files(wanted)
     return run.result
@@ -175,8 +183,9 @@ class _Bake:
         total: int,
         on_progress: Callable[[Progress], None] | None,
         cancelled: Callable[[], bool],
+        writer: FrameWriter,
     ) -> None:
-        self.loop, self.recipe, self.pattern = loop, recipe, pattern
+        self.loop, self.recipe, self.pattern, self._writer = loop, recipe, pattern, writer
         self.result = BakeResult()
         self._total, self._on_progress, self._cancelled = total, on_progress, cancelled
         self._started = threading.Event()
@@ -216,30 +225,18 @@ class _Bake:
 
     def _write_frames(self, numbers: Sequence[int]) -> None:
         result = self.result
-        with _Writers(self.loop, self.recipe, self.pattern, len(numbers)) as writers:
-            for number in numbers:
-                if writers.stop.is_set() or self._cancelled():
-                    break
-                canvas = writers.canvas()
-                writers.submit(number, canvas, self.loop.begin(self.recipe.time(number), canvas))
-                self._collect(writers.finished(wait_for_one=False))
-            while writers.pending:
-                self._collect(writers.finished(wait_for_one=True))
+        with closing(self._writer(self.loop, self.recipe, self.pattern, numbers, self._cancelled)) as frames:
+            for number, reason in frames:
+                if reason:
+                    result.failed[number] = reason
+                    continue
+                result.written.append(number)
+                self._started.set()
+                self._report(self.pattern.path(number))
         if result.failed:
             for number in set(numbers).difference(result.written, result.failed):
                 result.failed[number] = _NOT_MADE
         result.cancelled = self._cancelled() and len(result.written) + len(result.failed) < len(numbers)
-
-    def _collect(self, finished: Iterator[tuple[int, Future[Path]]]) -> None:
-        for number, future in finished:
-            try:
-                path = future.result()
-            except LoopcoreError as error:
-                self.result.failed[number] = str(error)
-                continue
-            self.result.written.append(number)
-            self._started.set()
-            self._report(path)
 
     def _report(self, path: Path | None) -> None:
         if self._on_progress is not None:
@@ -266,6 +263,48 @@ def is_saved(path: Path, motion: MotionField) -> bool:
         return False
 
 
+def _write_here(
+    loop: Loop, recipe: Recipe, pattern: FramePattern, numbers: Sequence[int], cancelled: Callable[[], bool]
+) -> Written:
+    """The `FrameWriter` of this process."""
+    with _Writers(loop, recipe, pattern, len(numbers)) as writers:
+        for number in numbers:
+            if writers.stop.is_set() or cancelled():
+                break
+            canvas = writers.canvas()
+            writers.submit(number, canvas, loop.begin(recipe.time(number), canvas))
+            yield from writers.finished(wait_for_one=False)
+        while writers.pending:
+            yield from writers.finished(wait_for_one=True)
+
+
+def new_canvas(loop: Loop, recipe: Recipe) -> np.ndarray:
+    """Returns a canvas to render frames into.
+
+    Args:
+        loop: the loop.
+        recipe: gives the depth.
+    """
+    return loop.canvas(np.float16 if recipe.depth == "half" else np.float32)
+
+
+def save_frame(loop: Loop, recipe: Recipe, pattern: FramePattern, number: int, canvas: np.ndarray) -> None:
+    """Writes a rendered frame to its file, atomically.
+
+    Args:
+        loop: gives the plate's channels and metadata.
+        recipe: stored in the frame.
+        pattern: gives the file's name.
+        number: of the frame.
+        canvas: its pixels.
+
+    Raises:
+        SequenceError: the file cannot be written.
+    """
+    path, time = pattern.path(number), recipe.time(number)
+    write_atomically(path, lambda temporary: write_frame(temporary, canvas, loop.plate, recipe, time))
+
+
 class _Writers:
     """Threads that write frames while others are computed, with a fixed number of reused canvases.
 
@@ -275,7 +314,7 @@ class _Writers:
     def __init__(self, loop: Loop, recipe: Recipe, pattern: FramePattern, frames: int) -> None:
         self.loop, self.recipe, self.pattern = loop, recipe, pattern
         self.stop = threading.Event()
-        self.pending: dict[Future[Path], int] = {}
+        self.pending: dict[Future[None], int] = {}
         threads = max(1, min(MAX_WRITERS, thread_count() // 2, frames))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loopcore-write")
         self._free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
@@ -293,28 +332,32 @@ class _Writers:
         """Returns a canvas to render into; waits until one is free."""
         if self._unmade:
             self._unmade -= 1
-            return self.loop.canvas(np.float16 if self.recipe.depth == "half" else np.float32)
+            return new_canvas(self.loop, self.recipe)
         return self._free.get()
 
     def submit(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> None:
         """Queues a frame for writing, which calls `arrived` first, and frees its canvas whether or not that fails."""
         self.pending[self._pool.submit(self._write, number, canvas, arrived)] = number
 
-    def finished(self, wait_for_one: bool) -> Iterator[tuple[int, Future[Path]]]:
+    def finished(self, wait_for_one: bool) -> Written:
         """Yields the frames that were written or failed since the last call."""
         if wait_for_one:
             wait(self.pending, return_when=FIRST_COMPLETED)
         for future in [f for f in self.pending if f.done()]:
-            yield self.pending.pop(future), future
+            number = self.pending.pop(future)
+            try:
+                future.result()
+            except LoopcoreError as error:
+                yield number, str(error)
+            else:
+                yield number, ""
 
-    def _write(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> Path:
+    def _write(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> None:
         try:
             arrived()
             if self.stop.is_set():
                 raise SequenceError(_NOT_MADE)
-            path, time = self.pattern.path(number), self.recipe.time(number)
-            write_atomically(path, lambda temporary: write_frame(temporary, canvas, self.loop.plate, self.recipe, time))
-            return path
+            save_frame(self.loop, self.recipe, self.pattern, number, canvas)
         except BaseException:
             self.stop.set()
             raise
