@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loopcore.errors import MotionError, SequenceError
-from loopcore.files.atomic import make_folder, write_atomically
+from loopcore.files.atomic import make_folder
 from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import check_frames
 from loopcore.observer import Observer
 
 if TYPE_CHECKING:
-    from loopcore.baking.bake import BakeResult
+    from loopcore.baking.bake import BakeResult, FrameWriter
     from loopcore.loop import Loop
     from loopcore.motion.field import MotionField
     from loopcore.plate import Plate
@@ -129,6 +129,22 @@ class Source:
                 raise MotionError(f"the mask in {self.motion} is black all over: nothing would move. Give a --mask")
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
 
+    def read_both(self, observer: Observer) -> tuple[Plate, MotionField]:
+        """Returns the motion as a job reads or predicts it, and the plate of the motion's size.
+
+        Args:
+            observer: receives the stages.
+
+        Raises:
+            LoopcoreError: see `read_plate` and `read_motion`.
+        """
+        from loopcore.plate.reduced import reduced
+
+        plate = self.read_plate(observer)
+        if self.resolution != 100 and not plate.windows.overscan:
+            plate = reduced(plate, self.resolution)
+        return plate, self.read_motion(plate, observer)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -206,12 +222,13 @@ class Result:
     previews: list[Path] = field(default_factory=list)
 
 
-def run(job: Job, observer: Observer | None = None) -> Result:
+def run(job: Job, observer: Observer | None = None, writer: FrameWriter | None = None) -> Result:
     """Runs a job.
 
     Args:
         job: the job.
         observer: receives progress and may stop the job.
+        writer: see `loopcore.bake`.
 
     Returns:
         The files written. If frames failed, they are in `bake.failed` and no previews are written.
@@ -251,7 +268,7 @@ def run(job: Job, observer: Observer | None = None) -> Result:
         observer.note("Computing on the GPU")
     elif job.device == "auto" and (hint := gpu_hint()):
         observer.note(f"Computing on the CPU; {hint}")
-    result = _bake(job, loop, observer)
+    result = _bake(job, loop, observer, writer)
     done = result.bake
     if not done.failed:
         observer.raise_if_cancelled()
@@ -319,29 +336,14 @@ def _reduced(job: Job, plate: Plate, observer: Observer) -> Plate:
     """Returns the plate at the job's resolution; a smaller one is saved beside the frames for `check`."""
     if job.source.resolution == 100:
         return plate
-    from loopcore.exr import write_exr
-    from loopcore.image import resize_linear
-    from loopcore.plate import read_plate
+    from loopcore.plate.reduced import reduced, save_still
 
     observer.stage("Resizing the plate")
-    width, height = (max(1, round(side * job.source.resolution / 100)) for side in (plate.width, plate.height))
-    pixels = resize_linear(plate.pixels, height, width)
     make_folder(job.folder)
-    still = _still_path(job)
-    attributes = dict(plate.metadata)
-    if plate.colorspace:
-        attributes.pop("chromaticities", None)
-        attributes["colorInteropID"] = plate.colorspace
-    channels = {name: pixels[..., k].copy() for k, name in enumerate(plate.channels)}
-    windows = plate.windows.scaled(height, width)
-    write_atomically(
-        still,
-        lambda path: write_exr(path, channels, attributes=attributes, pixel_aspect=plate.pixel_aspect, windows=windows),
-    )
-    return replace(read_plate(still), encoded=plate.encoded)
+    return save_still(reduced(plate, job.source.resolution), _still_path(job))
 
 
-def _bake(job: Job, loop: Loop, observer: Observer) -> Result:
+def _bake(job: Job, loop: Loop, observer: Observer, writer: FrameWriter | None) -> Result:
     from loopcore.baking.bake import Progress, bake
     from loopcore.preview.proxies import Proxies
 
@@ -361,7 +363,7 @@ def _bake(job: Job, loop: Loop, observer: Observer) -> Result:
         done = bake(
             loop, job.folder, job.stem, first=job.first, fps=job.fps, numbers=job.numbers, format=job.format,
             depth=job.depth, overwrite=job.overwrite, verify=job.verify, notes=notes, on_progress=on_progress,
-            cancelled=observer.cancelled,
+            cancelled=observer.cancelled, writer=writer,
         )  # fmt: skip
         if not done.failed and not done.cancelled:
             proxies.finish(done.skipped, observer.step_callback("Viewport copies"))

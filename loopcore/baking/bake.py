@@ -146,7 +146,7 @@ def bake(
     depth = choose_depth(loop, format, depth)
     recipe = Recipe.of(loop, first=first, fps=frame_rate(fps), format=format, depth=depth)
     pattern = FramePattern(folder, f"{name}.", f".{format}")
-    wanted = _checked_numbers(numbers, first, loop.frames)
+    wanted = frame_numbers(numbers, first, loop.frames)
     refuse_overwriting([loop.plate.source], [folder / "motion.exr", *map(pattern.path, wanted)])
     make_folder(folder)
     remove_leftovers(folder)
@@ -157,8 +157,17 @@ def bake(
     return run.result
 
 
-def _checked_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> list[int]:
-    """Returns the frame numbers to write, in order."""
+def frame_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> list[int]:
+    """Returns the frame numbers to write, in order.
+
+    Args:
+        numbers: those wanted; None for all.
+        first: number of frame 0.
+        frames: length of the loop.
+
+    Raises:
+        SequenceError: numbers outside the loop.
+    """
     every = range(first, first + frames)
     check_frames(frames, first)
     if numbers is None:

@@ -13,9 +13,17 @@ from loopcore.errors import Cancelled, MotionError
 
 def animate_options(command: argparse.ArgumentParser) -> None:
     """Adds the options of `loopcore animate`."""
-    _plate_options(command)
+    job_options(command)
     add = command.add_argument
     add("-o", "--output", type=given_path, required=True, metavar="DIR", help="folder for the frames")
+    add("--preview", action="store_true", help="also write an mp4 of three cycles and a contact sheet")
+    command.set_defaults(run=_animate)
+
+
+def job_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `loopcore animate` that describe a job, without its folder and previews."""
+    _plate_options(command)
+    add = command.add_argument
     add("--frames", type=int, default=60, help="length of the loop (60)")
     add("--fps", default="24", help="frames per second, e.g. 24, 23.976 or 30000/1001 (24)")
     add("--first", type=int, default=1001, help="number of the first frame (1001)")
@@ -44,8 +52,6 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="write frames again that are up to date")
     add("--verify", action="store_true", help="decode frames that are up to date, and write damaged ones again")
     add("--proxy", action="store_true", help="also write small 8-bit copies of the frames, for viewports")
-    add("--preview", action="store_true", help="also write an mp4 of three cycles and a contact sheet")
-    command.set_defaults(run=_animate)
 
 
 def cycle_options(command: argparse.ArgumentParser) -> None:
@@ -72,6 +78,8 @@ def predict_options(command: argparse.ArgumentParser) -> None:
     _plate_options(command)
     command.add_argument("-o", "--output", type=given_path, required=True, metavar="MOTION.exr", help="file to write")
     _motion_options(command)
+    command.add_argument("--resolution", type=int, default=100, metavar="PERCENT",
+        help="for a loop of this percentage of the plate's size (100)")  # fmt: skip
     command.add_argument("--picture", type=given_path, help="also draw the motion over the plate, as a PNG")
     command.set_defaults(run=_predict)
 
@@ -99,7 +107,7 @@ def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.files.ranges import format_range
 
     with Progress(stop) as observer:
-        result = run(_job(arguments), observer)
+        result = run(job_of(arguments), observer)
     done = result.bake
     for reason in dict.fromkeys(done.failed[number] for number in sorted(done.failed)):
         frames = format_range(number for number in done.failed if done.failed[number] == reason)
@@ -111,7 +119,8 @@ def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
     return FAILED if done.failed else DONE
 
 
-def _job(arguments: argparse.Namespace) -> Job:
+def job_of(arguments: argparse.Namespace) -> Job:
+    """Returns the job that the options of `animate_options` describe."""
     from loopcore.baking.frame_rate import frame_rate
     from loopcore.files.ranges import parse_range
 
@@ -119,7 +128,7 @@ def _job(arguments: argparse.Namespace) -> Job:
         _source(arguments), arguments.output, arguments.name, arguments.frames, frame_rate(arguments.fps),
         arguments.first, None if arguments.range is None else parse_range(arguments.range), arguments.method,
         arguments.contrast, arguments.cycles, arguments.steady, arguments.device, arguments.format, arguments.depth,
-        arguments.overwrite, arguments.proxy, arguments.preview, arguments.verify,
+        arguments.overwrite, arguments.proxy, getattr(arguments, "preview", False), arguments.verify,
     )  # fmt: skip
 
 
@@ -133,6 +142,7 @@ def _source(arguments: argparse.Namespace) -> Source:
 
 def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.color import display_image
+    from loopcore.files.atomic import make_folder
     from loopcore.files.overwrite import refuse_overwriting
     from loopcore.preview import arrow_picture, write_picture
 
@@ -140,9 +150,9 @@ def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
         raise MotionError(f"'{arguments.output}' is not an EXR name: a motion field is written as .exr")
     source = _source(arguments)
     refuse_overwriting(source.files(), [path for path in (arguments.output, arguments.picture) if path is not None])
+    make_folder(arguments.output.parent)
     with Progress(stop) as observer:
-        plate = source.read_plate(observer)
-        motion = source.read_motion(plate, observer)
+        plate, motion = source.read_both(observer)
     stop.raise_if_requested()
     motion.save(arguments.output)
     print(f"Saved: '{arguments.output}'")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `loopcore animate`, `predict`, `flow`, `check`, `preview`, `info`, `worker`,
+"""The command line: `loopcore animate`, `predict`, `flow`, `check`, `preview`, `farm`, `info`, `worker`,
 `train`, `evaluate`.
 
 Exit codes: 0 done, 1 some frames failed or a check did not pass, 2 usage or bad input, 130 and 143 interrupted.
@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from loopcore import __version__
 from loopcore.animate import FILM_CYCLES
@@ -28,8 +29,10 @@ from loopcore.cli.console import (
     print_report,
     warnings_in_lines,
 )
+from loopcore.cli.farm import farm_options
 from loopcore.cli.training import evaluate_options, train_options
 from loopcore.errors import Cancelled, LoopcoreError, MotionError
+from loopcore.farm import messages
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return FAILED
         except (KeyboardInterrupt, Cancelled):
             print("loopcore: interrupted", file=sys.stderr)
+            messages.fail("interrupted")
             return stop.exit_code
 
 
@@ -79,8 +83,14 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        messages.fail(message)
+        super().error(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="loopcore", description="Turns a still plate and its motion into a seamlessly looping animated plate."
     )
     parser.add_argument("--version", action="version", version=f"loopcore {__version__}")
@@ -92,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _check_options(commands.add_parser("check", help="measure a finished loop; exit code 1 if it fails"))
     _preview_options(commands.add_parser("preview", help="make a film or a contact sheet of finished frames"))
+    farm_options(commands.add_parser("farm", help="write a job for a render farm"))
     _info_options(commands.add_parser("info", help="show what is installed and which device is used"))
     train_options(commands.add_parser("train", help="train a network on labelled pictures or on videos"))
     evaluate_options(commands.add_parser("evaluate", help="measure a network, or loops, on such pictures or clips"))
@@ -211,6 +222,8 @@ def _check(arguments: argparse.Namespace, stop: Stop) -> int:
         print(json.dumps(report.to_dict(), indent=2))
     else:
         print_report(report)
+    if not report.passed:
+        messages.fail("the loop does not pass: " + ", ".join(row.name for row in report.rows if not row.passed))
     return DONE if report.passed else FAILED
 
 
