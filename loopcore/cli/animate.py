@@ -17,6 +17,7 @@ def animate_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("-o", "--output", type=given_path, required=True, metavar="DIR", help="folder for the frames")
     add("--preview", action="store_true", help="also write an mp4 of three cycles and a contact sheet")
+    add("--dask", metavar="ADDRESS|local:N", help="compute on a Dask cluster, or in N processes on this machine")
     command.set_defaults(run=_animate)
 
 
@@ -106,8 +107,15 @@ def _motion_options(command: argparse.ArgumentParser) -> None:
 def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.files.ranges import format_range
 
+    job = job_of(arguments)
     with Progress(stop) as observer:
-        result = run(job_of(arguments), observer)
+        if arguments.dask is None:
+            result = run(job, observer)
+        else:
+            from loopcore.farm.dask import cluster_writer
+
+            with cluster_writer(arguments.dask, observer) as writer:
+                result = run(job, observer, writer)
     done = result.bake
     for reason in dict.fromkeys(done.failed[number] for number in sorted(done.failed)):
         frames = format_range(number for number in done.failed if done.failed[number] == reason)
