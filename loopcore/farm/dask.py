@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ RETRIES = 2
 _POLL_SECONDS = 0.1
 _RESTARTS = 3  # of frames whose plate and motion were lost with all the workers that held them
 _LOCAL = "local:"
+_SILENT = logging.CRITICAL + 1  # of lost workers and the like: what matters to the frames is reported.
 
 
 def check_address(address: str) -> None:
@@ -72,7 +74,7 @@ def cluster_writer(address: str, observer: Observer) -> Iterator[FrameWriter]:
         EngineError: `distributed` is not installed, there is no such scheduler, or it has no workers.
     """
     check_address(address)
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # Lost workers and the like: what matters is reported.
+    logging.getLogger("distributed").setLevel(_SILENT)
     with ExitStack() as stack, ThreadPoolExecutor(1) as thread:
         if address.startswith(_LOCAL):
             # The processes start while this one reads the plate.
@@ -114,7 +116,7 @@ def _local_cluster(count: int) -> Any:
 
     threads = max(1, thread_count() // count)
     return LocalCluster(
-        n_workers=count, processes=True, host="127.0.0.1", memory_limit=0, silence_logs=logging.CRITICAL,
+        n_workers=count, processes=True, host="127.0.0.1", memory_limit=0, silence_logs=_SILENT,
         # A second thread compresses and writes while the first computes.
         threads_per_worker=2 if threads > 1 else 1, env={"LOOPCORE_THREADS": str(threads)},
         dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
@@ -188,23 +190,22 @@ def _write(
 
 def _round(client: Any, scene: Scene, numbers: Sequence[int], cancelled: Callable[[], bool]) -> Written:
     """Yields the frames of one submission; omits those that were lost with the plate and motion."""
-    from distributed import wait
-
+    done: queue.SimpleQueue[Any] = queue.SimpleQueue()
     sent = client.scatter(scene, broadcast=True, hash=False)
     tasks = {client.submit(write_frame_of, sent, number, retries=RETRIES, pure=False): number for number in numbers}
     try:
-        pending = set(tasks)
-        while pending and not cancelled():
+        for task in tasks:
+            task.add_done_callback(done.put)
+        left = len(tasks)
+        while left and not cancelled():
             try:
-                done, pending = wait(pending, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
-            except TimeoutError:
+                task = done.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
                 continue
-            except CancelledError:
-                return
-            for task in done:
-                reason = _reason(task)
-                if reason is not None:
-                    yield tasks[task], reason
+            left -= 1
+            reason = _reason(task)
+            if reason is not None:
+                yield tasks[task], reason
     finally:
         client.cancel([task for task in tasks if not task.done()], force=True)
 
