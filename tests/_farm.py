@@ -36,7 +36,9 @@ def executables(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     script = folder / "loopcore"
     root = Path(__file__).resolve().parents[1]
-    script.write_text(f'#!/bin/sh\necho $$ > "${{LOOPCORE_PID:-/dev/null}}"\nexec "{sys.executable}" -m loopcore "$@"\n')
+    script.write_text(
+        f'#!/bin/sh\necho $$ > "${{LOOPCORE_PID:-/dev/null}}"\nexec "{sys.executable}" -m loopcore "$@"\n'
+    )
     script.chmod(0o755)
     path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
     python_path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
