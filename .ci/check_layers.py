@@ -19,6 +19,7 @@ LAYERS = [
     {"transport", "motion"},
     {"loop", "flowmap"},
     {"baking", "preview", "quality"},
+    {"job"},
     {"animate"},
     {"cli", "worker", "farm", "__main__"},
 ]

@@ -10,8 +10,10 @@ import _scenes
 import numpy as np
 import pytest
 
-from loopcore.animate import Job, Observer, Source, run
+from loopcore.animate import run
 from loopcore.errors import Cancelled, LoopcoreError
+from loopcore.job import Job, Source
+from loopcore.observer import Observer
 from loopcore.plate import read_plate
 
 

@@ -5,39 +5,29 @@ Frames are computed one after another, each with all threads or on the GPU. Othe
 frames from the GPU, compress and write them. Buffers are reused, so memory does not grow with the number of frames.
 """
 
-import queue
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
-
-import numpy as np
 
 from loopcore.baking.frame_rate import frame_rate
-from loopcore.baking.frames import is_current, write_frame
+from loopcore.baking.frames import is_current
 from loopcore.baking.recipe import Recipe, write_recipe
+from loopcore.baking.writers import NOT_MADE, FrameWriter, write_here
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.exr import HALF_MAX, read_attributes
-from loopcore.files.atomic import make_folder, remove_leftovers, write_atomically
+from loopcore.files.atomic import make_folder, remove_leftovers
 from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import check_frames, format_range
 from loopcore.loop import Loop
 from loopcore.motion.field import MotionField
-from loopcore.parallel import thread_count
 
+COMPRESSIONS = ("zip", "zips", "piz", "rle", "none", "pxr24", "dwaa", "dwab")
 FORMATS = {"exr": ("half", "float"), "png": ("8", "16")}
-MAX_WRITERS = 8
-_NOT_MADE = "not made, after another frame failed"
-
-Written = Generator[tuple[int, str], None, None]
-# Writes frames `(loop, recipe, pattern, numbers, cancelled)`, and yields the number of each with the reason why it
-# failed, "" if it was written. Ends early once `cancelled()` is true or a frame failed.
-FrameWriter = Callable[[Loop, Recipe, FramePattern, Sequence[int], Callable[[], bool]], Written]
 
 
 @dataclass
@@ -87,15 +77,33 @@ def choose_depth(loop: Loop, format: str, depth: str | None) -> str:
     channels = loop.plate.channels
     if format == "png" and len(channels) - ("A" in channels) not in (1, 3):
         raise SequenceError(f"a PNG cannot hold the channels {', '.join(channels)}: write EXR")
-    if format not in FORMATS:
-        raise SequenceError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    check_format(format, depth)
     if depth is not None:
-        if depth not in FORMATS[format]:
-            raise SequenceError(f"{format} has no depth {depth!r}: choose one of {', '.join(FORMATS[format])}")
         return depth
     if format == "png":
         return "8"
     return "float" if loop.bound() > HALF_MAX else "half"
+
+
+def check_format(format: str, depth: str | None, compression: str = "zip") -> None:
+    """Checks what `bake` takes.
+
+    Args:
+        format: of the frames.
+        depth: of their pixels; None is chosen by the format.
+        compression: of EXR frames.
+
+    Raises:
+        SequenceError: one is unknown, or has no meaning for the format.
+    """
+    if format not in FORMATS:
+        raise SequenceError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    if depth is not None and depth not in FORMATS[format]:
+        raise SequenceError(f"{format} has no depth {depth!r}: choose one of {', '.join(FORMATS[format])}")
+    if compression not in COMPRESSIONS:
+        raise SequenceError(f"unknown compression {compression!r}: choose one of {', '.join(COMPRESSIONS)}")
+    if format == "png" and compression != "zip":
+        raise SequenceError(f"compression {compression!r} has no meaning for PNG, only for EXR: leave it out")
 
 
 def bake(
@@ -108,6 +116,7 @@ def bake(
     numbers: Sequence[int] | None = None,
     format: str = "exr",
     depth: str | None = None,
+    compression: str = "zip",
     overwrite: bool = False,
     verify: bool = False,
     notes: Mapping[str, object] | None = None,
@@ -126,6 +135,8 @@ def bake(
         numbers: the frame numbers to write, within first .. first + N - 1; None writes all.
         format: "exr" or "png".
         depth: see `choose_depth`.
+        compression: of EXR frames, one of `COMPRESSIONS`. zip packs 16 lines together, zips one; piz suits grain; rle
+            and none are fast and large. pxr24 rounds floats to 24 bits; dwaa and dwab are lossy like JPEG.
         overwrite: write frames again that are up to date, that is, whose stored recipe hash is this bake's.
         verify: decode the frames that are up to date, and write those again whose pixels are damaged.
         notes: more entries for recipe.json; `check` reads "layer" and "colorspace" to read the plate alike.
@@ -144,29 +155,30 @@ def bake(
     """
     folder = Path(folder)
     depth = choose_depth(loop, format, depth)
-    recipe = Recipe.of(loop, first=first, fps=frame_rate(fps), format=format, depth=depth)
+    check_format(format, depth, compression)
+    recipe = Recipe.of(loop, first=first, fps=frame_rate(fps), format=format, depth=depth, compression=compression)
     pattern = FramePattern(folder, f"{name}.", f".{format}")
-    wanted = frame_numbers(numbers, first, loop.frames)
+    wanted = checked_numbers(numbers, first, loop.frames)
     refuse_overwriting([loop.plate.source], [folder / "motion.exr", *map(pattern.path, wanted)])
     make_folder(folder)
     remove_leftovers(folder)
     write_recipe(folder, recipe, name, loop.plate.source, notes or {})
-    run = _Bake(loop, recipe, pattern, len(wanted), on_progress, cancelled, writer or _write_here)
+    run = _Bake(loop, recipe, pattern, len(wanted), on_progress, cancelled, writer or write_here)
     run.write(wanted if overwrite else run.skip_current(wanted, verify))
     run.check_files(wanted)
     return run.result
 
 
-def frame_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> list[int]:
+def checked_numbers(numbers: Sequence[int] | None, first: int, frames: int) -> list[int]:
     """Returns the frame numbers to write, in order.
 
     Args:
-        numbers: those wanted; None for all.
-        first: number of frame 0.
-        frames: length of the loop.
+        numbers: those wanted; None is all.
+        first: number of the loop's first frame.
+        frames: N.
 
     Raises:
-        SequenceError: numbers outside the loop.
+        SequenceError: one is not in the loop, or a number is too large.
     """
     every = range(first, first + frames)
     check_frames(frames, first)
@@ -244,7 +256,7 @@ class _Bake:
                 self._report(self.pattern.path(number))
         if result.failed:
             for number in set(numbers).difference(result.written, result.failed):
-                result.failed[number] = _NOT_MADE
+                result.failed[number] = NOT_MADE
         result.cancelled = self._cancelled() and len(result.written) + len(result.failed) < len(numbers)
 
     def _report(self, path: Path | None) -> None:
@@ -270,105 +282,3 @@ def is_saved(path: Path, motion: MotionField) -> bool:
         return "loopcore/version" in read_attributes(path) and MotionField.load(path).digest() == motion.digest()
     except LoopcoreError:
         return False
-
-
-def _write_here(
-    loop: Loop, recipe: Recipe, pattern: FramePattern, numbers: Sequence[int], cancelled: Callable[[], bool]
-) -> Written:
-    """The `FrameWriter` of this process."""
-    with _Writers(loop, recipe, pattern, len(numbers)) as writers:
-        for number in numbers:
-            if writers.stop.is_set() or cancelled():
-                break
-            canvas = writers.canvas()
-            writers.submit(number, canvas, loop.begin(recipe.time(number), canvas))
-            yield from writers.finished(wait_for_one=False)
-        while writers.pending:
-            yield from writers.finished(wait_for_one=True)
-
-
-def new_canvas(loop: Loop, recipe: Recipe) -> np.ndarray:
-    """Returns a canvas to render frames into.
-
-    Args:
-        loop: the loop.
-        recipe: gives the depth.
-    """
-    return loop.canvas(np.float16 if recipe.depth == "half" else np.float32)
-
-
-def save_frame(loop: Loop, recipe: Recipe, pattern: FramePattern, number: int, canvas: np.ndarray) -> None:
-    """Writes a rendered frame to its file, atomically.
-
-    Args:
-        loop: gives the plate's channels and metadata.
-        recipe: stored in the frame.
-        pattern: gives the file's name.
-        number: of the frame.
-        canvas: its pixels.
-
-    Raises:
-        SequenceError: the file cannot be written.
-    """
-    path, time = pattern.path(number), recipe.time(number)
-    write_atomically(path, lambda temporary: write_frame(temporary, canvas, loop.plate, recipe, time))
-
-
-class _Writers:
-    """Threads that write frames while others are computed, with a fixed number of reused canvases.
-
-    After a failed frame, or an exception in the block, frames still waiting are not written.
-    """
-
-    def __init__(self, loop: Loop, recipe: Recipe, pattern: FramePattern, frames: int) -> None:
-        self.loop, self.recipe, self.pattern = loop, recipe, pattern
-        self.stop = threading.Event()
-        self.pending: dict[Future[None], int] = {}
-        threads = max(1, min(MAX_WRITERS, thread_count() // 2, frames))
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loopcore-write")
-        self._free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
-        self._unmade = threads + 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is not None:
-            self.stop.set()
-        self._pool.shutdown()
-
-    def canvas(self) -> np.ndarray:
-        """Returns a canvas to render into; waits until one is free."""
-        if self._unmade:
-            self._unmade -= 1
-            return new_canvas(self.loop, self.recipe)
-        return self._free.get()
-
-    def submit(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> None:
-        """Queues a frame for writing, which calls `arrived` first, and frees its canvas whether or not that fails."""
-        self.pending[self._pool.submit(self._write, number, canvas, arrived)] = number
-
-    def finished(self, wait_for_one: bool) -> Written:
-        """Yields the frames that were written or failed since the last call."""
-        if wait_for_one:
-            wait(self.pending, return_when=FIRST_COMPLETED)
-        for future in [f for f in self.pending if f.done()]:
-            number = self.pending.pop(future)
-            try:
-                future.result()
-            except LoopcoreError as error:
-                yield number, str(error)
-            else:
-                yield number, ""
-
-    def _write(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> None:
-        try:
-            arrived()
-            if self.stop.is_set():
-                raise SequenceError(_NOT_MADE)
-            save_frame(self.loop, self.recipe, self.pattern, number, canvas)
-        except BaseException:
-            self.stop.set()
-            raise
-        finally:
-            self._free.put(canvas)

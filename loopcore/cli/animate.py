@@ -6,9 +6,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from loopcore.animate import Job, Source, run
+from loopcore.animate import run
 from loopcore.cli.console import DONE, FAILED, Progress, Stop, given_path, print_error
 from loopcore.errors import Cancelled, MotionError
+from loopcore.job import Job, Source
 
 
 def animate_options(command: argparse.ArgumentParser) -> None:
@@ -132,11 +133,15 @@ def job_of(arguments: argparse.Namespace) -> Job:
     from loopcore.baking.frame_rate import frame_rate
     from loopcore.files.ranges import parse_range
 
+    given = vars(arguments)
+    names = (
+        "name", "frames", "first", "method", "contrast", "cycles", "steady", "device", "format", "depth", "compression",
+        "overwrite", "verify", "proxy", "preview",
+    )  # fmt: skip
     return Job(
-        _source(arguments), arguments.output, arguments.name, arguments.frames, frame_rate(arguments.fps),
-        arguments.first, None if arguments.range is None else parse_range(arguments.range), arguments.method,
-        arguments.contrast, arguments.cycles, arguments.steady, arguments.device, arguments.format, arguments.depth,
-        arguments.overwrite, arguments.proxy, getattr(arguments, "preview", False), arguments.verify,
+        _source(arguments), arguments.output, fps=frame_rate(arguments.fps),
+        numbers=None if arguments.range is None else parse_range(arguments.range),
+        **{name: given[name] for name in names if name in given},
     )  # fmt: skip
 
 

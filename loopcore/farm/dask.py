@@ -26,7 +26,7 @@ from loopcore.observer import Observer
 from loopcore.parallel import thread_count
 
 if TYPE_CHECKING:
-    from loopcore.baking.bake import FrameWriter, Written
+    from loopcore.baking.writers import FrameWriter, Written
     from loopcore.loop import Loop
 
 CONNECT_SECONDS = 10.0

@@ -84,7 +84,7 @@ class _Renderer:
 
     def write(self, number: int) -> None:
         """Computes and writes one frame."""
-        from loopcore.baking.bake import new_canvas, save_frame
+        from loopcore.baking.writers import new_canvas, save_frame
 
         with self._lock:
             canvas = self._free.pop() if self._free else new_canvas(self.loop, self.recipe)

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loopcore.animate import Job
-from loopcore.baking.bake import frame_numbers
+from loopcore.baking.bake import checked_numbers
 from loopcore.errors import SequenceError
 from loopcore.farm import messages
 from loopcore.files.atomic import make_folder, write_text_atomically
 from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.ranges import format_range
 from loopcore.files.regular import existing_file
+from loopcore.job import Job
 
 # Time after SIGTERM to finish and rename the frame being written.
 NOTIFY_SECONDS = 120
@@ -90,7 +90,7 @@ def write_bundle(job: Job, folder: Path, chunk: int, target_seconds: int = 0, co
     """
     if chunk < 1 or target_seconds < 0:
         raise SequenceError(f"chunk {chunk} and target-seconds {target_seconds}: give 1 or more, and 0 or more")
-    job.pattern  # noqa: B018  Raises for a bad name.
+    job.check()
     for path in job.source.files():
         existing_file(path)
     parameters = [*_paths(job), *_settings(job, chunk, target_seconds, command)]
@@ -141,7 +141,7 @@ def _paths(job: Job) -> Iterator[Parameter]:
 
 
 def _settings(job: Job, chunk: int, target_seconds: int, command: str) -> Iterator[Parameter]:
-    numbers = frame_numbers(job.numbers, job.first, job.frames)
+    numbers = checked_numbers(job.numbers, job.first, job.frames)
     yield Parameter("JobName", "STRING", f"Loopcore {job.stem}"[:_MAX_JOB_NAME], "The job's name.", {})
     yield Parameter("Name", "STRING", job.stem, "Start of the frames' names.", {})
     # A step is written 1-9:2 there.
@@ -223,7 +223,7 @@ def _frames_step(job: Job, given: set[str], predicted: bool) -> dict[str, Any]:
     if job.source.rescale:
         options.append("--rescale")
     options += ["--name={{Param.Name}}", *loop_arguments(job), "--range={{Task.Param.Frames}}"]
-    numbers = frame_numbers(job.numbers, job.first, job.frames)
+    numbers = checked_numbers(job.numbers, job.first, job.frames)
     adjacent = len(numbers) == numbers[-1] - numbers[0] + 1
     chunks = {
         "name": "Frames",
@@ -252,6 +252,7 @@ def loop_arguments(job: Job) -> list[str]:
         "frames": job.frames, "fps": job.fps, "first": job.first, "method": job.method, "speed": job.source.speed,
         "contrast": job.contrast, "cycles": job.cycles, "steady": job.steady, "format": job.format, "depth": job.depth,
         "resolution": job.source.resolution, "device": job.device,
+        "compression": None if job.compression == "zip" else job.compression,
     }  # fmt: skip
     flags = {"overwrite": job.overwrite, "verify": job.verify, "proxy": job.proxy}
     return [

@@ -77,7 +77,7 @@ class Loop:
         device: str = "auto",
     ) -> None:
         motion = fitted(plate, motion)
-        _check(plate, frames, method, contrast, cycles, steady, device)
+        check_settings(frames, method, contrast, cycles, steady, device, plate)
         from loopcore.loop import blend
         from loopcore.loop.contrast import Contrast
         from loopcore.transport.fill import repair
@@ -308,9 +308,11 @@ def fitted(plate: Plate, motion: MotionField) -> MotionField:
     return motion.over(plate.windows)
 
 
-def _check(
-    plate: Plate, frames: int, method: str, contrast: float, cycles: int | str, steady: float | str, device: str
-) -> None:
+def check_settings(
+    frames: int, method: str, contrast: float, cycles: int | str, steady: float | str, device: str,
+    plate: Plate | None = None,
+) -> None:  # fmt: skip
+    """Raises MotionError, EngineError or PlateError where `Loop` cannot use settings, or the plate, if it is known."""
     check_loop(plate, frames, cycles, steady)
     if method not in METHODS:
         raise MotionError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from loopcore.animate import Job, Source, run
-from loopcore.baking.frame_rate import frame_rate
+from loopcore.animate import run
 from loopcore.errors import Cancelled, EngineError
 from loopcore.files.atomic import make_folder
 from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.ranges import format_range, parse_range
+from loopcore.job import Job, Source
 from loopcore.preview.proxies import PROXY_FOLDER
 from loopcore.worker.task import Invalid, Params, Task, Unfinished
 
@@ -54,7 +54,7 @@ def hello(task: Task) -> dict[str, Any]:
 
 
 def _source(params: Params, **more: Any) -> Source:
-    """Reads the parameters of `predict` and `animate` that describe the plate and its motion."""
+    """Reads the parameters of `predict` that describe the plate and its motion."""
     return Source(
         params.path("plate"), layer=params.take("layer", str, None), colorspace=params.take("colorspace", str, None),
         hints=params.path_if_given("hints"), mask=params.path_if_given("mask"),
@@ -86,7 +86,7 @@ def animate(task: Task) -> dict[str, Any]:
     Raises:
         Unfinished: some frames failed.
     """
-    job = _job(Params(task))
+    job = _job(task)
     task.folders |= {job.folder, job.folder / PROXY_FOLDER}
     result = run(job, task)
     done = result.bake
@@ -102,25 +102,10 @@ def animate(task: Task) -> dict[str, Any]:
     return answer
 
 
-def _job(params: Params) -> Job:
-    motion = params.path_if_given("motion")
-    source = _source(
-        params, motion=motion, convention=params.take("convention", str, None), rescale=motion is not None,
-        speed=params.take("speed", float, 1.0), resolution=params.take("resolution", int, 100),
-    )  # fmt: skip
-    numbers = params.take("range", str, None)
-    job = Job(
-        source, params.path("folder"), name=params.take("name", str, ""), frames=params.take("frames", int, 60),
-        fps=frame_rate(params.take("fps", str, "24")), first=params.take("first", int, 1001),
-        numbers=None if numbers is None else parse_range(numbers), method=params.take("method", str, "warp"),
-        contrast=params.take("contrast", float, 1.0), cycles=params.auto_or("cycles", int),
-        steady=params.auto_or("steady", float), device=params.take("device", str, "auto"),
-        format=params.take("format", str, "exr"), depth=params.take("depth", str, None),
-        overwrite=params.take("overwrite", bool, False), proxy=params.take("proxy", bool, False),
-        preview=params.take("preview", bool, False), verify=params.take("verify", bool, False),
-    )  # fmt: skip
-    params.finish()
-    return job
+def _job(task: Task) -> Job:
+    params = Params(task)
+    params.default("rescale", task.params.get("motion") is not None)
+    return Job.from_fields(params)
 
 
 def _reasons(failed: dict[int, str]) -> str:

@@ -10,11 +10,12 @@ import _scenes
 import numpy as np
 import pytest
 
-from loopcore.animate import Job, Source, run
+from loopcore.animate import run
 from loopcore.baking.frames import damage
 from loopcore.cli.main import main
 from loopcore.exr import read_attributes, read_exr, write_exr
 from loopcore.exr.layout import read_layout
+from loopcore.job import Job, Source
 from loopcore.quality import check
 
 N = 8

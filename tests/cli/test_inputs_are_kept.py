@@ -12,9 +12,10 @@ import _scenes
 import numpy as np
 import pytest
 
-from loopcore.animate import Job, Source, run
+from loopcore.animate import run
 from loopcore.cli.main import main
 from loopcore.errors import LoopcoreError
+from loopcore.job import Job, Source
 from loopcore.motion import MotionField
 
 

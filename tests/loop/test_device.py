@@ -12,9 +12,11 @@ import pytest
 from _textures import motion, plate
 from PIL import Image
 
-from loopcore.animate import Job, Observer, Source, run
+from loopcore.animate import run
 from loopcore.errors import EngineError
+from loopcore.job import Job, Source
 from loopcore.loop import Loop, device, loop
+from loopcore.observer import Observer
 
 without_a_gpu = pytest.mark.skipif(device._driver_sees_a_gpu(), reason="there is a GPU")
 
