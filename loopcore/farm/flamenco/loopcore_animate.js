@@ -59,7 +59,7 @@ function compileJob(job) {
         job.addTask(predict);
     }
     const last = settings.first + settings.frames - 1;
-    const renders = frameChunker(`${settings.first}-${last}`, settings.chunk_size).map((chunk) =>
+    const renders = Array.from(frameChunker(`${settings.first}-${last}`, settings.chunk_size), (chunk) =>
         task(`frames-${chunk}`, animateArguments(settings, name, motion, predicts, options, chunk), predict ? [predict] : []));
     for (const render of renders) {
         job.addTask(render);
