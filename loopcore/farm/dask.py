@@ -74,7 +74,8 @@ def cluster_writer(address: str, observer: Observer) -> Iterator[FrameWriter]:
         EngineError: `distributed` is not installed, there is no such scheduler, or it has no workers.
     """
     check_address(address)
-    logging.getLogger("distributed").setLevel(_SILENT)
+    for name in ("distributed", "asyncio", "tornado"):
+        logging.getLogger(name).setLevel(_SILENT)
     with ExitStack() as stack, ThreadPoolExecutor(1) as thread:
         if address.startswith(_LOCAL):
             # The processes start while this one reads the plate.
@@ -150,7 +151,11 @@ def _check_folder(client: Any, folder: Path) -> None:
     path, text = folder / f".loopcore.tmp-{temporary_mark()}{os.urandom(4).hex()}", os.urandom(8).hex()
     write_text_atomically(path, text)
     try:
-        for address, reason in client.run(probe, str(path), text).items():
+        try:
+            reasons = client.run(probe, str(path), text)
+        except Exception as error:  # of pickle, or of a worker that is lost: of no common kind
+            raise EngineError(f"a worker cannot be used ({error}): install the same Loopcore on all machines") from None
+        for address, reason in reasons.items():
             if reason:
                 raise SequenceError(
                     f"worker {address} cannot use the folder '{folder}' ({reason}): write to a folder that all "
@@ -178,11 +183,15 @@ def _write(
     scene = Scene(loop.plate, loop.motion, recipe, pattern, {host: hosts.count(host) for host in hosts})
     left = list(numbers)
     for _ in range(_RESTARTS):
-        for number, reason in _round(client, scene, left, cancelled):
-            left.remove(number)
-            yield number, reason
-            if reason:
-                return
+        try:
+            for number, reason in _round(client, scene, left, cancelled):
+                left.remove(number)
+                yield number, reason
+                if reason:
+                    return
+        except OSError as error:
+            yield left[0], f"the connection to the Dask scheduler was lost ({error}): give the command again"
+            return
         if not left or cancelled():
             return
     yield left[0], "the workers that held the plate were lost, again and again: see their logs"
