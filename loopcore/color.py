@@ -96,7 +96,7 @@ def check_colorspace(colorspace: str) -> str:
     if not known and colorspace not in (CINEON, "data", "unknown"):
         raise PlateError(
             f"colour space {colorspace!r} is unknown: give {SRGB}, {LINEAR}, another lin_, srgb_ or g22_ name"
-            f" ({', '.join(PRIMARIES)}), {CINEON} or data"
+            f" ({', '.join(PRIMARIES)}), {CINEON}, data, or a name of the configuration in $OCIO"
         )
     return colorspace
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loopcore import __version__
-from loopcore.errors import LoopcoreError, MotionError, SequenceError
+from loopcore.errors import HintsError, LoopcoreError, MotionError, SequenceError
 from loopcore.files.atomic import write_text_atomically
 from loopcore.files.fields import Fields, read_object
 from loopcore.files.overwrite import refuse_overwriting
@@ -25,7 +25,10 @@ from loopcore.files.ranges import check_frames, format_range, parse_range
 from loopcore.observer import Observer
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from loopcore.motion.field import MotionField
+    from loopcore.motion.hints import Hints
     from loopcore.plate import Plate
 
 FORMAT = 1  # of job files
@@ -117,14 +120,13 @@ class Source:
         """
         from loopcore.flowmap import read_motion
         from loopcore.motion.hints import read_hints, read_mask
-        from loopcore.motion.predict import predict_motion
 
         size, windows = (plate.height, plate.width), plate.windows
         mask = None if self.mask is None else read_mask(self.mask, *size, windows)
         if self.motion is None:
             observer.stage("Making the motion")
             hints = None if self.hints is None else read_hints(self.hints)
-            motion = predict_motion(plate, hints, mask, self.weights)
+            motion = self._predicted(plate, hints, mask)
         else:
             observer.stage("Reading the motion")
             rescale = self.rescale or self.resolution != 100
@@ -134,21 +136,46 @@ class Source:
                 raise MotionError(f"the mask in {self.motion} is black all over: nothing would move. Give a --mask")
         return motion if self.speed == 1.0 else motion.scaled(self.speed)
 
-    def read_both(self, observer: Observer) -> tuple[Plate, MotionField]:
-        """Returns the motion as a job reads or predicts it, and the plate of the motion's size.
+    def _predicted(self, plate: Plate, hints: Hints | None, mask: np.ndarray | None) -> MotionField:
+        from loopcore.motion.predict import predict_motion
 
-        Args:
-            observer: receives the stages.
+        try:
+            motion = predict_motion(self._looked_at(plate), hints, mask, self.weights)
+        except HintsError as error:
+            raise MotionError(f"hints {self.hints}: {error}") from None
+        drawn = mask is not None or (hints is not None and hints.mask is not None)
+        return motion if drawn else self._unobstructed(motion)
 
-        Raises:
-            LoopcoreError: see `read_plate` and `read_motion`.
-        """
-        from loopcore.plate.reduced import reduced
+    def _looked_at(self, plate: Plate) -> Plate:
+        """Returns the plate that a motion is predicted from: for a layer of a PSD the document's picture."""
+        if not self._is_psd_layer():
+            return plate
+        from loopcore.image import resize_linear
+        from loopcore.plate import read_plate
 
-        plate = self.read_plate(observer)
-        if self.resolution != 100 and not plate.windows.overscan:
-            plate = reduced(plate, self.resolution)
-        return plate, self.read_motion(plate, observer)
+        picture = read_plate(self.plate, colorspace=self.colorspace)
+        if (picture.height, picture.width) == (plate.height, plate.width):
+            return picture
+        pixels = resize_linear(picture.pixels, plate.height, plate.width)
+        return replace(picture, pixels=pixels, windows=plate.windows)
+
+    def _unobstructed(self, motion: MotionField) -> MotionField:
+        """Returns the motion where the PSD's layer is seen, if the plate is one."""
+        if not self._is_psd_layer():
+            return motion
+        from loopcore.image import resize_linear
+        from loopcore.plate.psd import unobstructed
+
+        seen = unobstructed(self.plate, self.layer or "")
+        mask = motion.mask * resize_linear(seen[..., None], *motion.mask.shape)[..., 0].clip(0, 1)
+        if not mask.any():
+            raise MotionError(f"nothing of the layer {self.layer!r} that is seen seems to flow: draw a mask (--mask)")
+        return replace(motion, mask=mask)
+
+    def _is_psd_layer(self) -> bool:
+        from loopcore.plate.stills import format_of
+
+        return self.layer is not None and format_of(self.plate) == "PSD"
 
 
 @dataclass(frozen=True)

@@ -306,6 +306,14 @@ def test_motion_that_is_gone_or_another(loop: Path, motion: MotionField) -> None
         check(loop)
 
 
+@pytest.mark.parametrize("colorspace", ["srgb_nowhere_scene", 3])
+def test_a_damaged_colour_space_is_the_fault_of_the_recipe(loop: Path, colorspace: object) -> None:
+    document = json.loads((loop / "recipe.json").read_text("utf-8"))
+    (loop / "recipe.json").write_text(json.dumps({**document, "colorspace": colorspace}), "utf-8")
+    with pytest.raises(SequenceError, match=r"recipe.json' was changed or damaged \("):
+        check(loop)
+
+
 def test_a_folder_without_a_loop(tmp_path: Path) -> None:
     with pytest.raises(SequenceError, match="has no recipe.json"):
         check(tmp_path)

@@ -157,6 +157,7 @@ def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.color import display_image
     from loopcore.files.atomic import make_folder
     from loopcore.files.overwrite import refuse_overwriting
+    from loopcore.plate.reduced import reduced
     from loopcore.preview import arrow_picture, write_picture
 
     if arguments.output.suffix.lower() != ".exr":
@@ -165,7 +166,10 @@ def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
     refuse_overwriting(source.files(), [path for path in (arguments.output, arguments.picture) if path is not None])
     make_folder(arguments.output.parent)
     with Progress(stop) as observer:
-        plate, motion = source.read_both(observer)
+        plate = source.read_plate(observer)
+        if source.resolution != 100 and not plate.windows.overscan:  # as `run` does
+            plate = reduced(plate, source.resolution)
+        motion = source.read_motion(plate, observer)
     stop.raise_if_requested()
     motion.save(arguments.output)
     print(f"Saved: '{arguments.output}'")

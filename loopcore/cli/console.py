@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from loopcore.errors import Cancelled, LoopcoreWarning
+from loopcore.errors import Cancelled, LoopcoreWarning, one_line
 from loopcore.farm import messages
 from loopcore.observer import Observer
 
@@ -44,13 +44,13 @@ def given_path(text: str) -> Path:
 
 
 def print_error(text: str, kind: str = "error") -> None:
-    """Prints one line on stderr; control characters and line ends, which names of files may contain, are escaped.
+    """Prints a message as one line on stderr.
 
     Args:
         text: the message.
         kind: of the message, which it begins with.
     """
-    print(f"loopcore: {kind}: {messages.one_line(text)}", file=sys.stderr)
+    print(f"loopcore: {kind}: {one_line(text)}", file=sys.stderr)
     if kind == "error":
         messages.fail(text)
 
@@ -266,7 +266,19 @@ def print_report(report: QualityReport) -> None:
     terminal.print(Text("The loop passes.", "green") if report.passed else Text("The loop does not pass.", "red"))
 
 
-_PACKAGES = ("numpy", "numba", "scipy", "torch", "triton", "OpenEXR", "pillow", "openimageio", "av", "rich")
+_PACKAGES = (
+    "numpy",
+    "numba",
+    "scipy",
+    "torch",
+    "triton",
+    "OpenEXR",
+    "pillow",
+    "openimageio",
+    "psd-tools",
+    "av",
+    "rich",
+)
 
 
 def installed() -> dict[str, str]:

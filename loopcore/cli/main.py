@@ -24,12 +24,12 @@ from loopcore.cli.console import (
     Console,
     Stop,
     given_path,
-    installed,
     print_error,
     print_report,
     warnings_in_lines,
 )
 from loopcore.cli.farm import farm_options
+from loopcore.cli.info import info_options
 from loopcore.cli.training import evaluate_options, train_options
 from loopcore.errors import Cancelled, LoopcoreError, MotionError
 from loopcore.farm import messages
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     _check_options(commands.add_parser("check", help="measure a finished loop; exit code 1 if it fails"))
     _preview_options(commands.add_parser("preview", help="make a film or a contact sheet of finished frames"))
     farm_options(commands.add_parser("farm", help="write a job for a render farm"))
-    _info_options(commands.add_parser("info", help="show what is installed and which device is used"))
+    info_options(commands.add_parser("info", help="show what is installed, or what a still holds"))
     train_options(commands.add_parser("train", help="train a network on labelled pictures or on videos"))
     evaluate_options(commands.add_parser("evaluate", help="measure a network, or loops, on such pictures or clips"))
     worker = commands.add_parser("worker", help="JSON-RPC on stdin and stdout, for other programs such as Blender")
@@ -156,11 +156,6 @@ def _preview_options(command: argparse.ArgumentParser) -> None:
     add("--cycles", type=int, default=FILM_CYCLES, help="repetitions of the loop (3)")
     add("--width", type=int, default=1920, help="maximum width in pixels (1920)")
     command.set_defaults(run=_preview)
-
-
-def _info_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    command.set_defaults(run=_info)
 
 
 def _flow(arguments: argparse.Namespace, stop: Stop) -> int:
@@ -240,16 +235,6 @@ def _preview(arguments: argparse.Namespace, stop: Stop) -> int:
             on_progress=console.callback(stop),
         )
     print(f"Saved: '{arguments.output}'")
-    return DONE
-
-
-def _info(arguments: argparse.Namespace, stop: Stop) -> int:
-    facts = installed()
-    if arguments.json:
-        print(json.dumps(facts, indent=2))
-    else:
-        for name, value in facts.items():
-            print(f"{name:<14}{value}")
     return DONE
 
 

@@ -105,6 +105,7 @@ def _train_fluid(config: FluidConfig, arguments: argparse.Namespace, stop: Stop)
     import torch
 
     from loopcore.errors import MotionError
+    from loopcore.files.atomic import make_folder
     from loopcore.files.overwrite import refuse_overwriting
     from loopcore.training.config import check_numbers
     from loopcore.training.train_fluid import train_fluid
@@ -115,6 +116,7 @@ def _train_fluid(config: FluidConfig, arguments: argparse.Namespace, stop: Stop)
         raise MotionError("steps and threads must be 1 or more, the seed 0 or more")
     refuse_overwriting([config.weights, config.encoder], [arguments.output])
     check_numbers(steps=config.steps, threads=config.threads, seed=config.seed)
+    make_folder(arguments.output.parent)  # an error after training would lose the weights
     torch.set_num_threads(config.threads)
     with Console("Training") as console:
 

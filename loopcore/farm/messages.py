@@ -5,7 +5,8 @@ Source: Open Job Description, How Jobs Are Run, "Stdout/Stderr Messages".
 """
 
 import os
-import unicodedata
+
+from loopcore.errors import one_line
 
 # The environment variable that asks for these messages, and its value.
 VARIABLE, VALUE = "LOOPCORE_PROGRESS", "openjd"
@@ -14,15 +15,6 @@ VARIABLE, VALUE = "LOOPCORE_PROGRESS", "openjd"
 def in_session() -> bool:
     """Returns whether the environment asks for these messages."""
     return os.environ.get(VARIABLE) == VALUE
-
-
-def one_line(text: str) -> str:
-    """Returns a text with control characters and line ends, which names of files may contain, escaped.
-
-    Args:
-        text: the text.
-    """
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
 
 
 def progress(title: str, done: int, total: int) -> None:

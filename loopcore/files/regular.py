@@ -68,6 +68,12 @@ def check_regular(path: str | os.PathLike[str], largest: int = sys.maxsize) -> N
     open_regular(path, largest).close()
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path, which need not exist, leads into a folder once links are followed."""
+    # Not Path.resolve, which raises RuntimeError for a link to itself before Python 3.13.
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def utf8_name(path: str | os.PathLike[str]) -> str:
     """Return a path as text for a library that opens files by UTF-8 names, whatever the system's encoding.
 

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from loopcore.errors import LoopcoreError, MotionError
-from loopcore.files.regular import read_regular
+from loopcore.exr.layout import MAX_PIXELS
+from loopcore.files.regular import is_inside, read_regular
 from loopcore.motion import masks
 from loopcore.motion.masks import read_mask
 from loopcore.motion.strokes import Anchor, Hints, Stroke
@@ -36,6 +37,7 @@ __all__ = ["Anchor", "Hints", "Stroke", "read_hints", "read_mask", "write_hints"
 VERSION = 1
 _LARGEST_FILE = 256 << 20  # LabelMe embeds the picture
 _LARGEST_SIDE = 1 << 16
+_ENLARGED = 4096  # times its pixels to which a painted mask is enlarged: hints may name any size for a small file
 # In published demos a LabelMe line from a to b is a velocity of (b - a) / 50 pixels per frame.
 _LABELME_FRAMES = 50.0
 
@@ -157,7 +159,7 @@ def _from_own_format(document: dict[str, Any], path: Path) -> Hints:
     if feather and outline is None:
         raise MotionError('"feather" is given, but no "mask" to feather')
     if isinstance(outline, str):
-        mask = masks.feathered(read_mask(_beside(path, outline), size[1], size[0]), feather)
+        mask = masks.feathered(read_mask(_beside(path, outline), size[1], size[0], enlarged=_ENLARGED), feather)
         return Hints(tuple(strokes), tuple(anchors), mask=mask, size=size)
     if outline is None:
         return Hints(tuple(strokes), tuple(anchors), size=size)
@@ -211,9 +213,8 @@ def _beside(path: Path, name: str) -> Path:
     given = PureWindowsPath(name)  # parses both kinds of slashes, and drives
     if not name.strip() or given.is_absolute() or given.drive or given.root or ".." in given.parts:
         raise MotionError(f'"mask" is {name!r}: it must be a file in the folder of the hints, named relative to it')
-    folder = path.parent.resolve()
-    target = folder.joinpath(*given.parts)
-    if not target.resolve().is_relative_to(folder):
+    target = path.parent.joinpath(*given.parts)
+    if not is_inside(target, path.parent):
         raise MotionError(f'"mask" is {name!r}, a link to outside the folder of the hints: copy the picture there')
     return target
 
@@ -298,6 +299,8 @@ def _size(value: Any, where: str = "size") -> tuple[int, int]:
             f"{where} must be [width, height] of the picture the hints were drawn over, in whole pixels, "
             f"not {_shown(value)}"
         )
+    if value[0] * value[1] > MAX_PIXELS:
+        raise MotionError(f"{where} is {value[0]}x{value[1]}: a picture has at most {MAX_PIXELS} pixels")
     return value[0], value[1]
 
 

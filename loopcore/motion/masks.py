@@ -198,7 +198,9 @@ def fit_windows(values: np.ndarray, source: Windows, target: Windows, *, cubic: 
     return resize(placed, height, width, "bicubic" if cubic else "bilinear", part)
 
 
-def read_mask(path: str | Path, height: int, width: int, windows: Windows = WHOLE) -> np.ndarray:
+def read_mask(
+    path: str | Path, height: int, width: int, windows: Windows = WHOLE, *, enlarged: int | None = None
+) -> np.ndarray:
     """Reads a painted mask, white where the plate may move.
 
     EXR: the only channel, else the first of A (if it varies), ``mask.V``, Y and the luminance of R, G, B; 0 outside the
@@ -211,6 +213,7 @@ def read_mask(path: str | Path, height: int, width: int, windows: Windows = WHOL
         width: of the plate, pixels.
         windows: of the plate. Overscan repeats the mask's edges, unless the mask has overscan itself or is as large as
             the plate with its overscan.
+        enlarged: refuse a mask with fewer pixels than this fraction, one over it, of the plate's.
 
     Returns:
         (H, W) float32 in 0..1, resized from any size of the same aspect.
@@ -228,6 +231,8 @@ def read_mask(path: str | Path, height: int, width: int, windows: Windows = WHOL
         raise MotionError(
             f"mask {path} is {source}, but the plate is {windows}: the aspects differ. Paint the mask over the plate"
         )
+    if enlarged is not None and height * width > enlarged * mask.size:
+        raise MotionError(f"mask {path} is {source}, far smaller than {width}x{height} pixels: paint it at that size")
     try:
         mask = from_file(mask)
     except MotionError as error:

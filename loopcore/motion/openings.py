@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loopcore.errors import HintsError
 from loopcore.motion.grid import Grid, bank_normals
 
 _STEP = 0.5  # cells between samples along a ray
@@ -27,6 +28,7 @@ _MIN_FACING = 0.35  # |normal · direction|: banks within about 20 degrees of th
 _MIN_CONTINUATION, _MAX_CONTINUATION = 12, 96  # cells that a stroke is continued
 _WINDOW = 24  # cells before a dead end over which the decay of the flow is measured
 _MAX_DEAD_STRENGTH = 0.4  # of the largest strength in that window: below it is a dead end
+_MOST = 4000  # openings
 _STUCK_STEPS, _MAX_STUCK_DISTANCE = 8, 3  # a path is stuck if so many steps cover fewer than so many cells
 
 
@@ -44,7 +46,16 @@ Opening = tuple[np.ndarray, np.ndarray]
 
 
 def open_fraction(grid: Grid, openings: Sequence[Opening]) -> np.ndarray:
-    """Returns how far each bank cell is open, (rows, columns) float32: 0 closed, 1 open."""
+    """Returns how far each bank cell is open, (rows, columns) float32: 0 closed, 1 open.
+
+    Raises:
+        HintsError: more than 4000 openings, which take time by their square.
+    """
+    if len(openings) > _MOST:
+        raise HintsError(
+            f"the strokes cross the mask's edge, or run into it, in {len(openings)} places, but at most {_MOST} can be "
+            "opened: draw fewer strokes across it"
+        )
     fraction = np.zeros(grid.shape, np.float32)
     if not openings:
         return fraction
@@ -104,20 +115,32 @@ def find_dead_ends(grid: Grid, strokes: Sequence[Polyline], flow: np.ndarray) ->
         paths.append(position)
         strengths.append(np.where(running | exited, _strength(flow, position), strengths[-1]))
     path, strength = np.array(paths), np.array(strengths)
-    candidates = (_dead_end(grid, path[:, i], strength[:, i], exited[i]) for i in np.flatnonzero(region > 0))
+    ended = np.flatnonzero((region > 0) & (exited | _stuck(path)))
+    candidates = (_dead_end(grid, path[:, i], strength[:, i]) for i in ended)
     return [opening for opening in candidates if opening is not None]
 
 
-def _dead_end(grid: Grid, path: np.ndarray, strength: np.ndarray, exited: bool) -> Opening | None:
-    """Returns the opening at the end of a continued stroke, (steps, 2) with the flow's strength (steps,), if any."""
-    moved = np.flatnonzero(np.abs(np.diff(path, axis=0)).sum(axis=1) > 0)
-    if not len(moved):
+def _last_steps(path: np.ndarray) -> np.ndarray:
+    """Returns the last step at which each path (steps, n, 2) moved, (n,); 0 where it never did."""
+    moved = (np.diff(path, axis=0) != 0).any(axis=2)
+    return np.where(moved, np.arange(1, len(path))[:, None], 0).max(axis=0, initial=0)
+
+
+def _stuck(path: np.ndarray) -> np.ndarray:
+    """Returns whether each path (steps, n, 2) hardly moved in its last steps, (n,) bool."""
+    last, index = _last_steps(path), np.arange(path.shape[1])
+    covered = path[last, index] - path[np.maximum(last - _STUCK_STEPS, 0), index]
+    return (last >= _STUCK_STEPS) & (np.hypot(covered[:, 0], covered[:, 1]) < _MAX_STUCK_DISTANCE)
+
+
+def _dead_end(grid: Grid, path: np.ndarray, strength: np.ndarray) -> Opening | None:
+    """Returns the opening where a continued stroke, (steps, 2) with the flow's strength (steps,), runs into a bank."""
+    last = int(_last_steps(path[:, None])[0])
+    if not last:
         return None
-    last = int(moved[-1]) + 1
     first = max(0, last - _WINDOW)
-    stuck = last >= _STUCK_STEPS and float(np.hypot(*(path[last] - path[last - _STUCK_STEPS]))) < _MAX_STUCK_DISTANCE
     recent = strength[first : last + 1]
-    if not (exited or stuck) or recent.min() > _MAX_DEAD_STRENGTH * recent.max():
+    if recent.min() > _MAX_DEAD_STRENGTH * recent.max():
         return None
     # the heading is taken before the bank deflects the flow
     alive = first + int(np.flatnonzero(recent >= 0.5 * recent.max())[-1])
@@ -171,10 +194,13 @@ def _opened_by(
 
 def _distance_to_bank(grid: Grid, start: np.ndarray, direction: np.ndarray) -> float:
     """Returns the cells from ``start`` along a unit direction to the end of the region, or to the picture's frame."""
-    steps = np.arange(1, 2 * max(grid.shape) + 1)[:, None] * _STEP
-    labels = grid.label_at(start + steps * direction)
-    ended = np.flatnonzero(labels != grid.label_at(start))
-    return float(_STEP * (ended[0] + 1)) if len(ended) else float(max(grid.shape))
+    own, most = grid.label_at(start), 2 * max(grid.shape)
+    for first, after in ((0, 64), (64, most)):  # most banks are near
+        steps = np.arange(first + 1, min(after, most) + 1)[:, None] * _STEP
+        ended = np.flatnonzero(grid.label_at(start + steps * direction) != own)
+        if len(ended):
+            return float(_STEP * (first + ended[0] + 1))
+    return float(max(grid.shape))
 
 
 def _normals(grid: Grid, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loopcore.errors import MotionError
+from loopcore.errors import HintsError, MotionError
 from loopcore.exr.windows import Windows
 from loopcore.motion.deterministic import resize_planes
 from loopcore.motion.display import display_copy, display_rows, resized_picture
@@ -95,7 +95,7 @@ def _check_strokes(hints: Hints, mask: np.ndarray) -> None:
     for number, stroke in enumerate(hints.strokes):
         x, y = np.rint(stroke.points).astype(int).T
         if not (mask[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)] > 0).any():
-            raise MotionError(
+            raise HintsError(
                 f"strokes[{number}] lies where nothing seems to flow: draw a mask around what it moves (in the hints, "
                 "or --mask)"
             )

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from loopcore.errors import MotionError
+from loopcore.errors import HintsError, MotionError
 from loopcore.motion import masks
 from loopcore.motion.constraints import (
     SAMPLE_SPACING,
@@ -93,7 +93,7 @@ def solve_motion(
     grid, samples = _grid_and_samples(mask, hints, working_size)
     if prediction is None and not (samples.labels > 0).any():
         x, y = hints.strokes[0].points[0]
-        raise MotionError(
+        raise HintsError(
             f"no stroke touches the mask (the first starts at {x:.0f}, {y:.0f}): nothing would move. "
             "Draw the strokes over the masked area, or the mask under the strokes"
         )
@@ -124,7 +124,7 @@ def _choose_mask(
             f"the mask is {mask.shape[1]}x{mask.shape[0]}, but the plate is {width}x{height}: resize it with read_mask"
         )
     if not mask.any():
-        raise MotionError("the mask is empty: nothing would move. Draw it over what moves")
+        raise HintsError("the mask is empty: nothing would move. Draw it over what moves")
     return mask
 
 

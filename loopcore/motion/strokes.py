@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from loopcore.errors import MotionError
+from loopcore.errors import HintsError, MotionError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows
 from loopcore.image import EqualByContent
 from loopcore.motion import masks
@@ -153,7 +153,7 @@ class Hints(EqualByContent):
                 is extended by its edges into the overscan.
 
         Raises:
-            MotionError: the aspects differ, or a point is far outside the picture.
+            HintsError: the aspects differ, or a point is far outside the picture.
         """
         windows = checked_windows(windows, height, width)
         size = self.size or windows.display_size[::-1]
@@ -161,7 +161,7 @@ class Hints(EqualByContent):
             windows = Windows.whole(height, width)
         rows, columns = windows.display_size
         if not masks.same_aspect(size, (columns, rows)):
-            raise MotionError(
+            raise HintsError(
                 f"the hints were drawn over a picture of {size[0]}x{size[1]}, but the plate is {windows}: "
                 "the aspects differ. Draw them over this plate, or crop the plate to that picture"
             )
@@ -204,7 +204,9 @@ class Hints(EqualByContent):
             outside = np.abs(points / [width, height]) > _FAR
             if outside.any():
                 x, y = points[outside.any(axis=1)][0]
-                raise MotionError(f"the point ({x:g}, {y:g}) is far outside the picture of {width}x{height} pixels")
+                raise HintsError(
+                    f"the point ({x:g}, {y:g}) is far outside the picture of {width}x{height} pixels: move or delete it"
+                )
 
 
 def _as_points(points: object, what: str) -> np.ndarray:

@@ -29,6 +29,10 @@ class Profile:
     curves: tuple[np.ndarray, ...]  # each (n,) light for evenly spaced codes, 0..1
     matrix: np.ndarray | None  # (3, 3) float32
 
+    # As of `loopcore.plate.ocio.OcioSpace`.
+    linear_space = color.LINEAR
+    encoded = "srgb"
+
     def to_linear(self, values: np.ndarray) -> np.ndarray:
         """(H, W, C) uint8 or uint16 codes, or floats 0..1, a channel per curve, to float32 linear Rec.709 or grey."""
         light = np.empty(values.shape, np.float32)

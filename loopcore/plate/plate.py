@@ -6,7 +6,9 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from loopcore.errors import LoopcoreWarning, PlateError
 from loopcore.exr.windows import WHOLE, Windows, checked_windows, place
 from loopcore.files.regular import existing_file
 from loopcore.image import EqualByContent
-from loopcore.plate import chroma, layers, stills
+from loopcore.plate import chroma, layers, ocio, psd, stills
+from loopcore.plate.icc import Profile
 from loopcore.plate.layers import Layer
 from loopcore.plate.stills import Still
 
@@ -27,7 +30,7 @@ _NOT_CARRIED = frozenset(
 )
 _NOT_CARRIED_PREFIXES = ("loopcore/", "cryptomatte/", "oiio:")
 
-_STRIP_PIXELS = 1 << 18
+_STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +126,11 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
 
     Args:
         path: the file.
-        layer: layer, part or view of an EXR file, see `plate.layers.choose_layer`; by default the main picture.
+        layer: layer, part or view of an EXR file, see `plate.layers.choose_layer`; by default the main picture. Of a
+            PSD file a layer or group by its path, `Group/Water`, on the document's canvas; by default its picture.
         colorspace: encoding of the stored values, instead of the file's: ``srgb_rec709_scene``, ``lin_rec709_scene``,
-            another such name, ``cineon`` (film printing density) or ``data``.
+            another such name, ``cineon`` (film printing density) or ``data``; or a name of the configuration in
+            ``$OCIO``, converted to its scene-linear role.
 
     Returns:
         The plate, alpha premultiplied. Warns of a damaged JPEG where the decoder notices it (`LoopcoreWarning`).
@@ -135,18 +140,23 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
     """
     source = existing_file(path)
     try:
-        if colorspace is not None:
-            color.check_colorspace(colorspace)
+        space = None if colorspace is None else _named_space(colorspace)
         with source.open("rb") as file:
             head = file.read(16)
         if not head:
             raise PlateError("it is empty")
         kind = stills.sniff(head)
         if kind == "EXR" or (not kind and source.suffix.lower() == ".exr"):
-            return _read_exr_plate(source, layer, colorspace)
+            return _read_exr_plate(source, layer, space or colorspace)
+        if layer is not None and kind != "PSD":
+            raise PlateError(f"it has no layer {layer!r}: only EXR and PSD files have layers")
         if layer is not None:
-            raise PlateError(f"it has no layer {layer!r}: only EXR files have layers")
-        plate = _from_still(stills.read_still(source, kind, colorspace), source)
+            still = psd.read_layer(source, layer, colorspace)
+        elif kind == "PSD" and psd.is_installed() and not stills.has_openimageio():
+            still = psd.read_flat(source, colorspace)
+        else:
+            still = stills.read_still(source, kind, colorspace)
+        plate = still_plate(still if space is None else replace(still, profile=space), source)
         if kind == "JPEG" and stills.jpeg_is_damaged(source):
             warnings.warn(
                 f"{source}: its JPEG data are damaged, and pixels may be wrong: save it again", LoopcoreWarning, 2
@@ -162,7 +172,19 @@ def read_plate(path: str | os.PathLike[str], *, layer: str | None = None, colors
         raise PlateError(f"{source}: not enough memory for its pixels") from error
 
 
-def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> Plate:
+def _named_space(colorspace: str) -> ocio.OcioSpace | None:
+    """Returns a colour space of $OCIO, or None for a name that Loopcore decodes itself, which it does first."""
+    try:
+        color.check_colorspace(colorspace)
+        return None
+    except PlateError:
+        space = ocio.find_space(colorspace)
+        if space is None:
+            raise
+        return space
+
+
+def _read_exr_plate(source: Path, layer: str | None, colorspace: str | ocio.OcioSpace | None) -> Plate:
     parts = exr.read_exr(source)
     chosen = layers.choose_layer(parts, layer)
     part = chosen.part
@@ -171,8 +193,10 @@ def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> 
     windows = Windows.around(part.display_window, part.data_window)
     pixels, channels = _layer_pixels(chosen, attributes)
     encoding = colorspace or _exr_colorspace(attributes)
-    if not color.is_linear(encoding):
-        pixels = _decoded(pixels, channels, encoding)
+    if isinstance(encoding, ocio.OcioSpace):
+        pixels = _decoded(pixels, channels, encoding.to_linear)
+    elif not color.is_linear(encoding):
+        pixels = _decoded(pixels, channels, partial(color.decode, colorspace=encoding))
     carried = {
         name: value
         for name, value in attributes.items()
@@ -181,7 +205,7 @@ def _read_exr_plate(source: Path, layer: str | None, colorspace: str | None) -> 
     return Plate(
         pixels=place(pixels, part.data_window, windows.data),
         channels=channels,
-        colorspace=color.linear_space(encoding),
+        colorspace=_linear_space(encoding),
         encoded=_encoded(encoding),
         pixel_aspect=part.pixel_aspect,
         windows=windows,
@@ -237,12 +261,13 @@ def _chroma_pixels(found: dict[str, np.ndarray], attributes: dict[str, object]) 
     return chroma.to_rgb(y, ry, by, weights)
 
 
-def _from_still(still: Still, source: Path) -> Plate:
+def still_plate(still: Still, source: Path) -> Plate:
+    """Return a still's pixels as a plate, linear and premultiplied."""
     return Plate(
         pixels=_still_pixels(still),
         channels=still.channels,
-        colorspace=color.LINEAR if still.profile else color.linear_space(still.encoding),
-        encoded="srgb" if still.profile else _encoded(still.encoding),
+        colorspace=_linear_space(still.profile or still.encoding),
+        encoded=_encoded(still.profile or still.encoding),
         pixel_aspect=still.pixel_aspect,
         metadata=exr.writable(still.metadata),
         source=source,
@@ -250,55 +275,64 @@ def _from_still(still: Still, source: Path) -> Plate:
 
 
 def _still_pixels(still: Still) -> np.ndarray:
-    """Stored values as linear float32, premultiplied in linear light."""
-    values, profile = still.values, still.profile
-    is_code = values.dtype.kind == "u"
-    if "A" not in still.channels:
-        if profile is not None:
-            return profile.to_linear(values)
+    """Stored values as linear float32, premultiplied in linear light; in strips, to save memory."""
+    values = still.values
+    if "A" not in still.channels and still.profile is None:
+        is_code = values.dtype.kind == "u"
         decoded = color.decode_codes(values, still.encoding) if is_code else color.decode(values, still.encoding)
         return np.ascontiguousarray(decoded, np.float32)
-    if is_code and not still.associated and profile is None:
-        return _premultiplied_codes(values, still.encoding)
-    top = np.float32(np.iinfo(values.dtype).max if is_code else 1)
-    alpha = values[..., -1:].astype(np.float32) / top
+    pixels = np.empty(values.shape, np.float32)
+    rows = max(1, _STRIP_PIXELS // values.shape[1])
+    for start in range(0, len(values), rows):
+        strip = slice(start, start + rows)
+        _decode_strip(replace(still, values=values[strip]), pixels[strip])
+    return pixels
+
+
+def _decode_strip(still: Still, out: np.ndarray) -> None:
+    """Writes some rows of a still as linear, premultiplied float32; see `_still_pixels`."""
+    values, profile = still.values, still.profile
+    if "A" not in still.channels:
+        assert profile is not None
+        out[:] = profile.to_linear(values)
+        return
+    top = np.float32(np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1)
+    alpha = out[..., -1:]
+    np.divide(values[..., -1:], top, out=alpha, dtype=np.float32)
     if still.associated:
         # The codes are premultiplied: divide by alpha before decoding, unless they are linear.
         stored = values.astype(np.float32) / top
         if profile is None and color.is_linear(still.encoding):
-            return stored
+            out[:] = stored
+            return
         straight = color.unpremultiply(stored)[..., :-1]
-        light = profile.to_linear(straight) if profile is not None else color.decode(straight, still.encoding)
+        decoded = profile.to_linear(straight) if profile is not None else color.decode(straight, still.encoding)
     elif profile is not None:
-        light = profile.to_linear(values[..., :-1])
+        decoded = profile.to_linear(values[..., :-1])
+    elif values.dtype.kind == "u":
+        decoded = color.decode_codes(values[..., :-1], still.encoding)
     else:
-        light = color.decode(values[..., :-1], still.encoding)
-    return np.concatenate([light * alpha, alpha], axis=2).astype(np.float32, copy=False)
+        decoded = color.decode(values[..., :-1], still.encoding)
+    np.multiply(decoded, alpha, out=out[..., :-1])
 
 
-def _premultiplied_codes(values: np.ndarray, encoding: str) -> np.ndarray:
-    """Codes with straight alpha as linear float32, premultiplied, in strips: copies of a large plate exceed memory."""
-    top = np.float32(np.iinfo(values.dtype).max)
-    pixels = np.empty(values.shape, np.float32)
-    rows = max(1, _STRIP_PIXELS // values.shape[1])
-    for start in range(0, len(values), rows):
-        codes, out = values[start : start + rows], pixels[start : start + rows]
-        np.divide(codes[..., -1:], top, out=out[..., -1:], dtype=np.float32)
-        np.multiply(color.decode_codes(codes[..., :-1], encoding), out[..., -1:], out=out[..., :-1])
-    return pixels
-
-
-def _decoded(pixels: np.ndarray, channels: tuple[str, ...], encoding: str) -> np.ndarray:
+def _decoded(pixels: np.ndarray, channels: tuple[str, ...], decode: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Premultiplied, encoded EXR pixels as premultiplied linear ones."""
     if "A" not in channels:
-        return color.decode(pixels, encoding).astype(np.float32, copy=False)
+        return decode(pixels).astype(np.float32, copy=False)
     straight = color.unpremultiply(pixels)
-    straight[..., :-1] = color.decode(straight[..., :-1], encoding)
+    straight[..., :-1] = decode(straight[..., :-1])
     # Pixels of alpha 0 were not divided: light that adds to the background stays.
     alpha = np.where(pixels[..., -1:] > 0, pixels[..., -1:], 1)
     straight[..., :-1] *= alpha
     return straight
 
 
-def _encoded(encoding: str) -> str:
+def _linear_space(encoding: str | Profile | ocio.OcioSpace) -> str:
+    return color.linear_space(encoding) if isinstance(encoding, str) else encoding.linear_space
+
+
+def _encoded(encoding: str | Profile | ocio.OcioSpace) -> str:
+    if not isinstance(encoding, str):
+        return encoding.encoded
     return "linear" if color.is_linear(encoding) or encoding == color.CINEON else "srgb"

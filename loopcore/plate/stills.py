@@ -7,18 +7,22 @@ a PNG's depth is read from its header first.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from loopcore import color
-from loopcore.errors import PlateError
+from loopcore.errors import PlateError, first_line
 from loopcore.exr.layout import MAX_PIXELS
-from loopcore.files.regular import utf8_name
+from loopcore.files.regular import open_regular, utf8_name
 from loopcore.plate.icc import Profile, description, parse
+
+if TYPE_CHECKING:
+    from loopcore.plate.ocio import OcioSpace
 
 INSTALL = 'pip install "loopcore[openimageio]"'
 _EXIF_TEXTS = {0x8298: "owner", 0x013B: "owner", 0x010E: "comments"}  # copyright, artist, description
@@ -36,7 +40,11 @@ _SIGNATURES = (
     (b"MM\0*", "TIFF"),
     (b"II+\0", "TIFF"),
     (b"MM\0+", "TIFF"),
+    (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
 )
+# Brands of ISO base media files (ISO/IEC 23008-12), of which no library here reads all depths.
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
 _PILLOW_FORMATS = {"PNG": ("PNG",), "JPEG": ("JPEG", "MPO"), "WebP": ("WEBP",)}
 
 
@@ -48,14 +56,14 @@ class Still:
         values: (H, W, C) uint8, uint16 or float32.
         channels: ("Y",), ("Y", "A"), ("R", "G", "B") or ("R", "G", "B", "A").
         encoding: colour-space name of `values`, alpha aside; empty for linear values of unknown primaries.
-        profile: decodes the values, instead of `encoding`.
+        profile: decodes the values, instead of `encoding`: the file's, or a colour space of OpenColorIO.
         associated: whether the stored colour is premultiplied.
     """
 
     values: np.ndarray
     channels: tuple[str, ...]
     encoding: str
-    profile: Profile | None = None
+    profile: Profile | OcioSpace | None = None
     associated: bool = False
     pixel_aspect: float = 1.0
     metadata: dict[str, object] = field(default_factory=dict)
@@ -65,7 +73,19 @@ def sniff(head: bytes) -> str:
     """Format of a file by its first 16 bytes: ``"EXR"``, ``"PNG"``... or ``""``."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
+    if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
+        return _BRANDS[head[8:12]]
     return next((name for signature, name in _SIGNATURES if head.startswith(signature)), "")
+
+
+def format_of(path: Path) -> str:
+    """Format of a file by its content; see `sniff`.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    with open_regular(path) as file:
+        return sniff(file.read(16))
 
 
 def read_still(path: Path, kind: str, colorspace: str | None = None) -> Still:
@@ -75,6 +95,8 @@ def read_still(path: Path, kind: str, colorspace: str | None = None) -> Still:
         PlateError: it cannot be read. The message does not name the path.
         OSError: nor can it be opened.
     """
+    if kind in _BRANDS.values():
+        raise PlateError(f"it is a {kind} file, which cannot be read: save it as TIFF, 16-bit PNG or EXR")
     if kind in _PILLOW_FORMATS and not (kind == "PNG" and png_depth(path) == 16):
         return _read_with_pillow(path, kind, colorspace)
     return _read_with_oiio(path, "16-bit PNG" if kind == "PNG" else kind, colorspace)
@@ -103,11 +125,11 @@ def _read_with_pillow(path: Path, kind: str, colorspace: str | None) -> Still:
     except Image.DecompressionBombError as error:
         raise PlateError(f"it is too large for Pillow ({error}): save it as EXR or TIFF") from error
     except Exception as error:  # OSError, SyntaxError, struct.error, EOFError and more
-        raise PlateError(f"its {kind} data are damaged: {_first_line(error)}") from error
+        raise PlateError(f"its {kind} data are damaged: {first_line(error)}") from error
 
 
 def jpeg_is_damaged(path: Path) -> bool:
-    """Whether FFmpeg's decoder notices damage in a JPEG: 200 zeroed bytes in four files of ten. Pillow's never tells.
+    """Whether FFmpeg's decoder notices damage in a JPEG: 200 zeroed bytes in a third of files. Pillow's never tells.
 
     Entropy coding gives most wrong bytes a meaning, in WebP all, so that nothing is noticed there.
     """
@@ -134,7 +156,7 @@ def _still_of(image: Any, icc: bytes | None, colorspace: str | None, metadata: d
     channels = {"L": ("Y",), "LA": ("Y", "A")}.get(mode, tuple(mode))
     profile = None
     if icc and colorspace is None:
-        profile, values = _with_profile(icc, values, channels, metadata)
+        profile, values = with_profile(icc, values, channels, metadata)
     return Still(values, channels, colorspace or color.SRGB, profile, metadata=metadata)
 
 
@@ -151,7 +173,7 @@ def _plain_mode(image: Any) -> str:
     raise PlateError(f"its pixel format {image.mode} cannot be read without loss: save it as EXR")
 
 
-def _with_profile(
+def with_profile(
     icc: bytes, values: np.ndarray, channels: tuple[str, ...], metadata: dict[str, object]
 ) -> tuple[Profile | None, np.ndarray]:
     """The profile to decode with, if any, and the values, converted to sRGB if the profile has lookup tables."""
@@ -179,7 +201,7 @@ def _tables_to_srgb(icc: bytes, values: np.ndarray) -> np.ndarray:
         rgb = Image.fromarray(np.ascontiguousarray(values[..., :3]))
         converted = ImageCms.profileToProfile(rgb, source, target, ImageCms.Intent.RELATIVE_COLORIMETRIC)
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        raise PlateError(f"its ICC profile cannot be used ({_first_line(error)}): convert it to sRGB first") from error
+        raise PlateError(f"its ICC profile cannot be used ({first_line(error)}): convert it to sRGB first") from error
     return np.concatenate([np.asarray(converted), values[..., 3:]], axis=2)
 
 
@@ -193,7 +215,7 @@ def _cmyk_to_srgb(image: Any, icc: bytes | None) -> Any:
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
         return ImageCms.profileToProfile(image, source, target, intent, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        raise PlateError(f"its CMYK profile cannot be used ({_first_line(error)}): convert it to RGB first") from error
+        raise PlateError(f"its CMYK profile cannot be used ({first_line(error)}): convert it to RGB first") from error
 
 
 def _pillow_aspect(image: Any) -> float:
@@ -260,6 +282,11 @@ def _read_with_oiio(path: Path, kind: str, colorspace: str | None) -> Still:
         source.close()
 
 
+def has_openimageio() -> bool:
+    """Whether OpenImageIO is installed."""
+    return importlib.util.find_spec("OpenImageIO") is not None
+
+
 def _check_psd(path: Path) -> None:
     # OpenImageIO silently converts inks to RGB by a rough formula.
     with path.open("rb") as file:
@@ -285,7 +312,7 @@ def _oiio_still(values: np.ndarray, spec: Any, colorspace: str | None) -> Still:
     encoding, profile = colorspace or _oiio_encoding(values, spec), None
     icc = attribute("ICCProfile")
     if icc is not None and colorspace is None and values.dtype != np.float32:
-        profile, values = _with_profile(bytes(np.asarray(icc, np.uint8)), values, channels, metadata)
+        profile, values = with_profile(bytes(np.asarray(icc, np.uint8)), values, channels, metadata)
     orientation = int(attribute("Orientation") or 1)
     aspect = attribute("PixelAspectRatio")
     aspect = _aspect_of((1.0, aspect)) if aspect else 1.0
@@ -344,8 +371,3 @@ def _oiio_reason(source: Any) -> str:
     except UnicodeDecodeError:  # damaged headers end up in the message
         reason = ""
     return reason.splitlines()[0][:200] if reason else "no known image format"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -15,7 +15,7 @@ import numpy as np
 
 from loopcore import color
 from loopcore.baking.frames import damage, is_current
-from loopcore.baking.recipe import Recipe, read_recipe
+from loopcore.baking.recipe import FILE_NAME, Recipe, read_recipe
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.exr import check_packed
 from loopcore.exr.windows import Windows
@@ -100,15 +100,28 @@ def _files(pattern: FramePattern, recipe: Recipe) -> Iterator[Row]:
 
 
 def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None) -> Loop:
+    layer, colorspace = _text(folder, document, "layer"), _text(folder, document, "colorspace")
+    if colorspace is not None:
+        try:
+            color.check_colorspace(colorspace)
+        except LoopcoreError as error:
+            raise SequenceError(
+                f"'{folder / FILE_NAME}' was changed or damaged ({error}): bake the loop again"
+            ) from None
+    named = {"layer": layer, "colour space": colorspace}
+    as_said = ", ".join(f"{name} {value!r}" for name, value in named.items() if value is not None)
+    reading = f" with the recipe's {as_said}" if as_said else ""
     where = plate if plate is not None else document.get("plate_path")
     if where is None:
         raise SequenceError("the recipe does not say where the plate is: name it with --plate")
     try:
-        still = read_plate(where, layer=_text(document, "layer"), colorspace=_text(document, "colorspace"))
+        still = read_plate(where, layer=layer, colorspace=colorspace)
     except LoopcoreError as error:
-        raise SequenceError(f"the plate cannot be read ({error}): name it with --plate") from None
+        raise SequenceError(f"the plate cannot be read{reading} ({error}): name it with --plate") from None
     if still.digest() != recipe.plate:
-        raise SequenceError(f"'{where}' is not the plate that was baked (its pixels differ): name it with --plate")
+        raise SequenceError(
+            f"'{where}' is not the plate that was baked (its pixels differ{reading}): name it with --plate"
+        )
     try:
         check_packed(folder / "motion.exr")
         motion = MotionField.load(folder / "motion.exr")
@@ -124,9 +137,11 @@ def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None)
     )  # fmt: skip
 
 
-def _text(document: Any, name: str) -> str | None:
+def _text(folder: Path, document: Any, name: str) -> str | None:
     value = document.get(name)
-    return value if isinstance(value, str) else None
+    if value is not None and not isinstance(value, str):
+        raise SequenceError(f"'{folder / FILE_NAME}' was changed or damaged (its {name} is no text): bake it again")
+    return value
 
 
 def _read_frame(path: Path, plate: Plate, recipe: Recipe, expected: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ def measure_camera(frames: np.ndarray) -> Camera:
         frames: (n, h, w, 3) uint8 sRGB.
 
     Raises:
-        PlateError: OpenCV is absent.
+        PackageError: OpenCV is absent.
     """
     step = max(1, round(max(frames.shape[1:3]) / _SIDE))
     small = [np.ascontiguousarray(grey(_block_means(frame, step))) for frame in frames]

@@ -86,7 +86,8 @@ def read_clip(path: Path, on_pair: Callable[[], None] | None = None) -> Clip:
         on_pair: called after the flow of each pair of frames.
 
     Raises:
-        PlateError: unreadable, fewer than two frames, or OpenCV is absent.
+        PlateError: unreadable, fewer than two frames.
+        PackageError: OpenCV is absent.
         MotionError: flow files that do not match the clip.
     """
     return next(read_windows(path, ClipSettings(), on_pair))
@@ -101,7 +102,8 @@ def read_windows(path: Path, settings: ClipSettings, on_pair: Callable[[], None]
         on_pair: called after the flow of each pair of frames.
 
     Raises:
-        PlateError: unreadable, too short, or OpenCV is absent.
+        PlateError: unreadable, too short.
+        PackageError: OpenCV is absent.
         MotionError: flow files that do not match the clip.
         EngineError: an estimator fails.
     """

@@ -83,8 +83,8 @@ def prepare_dataset(settings: DataSettings, cache: Path, on_progress: Progress |
         on_progress: called with (done, total); may raise to interrupt.
 
     Raises:
-        MotionError: unusable background photographs or weights, or LZ4 is absent.
-        PlateError: OpenCV is absent.
+        MotionError: unusable background photographs or weights.
+        PackageError: OpenCV or LZ4 is absent.
         EngineError: an estimator fails, or its library is absent.
         SequenceError: no clips, or the cache cannot be written.
     """
@@ -146,11 +146,9 @@ def _prepare_clip(
                 {"name": clip.name, "file": file, "frames": frames, "source": clip.source,
                  "steadiness": None if np.isnan(clip.steadiness) else round(clip.steadiness, 4)}
             )  # fmt: skip
-    except EngineError:  # of an estimator: it would fail on all clips
+    except EngineError:  # of an estimator, or a package is absent: it would fail on all clips
         raise
     except LoopcoreError as error:
-        if "loopcore[training]" in str(error):
-            raise
         record["refused"].append([clip_name(path), str(error)])
     write_text_atomically(record_file, json.dumps(record, indent=1))
     return record

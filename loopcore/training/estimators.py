@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from loopcore.errors import MotionError, PlateError
+from loopcore.errors import MotionError, PackageError
 
 FETCH = "fetch"  # in place of a file of weights: download the checkpoint that the library publishes
 TORCHVISION_MODELS = ("raft_small", "raft_large")
@@ -54,7 +54,7 @@ class Dis:
     """OpenCV's DIS with its medium preset.
 
     Raises:
-        PlateError: OpenCV is absent.
+        PackageError: OpenCV is absent.
     """
 
     name, weights = "DIS", ""
@@ -73,7 +73,7 @@ class Farneback:
     """OpenCV's polynomial expansion: five scales, windows of 15 pixels with Gaussian weights.
 
     Raises:
-        PlateError: OpenCV is absent.
+        PackageError: OpenCV is absent.
     """
 
     name, weights = "Farneback", ""
@@ -97,7 +97,7 @@ def make_estimator(name: str, weights: Path | str | None = None) -> Estimator:
 
     Raises:
         MotionError: an unknown name; weights that are missing, unreadable or of another network.
-        PlateError: OpenCV is absent.
+        PackageError: OpenCV is absent.
         EngineError: the network's library is absent or cannot be imported.
     """
     check_estimator(name, weights)
@@ -147,4 +147,4 @@ def opencv() -> Any:
     try:
         return importlib.import_module("cv2")
     except ImportError:
-        raise PlateError("the motion of clips is measured with OpenCV: pip install loopcore[training]") from None
+        raise PackageError("the motion of clips is measured with OpenCV: pip install loopcore[training]") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from loopcore.color import encode_8bit
-from loopcore.errors import LoopcoreError, SequenceError
+from loopcore.errors import LoopcoreError, PackageError, SequenceError
 from loopcore.loop import Loop
 from loopcore.motion.field import MotionField
 from loopcore.training.clips import FRAMES, LONG_SIDE, Clip, ClipSettings, read_windows
@@ -140,9 +140,9 @@ def evaluate_loops(
         counter.step()
         try:
             measured = _evaluated(footage, settings, counter.step)
+        except PackageError:
+            raise
         except LoopcoreError as error:
-            if "loopcore[training]" in str(error):
-                raise
             measured = LoopEvaluation(clip_name(footage.path), footage.kind, str(error)), []
         counter.finish()
         yield measured

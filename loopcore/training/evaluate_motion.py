@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from loopcore.color import decode_codes
-from loopcore.errors import LoopcoreError, MotionError
+from loopcore.errors import LoopcoreError, MotionError, PackageError
 from loopcore.image import luma
 from loopcore.motion.field import MotionField
 from loopcore.motion.predict import predict_motion
@@ -93,8 +93,9 @@ def evaluate_motion(
 
     Raises:
         SequenceError: no clips.
-        PlateError: a manifest that cannot be read, or OpenCV is absent.
-        MotionError: weights that cannot be read, or LZ4 is absent.
+        PlateError: a manifest that cannot be read.
+        MotionError: weights that cannot be read.
+        PackageError: OpenCV or LZ4 is absent.
     """
     clips, loops = select_clips(folder, split, kinds), not (Path(folder) / MANIFEST).is_file()
     check_weights(weights)
@@ -102,9 +103,9 @@ def evaluate_motion(
     for footage in clips:
         try:
             measured = _evaluated(footage, weights, loops, counter.step)
+        except PackageError:
+            raise
         except LoopcoreError as error:
-            if "loopcore[training]" in str(error):
-                raise
             measured = ClipEvaluation(clip_name(footage.path), footage.kind, str(error)), []
         counter.finish()
         yield measured

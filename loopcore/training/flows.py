@@ -54,7 +54,7 @@ def measure_flows(shot: Shot, estimator: Estimator, on_pair: Callable[[], None] 
         on_pair: called after each pair.
 
     Raises:
-        PlateError: OpenCV is absent.
+        PackageError: OpenCV is absent.
         EngineError: the estimator fails.
     """
     there = np.empty((len(shot.frames) - 1, *shot.frames.shape[1:3], 2), np.float32)

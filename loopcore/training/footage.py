@@ -109,7 +109,8 @@ def prepare_footage(
         on_progress: called with (done, total); may raise to interrupt.
 
     Raises:
-        PlateError: a clip that cannot be read, or OpenCV is absent.
+        PlateError: a clip that cannot be read.
+        PackageError: OpenCV is absent.
         MotionError: a damaged file in the cache.
         SequenceError: the cache cannot be written.
         EngineError: an estimator fails.

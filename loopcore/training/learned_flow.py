@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loopcore.errors import EngineError, MotionError
+from loopcore.errors import EngineError, MotionError, PackageError
 from loopcore.files.regular import WEIGHTS, check_regular
 
 _STRIDE, _LEAST = 8, 128  # torchvision's RAFT: its sides are multiples of 8; its coarsest correlations need 128 pixels
@@ -153,7 +153,7 @@ def _library(module: str) -> Any:
             return importlib.import_module(module)
     except Exception as error:  # torchvision's are RuntimeErrors
         if isinstance(error, ImportError) and error.name == library:
-            raise EngineError(f"{library} is not installed: pip install loopcore[flow]") from None
+            raise PackageError(f"{library} is not installed: pip install loopcore[flow]") from None
         raise EngineError(
             f"{library} is installed but cannot be imported ({_line(error)}): reinstall loopcore[flow], with the "
             f"torchvision that was built for torch {torch.__version__}, from the same index"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopcore.errors import PlateError, SequenceError
-from loopcore.files.regular import TEXT, read_regular
+from loopcore.files.regular import TEXT, is_inside, read_regular
 from loopcore.training.video import SPLITS, find_clips
 
 NAME = "manifest.csv"
@@ -64,7 +64,7 @@ def path_inside(folder: Path, name: str) -> Path:
     if "\0" in name:
         raise PlateError(f"{folder / NAME} names {name!r}, which cannot be the name of a file")
     inside = folder / name
-    if not inside.resolve().is_relative_to(folder.resolve()):
+    if not is_inside(inside, folder):
         raise PlateError(f"{folder / NAME} names {inside}, which is not in its folder")
     return inside
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from loopcore.errors import MotionError
+from loopcore.errors import MotionError, PackageError
 from loopcore.files.regular import read_regular
 
 _LZ4 = b"\x04\x22\x4d\x18"
@@ -33,6 +33,7 @@ def read_motion_pth(path: str | Path) -> np.ndarray:
 
     Raises:
         MotionError: unreadable, anything but one array of numbers, or values that are not finite.
+        PackageError: LZ4 is absent.
 
     Convention: (vx, vy), x right, y down, where content goes.
     """
@@ -60,7 +61,7 @@ def _decompressed(data: bytes) -> bytes:
     try:
         import lz4.frame
     except ImportError:
-        raise MotionError("it is compressed with LZ4: install loopcore[training]") from None
+        raise PackageError("motion files (.pth) are compressed with LZ4: pip install loopcore[training]") from None
     unpacker = lz4.frame.LZ4FrameDecompressor()
     try:
         plain: bytes = unpacker.decompress(data, MAX_BYTES)

@@ -265,7 +265,8 @@ def train_fluid(config: FluidConfig, output: str | Path, on_progress: Progress |
         The mean of each loss over the last steps.
 
     Raises:
-        PlateError: pictures or clips that cannot be read, or OpenCV is absent.
+        PlateError: pictures or clips that cannot be read.
+        PackageError: OpenCV is absent.
         MotionError: nothing to train on, weights that cannot be read, or settings that exclude each other.
         SequenceError: the output or the cache cannot be written.
     """

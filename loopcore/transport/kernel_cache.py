@@ -44,11 +44,12 @@ def kernel_cache(function: Callable[..., Any], key: str) -> FunctionCache | None
     try:
         return _KernelCache(function, key)
     except (RuntimeError, UnicodeError):  # no folder, or the package's path is no text
-        _say_once("none", f"no folder for compiled kernels can be written, so every run compiles them again; {_CHOOSE}")
+        say_once("none", f"no folder for compiled kernels can be written, so every run compiles them again; {_CHOOSE}")
         return None
 
 
-def _say_once(what: str, text: str) -> None:
+def say_once(what: str, text: str) -> None:
+    """Prints a line on stderr, once in a process for each ``what``."""
     if what not in _said and sys.stderr is not None:
         _said.add(what)
         print(f"loopcore: {text}", file=sys.stderr)
@@ -103,7 +104,7 @@ class _TemporaryLocator(_CacheLocator):
         except OSError:
             return None
         text = f"compiled kernels are kept in '{folder}', as neither package nor home folder can be written"
-        _say_once("temporary", f"{text}; {_CHOOSE}")
+        say_once("temporary", f"{text}; {_CHOOSE}")
         return found
 
 
@@ -163,7 +164,7 @@ class _Files(IndexDataCacheFile):
             return pickle.loads(data[_CHECKSUM_BYTES:])
         with suppress(OSError):
             os.unlink(path)
-        _say_once("damaged", f"compiled kernels in '{os.path.dirname(path)}' are damaged: they are compiled again")
+        say_once("damaged", f"compiled kernels in '{os.path.dirname(path)}' are damaged: they are compiled again")
         return None
 
 
@@ -193,7 +194,7 @@ class _KernelCache(FunctionCache):
                 remove_old(folder)
         except OSError as error:
             text = f"compiled kernels cannot be kept in '{folder}' ({error.strerror or error})"
-            _say_once("unsaved", f"{text}, so every run compiles them again; {_CHOOSE}")
+            say_once("unsaved", f"{text}, so every run compiles them again; {_CHOOSE}")
 
 
 def remove_old(folder: Path) -> None:

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from loopcore.errors import Cancelled, LoopcoreError
+from loopcore.errors import Cancelled, LoopcoreError, one_line
 from loopcore.files.atomic import temporary_mark
 from loopcore.worker.methods import METHODS
 from loopcore.worker.process import ignore_interrupts, start_watchdog, take_pipes
@@ -180,7 +180,7 @@ def _finite(text: str) -> float:
 
 
 def _error(code: int, message: str) -> dict[str, Any]:
-    return {"error": {"code": code, "message": message}}
+    return {"error": {"code": code, "message": one_line(message)}}
 
 
 def _lines(requests: BinaryIO) -> Iterator[bytes]:

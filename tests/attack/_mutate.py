@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeded damage: of bytes, of JSON documents, and of what lies at a path."""
+"""Seeded damage: of bytes, of JSON documents, tables and weights, and of what lies at a path."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import os
 import random
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 # As JSON text, since json.dumps writes no 1e400 and no NUL.
 VALUES = [
-    "null", "true", "0", "-1", "1e400", "-1e400", "NaN", "Infinity", "-Infinity", "1e308", "1e-320", "9" * 400,
-    "18446744073709551616", '""', '"\\u0000"', '"\\ud800"', '"../../outside.png"', '"[/x]"', '"a\\nb"', '"\\u202e"',
-    '"/dev/zero"', '"' + "x" * 5000 + '"', "[]", "{}", "[[]]", "[null]", "[" * 300 + "]" * 300,
+    "null", "true", "0", "-1", "1e400", "-1e400", "NaN", "Infinity", "-Infinity", "1e6", "1e308", "1e-320", "9" * 400,
+    "18446744073709551616", "65536", '""', '"\\u0000"', '"\\ud800"', '"../../outside.png"', '"[/x]"', '"a\\nb"',
+    '"\\u202e"', '"/dev/zero"', '"' + "x" * 5000 + '"', "[]", "{}", "[[]]", "[null]", "[" * 300 + "]" * 300,
     '{"a":' * 100 + "1" + "}" * 100,
 ]  # fmt: skip
 # Also float32's infinity, its largest number and a NaN.
@@ -67,18 +67,10 @@ def _places(document: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[
             yield from _places(inner, (*above, key))
 
 
-def damage_json(
-    document: Any, rng: random.Random, allowed: Callable[[tuple[str | int, ...], str], bool] = lambda place, value: True
-) -> tuple[str, bytes]:
-    """Returns what was done, and a document in which one value is replaced or left out.
-
-    Args:
-        document: the valid one.
-        rng: chooses.
-        allowed: whether a value may be put in a place.
-    """
-    place = rng.choice([place for place in _places(document) if any(allowed(place, value) for value in VALUES)])
-    value = rng.choice([value for value in VALUES if allowed(place, value)])
+def damage_json(document: Any, rng: random.Random) -> tuple[str, bytes]:
+    """Returns what was done, and a document in which one value is replaced or left out."""
+    place = rng.choice(list(_places(document)))
+    value = rng.choice(VALUES)
     changed = copy.deepcopy(document)
     holder = changed
     for key in place[:-1]:
@@ -89,6 +81,37 @@ def damage_json(
         return f"without {what}", json.dumps(changed).encode()
     holder[place[-1]] = "\x01"
     return f"{what} = {value[:30]}", json.dumps(changed).replace('"\\u0001"', value).encode()
+
+
+def damage_safetensors(data: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """Returns what was done, and weights of which one value of the header is replaced: a note, shape, type, offset."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    if rng.random() < 0.5 and "__metadata__" in header:  # whose values are texts
+        name = rng.choice(list(header["__metadata__"]))
+        header["__metadata__"][name] = value = rng.choice(NOTES)
+        label, packed = f"note {name} = {value[:30]!r}", json.dumps(header).encode()
+    else:
+        label, packed = damage_json(header, rng)
+    return label, len(packed).to_bytes(8, "little") + packed + data[8 + size :]
+
+
+NOTES = ["", "-1", "0", "1.5", "nan", "9" * 400, "2147483647", "64", "None", "x\ny", "\0", "\u0663", "1_0", " 2 "]
+
+
+def damage_csv(data: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """Returns what was done, and a table of which one cell is replaced."""
+    rows = [line.split(",") for line in data.decode().splitlines()]
+    row = rng.choice(rows)
+    cell = rng.randrange(len(row))
+    row[cell] = value = rng.choice(CELLS)
+    return f"{value[:30]!r} in a table", "\n".join(map(",".join, rows)).encode("utf-8", "surrogateescape")
+
+
+CELLS = [
+    "", "..", "../../outside", "/dev/zero", "/etc/passwd", "\0", '"', '"a\nb"', "[/x]", "x" * 200_000, "nan", "\udcff",
+    "\u2028", ".", "a,b,c,d,e,f",
+]  # fmt: skip
 
 
 SPECIALS = ["missing", "folder", "fifo", "device", "loop", "nothing", "memory"]

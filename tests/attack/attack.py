@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import random
 import shlex
 import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from itertools import count
 from pathlib import Path
 
@@ -17,9 +19,11 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 import _cases  # noqa: E402
 import _runner  # noqa: E402
 import _scenes  # noqa: E402
+import _seeds  # noqa: E402
 from _workers import Client  # noqa: E402
 
 IN_COMMANDS = 12  # one case of so many
+OFTEN = 4  # times as many cases of kinds that the worker can run, which take a tenth of the time
 
 
 def main() -> int:
@@ -30,12 +34,17 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="loopcore-attack-"))
     print(f"seed {arguments.seed}, inputs of failed cases in {folder}", flush=True)
-    seeds = _cases.make_seeds(folder / "seeds")
+    seeds = _seeds.make_seeds(folder / "seeds")
+    ran: Counter[str] = Counter()
     end, failed, number, client = time.monotonic() + 60 * arguments.minutes, 0, 0, None
+    kinds = [kind for kind in arguments.kinds if kind in _cases.FILE_KINDS] * OFTEN
+    kinds += [kind for kind in arguments.kinds if kind not in _cases.FILE_KINDS]
+    random.Random(0).shuffle(kinds)  # a short run has all kinds, too
     for number in count():
         if time.monotonic() > end:
             break
-        kind = arguments.kinds[number % len(arguments.kinds)]
+        kind = kinds[number % len(kinds)]
+        ran[kind] += 1
         case = _cases.make_case(arguments.seed, number, kind, seeds, folder / str(number))
         # Starting a command takes most of its time: most cases run in one worker, and all kinds in commands, too.
         if kind in _cases.FILE_KINDS and number % IN_COMMANDS:
@@ -56,7 +65,8 @@ def main() -> int:
         print(f"  loopcore {shlex.join(case.command())[:2000]}\n  {ended[-1500:]!r}", flush=True)
     if client is not None:
         client.end()
-    print(f"{number} cases with seed {arguments.seed}, {failed} failed")
+    counts = ", ".join(f"{ran[kind]} {kind}" for kind in arguments.kinds)
+    print(f"{number} cases with seed {arguments.seed} ({counts}): {failed} failed", flush=True)
     if not failed:
         shutil.rmtree(folder)
     return 1 if failed else 0

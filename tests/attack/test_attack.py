@@ -10,16 +10,17 @@ from pathlib import Path
 import _cases
 import _runner
 import _scenes
+import _seeds
 import pytest
 from _workers import Client
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits by /proc, FIFOs, devices")
-SEED, EACH, IN_WORKER = 20260, 3, 180
+SEED, EACH, IN_WORKER = 20260, 2, 140
 
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _cases.make_seeds(tmp_path_factory.mktemp("attack") / "seeds")
+    return _seeds.make_seeds(tmp_path_factory.mktemp("attack") / "seeds")
 
 
 @pytest.mark.parametrize("kind", list(_cases.KINDS))

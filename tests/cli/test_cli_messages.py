@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import _scenes
@@ -86,3 +87,29 @@ def test_a_damaged_jpeg_is_a_line_of_warning(scene: Path, tmp_path: Path) -> Non
     assert done.returncode == 0 and (tmp_path / "m.exr").is_file()
     assert done.stderr.startswith("loopcore: warning: ") and done.stderr.count("\n") == 1
     assert "p.jpg: its JPEG data are damaged" in done.stderr
+
+
+def test_what_is_wrong_with_hints_names_their_file(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = json.loads((scene / "h.json").read_text("utf-8"))
+    far = {**drawn, "strokes": [{"points": [[1, 1], [9000, 9000]], "speed": 1}]}
+    beside = {**drawn, "strokes": [{"points": [[1, 1], [3, 3]], "speed": 1}]}
+    square = {**drawn, "size": [90, 90]}
+    for document, message in ((far, "is far outside"), (beside, "no stroke touches the mask"), (square, "aspects")):
+        (tmp_path / "n.json").write_text(json.dumps(document), "utf-8")
+        arguments = ["predict", scene / "p.png", "--hints", tmp_path / "n.json", "-o", tmp_path / "m.exr"]
+        assert main([str(part) for part in arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"loopcore: error: hints {tmp_path / 'n.json'}: ") and message in error
+
+
+def test_a_small_mask_of_a_huge_picture_is_refused(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (16, 9), 255).save(tmp_path / "mask.png")
+    for size, message in (([65536, 36864], "at most 536870912 pixels"), ([16000, 9000], "far smaller than 16000x9000")):
+        (tmp_path / "n.json").write_text(json.dumps({"loopcore_hints": 1, "size": size, "mask": "mask.png"}), "utf-8")
+        arguments = ["predict", scene / "p.png", "--hints", tmp_path / "n.json", "-o", tmp_path / "m.exr"]
+        assert main([str(part) for part in arguments]) == 2
+        assert message in capsys.readouterr().err

@@ -198,10 +198,18 @@ class TestRefused:
     def test_other_formats_without_openimageio(
         self, tmp_path: Path, head: bytes, kind: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, "OpenImageIO", None)
+        for module in ("OpenImageIO", "psd_tools"):
+            monkeypatch.setitem(sys.modules, module, None)
         (tmp_path / "x.tif").write_bytes(head + bytes(100))
         with pytest.raises(PlateError, match=rf"{kind}.*loopcore\[openimageio\]"):
             read_plate(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("brand, kind", [(b"avif", "AVIF"), (b"heic", "HEIC"), (b"mif1", "HEIF")])
+def test_formats_that_no_library_reads_are_named(tmp_path: Path, brand: bytes, kind: str) -> None:
+    (tmp_path / "x").write_bytes(b"\0\0\0\x1cftyp" + brand + bytes(40))
+    with pytest.raises(PlateError, match=f"it is a {kind} file, which cannot be read: save it as"):
+        read_plate(tmp_path / "x")
 
 
 class TestOpenImageIO:
@@ -266,6 +274,13 @@ class TestOpenImageIO:
             plate.pixels, stored, rtol=1e-6 if suffix == "tif" else 0, atol=0 if suffix == "tif" else 0.1
         )
         assert read_plate(tmp_path / f"x.{suffix}", colorspace="lin_ap1_scene").colorspace == "lin_ap1_scene"
+
+    def test_jpeg_2000(self, tmp_path: Path, oiio: object) -> None:
+        ramp = np.add.outer(np.arange(64), np.arange(96)).astype(np.uint16) * 400
+        stored = np.stack([ramp, ramp[::-1], 65535 - ramp], axis=-1)
+        plate = read_plate(self.write(tmp_path / "x.jp2", stored, "uint16"))
+        assert plate.encoded == "srgb" and plate.pixels.shape == (64, 96, 3)
+        assert np.abs(color.encode_16bit(plate.pixels).astype(int) - stored).max() < 600  # its writer loses a little
 
     @pytest.mark.parametrize("transfer", ["Printing density", "Logarithmic", "Linear", "User defined", "ITU-R 709-4"])
     def test_dpx(self, tmp_path: Path, oiio: object, transfer: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from loopcore.cli import main
-from loopcore.errors import MotionError
+from loopcore.errors import MotionError, PackageError
 from loopcore.motion.networks import save_weights
 from loopcore.training.evaluate_motion import ClipEvaluation, evaluate_motion, similarity
 from loopcore.training.manifest import lists_pictures
@@ -241,6 +242,16 @@ def test_a_real_clip(corpus: Path, tmp_path: Path) -> None:
     assert facts["calibration"]["clips"] == 1 and len(facts["calibration"]["bins"]) > 1
     assert Image.open(tmp_path / "report" / "calibration.png").size == (640, 420)
     assert "rank correlation" in (tmp_path / "report" / "report.txt").read_text("utf-8")
+
+
+def test_an_absent_package_ends_the_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clip").mkdir()
+    for number in range(3):
+        Image.fromarray(np.roll(texture(1, 24, 32), number, axis=1)).save(tmp_path / "clip" / f"{number}.png")
+    (tmp_path / "clip_motion.pth").write_bytes(b"\x04\x22\x4d\x18")  # LZ4's magic number
+    monkeypatch.setitem(sys.modules, "lz4.frame", None)
+    with pytest.raises(PackageError, match="LZ4"):
+        list(evaluate_motion(tmp_path))
 
 
 def test_similarity_is_one_for_equal_pictures_and_less_for_noise() -> None:

@@ -8,9 +8,12 @@ which alone adds floats atomically.
 Convention: as in `loopcore.transport.cpu`.
 """
 
+from loopcore.transport.gpu.cache_folder import choose_cache_folder
 from loopcore.transport.gpu.integrate import integrate
 from loopcore.transport.gpu.plan import INTERPRETED, Plan, arithmetic, on, to_device
 from loopcore.transport.gpu.splat import bin_splats, splat
 from loopcore.transport.gpu.warp import warp
+
+choose_cache_folder()
 
 __all__ = ["INTERPRETED", "Plan", "arithmetic", "to_device", "bin_splats", "integrate", "on", "splat", "warp"]
