@@ -116,10 +116,11 @@ def _local_cluster(count: int) -> Any:
     from distributed import LocalCluster
 
     threads = max(1, thread_count() // count)
+    environment = {"LOOPCORE_THREADS": str(threads), "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
     return LocalCluster(
         n_workers=count, processes=True, host="127.0.0.1", memory_limit=0, silence_logs=_SILENT,
         # A second thread compresses and writes while the first computes.
-        threads_per_worker=2 if threads > 1 else 1, env={"LOOPCORE_THREADS": str(threads)},
+        threads_per_worker=2 if threads > 1 else 1, env=environment,
         dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, preload=["loopcore.farm.dask_preload"],
     )  # fmt: skip
 
