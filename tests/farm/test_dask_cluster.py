@@ -63,7 +63,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a scheduler with two worker processes."""
     process, address = start_cluster(tmp_path_factory.mktemp("cluster") / "cluster.py", 2)
     yield address
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
 
 
 def workers(address: str) -> dict[str, int]:
@@ -78,9 +78,9 @@ def test_a_killed_worker_costs_only_its_frame(scene: Path, cluster: str, tmp_pat
     before = workers(cluster)
     out = tmp_path / "out"
     process = _scenes.start(*job(scene, out, "--dask", cluster))
-    _scenes.wait_for(lambda: len(_scenes.frames(out)) >= 3, process=process)
+    _scenes.wait_for(lambda: len(_scenes.frames(out)) >= 3, 200, process)
     os.kill(next(iter(before.values())), signal.SIGKILL)
-    log, err = process.communicate(timeout=120)
+    log, err = process.communicate(timeout=200)
     assert process.returncode == 0 and not err, err
     assert f"{FRAMES} frames written, 0 up to date, 0 failed" in log and log.count("Saved:") == FRAMES
     assert _farm.files(out) == _farm.files(scene / "plain")
@@ -90,10 +90,10 @@ def test_a_killed_worker_costs_only_its_frame(scene: Path, cluster: str, tmp_pat
 def test_an_interrupted_job_is_continued_in_local_processes(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = _scenes.start(*job(scene, out, "--dask", "local:2"), start_new_session=True)
-    _scenes.wait_for(lambda: len(_scenes.frames(out)) >= 2, process=process)
+    _scenes.wait_for(lambda: len(_scenes.frames(out)) >= 2, 200, process)
     assert listening(process.pid) and all(host == "127.0.0.1" for host in listening(process.pid))
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 130 and err == "loopcore: interrupted\n"
     made = _farm.files(out)
     assert not _scenes.hidden(out)

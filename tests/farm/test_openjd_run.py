@@ -48,7 +48,7 @@ class Farm:
 
     def run(self, *arguments: object, command: str = "run", code: int = 0) -> str:
         process = self.start(*arguments, command=command)
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=200)
         assert process.returncode == code, out
         return out
 
@@ -80,7 +80,7 @@ def test_chunks_at_once_with_mapped_paths(farm: Farm, tmp_path: Path) -> None:
         for chunk in ("1001-1050", "1051-1100")
     ]
     for process in both:
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=200)
         assert process.returncode == 0, out
     made, plain = _farm.files(tmp_path / "out"), dict(farm.plain)
     # It names the plate's path.
@@ -110,11 +110,11 @@ def interrupted(farm: Farm, number: signal.Signals) -> str:
     """Run the frames until two more exist, send a signal, and return the log."""
     before = len(_scenes.frames(farm.frames))
     process = farm.start("--step", "Frames")
-    _scenes.wait_for(lambda: len(_scenes.frames(farm.frames)) >= before + 2, process=process)
+    _scenes.wait_for(lambda: len(_scenes.frames(farm.frames)) >= before + 2, 200, process)
     if number == signal.SIGTERM:
         process.send_signal(number)  # openjd passes it on, and would kill the task two minutes later
     else:
         os.kill(int(farm.pid.read_text()), number)
-    log, _ = process.communicate(timeout=60)
+    log, _ = process.communicate(timeout=200)
     assert process.returncode == 1, log
     return log
