@@ -34,7 +34,7 @@ RETRIES = 2
 _POLL_SECONDS = 0.1
 _RESTARTS = 3  # of frames whose plate and motion were lost with all the workers that held them
 _LOCAL = "local:"
-_SILENT = logging.CRITICAL + 1  # of lost workers and the like: what matters to the frames is reported.
+_SILENT = logging.CRITICAL + 1
 
 
 def check_address(address: str) -> None:
@@ -74,8 +74,7 @@ def cluster_writer(address: str, observer: Observer) -> Iterator[FrameWriter]:
         EngineError: `distributed` is not installed, there is no such scheduler, or it has no workers.
     """
     check_address(address)
-    for name in ("distributed", "asyncio", "tornado"):
-        logging.getLogger(name).setLevel(_SILENT)
+    _silence()
     with ExitStack() as stack, ThreadPoolExecutor(1) as thread:
         if address.startswith(_LOCAL):
             # The processes start while this one reads the plate.
@@ -88,6 +87,13 @@ def cluster_writer(address: str, observer: Observer) -> Iterator[FrameWriter]:
         _check_versions(client)
         observer.note(f"Computing on {len(workers)} workers")
         yield lambda *bake: _write(client, *bake)
+
+
+def _silence() -> None:
+    """Silences the loggers of distributed and what it uses: what matters to the frames is reported."""
+    for name in ("asyncio", "tornado", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "asyncio", "tornado"):
+            logging.getLogger(name).setLevel(_SILENT)
 
 
 def _client(address: str, stack: ExitStack) -> Any:
@@ -155,7 +161,9 @@ def _check_folder(client: Any, folder: Path) -> None:
         try:
             reasons = client.run(probe, str(path), text)
         except Exception as error:  # of pickle, or of a worker that is lost: of no common kind
-            raise EngineError(f"a worker cannot be used ({error}): install the same Loopcore on all machines") from None
+            raise EngineError(
+                f"the workers do not answer ({error}): install the same Loopcore on all machines, and see their logs"
+            ) from None
         for address, reason in reasons.items():
             if reason:
                 raise SequenceError(
