@@ -20,7 +20,7 @@ LAYERS = [
     {"loop", "flowmap"},
     {"baking", "preview", "quality"},
     {"job"},
-    {"animate"},
+    {"animate", "estimate"},
     {"cli", "worker", "farm", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from loopcore.errors import MotionError
-from loopcore.files.atomic import make_folder
+from loopcore.files.atomic import has_bytes, write_bytes_atomically
 from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.pattern import FramePattern
 from loopcore.job import Job, Source
@@ -21,14 +23,18 @@ from loopcore.observer import Observer
 
 if TYPE_CHECKING:
     from loopcore.baking.bake import BakeResult
+    from loopcore.baking.plan import Plan
     from loopcore.baking.writers import FrameWriter
+    from loopcore.files.claim import Claim
+    from loopcore.job import Origin
     from loopcore.loop import Loop
     from loopcore.motion.field import MotionField
     from loopcore.plate import Plate
 
-__all__ = ["FILM_CYCLES", "Job", "Result", "Source", "run"]
+__all__ = ["FILM_CYCLES", "FRAMES", "Job", "Result", "Source", "run"]
 
 FILM_CYCLES = 3  # repetitions of the loop in the preview film
+FRAMES = "Frames"  # title of the stage that writes them
 
 
 @dataclass
@@ -39,70 +45,120 @@ class Result:
         bake: the frames written, skipped and failed.
         width: of the frames, in pixels.
         height: of the frames, in pixels.
+        hash: of the recipe.
         proxies: names of the proxies, if any were wanted.
         previews: preview files written.
+        report: the report's page, if it is there.
+        passed: whether the loop passed the report's checks; None without a report.
     """
 
     bake: BakeResult
     width: int
     height: int
+    hash: str
     proxies: FramePattern | None = None
     previews: list[Path] = field(default_factory=list)
+    report: Path | None = None
+    passed: bool | None = None
 
 
-def run(job: Job, observer: Observer | None = None, writer: FrameWriter | None = None) -> Result:
+def run(
+    job: Job, observer: Observer | None = None, origin: Origin | None = None, writer: FrameWriter | None = None
+) -> Result:
     """Runs a job.
 
     Args:
         job: the job.
         observer: receives progress and may stop the job.
-        writer: see `loopcore.bake`.
+        origin: the loop that the job makes again; what differs from it is noted before the bake.
+        writer: computes and writes the frames; None does so in this process.
 
     Returns:
-        The files written. If frames failed, they are in `bake.failed` and no previews are written.
+        The files written. If frames failed, they are in `bake.failed` and no previews and report are written.
 
     Raises:
         Cancelled: the observer stopped the job; files on disk are complete.
         LoopcoreError: the job cannot be done; see `read_plate`, `predict_motion`, `Loop` and `bake`.
     """
+    observer = observer or Observer()
+    with ExitStack() as stack:
+        prepared = prepare(job, observer, stack)
+        for line in () if origin is None else origin.differences(prepared.plan.recipe):
+            observer.note(line)
+        claim = stack.enter_context(prepared.plan.claim())
+        prepared.save_still()
+        return _finish(job, prepared.plan, claim, observer, writer)
+
+
+@dataclass
+class Prepared:
+    """What is known before anything is written; `still` is a temporary file of a plate of smaller resolution."""
+
+    plan: Plan
+    still: Path | None
+
+    def save_still(self) -> None:
+        """Writes the smaller plate beside the frames."""
+        target = self.plan.loop.plate.source
+        if self.still is not None and target is not None and not has_bytes(target, data := self.still.read_bytes()):
+            write_bytes_atomically(target, data)
+
+
+def prepare(job: Job, observer: Observer, stack: ExitStack) -> Prepared:
+    """Reads what a job needs and prepares its loop, without writing to its folder.
+
+    Args:
+        job: the job.
+        observer: receives progress and may stop the job.
+        stack: removes temporary files when it is closed.
+
+    Raises:
+        Cancelled: the observer stopped the job.
+        LoopcoreError: as `run`.
+    """
+    from loopcore.baking.plan import Plan
     from loopcore.loop import Loop, load_kernels
     from loopcore.loop.device import gpu_hint
 
-    observer = observer or Observer()
     job.check()
     _refuse_overwriting(job)
     with ThreadPoolExecutor(1) as thread:
         # Saves half a second before the first frame. An error there occurs again, and is reported, in `Loop`.
         thread.submit(load_kernels, job.device)
         whole = job.source.read_plate(observer)
-        plate = _reduced(job, whole, observer)
+        plate, still = _reduced(job, whole, observer, stack)
         # Hints cover the overscan or not depending on their size, which is compared with the full plate's.
         reference = whole if whole.windows.overscan else plate
         motion = job.source.read_motion(reference, observer).over(plate.windows)
     observer.raise_if_cancelled()
     observer.stage("Preparing the loop")
     loop = Loop(
-        plate,
-        motion,
-        frames=job.frames,
-        method=job.method,
-        contrast=job.contrast,
-        cycles=job.cycles,
-        steady=job.steady,
-        device=job.device,
-    )
+        plate, motion, frames=job.frames, method=job.method, contrast=job.contrast, cycles=job.cycles,
+        steady=job.steady, device=job.device,
+    )  # fmt: skip
     _refuse_changed_motion(job, loop.motion)
     if loop.device == "cuda":
         observer.note("Computing on the GPU")
     elif job.device == "auto" and (hint := gpu_hint()):
         observer.note(f"Computing on the CPU; {hint}")
-    result = _bake(job, loop, observer, writer)
+    plan = Plan.of(
+        loop, job.folder, job.stem, first=job.first, fps=job.fps, numbers=job.numbers, format=job.format,
+        depth=job.depth, compression=job.compression,
+    )  # fmt: skip
+    return Prepared(plan, still)
+
+
+def _finish(job: Job, plan: Plan, claim: Claim, observer: Observer, writer: FrameWriter | None) -> Result:
+    result = _bake(job, plan, claim, observer, writer)
     done = result.bake
     if not done.failed:
         observer.raise_if_cancelled()
     observer.note(f"{len(done.written)} frames written, {len(done.skipped)} up to date, {len(done.failed)} failed")
     if not done.failed:
-        result.previews = _previews(job, loop, observer) if job.preview else []
+        claim.check()
+        result.previews = _previews(job, plan.loop, observer) if job.preview else []
+        if job.report:
+            _report(job, result, observer)
     return result
 
 
@@ -116,7 +172,7 @@ def _refuse_overwriting(job: Job) -> None:
             "to another folder"
         )
     inputs = [path for path in source.files() if not (own and path == source.motion)]
-    refuse_overwriting(inputs, _outputs(job))
+    refuse_overwriting(inputs, outputs(job))
 
 
 def _is_own_motion(job: Job) -> bool:
@@ -133,8 +189,12 @@ def _refuse_changed_motion(job: Job, motion: MotionField) -> None:
         raise MotionError(f"'{job.source.motion}' would be replaced by another motion: move it to another folder")
 
 
-def _outputs(job: Job) -> Iterator[Path]:
-    """Yields the files that a job writes."""
+def outputs(job: Job) -> Iterator[Path]:
+    """Yields the files that a job writes.
+
+    Args:
+        job: the job.
+    """
     from loopcore.preview.proxies import PROXY_FOLDER
 
     yield from (job.folder / "motion.exr", job.folder / "recipe.json")
@@ -142,6 +202,8 @@ def _outputs(job: Job) -> Iterator[Path]:
         yield _still_path(job)
     if job.preview:
         yield from _preview_paths(job)
+    if job.report:
+        yield _report_path(job)
     for number in range(job.first, job.first + job.frames) if job.numbers is None else job.numbers:
         frame = job.pattern.path(number)
         yield frame
@@ -153,50 +215,56 @@ def _still_path(job: Job) -> Path:
     return job.folder / f"{job.stem}_still.exr"
 
 
+def _report_path(job: Job) -> Path:
+    return job.folder / f"{job.stem}_report.html"
+
+
 def _preview_paths(job: Job) -> tuple[Path, Path, Path]:
     """Returns the film, the contact sheet and the picture of the motion."""
     film, sheet, motion = (job.folder / f"{job.stem}{end}" for end in (".mp4", "_sheet.png", "_motion.png"))
     return film, sheet, motion
 
 
-def _reduced(job: Job, plate: Plate, observer: Observer) -> Plate:
-    """Returns the plate at the job's resolution; a smaller one is saved beside the frames for `check`."""
+def _reduced(job: Job, plate: Plate, observer: Observer, stack: ExitStack) -> tuple[Plate, Path | None]:
+    """Returns the plate at the job's resolution, and the file of a smaller one, which `check` needs.
+
+    The file lies in a temporary folder, which the stack removes, until the job may write to its own.
+    """
     if job.source.resolution == 100:
-        return plate
+        return plate, None
     from loopcore.plate.reduced import reduced, save_still
 
     observer.stage("Resizing the plate")
-    make_folder(job.folder)
-    return save_still(reduced(plate, job.source.resolution), _still_path(job))
+    file = Path(stack.enter_context(TemporaryDirectory(prefix="loopcore-"))) / "still.exr"
+    return replace(save_still(reduced(plate, job.source.resolution), file), source=_still_path(job)), file
 
 
-def _bake(job: Job, loop: Loop, observer: Observer, writer: FrameWriter | None) -> Result:
-    from loopcore.baking.bake import Progress, bake
+def _bake(job: Job, plan: Plan, claim: Claim, observer: Observer, writer: FrameWriter | None) -> Result:
+    from loopcore.baking.bake import Progress, bake_planned
+    from loopcore.baking.writers import write_here
     from loopcore.preview.proxies import Proxies
 
-    source = job.source
+    source, plate = job.source, plan.loop.plate
     # Layer and colour space describe the original file, not the smaller copy.
     whole = source.resolution == 100
     notes = {
         "layer": source.layer if whole else None, "colorspace": source.colorspace if whole else None,
         "speed": source.speed, "resolution": source.resolution,
     }  # fmt: skip
-    with Proxies(job.pattern, loop.plate.alpha_index is not None, job.proxy) as proxies:
+    with Proxies(job.pattern, plate.alpha_index is not None, job.proxy) as proxies:
 
         def on_progress(progress: Progress) -> None:
             proxies.frame_done(progress.path)
-            observer.step("Frames", progress.done, progress.total, progress.path)
+            observer.step(FRAMES, progress.done, progress.total, progress.path)
 
-        done = bake(
-            loop, job.folder, job.stem, first=job.first, fps=job.fps, numbers=job.numbers, format=job.format,
-            depth=job.depth, compression=job.compression, overwrite=job.overwrite, verify=job.verify, notes=notes,
-            on_progress=on_progress, cancelled=observer.cancelled, writer=writer,
+        done = bake_planned(
+            plan, claim, overwrite=job.overwrite, verify=job.verify, notes=notes, on_progress=on_progress,
+            cancelled=observer.cancelled, writer=writer or write_here,
         )  # fmt: skip
         if not done.failed and not done.cancelled:
             proxies.finish(done.skipped, observer.step_callback("Viewport copies"))
-    windows = loop.plate.windows
-    height, width = windows.display_size if job.format == "png" else windows.size
-    return Result(done, width, height, proxies.pattern if job.proxy else None)
+    height, width = plate.windows.display_size if job.format == "png" else plate.windows.size
+    return Result(done, width, height, plan.recipe.digest(), proxies.pattern if job.proxy else None)
 
 
 def _previews(job: Job, loop: Loop, observer: Observer) -> list[Path]:
@@ -204,14 +272,38 @@ def _previews(job: Job, loop: Loop, observer: Observer) -> list[Path]:
     from loopcore.color import display_image
     from loopcore.preview import arrow_picture, preview_sequence, write_picture
 
-    # Not all files found: a longer loop may have been baked into the folder before.
-    frames = [job.pattern.path(job.first + time) for time in range(loop.frames)]
-    missing = sum(not path.is_file() for path in frames)
-    if missing:
-        observer.note(f"No preview yet: {missing} of the loop's {loop.frames} frames are missing")
+    frames = _all_frames(job, "preview", observer)
+    if not frames:
         return []
     film, sheet, motion = _preview_paths(job)
     preview_sequence(frames, film, job.fps, FILM_CYCLES, on_progress=observer.step_callback("Film"))
     preview_sequence(frames, sheet, job.fps, on_progress=lambda *_: observer.raise_if_cancelled())
     write_picture(arrow_picture(display_image(loop.plate.displayed()), loop.motion.displayed()), motion)
     return [film, sheet, motion]
+
+
+def _report(job: Job, result: Result, observer: Observer) -> None:
+    """Checks the loop and writes the report's page, if all frames exist and the page is not that of the same frames."""
+    from loopcore.quality import check
+    from loopcore.quality.page import read_verdict, write_page
+
+    if not _all_frames(job, "report", observer):
+        return
+    result.report = _report_path(job)
+    if not result.bake.written:
+        result.passed = read_verdict(result.report, job.folder)
+    if result.passed is None:
+        measured = check(job.folder, on_progress=observer.step_callback("Check"))
+        result.passed = measured.passed
+        write_page(measured, result.report, on_progress=observer.step_callback("Report"))
+    observer.note("The loop passes" if result.passed else "The loop does not pass: see its report")
+
+
+def _all_frames(job: Job, wanted: str, observer: Observer) -> list[Path]:
+    """Returns the files of all frames, or none if some are missing, with a note that there is no `wanted` yet."""
+    # Not all files found: a longer loop may have been baked into the folder before.
+    frames = [job.pattern.path(job.first + time) for time in range(job.frames)]
+    missing = sum(not path.is_file() for path in frames)
+    if missing:
+        observer.note(f"No {wanted} yet: {missing} of the loop's {job.frames} frames are missing")
+    return [] if missing else frames

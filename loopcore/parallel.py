@@ -8,16 +8,39 @@ layer must not be entered from two Python threads at once.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from loopcore.errors import EngineError
 
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 _lock = threading.Lock()
+_limit: int | None = None
+
+
+@contextmanager
+def limited_threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads within a `with` block, whatever LOOPCORE_THREADS says; None changes nothing.
+
+    Raises:
+        EngineError: less than one.
+    """
+    global _limit
+    if count is not None and count < 1:
+        raise EngineError(f"{count} threads cannot compute: give at least 1")
+    before, _limit = _limit, count or _limit
+    try:
+        yield
+    finally:
+        _limit = before
 
 
 def thread_count() -> int:
     """Return the number of threads to compute with: LOOPCORE_THREADS if set, else the cores this process may use."""
+    if _limit is not None:
+        return _limit
     wanted = os.environ.get("LOOPCORE_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)

@@ -23,7 +23,7 @@ def whole(folder: Path) -> Job:
     )  # fmt: skip
     return Job(
         source, folder / "out", "name", 48, Fraction(24000, 1001), -5, (-5, -3, -1, 4), "splat", 0.25, 4, 0.5, "cpu",
-        "exr", "float", "piz", True, True, True, True,
+        "exr", "float", "piz", True, True, True, True, True,
     )  # fmt: skip
 
 
@@ -36,11 +36,11 @@ def test_a_job_is_read_as_it_was_written(tmp_path: Path) -> None:
     defaults = vars(Job(Source(Path("q")), Path("o")))
     assert [name for name, default in defaults.items() if getattr(job, name) == default] == ["format"]
     write_job(tmp_path / "job.json", job)
-    assert read_job(tmp_path / "job.json") == job
+    assert read_job(tmp_path / "job.json")[0] == job
     assert Job.from_document(job.to_document(), Path("elsewhere")) == job
     hinted = Job(Source(tmp_path / "p.exr", hints=tmp_path / "h.json", weights=tmp_path / "w"), tmp_path / "out")
     write_job(tmp_path / "job.json", hinted)
-    assert read_job(tmp_path / "job.json") == hinted
+    assert read_job(tmp_path / "job.json")[0] == hinted
 
 
 def test_a_moved_folder_keeps_its_job(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_moved_folder_keeps_its_job(tmp_path: Path) -> None:
     job = Job(Source(shot / "plates" / ".." / "p.exr", mask=other / "m.png"), shot / "jobs")
     write_job(shot / "job.json", job)
     shot.rename(tmp_path / "moved")
-    moved = read_job(tmp_path / "moved" / "job.json")
+    moved, _ = read_job(tmp_path / "moved" / "job.json")
     assert moved.source.plate == tmp_path / "moved" / "p.exr" and moved.folder == tmp_path / "moved" / "jobs"
     assert moved.source.mask == other / "m.png"
 

@@ -2,7 +2,8 @@
 """One frame on disk: encoding it, and checking whether it is up to date and whole.
 
 An EXR frame stores a checksum of its pixels: the CRC-32 of the little-endian samples of R, G, B (and A) pixel by pixel,
-else of one channel after the other in the order of their names. A PNG has one for each of its chunks anyway.
+else of one channel after the other in the order of their names. Lossy compression changes them, so such a frame has
+none. A PNG has one for each of its chunks anyway.
 """
 
 import struct
@@ -56,10 +57,11 @@ def write_frame(path: Path, canvas: np.ndarray, plate: Plate, recipe: Recipe, ti
         arrays = {"".join(channels): np.ascontiguousarray(canvas[..., : len(channels)])}
     else:
         arrays = {name: np.ascontiguousarray(canvas[..., k]) for k, name in enumerate(channels)}
+    checksum = {} if recipe.lossy else {_CHECKSUM_KEY: _checksum(arrays)}
     exr.write_exr(
         path,
         arrays,
-        attributes=_exr_attributes(plate, recipe, time) | {_CHECKSUM_KEY: _checksum(arrays)},
+        attributes=_exr_attributes(plate, recipe, time) | checksum,
         compression=recipe.compression,
         pixel_aspect=plate.pixel_aspect,
         windows=plate.windows,
@@ -78,7 +80,7 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
 def damage(path: Path) -> str:
     """Returns what is wrong with a frame's file and pixels; "" where they are as written. Decodes the file.
 
-    Frames of versions that stored no checksum need only decode.
+    Frames without a checksum, of lossy compression or older versions, need only decode.
 
     Args:
         path: the file.

@@ -7,7 +7,7 @@ The hash is stored in every frame. A frame whose hash equals the recipe's is up 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
@@ -118,6 +118,27 @@ class Recipe:
         except ValueError:
             raise SequenceError(f"cycles {self.cycles!r} and steady {self.steady!r}: give 'auto' or numbers") from None
 
+    @property
+    def lossy(self) -> bool:
+        """Whether the files hold other pixels than those that were rendered and rounded to the depth."""
+        return self.compression in ("dwaa", "dwab") or (self.compression == "pxr24" and self.depth == "float")
+
+    def differences(self, before: "Recipe") -> Iterator[str]:
+        """Yields a line for each difference that the frames have from those of an earlier recipe.
+
+        Args:
+            before: the earlier recipe.
+        """
+        words = {
+            "plate": "the plate's pixels", "motion": "the motion", "header": "the plate's metadata",
+            "engine": "the version of the algorithms", "backend": "the device",
+        }  # fmt: skip
+        for name in (field.name for field in fields(self)):
+            old, new = getattr(before, name), getattr(self, name)
+            if old != new:
+                plain = "" if len(str(old)) == 64 else f" ({old}, now {new})"
+                yield f"{words.get(name, name)} differs from the recipe{plain}: so do the frames"
+
     def time(self, number: int) -> int:
         """Returns the loop time, 0 to N - 1.
 
@@ -155,7 +176,9 @@ def _header_digest(plate: Plate) -> str:
 
 
 def write_recipe(folder: Path, recipe: Recipe, name: str, plate: Path | None, notes: Mapping[str, object]) -> None:
-    """Writes recipe.json; a file with the same content is not touched.
+    """Writes recipe.json; a file that says the same is not touched.
+
+    So a loop that is made again from its own recipe and motion keeps its notes on how the motion was made.
 
     Args:
         folder: the folder of the frames.
@@ -172,23 +195,28 @@ def write_recipe(folder: Path, recipe: Recipe, name: str, plate: Path | None, no
         "name": name,
         "plate_path": None if plate is None else str(plate.resolve()),
     }
-    text = json.dumps(document, indent=2) + "\n"
-    if not _has_text(folder / FILE_NAME, text):
-        write_text_atomically(folder / FILE_NAME, text)
+    if not _says(folder / FILE_NAME, document):
+        write_text_atomically(folder / FILE_NAME, json.dumps(document, indent=2) + "\n")
 
 
-def _has_text(path: Path, text: str) -> bool:
+def _says(path: Path, document: Mapping[str, Any]) -> bool:
+    """Returns whether a file holds the document, but for how the motion was made, which its hash tells as well."""
     try:
-        return read_regular(path, TEXT) == text.encode()
-    except OSError:
+        there = json.loads(read_regular(path, TEXT))
+    except (OSError, ValueError, RecursionError):
         return False
+    made = ("speed", "resolution")
+    return isinstance(there, dict) and {**there, **{name: document.get(name) for name in made}} == {
+        **document, **{name: document.get(name) for name in made}
+    }  # fmt: skip
 
 
-def read_recipe(folder: Path) -> tuple[Recipe, Mapping[str, Any]]:
+def read_recipe(folder: Path, file: str = FILE_NAME) -> tuple[Recipe, Mapping[str, Any]]:
     """Reads recipe.json.
 
     Args:
         folder: the folder of the frames.
+        file: the file's name.
 
     Returns:
         The recipe, and the whole document with the entries that `write_recipe` adds.
@@ -196,7 +224,7 @@ def read_recipe(folder: Path) -> tuple[Recipe, Mapping[str, Any]]:
     Raises:
         SequenceError: the file is missing or damaged.
     """
-    path = folder / FILE_NAME
+    path = folder / file
     try:
         document = json.loads(read_regular(path, TEXT))
         values = document["recipe"]
@@ -204,7 +232,7 @@ def read_recipe(folder: Path) -> tuple[Recipe, Mapping[str, Any]]:
         typed = all(type(values[field.name]) is field.type for field in fields(Recipe))
         whole = typed and isinstance(document["name"], str) and recipe.digest() == document["hash"]
     except FileNotFoundError:
-        raise SequenceError(f"'{folder}' has no {FILE_NAME}: give the folder that `loopcore animate` wrote") from None
+        raise SequenceError(f"'{folder}' has no {file}: give the folder that `loopcore animate` wrote") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SequenceError(f"'{path}' cannot be read ({error}): bake the loop again") from None
     if not whole or not 2 <= recipe.frames <= MAX_FRAMES:

@@ -5,75 +5,73 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from loopcore.baking.frames import write_frame
-from loopcore.baking.recipe import Recipe
+from loopcore.baking.plan import Plan
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.files.atomic import write_atomically
-from loopcore.files.pattern import FramePattern
-from loopcore.loop import Loop
+from loopcore.files.claim import Claim
 from loopcore.parallel import thread_count
 
 MAX_WRITERS = 8
 NOT_MADE = "not made, after another frame failed"
 
 Written = Generator[tuple[int, str], None, None]
-# Writes frames `(loop, recipe, pattern, numbers, cancelled)`, and yields the number of each with the reason why it
-# failed, "" if it was written. Ends early once `cancelled()` is true or a frame failed.
-FrameWriter = Callable[[Loop, Recipe, FramePattern, Sequence[int], Callable[[], bool]], Written]
+# Writes frames `(plan, claim, numbers, cancelled)`, and yields the number of each with the reason why it failed, "" if
+# it was written. Ends early once `cancelled()` is true or a frame failed.
+FrameWriter = Callable[[Plan, Claim, Sequence[int], Callable[[], bool]], Written]
 
 
-def write_here(
-    loop: Loop, recipe: Recipe, pattern: FramePattern, numbers: Sequence[int], cancelled: Callable[[], bool]
-) -> Written:
+def write_here(plan: Plan, claim: Claim, numbers: Sequence[int], cancelled: Callable[[], bool]) -> Written:
     """The `FrameWriter` of this process: computes one frame after another, and writes them by other threads.
 
     Args:
-        loop: the loop.
-        recipe: of the frames.
-        pattern: of their files.
+        plan: of the bake.
+        claim: on its folder; checked before each file.
         numbers: the frames to write.
         cancelled: called between frames.
     """
-    with _Writers(loop, recipe, pattern, len(numbers)) as writers:
+    with _Writers(plan, claim.check, len(numbers)) as writers:
         for number in numbers:
             if writers.stop.is_set() or cancelled():
                 break
             canvas = writers.canvas()
-            writers.submit(number, canvas, loop.begin(recipe.time(number), canvas))
+            writers.submit(number, canvas, plan.loop.begin(plan.recipe.time(number), canvas))
             yield from writers.finished(wait_for_one=False)
         while writers.pending:
             yield from writers.finished(wait_for_one=True)
 
 
-def new_canvas(loop: Loop, recipe: Recipe) -> np.ndarray:
-    """Returns a canvas to render frames into.
-
-    Args:
-        loop: the loop.
-        recipe: gives the depth.
-    """
-    return loop.canvas(np.float16 if recipe.depth == "half" else np.float32)
-
-
-def save_frame(loop: Loop, recipe: Recipe, pattern: FramePattern, number: int, canvas: np.ndarray) -> None:
+def save_frame(plan: Plan, number: int, canvas: np.ndarray, check: Callable[[], None] = lambda: None) -> None:
     """Writes a rendered frame to its file, atomically.
 
     Args:
-        loop: gives the plate's channels and metadata.
-        recipe: stored in the frame.
-        pattern: gives the file's name.
+        plan: of the bake.
         number: of the frame.
         canvas: its pixels.
+        check: called before the file gets its name; raises to prevent that.
 
     Raises:
         SequenceError: the file cannot be written.
     """
-    path, time = pattern.path(number), recipe.time(number)
-    write_atomically(path, lambda temporary: write_frame(temporary, canvas, loop.plate, recipe, time))
+
+    def write(temporary: Path) -> None:
+        plan.write_frame(temporary, canvas, number)
+        check()
+
+    write_atomically(plan.pattern.path(number), write)
+
+
+def writer_count(frames: int) -> int:
+    """Returns the number of threads that encode and write.
+
+    Args:
+        frames: how many there are to write.
+    """
+    return max(1, min(MAX_WRITERS, thread_count() // 2, frames))
 
 
 class _Writers:
@@ -82,11 +80,11 @@ class _Writers:
     After a failed frame, or an exception in the block, frames still waiting are not written.
     """
 
-    def __init__(self, loop: Loop, recipe: Recipe, pattern: FramePattern, frames: int) -> None:
-        self.loop, self.recipe, self.pattern = loop, recipe, pattern
+    def __init__(self, plan: Plan, check: Callable[[], None], frames: int) -> None:
+        self._plan, self._check = plan, check
         self.stop = threading.Event()
         self.pending: dict[Future[None], int] = {}
-        threads = max(1, min(MAX_WRITERS, thread_count() // 2, frames))
+        threads = writer_count(frames)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loopcore-write")
         self._free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
         self._unmade = threads + 1
@@ -103,7 +101,7 @@ class _Writers:
         """Returns a canvas to render into; waits until one is free."""
         if self._unmade:
             self._unmade -= 1
-            return new_canvas(self.loop, self.recipe)
+            return self._plan.canvas()
         return self._free.get()
 
     def submit(self, number: int, canvas: np.ndarray, arrived: Callable[[], None]) -> None:
@@ -128,7 +126,7 @@ class _Writers:
             arrived()
             if self.stop.is_set():
                 raise SequenceError(NOT_MADE)
-            save_frame(self.loop, self.recipe, self.pattern, number, canvas)
+            save_frame(self._plan, number, canvas, self._check)
         except BaseException:
             self.stop.set()
             raise

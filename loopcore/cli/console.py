@@ -19,6 +19,7 @@ from loopcore.farm import messages
 from loopcore.observer import Observer
 
 if TYPE_CHECKING:
+    from loopcore.estimate import Estimate
     from loopcore.quality import QualityReport
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -207,10 +208,16 @@ class Console:
 
 
 class Progress(Observer):
-    """Shows a job's stages on a console, and stops the job once a signal requested it."""
+    """Shows a job's stages on a console, and stops the job once a signal requested it.
 
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
+    Args:
+        stop: records the signal.
+        quiet: show nothing.
+        aside: show notes alone, on stderr: stdout is for a program.
+    """
+
+    def __init__(self, stop: Stop, quiet: bool = False, aside: bool = False) -> None:
+        self._stop, self._quiet, self._aside = stop, quiet, aside
         self._title = ""
         self._console: Console | None = None
 
@@ -223,19 +230,20 @@ class Progress(Observer):
     def stage(self, title: str) -> None:
         """Shows a stage without steps; raises Cancelled once a stop was requested."""
         self.raise_if_cancelled()
-        self._show(title, Console(title, transient=True))
+        self._show(title, Console(title, self._quiet or self._aside, transient=True))
 
     def step(self, title: str, done: int, total: int, path: Path | None = None) -> None:
         """Shows a step of a stage."""
         if title != self._title:
-            self._show(title, Console(title))
+            self._show(title, Console(title, self._quiet or self._aside))
         assert self._console is not None
         self._console.step(done, total, path)
 
     def note(self, text: str) -> None:
         """Prints a line."""
         self._show("", None)
-        print(text)
+        if not self._quiet:
+            print(text, file=sys.stderr if self._aside else sys.stdout)
 
     def cancelled(self) -> bool:
         """Returns whether to stop."""
@@ -264,6 +272,22 @@ def print_report(report: QualityReport) -> None:
     terminal = Terminal(markup=False, emoji=False, width=None if sys.stdout.isatty() else 110)
     terminal.print(table)
     terminal.print(Text("The loop passes.", "green") if report.passed else Text("The loop does not pass.", "red"))
+
+
+def print_estimate(found: Estimate) -> None:
+    """Prints what `loopcore animate --dry-run` found as a table."""
+    from rich.console import Console as Terminal
+    from rich.table import Table
+
+    table = Table("", "", title=f"{found.folder}: nothing was written", show_header=False)
+    frames = f"{found.count} of {found.frames}" + (f": {found.to_write}" if found.count else "")
+    table.add_row("frames to write", frames)
+    table.add_row("up to date", found.up_to_date or "none")
+    table.add_row("beside them", ", ".join(found.beside))
+    table.add_row("time", f"about {found.seconds:.0f} s, {found.seconds_per_frame:.3g} s a frame")
+    size, each, free = (value / 1e6 for value in (found.bytes, found.bytes_per_frame, found.bytes_free))
+    table.add_row("disk", f"about {size:.3g} MB, {each:.3g} MB a frame; {free:.0f} MB are free")
+    Terminal(markup=False, emoji=False, width=None if sys.stdout.isatty() else 110).print(table)
 
 
 _PACKAGES = (

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from loopcore.cli.animate import job_of, job_options
+from loopcore.cli.animate import job_of, setting_options
 from loopcore.cli.console import DONE, Stop, given_path
 
 
@@ -21,14 +21,15 @@ def farm_options(command: argparse.ArgumentParser) -> None:
 
 
 def _openjd_options(command: argparse.ArgumentParser) -> None:
-    job_options(command)
     add = command.add_argument
+    add("plate", type=given_path, help="the still: EXR, PNG, JPEG, WebP, ...")
     add("-o", "--output", dest="bundle", type=given_path, required=True, metavar="BUNDLE_DIR", help="for the bundle")
     add("--to", dest="output", type=given_path, metavar="DIR", help="folder for the frames (BUNDLE_DIR/frames)")
     add("--chunk", type=int, default=5, metavar="N", help="frames of a task (5)")
     add("--target-seconds", type=int, default=0, metavar="S",
         help="let the scheduler change the frames of a task so that it takes this long (0: it may not)")  # fmt: skip
     add("--command", default="loopcore", help="the executable on the workers (loopcore)")
+    setting_options(command)
     command.set_defaults(run=_openjd)
 
 
@@ -38,7 +39,7 @@ def _openjd(arguments: argparse.Namespace, stop: Stop) -> int:
     if arguments.output is None:
         arguments.output = arguments.bundle / "frames"
     written = write_bundle(
-        job_of(arguments), arguments.bundle, arguments.chunk, arguments.target_seconds, arguments.command
+        job_of(vars(arguments)), arguments.bundle, arguments.chunk, arguments.target_seconds, arguments.command
     )
     return _saved(written)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `loopcore animate`, `predict`, `flow`, `check`, `preview`, `farm`, `info`, `worker`,
-`train`, `evaluate`.
+"""The command line: `loopcore animate`, `batch`, `predict`, `flow`, `check`, `preview`, `farm`, `info`,
+`worker`, `train`, `evaluate`.
 
 Exit codes: 0 done, 1 some frames failed or a check did not pass, 2 usage or bad input, 130 and 143 interrupted.
 """
@@ -17,6 +17,7 @@ from typing import NoReturn
 from loopcore import __version__
 from loopcore.animate import FILM_CYCLES
 from loopcore.cli.animate import animate_options, cycle_options, predict_options
+from loopcore.cli.batch import batch_options
 from loopcore.cli.console import (
     DONE,
     FAILED,
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"loopcore {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     animate_options(commands.add_parser("animate", help="make a loop: frames from a plate and its motion"))
+    batch_options(commands.add_parser("batch", help="make many loops one after another: of a CSV, JSON, or folder"))
     predict_options(commands.add_parser("predict", help="make a motion field from a plate and optional hints"))
     _flow_options(
         commands.add_parser("flow", help="convert motion to and from flow maps for Nuke, Blender, Fusion and others")
@@ -145,6 +147,8 @@ def _check_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=given_path, metavar="DIR", help="folder that `loopcore animate` wrote")
     command.add_argument("--plate", type=given_path, help="where the still is now, if it was moved")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument("--html", type=given_path, metavar="REPORT.html", help="also write a page with the film, the "
+        "checks, curves and pictures of the worst frames")  # fmt: skip
     command.set_defaults(run=_check)
 
 
@@ -210,13 +214,21 @@ def _refuse_ignored(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.quality import check
+    from loopcore.quality.page import refuse_page, write_page
 
+    if arguments.html is not None:
+        refuse_page(arguments.html, arguments.folder, arguments.plate)
     with Console("Check", quiet=arguments.json) as console:
         report = check(arguments.folder, plate=arguments.plate, on_progress=console.callback(stop))
+    if arguments.html is not None:
+        with Console("Report", quiet=arguments.json) as console:
+            write_page(report, arguments.html, plate=arguments.plate, on_progress=console.callback(stop))
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
         print_report(report)
+        if arguments.html is not None:
+            print(f"Saved: '{arguments.html}'")
     if not report.passed:
         messages.fail("the loop does not pass: " + ", ".join(row.name for row in report.rows if not row.passed))
     return DONE if report.passed else FAILED

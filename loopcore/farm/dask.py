@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loopcore import __version__
-from loopcore.baking.recipe import Recipe
 from loopcore.errors import EngineError, SequenceError
 from loopcore.farm.dask_worker import Scene, probe, write_frame_of
 from loopcore.files.atomic import temporary_mark, write_text_atomically
@@ -26,8 +25,9 @@ from loopcore.observer import Observer
 from loopcore.parallel import thread_count
 
 if TYPE_CHECKING:
+    from loopcore.baking.plan import Plan
     from loopcore.baking.writers import FrameWriter, Written
-    from loopcore.loop import Loop
+    from loopcore.files.claim import Claim
 
 CONNECT_SECONDS = 10.0
 RETRIES = 2
@@ -174,15 +174,9 @@ def _check_folder(client: Any, folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write(
-    client: Any,
-    loop: Loop,
-    recipe: Recipe,
-    pattern: FramePattern,
-    numbers: Sequence[int],
-    cancelled: Callable[[], bool],
-) -> Written:
+def _write(client: Any, plan: Plan, claim: Claim, numbers: Sequence[int], cancelled: Callable[[], bool]) -> Written:
     """The `FrameWriter` of a cluster."""
+    loop, recipe, pattern = plan.loop, plan.recipe, plan.pattern
     folder = pattern.folder.absolute()
     if not numbers:
         return
@@ -194,6 +188,7 @@ def _write(
     for _ in range(_RESTARTS):
         try:
             for number, reason in _round(client, scene, left, cancelled):
+                claim.check()
                 left.remove(number)
                 yield number, reason
                 if reason:

@@ -17,7 +17,6 @@ from loopcore.parallel import thread_count
 if TYPE_CHECKING:
     from loopcore.baking.recipe import Recipe
     from loopcore.files.pattern import FramePattern
-    from loopcore.loop import Loop
     from loopcore.motion.field import MotionField
     from loopcore.plate import Plate
 
@@ -64,33 +63,32 @@ class _Renderer:
     """The loop of a scene. Frames are computed one after another, and written by the threads that asked for them."""
 
     def __init__(self, scene: Scene) -> None:
-        from loopcore.baking.recipe import Recipe
+        from loopcore.baking.plan import Plan
         from loopcore.loop import Loop
 
-        recipe = scene.recipe
+        recipe, pattern = scene.recipe, scene.pattern
         cycles, steady = recipe.looks()
-        self.recipe, self.pattern = recipe, scene.pattern
-        self.loop: Loop = Loop(
+        self.loop = Loop(
             scene.plate, scene.motion, frames=recipe.frames, method=recipe.method, contrast=recipe.contrast,
             cycles=cycles, steady=steady, device=recipe.backend,
         )  # fmt: skip
-        own = Recipe.of(
-            self.loop, first=recipe.first, fps=recipe.fps, format=recipe.format, depth=recipe.depth,
-            compression=recipe.compression,
+        self.plan = Plan.of(
+            self.loop, pattern.folder, pattern.prefix[:-1], first=recipe.first, fps=recipe.fps, format=recipe.format,
+            depth=recipe.depth, compression=recipe.compression,
         )  # fmt: skip
-        if own != recipe:
+        if self.plan.recipe != recipe:
             raise EngineError("this worker would make other frames: install the same Loopcore on all machines")
         self._lock, self._free = threading.Lock(), list[np.ndarray]()
 
     def write(self, number: int) -> None:
         """Computes and writes one frame."""
-        from loopcore.baking.writers import new_canvas, save_frame
+        from loopcore.baking.writers import save_frame
 
         with self._lock:
-            canvas = self._free.pop() if self._free else new_canvas(self.loop, self.recipe)
-            self.loop.begin(self.recipe.time(number), canvas)()
+            canvas = self._free.pop() if self._free else self.plan.canvas()
+            self.loop.begin(self.plan.recipe.time(number), canvas)()
         try:
-            save_frame(self.loop, self.recipe, self.pattern, number, canvas)
+            save_frame(self.plan, number, canvas)
         finally:
             self._free.append(canvas)
 

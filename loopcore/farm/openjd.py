@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loopcore.baking.bake import checked_numbers
+from loopcore.baking.plan import checked_numbers
 from loopcore.errors import SequenceError
 from loopcore.farm import messages
 from loopcore.files.atomic import make_folder, write_text_atomically

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from loopcore.errors import LoopcoreError, SequenceError
-from loopcore.files.regular import list_files, os_reason
+from loopcore.files.regular import list_files, os_reason, read_regular
 
 _TEMPORARY = re.compile(r"\..+\.tmp-(?P<pid>[1-9][0-9]*)-(?P<host>[0-9a-f]{16}|[0-9a-f]{4})[0-9a-f]{8}", re.DOTALL)
 # Older versions wrote a host of four digits: it matches no host, so that age decides.
@@ -55,7 +55,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
             temporary's name.
     """
     path = Path(path)
-    with _temporary_beside(path) as temporary:
+    with temporary_beside(path) as temporary:
         try:
             write(temporary)
             _flush_to_disk(temporary)
@@ -83,8 +83,17 @@ def write_bytes_atomically(path: str | Path, data: bytes) -> None:
     write_atomically(path, write)
 
 
+def has_bytes(path: Path, data: bytes) -> bool:
+    """Return whether a file holds this and nothing else."""
+    try:
+        return path.stat().st_size == len(data) and read_regular(path, len(data)) == data
+    except OSError:
+        return False
+
+
 @contextmanager
-def _temporary_beside(path: Path) -> Iterator[Path]:
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Yield the name of a temporary of this process for ``path``, and remove it at the end of the ``with`` block."""
     # Names are limited to 255 bytes: cut, so that the additions fit.
     stem = os.fsencode(path.name)[:200].decode("utf-8", "ignore")
     name = f".{os.fsdecode(stem.encode())}.tmp-{temporary_mark()}{os.urandom(4).hex()}"
@@ -94,10 +103,20 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
     try:
         yield temporary
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        _remove(temporary)
         with _busy_lock:
             _busy.discard(name)
+
+
+def _remove(temporary: Path) -> None:
+    """Remove a file; on Windows retry while another program holds it open."""
+    for delay in (*_PATIENCE_S, 0):
+        try:
+            temporary.unlink()
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(delay)
 
 
 def temporary_mark() -> str:
@@ -140,14 +159,15 @@ def remove_leftovers(folder: str | Path) -> list[Path]:
     removed = []
     for name in list_files(folder):
         found = _TEMPORARY.fullmatch(name)
-        if found and _is_leftover(folder / name, int(found["pid"][:20]), found["host"]):
+        if found and is_leftover(folder / name, int(found["pid"][:20]), found["host"]):
             with suppress(OSError):
                 (folder / name).unlink()
                 removed.append(folder / name)
     return removed
 
 
-def _is_leftover(path: Path, pid: int, host: str) -> bool:
+def is_leftover(path: Path, pid: int, host: str) -> bool:
+    """Return whether the process that made a temporary has ended, as far as that can be known; see the module."""
     if host != _host_tag():
         try:
             return time.time() - path.stat().st_mtime > _FOREIGN_AGE_S

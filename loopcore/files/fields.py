@@ -126,20 +126,28 @@ def _shown(value: object) -> str:
 
 
 def read_object(path: Path, largest: int) -> dict[str, Any]:
-    """Reads a file that holds one JSON object in UTF-8.
+    """Reads a file that holds one JSON object in UTF-8; as `read_json`."""
+    value = read_json(path, largest)
+    if not isinstance(value, dict):
+        raise SequenceError(f"'{path}' does not hold a JSON object")
+    return value
+
+
+def read_json(path: Path, largest: int) -> Any:
+    """Reads a file of JSON in UTF-8.
 
     Args:
         path: the file.
         largest: its largest size in bytes.
 
     Returns:
-        The object, whose numbers are finite and whose names differ.
+        The value; its numbers are finite, and the names of an object differ.
 
     Raises:
         SequenceError: the file cannot be read, or holds something else.
     """
     try:
-        value = json.loads(
+        return json.loads(
             read_regular(path, largest).decode("utf-8-sig"), parse_constant=_finite, parse_float=_finite,
             object_pairs_hook=_distinct,
         )  # fmt: skip
@@ -147,9 +155,6 @@ def read_object(path: Path, largest: int) -> dict[str, Any]:
         raise SequenceError(f"'{path}' cannot be read: {os_reason(error, path)}") from error
     except (ValueError, RecursionError) as error:
         raise SequenceError(f"'{path}' is not JSON in UTF-8: {error}") from error
-    if not isinstance(value, dict):
-        raise SequenceError(f"'{path}' does not hold a JSON object")
-    return value
 
 
 def _finite(text: str) -> float:

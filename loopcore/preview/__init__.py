@@ -4,12 +4,13 @@
 from loopcore.preview.arrows import arrow_picture
 from loopcore.preview.film import write_film
 from loopcore.preview.flow import flow_picture
-from loopcore.preview.frames import preview_sequence
+from loopcore.preview.frames import display_picture, preview_sequence
 from loopcore.preview.sheet import contact_sheet, write_picture
 
 __all__ = [
     "arrow_picture",
     "contact_sheet",
+    "display_picture",
     "flow_picture",
     "preview_sequence",
     "write_film",

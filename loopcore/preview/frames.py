@@ -82,6 +82,22 @@ def preview_sequence(
     return "PNG" if suffix == ".png" else "JPEG"
 
 
+def display_picture(plate: Plate, max_width: int = 1920, exposure: float | None = None) -> np.ndarray:
+    """Returns a plate's display window as an (H, W, 3) uint8 sRGB picture of square pixels.
+
+    Args:
+        plate: the plate or frame.
+        max_width: of the picture, in pixels.
+        exposure: as for `loopcore.color.display_image`; None chooses it for this plate.
+    """
+    plate = plate.displayed()
+    return _picture(plate, max_width, _exposure(plate) if exposure is None else exposure)
+
+
+def _exposure(plate: Plate) -> float:
+    return 1.0 if plate.encoded != "linear" else display_exposure(plate.pixels, plate.channels)
+
+
 def _sheet(files: list[tuple[str, Path]], max_width: int, on_progress: Progress | None) -> np.ndarray:
     count = min(_SHEET_FRAMES, len(files))
     # Evenly spaced around the loop, where the first frame follows the last.
@@ -117,7 +133,7 @@ def _list_frames(source: Source) -> list[tuple[str, Path]]:
 def _read_all(paths: list[Path], max_width: int) -> Iterator[np.ndarray]:
     """Yields each file as a picture for display with the first one's exposure, reading ahead."""
     first = read_plate(paths[0]).displayed()
-    exposure = 1.0 if first.encoded != "linear" else display_exposure(first.pixels, first.channels)
+    exposure = _exposure(first)
     size = first.pixels.shape[:2]
 
     def read(path: Path) -> np.ndarray:

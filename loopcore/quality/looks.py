@@ -57,8 +57,15 @@ class Wander:
     def distance(self, frame: np.ndarray) -> float:
         """Returns the mean absolute difference over what moves, in display codes of 0 to 1."""
         total = float(self._weight.sum())
-        change = np.abs(self._blurred(frame) - self._first)
-        return float((change * self._weight).sum()) / total if total > 0 else 0.0
+        return float(self._changes(frame).sum()) / total if total > 0 else 0.0
+
+    def place(self, frame: np.ndarray) -> tuple[int, int]:
+        """Returns row and column of the largest difference."""
+        return busiest(self._changes(frame), 1, self._block)
+
+    def _changes(self, frame: np.ndarray) -> np.ndarray:
+        """Absolute differences by block, weighted by what moves in it."""
+        return np.asarray(np.abs(self._blurred(frame) - self._first) * self._weight)
 
     def _blurred(self, frame: np.ndarray) -> np.ndarray:
         blur = _gaussian(_block_sums(frame * self._mask, self._block), self._sigma)
@@ -91,11 +98,17 @@ class Contrast:
 
     def spread(self) -> list[float]:
         """Returns, by band, the largest minus the smallest contrast of the frames, over their mean."""
-        contrasts = np.array(self._contrasts)
-        mean = contrasts.mean(axis=0)
-        # Less than a display's rounding is no detail.
-        some = mean > 0.002 * math.sqrt(float(self._solid.sum()))
-        return [float(value) for value in np.where(some, np.ptp(contrasts, axis=0) / np.where(some, mean, 1), 0)]
+        contrasts, mean = np.array(self._contrasts), self._means()
+        return [float(value) for value in np.ptp(contrasts, axis=0) / mean]
+
+    def levels(self) -> np.ndarray:
+        """Returns, by frame and band, the contrast over the mean of all frames."""
+        return np.array(self._contrasts) / self._means()
+
+    def _means(self) -> np.ndarray:
+        """Mean contrast by band; infinite where it is less than a display's rounding, which is no detail."""
+        mean = np.array(self._contrasts).mean(axis=0)
+        return np.where(mean > 0.002 * math.sqrt(float(self._solid.sum())), mean, np.inf)
 
 
 class Carried:
@@ -121,7 +134,11 @@ class Carried:
 
     def spread(self) -> list[float]:
         """Returns, by band, the largest minus the smallest ratio of the frames."""
-        return [float(np.ptp(band)) for band in np.array(self._ratios).T]
+        return [float(np.ptp(band)) for band in self.levels().T]
+
+    def levels(self) -> np.ndarray:
+        """Returns the ratios by frame and band."""
+        return np.array(self._ratios)
 
     def chance(self) -> list[float]:
         """Returns, by band, the spread that so few samples have by chance, as `Contrast.chance`."""
@@ -161,12 +178,22 @@ class Torn:
 
     def share(self, frame: np.ndarray) -> float:
         """Returns the share, 0 to 1."""
+        torn = self.torn(frame)
+        return float(torn.mean()) if len(torn) else 0.0
+
+    def torn(self, frame: np.ndarray) -> np.ndarray:
+        """Returns for each sampled pixel whether it counts."""
         if not len(self._at):
-            return 0.0
+            return np.zeros(0, bool)
         shown = self._descriptors(frame)
         distance, nearest = self._tree.query(shown)
-        torn = (distance > self._limit) & (_anisotropy(shown) > _anisotropy(self._plate[nearest]))
-        return float(torn.mean())
+        return np.asarray((distance > self._limit) & (_anisotropy(shown) > _anisotropy(self._plate[nearest])))
+
+    def place(self, torn: np.ndarray, size: float) -> tuple[int, int]:
+        """Returns row and column of the middle of the window of this size in which most samples count."""
+        counts = np.zeros([-(-n // self._step) for n in self._mask.shape], np.float32)
+        counts[tuple(self._at.T)] = torn
+        return busiest(counts, size / self._step, self._step)
 
     def _own_distance(self) -> float:
         """The quantile of distances from the first frame's descriptors to the nearest that does not overlap."""
@@ -195,6 +222,21 @@ class Torn:
     def _sampled(self, values: np.ndarray) -> np.ndarray:
         rows, columns = self._at.T * self._step
         return values[rows, columns]
+
+
+def busiest(values: np.ndarray, size: float, block: int = 1) -> tuple[int, int]:
+    """Returns row and column of the pixel in the middle of the window with the largest sum.
+
+    Args:
+        values: (H, W), one for each block of pixels.
+        size: of the window, in blocks.
+        block: pixels of a block.
+    """
+    from scipy.ndimage import uniform_filter
+
+    sums = uniform_filter(values.astype(np.float64), max(1, round(size)), mode="constant")
+    row, column = np.unravel_index(int(sums.argmax()), sums.shape)
+    return int(row) * block + block // 2, int(column) * block + block // 2
 
 
 def _chance(area: float, sigmas: Sequence[float]) -> list[float]:

@@ -9,24 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from loopcore import color
 from loopcore.baking.frames import damage, is_current
-from loopcore.baking.recipe import FILE_NAME, Recipe, read_recipe
-from loopcore.errors import LoopcoreError, SequenceError
-from loopcore.exr import check_packed
+from loopcore.baking.recipe import Recipe, read_recipe
 from loopcore.exr.windows import Windows
 from loopcore.files.pattern import FramePattern
 from loopcore.files.ranges import format_range
 from loopcore.image import luma
 from loopcore.loop import Loop
-from loopcore.motion.field import MotionField
-from loopcore.plate import Plate, read_plate
-from loopcore.quality.looks import Carried, Contrast, Torn, Wander
-from loopcore.quality.report import QualityReport, Row, judged
+from loopcore.quality.baked import frame_pattern, read_frame, read_loop
+from loopcore.quality.looks import Carried, Contrast, Torn, Wander, busiest
+from loopcore.quality.report import Curve, QualityReport, Row, Spot, judged
 from loopcore.quality.stored import in_display, rounding, stored_pixels
 
 CLOSURE = 1e-6
@@ -36,6 +32,7 @@ WANDER = 0.07
 TORN = 0.03
 # Looks are measured on so many frames, evenly spaced, torn detail on half of them.
 LOOKS = 16
+SPOT = 64  # side in pixels of the area that a measurement is worst in
 REBAKE = "bake again with --overwrite"
 RESUME = "run the bake again, it writes only these"
 REPAIR = "run the bake again with --verify, it writes only these"
@@ -62,13 +59,13 @@ def check(
     """
     folder = Path(folder)
     recipe, document = read_recipe(folder)
-    pattern = FramePattern(folder, f"{document['name']}.", f".{recipe.format}")
+    pattern = frame_pattern(folder, recipe, document)
     report = QualityReport(str(folder), recipe.frames)
     report.rows += _files(pattern, recipe)
     if not report.passed:
         report.rows.append(_NOT_MEASURED)
         return report
-    loop = _loop(folder, recipe, document, plate)
+    loop = read_loop(folder, recipe, document, plate)
     measured = _Measurement(loop, recipe)
     broken: list[int] = []
     for time in range(recipe.frames):
@@ -76,11 +73,15 @@ def check(
         if damage(path):
             broken.append(recipe.first + time)
         elif not broken:
-            measured.add(time, _read_frame(path, loop.plate, recipe, measured.expected))
+            measured.add(time, read_frame(path, loop.plate, recipe, measured.expected))
         if on_progress is not None:
             on_progress(time + 1, recipe.frames)
     report.rows.append(_count("frames whose pixels are damaged", broken, REPAIR))
-    report.rows += [_NOT_MEASURED] if broken else measured.rows()
+    if broken:
+        report.rows.append(_NOT_MEASURED)
+        return report
+    report.rows += measured.rows()
+    report.curves, report.spots = measured.curves(), measured.spots()
     return report
 
 
@@ -99,63 +100,6 @@ def _files(pattern: FramePattern, recipe: Recipe) -> Iterator[Row]:
     yield _count("damaged, misplaced or of another recipe", stale, RESUME)
 
 
-def _loop(folder: Path, recipe: Recipe, document: Any, plate: str | Path | None) -> Loop:
-    layer, colorspace = _text(folder, document, "layer"), _text(folder, document, "colorspace")
-    if colorspace is not None:
-        try:
-            color.check_colorspace(colorspace)
-        except LoopcoreError as error:
-            raise SequenceError(
-                f"'{folder / FILE_NAME}' was changed or damaged ({error}): bake the loop again"
-            ) from None
-    named = {"layer": layer, "colour space": colorspace}
-    as_said = ", ".join(f"{name} {value!r}" for name, value in named.items() if value is not None)
-    reading = f" with the recipe's {as_said}" if as_said else ""
-    where = plate if plate is not None else document.get("plate_path")
-    if where is None:
-        raise SequenceError("the recipe does not say where the plate is: name it with --plate")
-    try:
-        still = read_plate(where, layer=layer, colorspace=colorspace)
-    except LoopcoreError as error:
-        raise SequenceError(f"the plate cannot be read{reading} ({error}): name it with --plate") from None
-    if still.digest() != recipe.plate:
-        raise SequenceError(
-            f"'{where}' is not the plate that was baked (its pixels differ{reading}): name it with --plate"
-        )
-    try:
-        check_packed(folder / "motion.exr")
-        motion = MotionField.load(folder / "motion.exr")
-    except LoopcoreError as error:
-        raise SequenceError(f"the motion cannot be read ({error}): bake the loop again") from None
-    if motion.digest() != recipe.motion:
-        raise SequenceError(f"'{folder / 'motion.exr'}' is not the motion that was baked: bake the loop again")
-    # The CPU is the reference, whichever device baked the frames.
-    cycles, steady = recipe.looks()
-    return Loop(
-        still, motion, frames=recipe.frames, method=recipe.method, contrast=recipe.contrast, cycles=cycles,
-        steady=steady, device="cpu",
-    )  # fmt: skip
-
-
-def _text(folder: Path, document: Any, name: str) -> str | None:
-    value = document.get(name)
-    if value is not None and not isinstance(value, str):
-        raise SequenceError(f"'{folder / FILE_NAME}' was changed or damaged (its {name} is no text): bake it again")
-    return value
-
-
-def _read_frame(path: Path, plate: Plate, recipe: Recipe, expected: np.ndarray) -> np.ndarray:
-    """A frame's pixels, of the plate's size; a PNG, which has the display window only, has the plate around it."""
-    frame, windows = read_plate(path), plate.windows
-    if recipe.format == "png" and frame.windows != windows and frame.pixels.shape[:2] == windows.display_size:
-        pixels = expected.copy()
-        pixels[windows.shown] = frame.pixels
-        frame = replace(frame, pixels=pixels, windows=windows)
-    if frame.pixels.shape != expected.shape or frame.windows != windows:
-        raise SequenceError(f"'{path}' is {frame.windows}, unlike the plate: {windows}")
-    return frame.pixels
-
-
 class _Measurement:
     """What is measured of the frames, added in order of time."""
 
@@ -165,6 +109,7 @@ class _Measurement:
         filed = _filed(loop.motion.mask.shape, loop.plate.windows, recipe)
         self._moving, self._filed = (loop.motion.mask > 0) & filed, filed
         self._static, self._nonfinite = 0.0, 0
+        self._spots: dict[str, Spot] = {}
         self._steps: list[float] = []
         self._twins: list[int] = []
         self._first = self._before = self.expected
@@ -172,7 +117,11 @@ class _Measurement:
 
     def add(self, time: int, pixels: np.ndarray) -> None:
         still = ~self._moving
-        self._static = max(self._static, _difference(pixels[still], self.expected[still]))
+        change = _difference(pixels[still], self.expected[still])
+        if change > self._static:
+            self._static = change
+            unlike = np.nan_to_num(np.abs(pixels - self.expected), posinf=np.inf).max(axis=2)
+            self._spots["static"] = self._spot("changed outside the mask", time, np.where(still, unlike, 0), 1)
         self._nonfinite += int(np.count_nonzero(~np.isfinite(pixels) & np.isfinite(self.expected)))
         shown = np.nan_to_num(pixels, posinf=0.0, neginf=0.0)
         if time == 0:
@@ -188,8 +137,11 @@ class _Measurement:
 
     def rows(self) -> list[Row]:
         rows = [
-            self._closure,
-            judged("static: largest difference outside the mask", self._static, "0", self._static == 0, REBAKE),
+            _unless_lossy(self._closure, self._recipe),
+            _unless_lossy(
+                judged("static: largest difference outside the mask", self._static, "0", self._static == 0, REBAKE),
+                self._recipe,
+            ),
             self._seam(),
             *(self._looks.rows() if self._moving.any() else []),
         ]
@@ -206,10 +158,34 @@ class _Measurement:
 
     def _seam(self) -> Row:
         name, limit = "seam: last step over the median step", f"{SEAM[0]} to {SEAM[1]}"
-        last, median = _change(self._first, self._before, self._moving), float(np.median(self._steps))
+        last, median = self._last(), float(np.median(self._steps))
         if median == 0:
             return judged(name, None, limit, last == 0, REBAKE, "nothing moves")
         return judged(name, last / median, limit, SEAM[0] <= last / median <= SEAM[1], REBAKE)
+
+    def _last(self) -> float:
+        return _change(self._first, self._before, self._moving)
+
+    def curves(self) -> list[Curve]:
+        """The seam and the looks over the frames; what does not move has none."""
+        median = float(np.median(self._steps))
+        if median == 0:
+            return []
+        first, last = self._recipe.first, self._recipe.first + self._recipe.frames - 1
+        steps = [(first + time, step / median) for time, step in enumerate([*self._steps, self._last()])]
+        seam = Curve("Seam", "change to the next frame, over the median", tuple(steps), *SEAM, judged=(last,))
+        return [seam, *self._looks.curves()]
+
+    def spots(self) -> list[Spot]:
+        """Where the measurements are worst, those outside the mask first."""
+        if not self._moving.any():
+            return list(self._spots.values())
+        change = np.where(self._moving, np.abs(self._first - self._before).mean(axis=2), 0)
+        seam = self._spot("seam: the last frame before the plate", self._recipe.frames - 1, change, SPOT)
+        return [*self._spots.values(), *self._looks.spots(), seam]
+
+    def _spot(self, title: str, time: int, values: np.ndarray, size: int) -> Spot:
+        return Spot(title, self._recipe.first + time, *busiest(values, size))
 
 
 class _Looks:
@@ -224,6 +200,7 @@ class _Looks:
         self._side = max(plate.width, plate.height)
         self._wandered: dict[int, float] = {}
         self._torn_shares: dict[int, float] = {0: 0.0}
+        self._places: dict[str, tuple[int, int, int]] = {}
 
     def add(self, time: int, pixels: np.ndarray) -> None:
         if time not in self._times:
@@ -236,16 +213,54 @@ class _Looks:
             self._wander = Wander(picture, self._mask, self._side)
             self._torn, self._contrast = Torn(picture, self._mask), Contrast(self._mask)
             self._carried = Carried(self._mask)
-        self._wandered[time] = self._wander.distance(picture)
+        distance = self._wander.distance(picture)
+        if distance > max(self._wandered.values(), default=0.0):
+            self._places["looks: wandered furthest"] = (time, *self._wander.place(picture))
+        self._wandered[time] = distance
         if self._loop.plain:
             self._carried.add(self._loop.sqrt_luminance(pixels[window]), *self._loop.copies(time))
         else:
             self._contrast.add(picture)
         if time in self._torn_times:
-            self._torn_shares[time] = self._torn.share(picture)
+            torn = self._torn.torn(picture)
+            share = float(torn.mean()) if len(torn) else 0.0
+            if share > max(self._torn_shares.values()):
+                self._places["detail: torn or folded most"] = (time, *self._torn.place(torn, SPOT))
+            self._torn_shares[time] = share
+
+    def curves(self) -> list[Curve]:
+        """Contrast of the band that breathes most, wander and torn detail."""
+        numbers = [self._recipe.first + time for time in sorted(self._wandered)]
+        contrast = self._measured_contrast()
+        chance = contrast.chance()
+        spread = contrast.spread()
+        band = max(range(len(spread)), key=lambda k: spread[k] - chance[k])
+        levels = [float(level) for level in contrast.levels()[:, band]]
+        limits = _band(levels, BREATHING + chance[band]) if self._loop.contrast == 1 else (None, None)
+        unit = "over what its copies carry" if self._loop.plain else "over the mean"
+        return [
+            Curve("Contrast", f"of detail, {unit}", tuple(zip(numbers, levels, strict=True)), *limits),
+            self._curve("Wander", "of the blurred picture, in display codes", self._wandered, WANDER),
+            self._curve("Torn detail", "share of the moving pixels", self._torn_shares, TORN),
+        ]
+
+    def spots(self) -> list[Spot]:
+        """Where looks wander and detail is torn most, if they are."""
+        down, across = (side.start or 0 for side in self._loop.window)
+        return [
+            Spot(title, self._recipe.first + time, row + down, column + across)
+            for title, (time, row, column) in self._places.items()
+        ]
+
+    def _curve(self, title: str, unit: str, values: dict[int, float], limit: float) -> Curve:
+        points = sorted((self._recipe.first + time, value) for time, value in values.items())
+        return Curve(title, unit, tuple(points), high=limit)
+
+    def _measured_contrast(self) -> Carried | Contrast:
+        return self._carried if self._loop.plain else self._contrast
 
     def rows(self) -> list[Row]:
-        contrast = self._carried if self._loop.plain else self._contrast
+        contrast = self._measured_contrast()
         spread = contrast.spread()
         beyond = max(0.0, *(a - b for a, b in zip(spread, contrast.chance(), strict=True)))
         note = "spread by band, fine to coarse: " + ", ".join(f"{value:.3f}" for value in spread)
@@ -267,6 +282,14 @@ class _Looks:
         return judged(name, values[time], f"<= {limit:g}", values[time] <= limit, advice, note)
 
 
+def _band(values: list[float], span: float) -> tuple[float, float]:
+    """The limits, this far apart, that most values are within, with these in the middle."""
+    span *= 1 + 1e-9  # so that rounding puts no value outside
+    inside = max(([v for v in values if low <= v <= low + span] for low in values), key=len)
+    middle = (min(inside) + max(inside)) / 2
+    return middle - span / 2, middle + span / 2
+
+
 def _filed(shape: tuple[int, ...], windows: Windows, recipe: Recipe) -> np.ndarray:
     """Which pixels the files have: a PNG has those of the display window."""
     filed = np.full(shape, recipe.format != "png")
@@ -285,6 +308,15 @@ def _closure(loop: Loop, recipe: Recipe, first: np.ndarray, filed: np.ndarray) -
     gap = max(float(beyond.max(initial=0.0)), 0.0) / (span or 1.0)
     limit = f"<= {CLOSURE:g} of the range"
     return judged("closure: frame N against frame 0", gap, limit, gap <= CLOSURE and alike, REBAKE)
+
+
+def _unless_lossy(row: Row, recipe: Recipe) -> Row:
+    """A row of pixels that should be equal, which has no limit where the files' compression changes them."""
+    if not recipe.lossy:
+        return row
+    return Row(
+        row.name, row.value, "none", True, f"no limit, as the lossy compression {recipe.compression} was asked for"
+    )
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:

@@ -27,6 +27,50 @@ class Row:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Curve:
+    """One measurement over the frames.
+
+    Attributes:
+        title: what was measured.
+        unit: of the values.
+        points: frame numbers and values.
+        low: the values' lower limit, if any.
+        high: the values' upper limit, if any.
+        judged: the frame numbers that the limits are for; None for all.
+    """
+
+    title: str
+    unit: str
+    points: tuple[tuple[int, float], ...]
+    low: float | None = None
+    high: float | None = None
+    judged: tuple[int, ...] | None = None
+
+    def beyond(self, number: int, value: float) -> bool:
+        """Returns whether a point is judged and not within the limits."""
+        if self.judged is not None and number not in self.judged:
+            return False
+        return (self.low is not None and value < self.low) or (self.high is not None and value > self.high)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a measurement is worst.
+
+    Attributes:
+        title: what was measured.
+        number: of the frame.
+        row: in the frame's array.
+        column: in the frame's array.
+    """
+
+    title: str
+    number: int
+    row: int
+    column: int
+
+
 @dataclass
 class QualityReport:
     """The QC of one loop.
@@ -35,11 +79,15 @@ class QualityReport:
         folder: folder of the frames.
         frames: N.
         rows: the measurements.
+        curves: measurements over the frames, for the report's page.
+        spots: where measurements are worst, for the report's page.
     """
 
     folder: str
     frames: int
     rows: list[Row] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    spots: list[Spot] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:

@@ -21,6 +21,7 @@ from loopcore.files.atomic import make_folder
 from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.ranges import format_range, parse_range
 from loopcore.job import Job, Source
+from loopcore.parallel import limited_threads
 from loopcore.preview.proxies import PROXY_FOLDER
 from loopcore.worker.task import Invalid, Params, Task, Unfinished
 
@@ -79,16 +80,20 @@ def predict(task: Task) -> dict[str, Any]:
 
 
 def animate(task: Task) -> dict[str, Any]:
-    """{settings of `Job` and `Source`} -> {folder, pattern, first, frames, written, ...}: runs a `Job`.
+    """{settings of a job file, threads?} -> {folder, pattern, first, frames, written, ...}: runs a `Job`.
 
     Also returned: skipped, motion, width, height, proxy_pattern (with proxies). A motion of another size is resized.
 
     Raises:
         Unfinished: some frames failed.
     """
-    job = _job(task)
+    params = Params(task)
+    params.default("rescale", task.params.get("motion") is not None)
+    threads = params.take("threads", int, None)
+    job = Job.from_fields(params)
     task.folders |= {job.folder, job.folder / PROXY_FOLDER}
-    result = run(job, task)
+    with limited_threads(threads):
+        result = run(job, task)
     done = result.bake
     if done.failed:
         raise Unfinished(_reasons(done.failed))
@@ -100,12 +105,6 @@ def animate(task: Task) -> dict[str, Any]:
     if result.proxies is not None:
         answer["proxy_pattern"] = f"{PROXY_FOLDER}/{result.proxies.name}"
     return answer
-
-
-def _job(task: Task) -> Job:
-    params = Params(task)
-    params.default("rescale", task.params.get("motion") is not None)
-    return Job.from_fields(params)
 
 
 def _reasons(failed: dict[int, str]) -> str:

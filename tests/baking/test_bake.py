@@ -15,7 +15,8 @@ import pytest
 from _bakes import N, loop_of, make_motion
 
 from loopcore import exr
-from loopcore.baking.bake import BakeResult, Progress, bake, choose_depth
+from loopcore.baking.bake import BakeResult, Progress, bake
+from loopcore.baking.plan import choose_depth
 from loopcore.baking.recipe import read_recipe
 from loopcore.color import linear_to_srgb
 from loopcore.errors import SequenceError

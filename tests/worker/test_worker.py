@@ -49,7 +49,8 @@ def test_animate_check_and_flow(client: Client, scene: Path, tmp_path: Path) -> 
     assert solved == {"motion": str(motion), "width": 160, "height": 90} and motion.is_file()
     baked = client.call(
         "animate", plate=plate, motion=str(motion), folder=str(out), name="falls", frames=6, fps="24000/1001",
-        first=1001, method="warp", contrast=1, speed=2.0, format="exr", overwrite=False, resolution=100,
+        first=1001, method="warp", contrast=1, speed=2.0, format="exr", overwrite=False, resolution=100, threads=1,
+        compression="piz",
     )  # fmt: skip
     assert baked == {
         "folder": str(out), "pattern": "falls.####.exr", "first": 1001, "frames": 6, "written": 6, "skipped": 0,

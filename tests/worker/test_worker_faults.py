@@ -167,6 +167,8 @@ def test_no_line_makes_it_deaf(client: Client, lines: list[bytes]) -> None:
         ("animate", {"speed": 0}, -32000, "speed 0"),
         ("animate", {"motion": "m.exr"}, -32000, "leave one out"),
         ("animate", {"method": "magic"}, -32000, "unknown method"),
+        ("animate", {"compression": "lzw"}, -32000, "unknown compression"),
+        ("animate", {"threads": 0}, -32000, "0 threads cannot compute"),
     ],
 )
 def test_error_codes_and_messages(
