@@ -24,6 +24,7 @@ from loopcore.observer import Observer
 if TYPE_CHECKING:
     from loopcore.baking.bake import BakeResult
     from loopcore.baking.plan import Plan
+    from loopcore.baking.writers import FrameWriter
     from loopcore.files.claim import Claim
     from loopcore.job import Origin
     from loopcore.loop import Loop
@@ -61,13 +62,16 @@ class Result:
     passed: bool | None = None
 
 
-def run(job: Job, observer: Observer | None = None, origin: Origin | None = None) -> Result:
+def run(
+    job: Job, observer: Observer | None = None, origin: Origin | None = None, writer: FrameWriter | None = None
+) -> Result:
     """Runs a job.
 
     Args:
         job: the job.
         observer: receives progress and may stop the job.
         origin: the loop that the job makes again; what differs from it is noted before the bake.
+        writer: computes and writes the frames; None does so in this process.
 
     Returns:
         The files written. If frames failed, they are in `bake.failed` and no previews and report are written.
@@ -83,7 +87,7 @@ def run(job: Job, observer: Observer | None = None, origin: Origin | None = None
             observer.note(line)
         claim = stack.enter_context(prepared.plan.claim())
         prepared.save_still()
-        return _finish(job, prepared.plan, claim, observer)
+        return _finish(job, prepared.plan, claim, observer, writer)
 
 
 @dataclass
@@ -146,8 +150,8 @@ def prepare(job: Job, observer: Observer, stack: ExitStack) -> Prepared:
     return Prepared(plan, still)
 
 
-def _finish(job: Job, plan: Plan, claim: Claim, observer: Observer) -> Result:
-    result = _bake(job, plan, claim, observer)
+def _finish(job: Job, plan: Plan, claim: Claim, observer: Observer, writer: FrameWriter | None) -> Result:
+    result = _bake(job, plan, claim, observer, writer)
     done = result.bake
     if not done.failed:
         observer.raise_if_cancelled()
@@ -230,26 +234,16 @@ def _reduced(job: Job, plate: Plate, observer: Observer, stack: ExitStack) -> tu
     """
     if job.source.resolution == 100:
         return plate, None
-    from loopcore.exr import write_exr
-    from loopcore.image import resize_linear
-    from loopcore.plate import read_plate
+    from loopcore.plate.reduced import reduced, save_still
 
     observer.stage("Resizing the plate")
-    width, height = (max(1, round(side * job.source.resolution / 100)) for side in (plate.width, plate.height))
-    pixels = resize_linear(plate.pixels, height, width)
-    attributes = dict(plate.metadata)
-    if plate.colorspace:
-        attributes.pop("chromaticities", None)
-        attributes["colorInteropID"] = plate.colorspace
-    channels = {name: pixels[..., k].copy() for k, name in enumerate(plate.channels)}
-    windows = plate.windows.scaled(height, width)
     file = Path(stack.enter_context(TemporaryDirectory(prefix="loopcore-"))) / "still.exr"
-    write_exr(file, channels, attributes=attributes, pixel_aspect=plate.pixel_aspect, windows=windows)
-    return replace(read_plate(file), encoded=plate.encoded, source=_still_path(job)), file
+    return replace(save_still(reduced(plate, job.source.resolution), file), source=_still_path(job)), file
 
 
-def _bake(job: Job, plan: Plan, claim: Claim, observer: Observer) -> Result:
+def _bake(job: Job, plan: Plan, claim: Claim, observer: Observer, writer: FrameWriter | None) -> Result:
     from loopcore.baking.bake import Progress, bake_planned
+    from loopcore.baking.writers import write_here
     from loopcore.preview.proxies import Proxies
 
     source, plate = job.source, plan.loop.plate
@@ -269,7 +263,7 @@ def _bake(job: Job, plan: Plan, claim: Claim, observer: Observer) -> Result:
 
         done = bake_planned(
             plan, claim, overwrite=job.overwrite, verify=job.verify, notes=notes, on_progress=on_progress,
-            cancelled=observer.cancelled,
+            cancelled=observer.cancelled, writer=writer or write_here,
         )  # fmt: skip
         if not done.failed and not done.cancelled:
             proxies.finish(done.skipped, observer.step_callback("Viewport copies"))

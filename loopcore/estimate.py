@@ -93,7 +93,7 @@ def _one_frame(plan: Plan, number: int, count: int) -> tuple[float, int]:
     While a frame is rendered by all threads, others encode earlier ones: a bake is as fast as the slower of the two,
     and no faster than the cores can do the work of both.
     """
-    from loopcore.baking.bake import writer_count
+    from loopcore.baking.writers import writer_count
     from loopcore.parallel import thread_count
 
     canvas = plan.canvas()

@@ -5,30 +5,23 @@ Frames are computed one after another, each with all threads or on the GPU. Othe
 frames from the GPU, compress and write them. Buffers are reused, so memory does not grow with the number of frames.
 """
 
-import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
-
-import numpy as np
 
 from loopcore.baking.plan import Plan
 from loopcore.baking.recipe import write_recipe
-from loopcore.errors import LoopcoreError, SequenceError
-from loopcore.exr import ExrPart, read_attributes
-from loopcore.files.atomic import remove_leftovers, write_atomically
+from loopcore.baking.writers import NOT_MADE, FrameWriter, write_here
+from loopcore.errors import LoopcoreError
+from loopcore.exr import read_attributes
+from loopcore.files.atomic import remove_leftovers
 from loopcore.files.claim import Claim
 from loopcore.loop import Loop
 from loopcore.motion.field import MotionField
-from loopcore.parallel import thread_count
-
-MAX_WRITERS = 8
-LAYERED_BYTES = 1 << 30  # of frames with layers that are written at once
-_NOT_MADE = "not made, after another frame failed"
 
 
 @dataclass
@@ -127,6 +120,7 @@ def bake_planned(
     notes: Mapping[str, object] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    writer: FrameWriter = write_here,
 ) -> BakeResult:
     """Bakes what was planned, as `bake` does.
 
@@ -138,6 +132,7 @@ def bake_planned(
         notes: see `bake`.
         on_progress: see `bake`.
         cancelled: see `bake`.
+        writer: computes and writes the frames; by default this process.
 
     Returns:
         As `bake`.
@@ -150,7 +145,7 @@ def bake_planned(
     remove_leftovers(folder)
     claim.check()
     write_recipe(folder, plan.recipe, plan.name, plan.loop.plate.source, notes or {})
-    run = _Bake(plan, claim, on_progress, cancelled)
+    run = _Bake(plan, claim, on_progress, cancelled, writer)
     run.write(numbers if overwrite else run.skip_current(numbers, verify))
     run.check_files(numbers)
     return run.result
@@ -165,8 +160,9 @@ class _Bake:
         claim: Claim,
         on_progress: Callable[[Progress], None] | None,
         cancelled: Callable[[], bool],
+        writer: FrameWriter,
     ) -> None:
-        self.result = BakeResult()
+        self.result, self._writer = BakeResult(), writer
         self._plan, self._claim, self._on_progress, self._cancelled = plan, claim, on_progress, cancelled
         self._started = threading.Event()
 
@@ -204,34 +200,18 @@ class _Bake:
 
     def _write_frames(self, numbers: Sequence[int]) -> None:
         result, plan = self.result, self._plan
-        with _Writers(plan, self._claim, len(numbers)) as writers:
-            for number in numbers:
-                if writers.stop.is_set() or self._cancelled():
-                    break
-                canvas, parts = writers.canvas(), None
-                arrived = plan.loop.begin(plan.recipe.time(number), canvas)
-                if plan.loop.plate.layers is not None:
-                    arrived()
-                    parts = plan.carried(canvas, number)
-                writers.submit(number, canvas, arrived, parts)
-                self._collect(writers.finished(wait_for_one=False))
-            while writers.pending:
-                self._collect(writers.finished(wait_for_one=True))
+        with closing(self._writer(plan, self._claim, numbers, self._cancelled)) as frames:
+            for number, reason in frames:
+                if reason:
+                    result.failed[number] = reason
+                    continue
+                result.written.append(number)
+                self._started.set()
+                self._report(plan.pattern.path(number))
         if result.failed:
             for number in set(numbers).difference(result.written, result.failed):
-                result.failed[number] = _NOT_MADE
+                result.failed[number] = NOT_MADE
         result.cancelled = self._cancelled() and len(result.written) + len(result.failed) < len(numbers)
-
-    def _collect(self, finished: Iterator[tuple[int, Future[Path]]]) -> None:
-        for number, future in finished:
-            try:
-                path = future.result()
-            except LoopcoreError as error:
-                self.result.failed[number] = str(error)
-                continue
-            self.result.written.append(number)
-            self._started.set()
-            self._report(path)
 
     def _report(self, path: Path | None) -> None:
         if self._on_progress is not None:
@@ -258,82 +238,3 @@ def is_saved(path: Path, motion: MotionField) -> bool:
         return "loopcore/version" in read_attributes(path) and MotionField.load(path).digest() == motion.digest()
     except LoopcoreError:
         return False
-
-
-def writer_count(frames: int) -> int:
-    """Returns the number of threads that encode and write.
-
-    Args:
-        frames: how many there are to write.
-    """
-    return max(1, min(MAX_WRITERS, thread_count() // 2, frames))
-
-
-def _most_layered(loop: Loop) -> int:
-    """Returns how many frames with layers may be written at once, for their memory."""
-    layers = loop.plate.layers
-    return MAX_WRITERS if layers is None else max(1, LAYERED_BYTES // layers.nbytes)
-
-
-class _Writers:
-    """Threads that write frames while others are computed, with a fixed number of reused canvases.
-
-    After a failed frame, or an exception in the block, frames still waiting are not written.
-    """
-
-    def __init__(self, plan: Plan, claim: Claim, frames: int) -> None:
-        self._plan, self._claim = plan, claim
-        self.stop = threading.Event()
-        self.pending: dict[Future[Path], int] = {}
-        threads = min(writer_count(frames), _most_layered(plan.loop))
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loopcore-write")
-        self._free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
-        self._unmade = threads + 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is not None:
-            self.stop.set()
-        self._pool.shutdown()
-
-    def canvas(self) -> np.ndarray:
-        """Returns a canvas to render into; waits until one is free."""
-        if self._unmade:
-            self._unmade -= 1
-            return self._plan.canvas()
-        return self._free.get()
-
-    def submit(self, number: int, canvas: np.ndarray, arrived: Callable[[], None], parts: list[ExrPart] | None) -> None:
-        """Queues a frame for writing, which calls `arrived` first, and frees its canvas whether or not that fails.
-
-        With layers, `parts` are the frame's.
-        """
-        self.pending[self._pool.submit(self._write, number, canvas, arrived, parts)] = number
-
-    def finished(self, wait_for_one: bool) -> Iterator[tuple[int, Future[Path]]]:
-        """Yields the frames that were written or failed since the last call."""
-        if wait_for_one:
-            wait(self.pending, return_when=FIRST_COMPLETED)
-        for future in [f for f in self.pending if f.done()]:
-            yield self.pending.pop(future), future
-
-    def _write(self, number: int, canvas: np.ndarray, arrived: Callable[[], None], parts: list[ExrPart] | None) -> Path:
-        try:
-            arrived()
-            if self.stop.is_set():
-                raise SequenceError(_NOT_MADE)
-            path = self._plan.pattern.path(number)
-
-            def write(temporary: Path) -> None:
-                self._plan.write_frame(temporary, canvas, number, parts)
-                self._claim.check()
-
-            write_atomically(path, write)
-            return path
-        except BaseException:
-            self.stop.set()
-            raise
-        finally:
-            self._free.put(canvas)

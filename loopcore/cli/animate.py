@@ -94,6 +94,7 @@ def _run_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--write-job", type=given_path, metavar="FILE.json", help="write the job to a file instead of running it")
     add("--job", type=given_path, metavar="FILE.json", help="run the job of such a file, or of a loop's recipe.json")
+    add("--dask", metavar="ADDRESS|local:N", help="compute on a Dask cluster, or in N processes on this machine")
     add("--dry-run", action="store_true", help="write nothing, and say what would be written and what it would cost")
     add("--threads", type=int, metavar="N", help="threads to compute with (the cores, or LOOPCORE_THREADS)")
     add("--quiet", action="store_true", help="print nothing but warnings and errors")
@@ -131,6 +132,8 @@ def predict_options(command: argparse.ArgumentParser) -> None:
     _source_options(command)
     command.add_argument("-o", "--output", type=given_path, required=True, metavar="MOTION.exr", help="file to write")
     _motion_options(command)
+    command.add_argument("--resolution", type=int, default=100, metavar="PERCENT",
+        help="for a loop of this percentage of the plate's size (100)")  # fmt: skip
     command.add_argument("--picture", type=given_path, help="also draw the motion over the plate, as a PNG")
     command.set_defaults(run=_predict)
 
@@ -163,7 +166,7 @@ def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
 
 
 def _run(given: dict[str, Any], stop: Stop) -> int:
-    job, origin = _read_job(given) if "job" in given else (_job(given), None)
+    job, origin = _read_job(given) if "job" in given else (job_of(given), None)
     if "write_job" in given:
         return _write_job(given, job)
     quiet, as_json = "quiet" in given, "json" in given
@@ -175,7 +178,13 @@ def _run(given: dict[str, Any], stop: Stop) -> int:
     ):
         if "dry_run" in given:
             return _estimate(job, origin, observer, as_json)
-        result = run(job, observer, origin)
+        if "dask" in given:
+            from loopcore.farm.dask import cluster_writer
+
+            with cluster_writer(given["dask"], observer) as writer:
+                result = run(job, observer, origin, writer)
+        else:
+            result = run(job, observer, origin)
         for line in _reasons(result.bake.failed):
             observer.line(f"error: {line}")
             print_error(line)
@@ -229,7 +238,8 @@ def _option(name: str) -> str:
     return name.upper() if name == "plate" else "--" + name.replace("_", "-")
 
 
-def _job(given: dict[str, Any]) -> Job:
+def job_of(given: dict[str, Any]) -> Job:
+    """Returns the job that the given options of `setting_options`, `plate` and `output` describe."""
     missing = [text for name, text in (("plate", "plate"), ("output", "-o/--output")) if name not in given]
     if missing:
         given["usage_error"](f"the following arguments are required: {', '.join(missing)}")
@@ -287,14 +297,19 @@ def _summary(job: Job, result: Result, seconds: float) -> dict[str, Any]:
 
 def _predict(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.color import display_image
+    from loopcore.files.atomic import make_folder
+    from loopcore.plate.reduced import reduced
     from loopcore.preview import arrow_picture, write_picture
 
     if arguments.output.suffix.lower() != ".exr":
         raise MotionError(f"'{arguments.output}' is not an EXR name: a motion field is written as .exr")
     source = _source(vars(arguments))
     refuse_overwriting(source.files(), [path for path in (arguments.output, arguments.picture) if path is not None])
+    make_folder(arguments.output.parent)
     with Progress(stop) as observer:
         plate = source.read_plate(observer)
+        if source.resolution != 100 and not plate.windows.overscan:  # as `run` does
+            plate = reduced(plate, source.resolution)
         motion = source.read_motion(plate, observer)
     stop.raise_if_requested()
     motion.save(arguments.output)

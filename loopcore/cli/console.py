@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from loopcore.errors import Cancelled, LoopcoreWarning, one_line
+from loopcore.farm import messages
 from loopcore.observer import Observer
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def print_error(text: str, kind: str = "error") -> None:
         kind: of the message, which it begins with.
     """
     print(f"loopcore: {kind}: {one_line(text)}", file=sys.stderr)
+    if kind == "error":
+        messages.fail(text)
 
 
 @contextmanager
@@ -135,7 +138,11 @@ class Console:
         self._start = time.monotonic()
 
     def __enter__(self) -> Console:
-        if not self._quiet and sys.stdout is not None and sys.stdout.isatty():
+        if self._quiet:
+            return self
+        if messages.in_session():
+            messages.status(self._title)
+        elif sys.stdout is not None and sys.stdout.isatty():
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
@@ -178,8 +185,12 @@ class Console:
         if path is not None:
             print(f"Saved: '{path}'")
         percent = 100 * done // max(total, 1)
-        if percent != self._percent:
-            self._percent = percent
+        if percent == self._percent:
+            return
+        self._percent = percent
+        if messages.in_session():
+            messages.progress(self._title, done, total)
+        else:
             print(f"Progress: {percent}%", flush=True)
 
     def callback(self, stop: Stop) -> Callable[[int, int], None]:

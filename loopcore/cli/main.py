@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `loopcore animate`, `batch`, `predict`, `flow`, `check`, `preview`, `info`, `worker`,
-`train`, `evaluate`.
+"""The command line: `loopcore animate`, `batch`, `predict`, `flow`, `check`, `preview`, `farm`, `info`,
+`worker`, `train`, `evaluate`.
 
 Exit codes: 0 done, 1 some frames failed or a check did not pass, 2 usage or bad input, 130 and 143 interrupted.
 """
@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from loopcore import __version__
 from loopcore.animate import FILM_CYCLES
@@ -28,9 +29,11 @@ from loopcore.cli.console import (
     print_report,
     warnings_in_lines,
 )
+from loopcore.cli.farm import farm_options
 from loopcore.cli.info import info_options
 from loopcore.cli.training import evaluate_options, train_options
 from loopcore.errors import Cancelled, LoopcoreError, MotionError
+from loopcore.farm import messages
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return FAILED
         except (KeyboardInterrupt, Cancelled):
             print("loopcore: interrupted", file=sys.stderr)
+            messages.fail("interrupted")
             return stop.exit_code
 
 
@@ -80,8 +84,14 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        messages.fail(message)
+        super().error(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="loopcore", description="Turns a still plate and its motion into a seamlessly looping animated plate."
     )
     parser.add_argument("--version", action="version", version=f"loopcore {__version__}")
@@ -94,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _check_options(commands.add_parser("check", help="measure a finished loop; exit code 1 if it fails"))
     _preview_options(commands.add_parser("preview", help="make a film or a contact sheet of finished frames"))
+    farm_options(commands.add_parser("farm", help="write a job for a render farm"))
     info_options(commands.add_parser("info", help="show what is installed, or what a still holds"))
     train_options(commands.add_parser("train", help="train a network on labelled pictures or on videos"))
     evaluate_options(commands.add_parser("evaluate", help="measure a network, or loops, on such pictures or clips"))
@@ -218,6 +229,8 @@ def _check(arguments: argparse.Namespace, stop: Stop) -> int:
         print_report(report)
         if arguments.html is not None:
             print(f"Saved: '{arguments.html}'")
+    if not report.passed:
+        messages.fail("the loop does not pass: " + ", ".join(row.name for row in report.rows if not row.passed))
     return DONE if report.passed else FAILED
 
 

@@ -194,7 +194,7 @@ class _Exr:
 
     def __init__(self, source: Path) -> None:
         parts = read_exr(source)
-        self.source, self.attributes = source, parts[0].attributes
+        self.source, self.parts, self.attributes = source, parts, parts[0].attributes
         channels, self.windows = place_channels(parts)
         self.channels = {
             name: array for name, array in channels.items()
@@ -247,7 +247,7 @@ def _from_exr(source: Path, convention: str | None) -> MotionField:
     file = _Exr(source)
     convention = convention or _exr_convention(file)
     if convention == "motion" and file.channels.keys() >= {"forward.u", "forward.v"}:
-        return MotionField.load(source)
+        return MotionField.of_parts(file.parts)
     from_loopcore = file.convention == convention
     readers: dict[str, Callable[[_Exr], MotionField]] = {
         "stmap": _from_stmap, "displace": _from_offsets, "idistort": _from_offsets,

@@ -223,9 +223,21 @@ class MotionField(EqualByContent):
         except LoopcoreError as error:
             raise MotionError(f"motion field: {error}") from None
         try:
-            return _from_parts(cls, parts)
+            return cls.of_parts(parts)
         except MotionError as error:
             raise MotionError(f"motion field {path}: {error}") from None
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[ExrPart]) -> MotionField:
+        """Returns the field of an EXR that was read; see `load`.
+
+        Args:
+            parts: of the file.
+
+        Raises:
+            MotionError: missing channels, or values that are not finite.
+        """
+        return _from_parts(cls, parts)
 
 
 def _from_parts(cls: type[MotionField], parts: Sequence[ExrPart]) -> MotionField:
