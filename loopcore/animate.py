@@ -87,7 +87,22 @@ def run(
             observer.note(line)
         claim = stack.enter_context(prepared.plan.claim())
         prepared.save_still()
-        return _finish(job, prepared.plan, claim, observer, writer)
+        stack_files = _write_stack(job, prepared.plan, observer)
+        result = _finish(job, prepared.plan, claim, observer, writer)
+        result.previews[:0] = stack_files
+        return result
+
+
+def _write_stack(job: Job, plan: Plan, observer: Observer) -> list[Path]:
+    """Writes the stills around a PSD's layer, by the run that writes the first frame."""
+    source = job.source
+    if not source.is_split or job.first not in plan.numbers:
+        return []
+    from loopcore.baking.stack import write_stack
+
+    observer.stage("Splitting the document")
+    frames = f"{job.stem}.####.{job.format}"
+    return write_stack(job.folder, job.stem, frames, source.plate, source.layer or "", source.colorspace)
 
 
 @dataclass
@@ -202,6 +217,10 @@ def outputs(job: Job) -> Iterator[Path]:
     yield from (job.folder / "motion.exr", job.folder / "recipe.json")
     if job.source.resolution != 100:
         yield _still_path(job)
+    if job.source.is_split:
+        from loopcore.baking.stack import stack_paths
+
+        yield from stack_paths(job.folder, job.stem, 0)[::2]
     if job.preview:
         yield from _preview_paths(job)
     if job.report:

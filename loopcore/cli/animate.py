@@ -62,8 +62,9 @@ def setting_options(command: argparse.ArgumentParser) -> None:
 
 def _loop_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--layers", type=_names, metavar="all|NAME,NAME",
-        help="layers, parts or channels of the EXR that move with the plate, into the same files (none)")  # fmt: skip
+    add("--layers", type=_names, metavar="all|NAME,NAME|split",
+        help="layers, parts or channels of the EXR that move with the plate, into the same files (none); split: "
+        "also write the stills above and below the --layer of a PSD")  # fmt: skip
     add("--data", action="append", metavar="NAME",
         help="a layer that holds data and no light, where its name does not say so; can be repeated")  # fmt: skip
     add("--frames", type=int, help="length of the loop (60)")

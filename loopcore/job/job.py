@@ -96,7 +96,7 @@ class Job:
         check_settings(self.frames, self.method, self.contrast, self.cycles, self.steady, self.device)
         check_frames(self.frames, self.first)
         checked_numbers(self.numbers, self.first, self.frames)
-        check_format(self.format, self.depth, self.compression, bool(self.source.layers))
+        check_format(self.format, self.depth, self.compression, bool(self.source.carried))
         frame_rate(self.fps)
 
     def to_document(self, base: Path | None = None) -> dict[str, Any]:

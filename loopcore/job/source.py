@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loopcore.errors import HintsError, MotionError, SequenceError
+from loopcore.errors import HintsError, MotionError, PlateError, SequenceError
 from loopcore.observer import Observer
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Source:
         rescale: resize a motion of another size to the plate, instead of refusing it.
         speed: factor on the motion.
         resolution: percent of the plate's size to work at, 1 to 100.
-        layers: further layers that move with the plate, or "all"; as for `loopcore.read_plate`.
+        layers: further layers that move with the plate, or "all"; as for `loopcore.read_plate`. "split" alone writes
+            the stills above and below the layer of a PSD beside the frames; see `loopcore.baking.stack`.
         data: those of them that hold data; as for `loopcore.read_plate`.
 
     Raises:
@@ -72,10 +73,22 @@ class Source:
             raise MotionError("speed 0 stops all motion: give another factor")
         if not 1 <= self.resolution <= 100:
             raise SequenceError(f"resolution {self.resolution} is out of range: give 1 to 100 percent")
+        if self.is_split and (self.layer is None or self.data):
+            raise SequenceError("layers split are those of a PSD, of which one moves: give its --layer, and no --data")
         if self.layers and self.resolution != 100:
             raise SequenceError("layers are carried at the plate's own size: leave resolution out")
         if self.data and not self.layers:
             raise SequenceError("data has no meaning without layers: leave it out, or give --layers")
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the stills around the layer of a PSD are written beside the frames."""
+        return self.layers == ("split",)
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Names of the layers that move with the plate."""
+        return () if self.is_split else self.layers
 
     def files(self) -> list[Path]:
         """Returns the files that are read."""
@@ -99,7 +112,9 @@ class Source:
         from loopcore.plate import read_plate
 
         observer.stage("Reading the plate")
-        return read_plate(self.plate, layer=self.layer, colorspace=self.colorspace, layers=self.layers, data=self.data)
+        if self.is_split and not self._is_psd_layer():
+            raise PlateError(f"{self.plate}: layers are split of PSD files only: leave split out")
+        return read_plate(self.plate, layer=self.layer, colorspace=self.colorspace, layers=self.carried, data=self.data)
 
     def read_motion(self, plate: Plate, observer: Observer) -> MotionField:
         """Returns the motion of a plate, read or predicted, with mask and speed applied.
