@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-TEXT = {".py", ".toml", ".txt", ".md", ".typed", ".json", ".html"}
+TEXT = {".py", ".toml", ".txt", ".md", ".typed", ".json", ".html", ".js"}
 # The earliest date that a zip can store.
 DATE = (1980, 1, 1, 0, 0, 0)
 

@@ -14,10 +14,10 @@ HEAVY = {"torch", "triton", "numba", "llvmlite", "scipy", "av", "PIL", "OpenEXR"
 # Kernels, networks and training use these libraries at import; other modules import them inside functions.
 PUBLIC_TRANSPORT = {"loopcore.transport.integrate", "loopcore.transport.splat", "loopcore.transport.warp"}
 MADE_OF_HEAVY = (
-    "loopcore.transport.", "loopcore.loop.blend", "loopcore.loop.contrast", "loopcore.loop.cycles",
-    "loopcore.loop.gpu", "loopcore.loop.mix", "loopcore.loop.plate_contrast", "loopcore.loop.steady",
-    "loopcore.flowmap.layers", "loopcore.flowmap.planes", "loopcore.motion.networks", "loopcore.motion.generator",
-    "loopcore.training",
+    "loopcore.transport.", "loopcore.loop.blend", "loopcore.loop.carr", "loopcore.loop.contrast",
+    "loopcore.loop.cycles", "loopcore.loop.gpu", "loopcore.loop.mix", "loopcore.loop.plate_contrast",
+    "loopcore.loop.steady", "loopcore.flowmap.layers", "loopcore.flowmap.planes", "loopcore.motion.networks",
+    "loopcore.motion.generator", "loopcore.training",
 )  # fmt: skip
 PACKAGE = Path(loopcore.__path__[0])
 

@@ -153,7 +153,7 @@ def read_plate(
     source = existing_file(path)
     layers, data = ((names,) if isinstance(names, str) else tuple(names) for names in (layers, data))
     try:
-        space = None if colorspace is None else _named_space(colorspace)
+        space = None if colorspace is None else named_space(colorspace)
         with source.open("rb") as file:
             head = file.read(16)
         if not head:
@@ -187,8 +187,12 @@ def read_plate(
         raise PlateError(f"{source}: not enough memory for its pixels") from error
 
 
-def _named_space(colorspace: str) -> ocio.OcioSpace | None:
-    """Returns a colour space of $OCIO, or None for a name that Loopcore decodes itself, which it does first."""
+def named_space(colorspace: str) -> ocio.OcioSpace | None:
+    """Return the colour space of that name in $OCIO, or None for a name that Loopcore decodes itself, which come first.
+
+    Raises:
+        PlateError: it is unknown.
+    """
     try:
         color.check_colorspace(colorspace)
         return None

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from loopcore import color
 from loopcore.baking.recipe import FILE_NAME, Recipe
 from loopcore.errors import LoopcoreError, SequenceError
 from loopcore.exr import check_packed
@@ -18,6 +17,7 @@ from loopcore.files.pattern import FramePattern
 from loopcore.loop import Loop
 from loopcore.motion.field import MotionField
 from loopcore.plate import Plate, read_plate
+from loopcore.plate.plate import named_space
 
 
 def frame_pattern(folder: Path, recipe: Recipe, document: Mapping[str, Any]) -> FramePattern:
@@ -41,14 +41,14 @@ def read_still(folder: Path, recipe: Recipe, document: Mapping[str, Any], plate:
     layer, colorspace = _text(folder, document, "layer"), _text(folder, document, "colorspace")
     if colorspace is not None:
         try:
-            color.check_colorspace(colorspace)
+            named_space(colorspace)
         except LoopcoreError as error:
             raise SequenceError(
                 f"'{folder / FILE_NAME}' was changed or damaged ({error}): bake the loop again"
             ) from None
     named = {"layer": layer, "colour space": colorspace}
     as_said = ", ".join(f"{name} {value!r}" for name, value in named.items() if value is not None)
-    reading = f" with the recipe's {as_said}" if as_said else ""
+    reading = f" with the {as_said} of '{folder / FILE_NAME}'" if as_said else ""
     where = plate if plate is not None else document.get("plate_path")
     if where is None:
         raise SequenceError("the recipe does not say where the plate is: name it with --plate")

@@ -26,6 +26,7 @@ LENGTHS = [0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0, 1, 1 << 20, 0x7F800000, 0x7F7F
 
 def damage(data: bytes, rng: random.Random) -> tuple[str, bytes]:
     """Returns what was done, and the damaged bytes."""
+    data = data or b"\0"
     at, size = rng.randrange(len(data)), rng.choice([1, 4, 64, len(data) // 4 + 1])
     kind = rng.choice(["empty", "truncate", "flip", "zero", "splice", "double", "number", "random", "trailing", "none"])
     changed = bytearray(data)

@@ -228,7 +228,7 @@ BAD: list[tuple[str, list[str], str]] = [
     ("missing mask", ["animate", "p.png", "--hints", "h.json", "--mask", "none.png", "-o", "OUT"], "none.png"),
     ("predict to PNG", ["predict", "p.png", "--hints", "h.json", "-o", "OUT.png"], "not an EXR name"),
     ("predict where nothing flows", ["predict", "black.png", "-o", "OUT.exr"], "nothing here seems to flow"),
-    ("predict nowhere", ["predict", "p.png", "--hints", "h.json", "-o", "none/OUT.exr"], "OUT.exr"),
+    ("predict in a file", ["predict", "p.png", "--hints", "h.json", "-o", "text.png/OUT.exr"], "cannot make folder"),
     ("output in a file", ["animate", "p.png", "--hints", "h.json", "-o", "text.png/OUT"], "cannot make folder"),
     ("check of nothing", ["check", "none"], "no recipe.json"),
     ("preview of nothing", ["preview", "none", "-o", "OUT.mp4"], "none"),
