@@ -46,12 +46,12 @@ def read_still(folder: Path, recipe: Recipe, document: Mapping[str, Any], plate:
             raise SequenceError(
                 f"'{folder / FILE_NAME}' was changed or damaged ({error}): bake the loop again"
             ) from None
-    named = {"layer": layer, "colour space": colorspace}
+    where = plate if plate is not None else _text(folder, document, "plate_path")
+    if where is None:
+        raise SequenceError(f"'{folder / FILE_NAME}' does not say where the plate is: name it with --plate")
+    named = {"layer": layer, "colour space": colorspace, "path": None if plate is not None else where}
     as_said = ", ".join(f"{name} {value!r}" for name, value in named.items() if value is not None)
     reading = f" with the {as_said} of '{folder / FILE_NAME}'" if as_said else ""
-    where = plate if plate is not None else document.get("plate_path")
-    if where is None:
-        raise SequenceError("the recipe does not say where the plate is: name it with --plate")
     try:
         layers, data = (_texts(document, name) if recipe.layers else () for name in ("layers", "data"))
         still = read_plate(where, layer=layer, colorspace=colorspace, layers=layers, data=data)
