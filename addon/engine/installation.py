@@ -61,8 +61,10 @@ def missing() -> str:
 
 def environment() -> State:
     """Return the state of the private environment."""
+    # Asked first: the removal may end between the two.
+    cleaning = _setup is not None and _setup.cleaning
     state = state_of(place())
-    if state.name == "busy" and _setup is not None and _setup.cleaning:
+    if state.name == "busy" and cleaning:
         return State("busy", "its incomplete environment is being removed")
     return state
 

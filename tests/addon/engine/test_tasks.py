@@ -41,6 +41,9 @@ def results(
     blender: Any, extension: Path, disks: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("shot") / ("l'eau 水" + ("" if os.name == "nt" else ' "plate"'))
+    if disks["full"]:
+        for path in Path(disks["full"]).iterdir():  # frames of the Blender before, whose owner is another
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     result = blender.run(SCRIPT, extension, folder, disks["read-only"], disks["full"], timeout=600).result
     assert isinstance(result, dict)
     return result
