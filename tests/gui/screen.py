@@ -7,7 +7,7 @@ import time
 import bpy
 
 # Positions of buttons from the sidebar's upper left corner, read from screenshots; below 0: from the lower left.
-BUTTONS = {"bake": (145, 485), "cancel": (238, 118), "last panel": (145, -12)}
+BUTTONS = {"bake": (145, 515), "cancel": (238, 118), "last panel": (145, -12)}
 
 
 def window():
