@@ -196,14 +196,20 @@ def limited_fetch4(typingctx, values, height, width, x, y, limits, place, weight
 
 
 @kernel
+def _mirrored(values, height, width, x, y, patch):
+    """Fills `patch`, flat (4, 4, 4), with the footprint of (x, y), mirrored at the border; returns the place in it."""
+    ix, tx = split(x)
+    iy, ty = split(y)
+    gather_patch(values, height, width, 4, ix, iy, patch)
+    below_two = _F(1.9999999)
+    return min(_F(1) + tx, below_two), min(_F(1) + ty, below_two)
+
+
+@kernel
 def limits4_at_border(guide, height, width, x, y, limits, position, weight, out):
     """Do what `limits4` does where the footprint crosses the border; the picture is mirrored there."""
     patch = np.empty(64, np.float32)
-    ix, tx = split(x)
-    iy, ty = split(y)
-    gather_patch(guide, height, width, 4, ix, iy, patch)
-    below_two = _F(1.9999999)
-    x, y = min(_F(1) + tx, below_two), min(_F(1) + ty, below_two)
+    x, y = _mirrored(guide, height, width, x, y, patch)
     limits4(patch, 4, 4, x, y, limits, position, weight, out)
 
 
@@ -211,9 +217,5 @@ def limits4_at_border(guide, height, width, x, y, limits, position, weight, out)
 def limited_fetch4_at_border(values, height, width, x, y, limits, place, weight, out):
     """Do what `limited_fetch4` does where the footprint crosses the border; the picture is mirrored there."""
     patch = np.empty(64, np.float32)
-    ix, tx = split(x)
-    iy, ty = split(y)
-    gather_patch(values, height, width, 4, ix, iy, patch)
-    below_two = _F(1.9999999)
-    x, y = min(_F(1) + tx, below_two), min(_F(1) + ty, below_two)
+    x, y = _mirrored(values, height, width, x, y, patch)
     limited_fetch4(patch, 4, 4, x, y, limits, place, weight, out)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _psd_blend import over
 from PIL import Image
 
 from loopcore import color
@@ -21,24 +22,6 @@ pytest.importorskip("psd_tools")
 from psd_tools import PSDImage
 from psd_tools.composite import composite
 from psd_tools.constants import BlendMode
-
-BLENDS = {
-    "normal": lambda below, above: above,
-    "multiply": lambda below, above: below * above,
-    "screen": lambda below, above: below + above - below * above,
-}
-
-
-def over(result: np.ndarray, path: Path, blend: str) -> np.ndarray:
-    """Blends an EXR over straight sRGB colour and alpha (PDF 1.7, 11.3.6)."""
-    pixels = read_plate(path).pixels.astype(np.float64)
-    alpha = pixels[..., 3:]
-    above = color.linear_to_srgb(pixels[..., :3] / np.maximum(alpha, 1e-9))
-    below, under = result[..., :3], result[..., 3:]
-    union = alpha + under - alpha * under
-    mixed = (1 - under) * above + under * BLENDS[blend](below, above)
-    light = (under * (1 - alpha) * below + alpha * mixed) / np.maximum(union, 1e-9)
-    return np.concatenate([light, union], axis=2)
 
 
 def make_document(path: Path, blend: BlendMode) -> None:
@@ -57,7 +40,10 @@ def stacked(folder: Path, order: str, frame: str) -> np.ndarray:
     """Returns the stack's picture, (H, W, 4)."""
     result = np.zeros((21, 33, 4))
     for entry in json.loads((folder / order).read_text())["stack"]:
-        result = over(result, folder / entry["file"].replace("####", frame), entry["blend"])
+        pixels = read_plate(folder / entry["file"].replace("####", frame)).pixels.astype(np.float64)
+        alpha = pixels[..., 3:]
+        codes = color.linear_to_srgb(pixels[..., :3] / np.maximum(alpha, 1e-9))
+        result = over(result, codes, alpha, entry["blend"])
     return result
 
 

@@ -6,11 +6,8 @@
 Needs xdotool for the mouse and ImageMagick's `import` for screenshots. The last line printed is the results as JSON.
 """
 
-import json
 import os
-import subprocess
 import sys
-import traceback
 from importlib import import_module
 from pathlib import Path
 
@@ -19,7 +16,7 @@ import bpy  # noqa: E402
 import example  # noqa: E402
 import inside  # noqa: E402
 import measuring  # noqa: E402
-from screen import area, click, clicked, move_away, region, scrolled, there, until, window  # noqa: E402
+from screen import area, click, clicked, drive, move_away, picture, region, scrolled, there, until, window  # noqa: E402
 
 ZIP, OUT, WORKER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PACKAGE = "bl_ext.user_default.loopcore"
@@ -29,11 +26,6 @@ SEEN = {"version": bpy.app.version_string, "held": {}, "computed": {}}
 bpy.context.preferences.view.show_splash = False
 bpy.context.preferences.view.show_tooltips = False
 bpy.context.preferences.system.use_region_overlap = False
-
-
-def picture(name):
-    """Take a screenshot of the screen: Blender's own are black without a graphics card."""
-    subprocess.run(["import", "-window", "root", os.path.join(OUT, name + ".png")], check=True)
 
 
 def task():
@@ -50,7 +42,7 @@ def paint_water(plane):
         canvas.update()
     yield 2.0
     if not os.path.exists(os.path.join(OUT, "mask.png")):
-        picture("mask")
+        picture(OUT, "mask")
     with there():
         bpy.ops.object.mode_set(mode="OBJECT")
 
@@ -97,12 +89,12 @@ def steps():
     folder.mkdir(exist_ok=True)
     plane = scene(folder)
     yield from look()
-    picture("idle")
+    picture(OUT, "idle")
     draw_strokes(plane)
     yield from paint_water(plane)
     select(plane)
     yield 3.0
-    picture("strokes")
+    picture(OUT, "strokes")
     yield from selected(plane.children[0])
     select(plane)
     yield from bake_by_mouse(plane)
@@ -118,7 +110,7 @@ def selected(stroke):
     """Show a selected stroke, whose outline has another color."""
     select(stroke)
     yield 2.0
-    picture("selected")
+    picture(OUT, "selected")
     with there():
         shapes = import_module(PACKAGE + ".drawing.overlay").stroke_shapes(bpy.context)
     SEEN["outlines"] = len(set(shapes.outline_colors))
@@ -128,11 +120,11 @@ def bake_by_mouse(plane):
     """Start a bake, cancel it, and bake again."""
     yield from clicked("bake", lambda: task() is not None)
     yield from until(lambda: task() is None or task().factor > 0.2, 120)
-    picture("running")
+    picture(OUT, "running")
     SEEN["text"] = task().text
     yield from clicked("cancel", lambda: task() is None)
     yield 2.0
-    picture("cancelled")
+    picture(OUT, "cancelled")
     SEEN["cancelled"] = plane.loopcore.message
     yield from clicked("bake", lambda: task() is not None)
     yield from until(lambda: task() is None, 200)
@@ -140,7 +132,7 @@ def bake_by_mouse(plane):
     SEEN["source"] = texture_of(plane).image.source
     move_away()
     yield 3.0
-    picture("done")
+    picture(OUT, "done")
 
 
 def overlay(plane):
@@ -151,10 +143,10 @@ def overlay(plane):
     for stroke in plane.children:
         stroke.hide_set(True)
     yield from lines_of(plane)
-    picture("overlay")
+    picture(OUT, "overlay")
     plane.loopcore.motion_style = "STREAKS"
     yield from lines_of(plane)
-    picture("streaks")
+    picture(OUT, "streaks")
     yield from bent(plane)
 
 
@@ -165,11 +157,11 @@ def quality(plane):
     yield 3.0
     move_away()
     yield from scrolled("down")
-    picture("automatic")
+    picture(OUT, "automatic")
     plane.loopcore.auto_looks, plane.loopcore.cycles, plane.loopcore.steady = False, 4, 0.3
     area().tag_redraw()
     yield 1.0
-    picture("quality")
+    picture(OUT, "quality")
     plane.loopcore.auto_looks = True
     yield from scrolled("up")
 
@@ -187,7 +179,7 @@ def other_editors(plane):
     space.tag_redraw()
     yield 3.0
     SEEN["tab"] = sidebar.active_panel_category
-    picture("shader")
+    picture(OUT, "shader")
     space.ui_type = "PREFERENCES"
     bpy.context.preferences.active_section = "ADDONS"
     bpy.context.window_manager.addon_search = "Loopcore"
@@ -198,11 +190,11 @@ def other_editors(plane):
         bpy.ops.preferences.addon_expand(module=PACKAGE)
     space.tag_redraw()
     yield 2.0
-    picture("preferences")
+    picture(OUT, "preferences")
     settings.python = WORKER
     space.tag_redraw()
     yield 1.0
-    picture("python")
+    picture(OUT, "python")
     space.ui_type = "VIEW_3D"
     yield 1.0
 
@@ -229,7 +221,7 @@ def bent(plane):
             plane.loopcore.motion_style = style
             bpy.context.scene.frame_set(frame)
             SEEN["bent"] = yield from lines_of(plane)
-    picture("bent")
+    picture(OUT, "bent")
     plane.modifiers.clear()
     bpy.context.scene.frame_set(shown)
     plane.loopcore.motion_style = "ARROWS"
@@ -256,7 +248,7 @@ def failures(plane):
     yield from until(lambda: task() is None, 5)
     SEEN["killed"] = plane.loopcore.message
     yield 2.0
-    picture("error")
+    picture(OUT, "error")
 
     plane.loopcore.frames = 25
     yield from baking()
@@ -287,7 +279,7 @@ def interruptions():
     still.rename(still.with_name("elsewhere.png"))
     select(bpy.data.objects["Plate"])
     yield from look()
-    picture("missing")
+    picture(OUT, "missing")
     still.with_name("elsewhere.png").rename(still)
     bpy.data.images["plate.png"].reload()
 
@@ -334,19 +326,4 @@ def texture_of(plane):
     return next(n for n in plane.active_material.node_tree.nodes if n.type == "TEX_IMAGE")
 
 
-running = steps()
-
-
-def tick():
-    try:
-        return next(running)
-    except StopIteration:
-        SEEN["ok"] = True
-    except Exception:
-        traceback.print_exc()
-        picture("failed")
-    print("SEEN: " + json.dumps(SEEN), flush=True)
-    bpy.ops.wm.quit_blender()
-
-
-bpy.app.timers.register(tick, first_interval=1.0, persistent=True)
+drive(steps(), SEEN, OUT)

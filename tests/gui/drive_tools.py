@@ -7,12 +7,10 @@ The parts are flips, drawn, erased, undone, masked and found; the first needs a 
 Needs xdotool and ImageMagick's `import`. The last line printed is the results as JSON.
 """
 
-import json
 import os
 import subprocess
 import sys
 import time
-import traceback
 from importlib import import_module
 from pathlib import Path
 
@@ -21,7 +19,7 @@ import bpy  # noqa: E402
 import inside  # noqa: E402
 import numpy as np  # noqa: E402
 from mathutils import Vector  # noqa: E402
-from screen import area, region, there, until, window  # noqa: E402
+from screen import area, drive, picture, region, there, until, window  # noqa: E402
 
 ZIP, OUT, WORKER, PICTURE, *PARTS = sys.argv[sys.argv.index("--") + 1 :]
 PACKAGE = "bl_ext.user_default.loopcore"
@@ -32,10 +30,6 @@ _mice = []
 bpy.context.preferences.view.show_splash = False
 bpy.context.preferences.view.show_tooltips = False
 bpy.context.preferences.system.use_region_overlap = False
-
-
-def picture(name):
-    subprocess.run(["import", "-window", "root", os.path.join(OUT, name + ".png")], check=True)
 
 
 def module(name):
@@ -174,20 +168,20 @@ def flips(name):
     yield from until(lambda: task() is None and bpy.data.objects[name].loopcore.motion != "", 200)
     yield 3.0
     SEEN["before"] = flow_at(name, 100, 400)
-    picture("predicted")
+    picture(OUT, "predicted")
     yield from use("loopcore.flip")
     click_at(name, 100, 400)
     yield from solved(name, lambda: children(name, "EMPTY"))
     SEEN["flipped"] = flow_at(name, 100, 400)
     SEEN["other"] = flow_at(name, 100, 60)
-    picture("flipped")
+    picture(OUT, "flipped")
     click_at(name, 104, 402)
     yield from solved(name, lambda: not children(name, "EMPTY"))
     SEEN["again"] = flow_at(name, 100, 400)
     click_at(name, 320, 240)
     yield from solved(name, lambda: children(name, "EMPTY"))
     SEEN["refused"] = bpy.data.objects[name].loopcore.message
-    picture("refused")
+    picture(OUT, "refused")
     mouse("key", "ctrl+z")
     yield from solved(name, lambda: not children(name, "EMPTY"))
     SEEN["undone"] = SEEN["message"]
@@ -199,12 +193,12 @@ def drawn(name):
     yield from use("loopcore.stroke")
     drag(name, path((60, 440), (200, 430), (330, 390)), wheel=4)
     yield 3.2
-    picture("dragging")
+    picture(OUT, "dragging")
     yield from solved(name, lambda: children(name, "CURVE"))
     stroke = bpy.data.objects[children(name, "CURVE")[0]]
     SEEN["stroke"] = [len(stroke.data.splines[0].points), round(stroke["loopcore_speed"], 3)]
     SEEN["stroke_flow"] = flow_at(name, 200, 430)
-    picture("stroke")
+    picture(OUT, "stroke")
     drag(name, path((400, 60), (500, 100)), escape=True)
     yield from idle()
     SEEN["escaped"] = len(children(name, "CURVE"))
@@ -213,12 +207,12 @@ def drawn(name):
     SEEN["anchor_flow"] = flow_at(name, 560, 420)
     drag(name, path((60, 60), (200, 80), (300, 60)))
     yield from solved(name, lambda: len(children(name, "CURVE")) == 2)
-    picture("two")
+    picture(OUT, "two")
     bpy.context.view_layer.objects.active = bpy.data.objects[children(name, "CURVE")[0]]
     with there():
         bpy.ops.object.mode_set(mode="EDIT")
     yield 2.0
-    picture("edit")
+    picture(OUT, "edit")
     with there():
         bpy.ops.object.mode_set(mode="OBJECT")
     yield 1.0
@@ -227,7 +221,7 @@ def drawn(name):
 def erased(name):
     drag(name, path((180, 30), (190, 130)), key="ctrl")
     yield 3.0
-    picture("erasing")
+    picture(OUT, "erasing")
     yield from solved(name, lambda: len(children(name, "CURVE")) == 1)
     SEEN["erased"] = children(name, "CURVE") + children(name, "EMPTY")
 
@@ -245,7 +239,7 @@ def undone(name):
     yield 4.0
     yield from until(lambda: task() is None, 60)
     SEEN["after"] = children(name, "CURVE") + children(name, "EMPTY")
-    picture("after")
+    picture(OUT, "after")
 
 
 def masked(name):
@@ -253,7 +247,7 @@ def masked(name):
     with there():
         bpy.ops.loopcore.paint_mask(object_name=name)
     yield 2.0
-    picture("mask_black")
+    picture(OUT, "mask_black")
     settings = bpy.context.tool_settings
     shared = getattr(settings.image_paint, "unified_paint_settings", None) or settings.unified_paint_settings
     shared.size = 60
@@ -261,7 +255,7 @@ def masked(name):
     yield from idle()
     drag(name, path((520, 420), (120, 430)))
     yield from idle()
-    picture("mask_solid")
+    picture(OUT, "mask_solid")
     canvas = settings.image_paint.canvas
     values = np.empty(len(canvas.pixels), np.float32)
     canvas.pixels.foreach_get(values)
@@ -272,16 +266,16 @@ def masked(name):
         canvas.pixels.foreach_set(values.ravel())
         canvas.update()
         yield 2.0
-        picture("mask_solid")
+        picture(OUT, "mask_solid")
     area().spaces.active.shading.type = "MATERIAL"
     yield 30.0
-    picture("mask_material")
+    picture(OUT, "mask_material")
     area().spaces.active.shading.type = "SOLID"
     with there():
         bpy.ops.object.mode_set(mode="OBJECT")
     bpy.data.objects[name].loopcore.mask_feather = 12
     yield 1.0
-    picture("feather")
+    picture(OUT, "feather")
 
 
 def found(name):
@@ -289,7 +283,7 @@ def found(name):
     with there():
         bpy.ops.wm.call_menu(name="VIEW3D_MT_loopcore")
     yield 2.0
-    picture("menu")
+    picture(OUT, "menu")
     mouse("key", "Escape")
     yield from idle()
     known = [op for op in dir(bpy.ops.loopcore) if not op.startswith("_")]
@@ -304,11 +298,11 @@ def found(name):
         for _ in range(30):
             bpy.ops.view2d.scroll_down()
     yield 1.0
-    picture("properties")
+    picture(OUT, "properties")
     with there():
         bpy.ops.loopcore.export_flow_as("INVOKE_DEFAULT", object_name=name)
     yield 4.0
-    picture("dialog")
+    picture(OUT, "dialog")
     for shown in bpy.context.window_manager.windows[1:]:
         with bpy.context.temp_override(window=shown):
             bpy.ops.wm.window_close()
@@ -320,22 +314,7 @@ def found(name):
     with bpy.context.temp_override(window=window(), area=area("PREFERENCES")):
         bpy.ops.preferences.addon_expand(module=PACKAGE)
     yield 2.0
-    picture("preferences")
+    picture(OUT, "preferences")
 
 
-running = steps()
-
-
-def tick():
-    try:
-        return next(running)
-    except StopIteration:
-        SEEN["ok"] = True
-    except Exception:
-        traceback.print_exc()
-        picture("failed")
-    print("SEEN: " + json.dumps(SEEN), flush=True)
-    bpy.ops.wm.quit_blender()
-
-
-bpy.app.timers.register(tick, first_interval=1.0, persistent=True)
+drive(steps(), SEEN, OUT)

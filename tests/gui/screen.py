@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inside Blender: the parts of its window, and the mouse."""
 
+import json
 import subprocess
 import time
+import traceback
+from pathlib import Path
 
 import bpy
 
@@ -67,3 +70,25 @@ def until(condition, seconds):
         if time.monotonic() > end:
             raise TimeoutError(f"{condition} was not met in {seconds} s")
         yield 0.05
+
+
+def picture(folder, name):
+    """Take a screenshot of the screen: Blender's own are black without a graphics card."""
+    subprocess.run(["import", "-window", "root", str(Path(folder, name + ".png"))], check=True)
+
+
+def drive(steps, seen, folder):
+    """Run a generator, which yields how many seconds to wait; then print `seen` as JSON, and quit."""
+
+    def tick():
+        try:
+            return next(steps)
+        except StopIteration:
+            seen["ok"] = True
+        except Exception:
+            traceback.print_exc()
+            picture(folder, "failed")
+        print("SEEN: " + json.dumps(seen), flush=True)
+        bpy.ops.wm.quit_blender()
+
+    bpy.app.timers.register(tick, first_interval=1.0, persistent=True)

@@ -8,11 +8,9 @@ printed is the results as JSON.
 """
 
 import faulthandler
-import json
 import os
 import random
 import sys
-import traceback
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +18,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1] / "addon")]
 import bpy  # noqa: E402
 import inside  # noqa: E402
-from screen import area, region, there, until  # noqa: E402
+from screen import area, drive, region, there, until  # noqa: E402
 
 ZIP, OUT, WORKER, SEED, STEPS = sys.argv[sys.argv.index("--") + 1 :][:5]
 PACKAGE = "bl_ext.user_default.loopcore"
@@ -324,18 +322,4 @@ def inside_window(step):
         yield wait
 
 
-running = steps()
-
-
-def tick():
-    try:
-        return next(running)
-    except StopIteration:
-        SEEN["ok"] = True
-    except Exception:
-        traceback.print_exc()
-    print("SEEN: " + json.dumps(SEEN), flush=True)
-    bpy.ops.wm.quit_blender()
-
-
-bpy.app.timers.register(tick, first_interval=1.0, persistent=True)
+drive(steps(), SEEN, OUT)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _psd_blend import over
 from PIL import Image
 
 from loopcore import color
@@ -23,11 +24,6 @@ from psd_tools.composite import composite
 from psd_tools.constants import BlendMode
 
 SIZE = (40, 28)  # width, height
-BLENDS = {
-    "normal": lambda below, above: above,
-    "multiply": lambda below, above: below * above,
-    "screen": lambda below, above: below + above - below * above,
-}
 
 
 def codes(seed: int, channels: int = 4, size: tuple[int, int] = SIZE) -> Image.Image:
@@ -68,17 +64,10 @@ def picture(path: Path) -> np.ndarray:
 
 
 def stacked(parts: Split, layer: StackStill) -> np.ndarray:
-    """Blends the stills of a split in the document's encoding (PDF 1.7, 11.3.6), (H, W, 4) straight."""
+    """Returns the stills of a split over each other, (H, W, 4) straight, in the document's encoding."""
     result = np.zeros((SIZE[1], SIZE[0], 4))
     for item in filter(None, (parts.below, layer, *parts.above)):
-        above, alpha = item.still.values[..., :3], item.still.values[..., 3:]
-        below, under = result[..., :3], result[..., 3:]
-        union = alpha + under - alpha * under
-        mixed = (1 - under) * above + under * BLENDS[item.blend](below, above)
-        result[..., :3] = np.where(
-            union > 0, (under * (1 - alpha) * below + alpha * mixed) / np.maximum(union, 1e-9), 0
-        )
-        result[..., 3:] = union
+        result = over(result, item.still.values[..., :3], item.still.values[..., 3:], item.blend)
     return result
 
 
