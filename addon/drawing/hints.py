@@ -13,39 +13,57 @@ from mathutils import Vector
 from ..files import write_whole
 from ..plane.image import PlaneImage
 from ..plane.map import PlaneMap
+from ..plane.uses import planes_of_picture
 from . import mask, strokes
 
 
 def hints_json(plane: PlaneImage) -> dict | None:
     """Return the plane's strokes, anchors, flips and mask as Loopcore's hints JSON, or None without any.
 
-    Writes no mask file.
+    Those of all planes that play its loop. Writes no mask file.
 
     Raises:
-        PlaneError: the plane has no UVs.
+        PlaneError: strokes are drawn, and the plane has no UVs.
     """
     return _document(plane)[0]
 
 
 def _document(plane):
     """Return the hints, or None, and the names of the objects of their "strokes" and "flips", in order."""
-    mapping = PlaneMap.of(plane)
     document: dict = {"loopcore_hints": 1, "size": list(plane.size)}
-    lines = [(obj.name, line) for obj in strokes.strokes(plane.object) for line in _lines(obj, mapping)]
-    if lines:
-        document["strokes"] = [line for _, line in lines]
-    flips = strokes.flips(plane.object)
-    for key, spots in (("anchors", strokes.anchors(plane.object)), ("flips", flips)):
-        if spots:
-            places = mapping.pixels_of_local([strokes.local_matrix(obj).translation for obj in spots])
-            document[key] = [[round(x, 3), round(y, 3)] for x, y in places.tolist()]
-    if mask.source_of(plane.object) is not None:
+    names: dict = {"strokes": [], "flips": []}
+    for drawn in planes_of_picture(plane):
+        _add_drawn(document, names, drawn)
+    masked = masked_plane(plane)
+    if masked is not None:
         document["mask"] = mask.MASK_FILE
-        feather = mask.feather_of(plane.object)
+        feather = mask.feather_of(masked.object)
         if feather:
             document["feather"] = round(feather, 3)
-    names = {"strokes": [name for name, _ in lines], "flips": [obj.name for obj in flips]}
     return document if len(document) > 2 else None, names
+
+
+def _add_drawn(document, names, plane):
+    """Add the strokes, anchors and flips of one plane, and the names of the objects of strokes and flips."""
+    drawn = {"strokes": strokes.strokes(plane.object), "anchors": strokes.anchors(plane.object),
+             "flips": strokes.flips(plane.object)}  # fmt: skip
+    if not any(drawn.values()):
+        return
+    mapping = PlaneMap.of(plane)
+    for obj in drawn.pop("strokes"):
+        for line in _lines(obj, mapping):
+            document.setdefault("strokes", []).append(line)
+            names["strokes"].append(obj.name)
+    for key, spots in drawn.items():
+        if spots:
+            places = mapping.pixels_of_local([strokes.local_matrix(obj).translation for obj in spots])
+            document.setdefault(key, []).extend([round(x, 3), round(y, 3)] for x, y in places.tolist())
+    names["flips"] += [obj.name for obj in drawn["flips"]]
+
+
+def masked_plane(plane: PlaneImage) -> PlaneImage | None:
+    """Return the plane whose mask is used: the plane itself, else another that plays its loop; None without a mask."""
+    return next((found for found in planes_of_picture(plane) if mask.source_of(found.object) is not None), None)
 
 
 def hints_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[], None], dict] | None:

@@ -15,9 +15,9 @@ from ..drawing import hints, mask, motion_lines
 from ..engine.tasks import Step, Target, ThreadTask, Work
 from ..errors import Refused
 from ..files import write_whole
-from ..plane import still
+from ..plane import still, uses
 from ..plane.image import find_plane_image
-from ..playing import image_sequence, live
+from ..playing import image_sequence, live, playback
 from . import folders, motion_path
 from .messages import for_artists, guessed, predicted
 from .properties import Settings, file_name, frame_rate
@@ -150,12 +150,13 @@ def _live(target: Target, folder: Path, settings: Settings, motion: str) -> Work
     return live.add_live_preview(find_plane_image(target.find()), Path(motion), settings.frames, settings.cycles)
 
 
-def restore(obj) -> bool:
-    """Restore the still, and all nodes to their state before bakes and previews; returns False if it is shown."""
-    was_live = live.is_live(obj)
-    if was_live:
-        live.remove_live_preview(find_plane_image(obj))
-    return image_sequence.restore_still(obj) or was_live
+def restore(obj) -> list:
+    """Restore the still, and all nodes to their state before bakes and previews; returns the objects that had changed.
+
+    A loop that plays on all users of its picture is removed from all.
+    """
+    was_live = live.remove_live_preview(find_plane_image(obj)) if live.is_live(obj) else []
+    return uses.unique([*was_live, *image_sequence.restore_still(obj)])
 
 
 def take_over(obj, settings: Settings) -> None:
@@ -184,20 +185,8 @@ def remove_leftovers(obj, settings: Settings) -> str:
     return f"{len(files)} files deleted" if files else "No frames of a longer loop are left"
 
 
-def plays_own(obj) -> bool:
-    """Return whether the loop uses this object's speed and offset, and not those of the object it was copied from."""
-    player = image_sequence.player_of(obj)
-    for slot in obj.material_slots:
-        tree = slot.material.node_tree if slot.material else None
-        for curve in tree.animation_data.drivers if tree and tree.animation_data else ():
-            targets = [variable.targets[0] for variable in curve.driver.variables]
-            if any(target.id == player and image_sequence.SPEED in target.data_path for target in targets):
-                return True
-    return False
-
-
 def _motion(target: Target, folder: Path, side: int = 0) -> Work:
-    """Solve the motion, and store its path on the object.
+    """Solve the motion, and store its path on the objects that play the loop.
 
     Returns the still's parameters, the motion's file, and the worker's result. With `side` it is a draft of at most
     that many pixels a side.
@@ -221,7 +210,8 @@ def _motion(target: Target, folder: Path, side: int = 0) -> Work:
     drawn = yield Step("Drawing the motion", "arrows", {"motion": str(motion), "spacing_px": spacing})
     arrows = motion_lines.at_size({**drawn, "spacing": spacing}, (solved["of_width"], solved["of_height"]))
     write_whole(motion_lines.arrows_of(motion), json.dumps(arrows).encode())
-    target.find().loopcore.motion = motion_path.stored(motion)
+    for obj in uses.users_of_picture(find_plane_image(target.find())).objects:
+        obj.loopcore.motion = motion_path.stored(motion)
     return plate.params, str(motion), solved
 
 
@@ -232,9 +222,15 @@ def _hints(target: Target, setup: Path) -> Work:
         return None, {}
     path, write, names = drawn
     yield ThreadTask("Writing the hints", write)
-    if mask.source_of(target.find()) is not None:
-        yield ThreadTask("Writing the mask", mask.mask_writer(find_plane_image(target.find()), setup))
+    write_mask = _mask_writer(target, setup)
+    if write_mask is not None:
+        yield ThreadTask("Writing the mask", write_mask)
     return path, names
+
+
+def _mask_writer(target: Target, setup: Path) -> Callable[[], None] | None:
+    masked = hints.masked_plane(find_plane_image(target.find()))
+    return None if masked is None else mask.mask_writer(masked, setup)
 
 
 def _wire(target: Target, made: dict, settings: Settings) -> None:
@@ -244,11 +240,13 @@ def _wire(target: Target, made: dict, settings: Settings) -> None:
         raise Refused(
             f"{error}. Its frames were written, but do not play: {folders.shown(Path(made['folder']))}"
         ) from None
-    speed, offset = image_sequence.playback(obj)
+    speed, offset = playback.playback(obj)
     image_sequence.wire_sequence(
         find_plane_image(obj), Path(made["folder"]), made["pattern"], made["first"], made["frames"],
         proxy_pattern=made.get("proxy_pattern"), speed=speed, offset=offset,
     )  # fmt: skip
+    for other in uses.users_of_picture(find_plane_image(obj)).objects[1:]:
+        other.loopcore.message, other.loopcore.failed = f'Plays the loop that was baked on "{obj.name}"', False
 
 
 def _folder(obj, settings: Settings, *, kept=False) -> Path:

@@ -15,7 +15,7 @@ from ..drawing.hints import hints_json
 from ..engine import installation, runtime, tasks
 from ..errors import AddonError, PlaneError, Refused
 from ..plane.image import find_plane_image, refuse_linked
-from . import actions, properties
+from . import actions, properties, users
 
 NAME = "loopcore"
 DONE, FAILED, USAGE = 0, 1, 2
@@ -106,7 +106,7 @@ def _parser():
             )
         if name == "bake":
             command.add_argument("--all", action="store_true",
-                help="each plane of the scene that has a motion, strokes or a mask")  # fmt: skip
+                help="each plane of the scene that has a motion, strokes or a mask; a shared loop once")  # fmt: skip
             command.add_argument("--range", default="", metavar="FRAMES", help="only these files, e.g. 1001-1024")
             command.add_argument("--overwrite", action="store_true", help="bake frames that are up to date again")
         elif name == "flow":
@@ -172,7 +172,7 @@ def _objects(arguments):
         return [_object(arguments.object)]
     if arguments.object:
         raise Refused("--all and --object cannot be combined")
-    planes = [obj for obj in bpy.context.scene.objects if _is_plane(obj) and _is_prepared(obj)]
+    planes = users.one_per_picture(obj for obj in bpy.context.scene.objects if _is_plane(obj) and _is_prepared(obj))
     if not planes:
         raise Refused("no plane of this scene has a motion, strokes or a mask: choose one with --object NAME")
     return planes

@@ -7,9 +7,10 @@ from .. import package
 from ..drawing import mask, strokes
 from ..engine import installation, tasks
 from ..errors import PlaneError, Refused
+from ..plane import uses
 from ..plane.image import find_plane_image, plane_of
-from ..playing import image_sequence, live, viewport
-from . import actions, folders, motion_path
+from ..playing import live, playback, viewport
+from . import folders, motion_path, users
 from .messages import letters_in, wrapped
 
 # Lines of the running task or the outcome of the last one: always as many, so that the buttons below do not move.
@@ -192,11 +193,12 @@ class Loop(Part):
         column.prop(state, "frames")
         column.prop(state, "speed")
         rate = scene.render.fps / scene.render.fps_base
-        playing = image_sequence.length_of(obj)
+        playing = playback.length_of(obj)
         if playing in (None, state.frames):
             labelled(column, "Duration").label(text=f"{state.frames / rate:.2f} s at {rate:g} fps")
         else:
             labelled(column, "Playing").label(text=f"{playing} frames", icon="ERROR")
+        draw_users(layout, context, obj)
         column = layout.column(align=True)
         row = column.row(align=True)
         row.operator("loopcore.live_preview", icon="PLAY")
@@ -219,16 +221,24 @@ class Loop(Part):
             layout.operator("loopcore.update_proxy", icon="FILE_REFRESH")
 
 
+def draw_users(layout, context, obj):
+    """Draw, if other objects use the picture, on which of them the loop will play."""
+    text = users.text_of(find_plane_image(obj))
+    if text:
+        layout.prop(obj.loopcore, "play_on")
+        draw_text(layout, context, text, icon="LINKED" if uses.plays_everywhere(obj) else "UNLINKED")
+
+
 def draw_playback(layout, obj):
-    """Draw the playback speed and offset."""
-    if not actions.plays_own(obj):
-        layout.operator("loopcore.set_playback", icon="UNLINKED")
-        return
+    """Draw the playback speed and offset, which several objects may have in common."""
+    player, own = playback.player_of(obj), playback.plays_own(obj)
     column = layout.column(align=True)
-    column.use_property_decorate = True
-    player = image_sequence.player_of(obj)
-    column.prop(player, f'["{image_sequence.SPEED}"]', text="Play Speed")
-    column.prop(player, f'["{image_sequence.OFFSET}"]', text="Offset")
+    if own or (playback.plays_everywhere(obj) and playback.SPEED in player):
+        column.use_property_decorate = True
+        column.prop(player, f'["{playback.SPEED}"]', text="Play Speed")
+        column.prop(player, f'["{playback.OFFSET}"]', text="Offset")
+    if not own:
+        column.operator("loopcore.set_playback", icon="UNLINKED")
 
 
 class Output(Part):

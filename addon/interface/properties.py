@@ -10,11 +10,16 @@ from fractions import Fraction
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
+from ..plane import uses
 from . import folders
 
 METHODS = [
     ("WARP", "Warp", "Each pixel is looked up at its source position: sharp and without holes. Suits most plates"),
     ("SPLAT", "Splat", "Each pixel is moved to its target position: for motion that diverges or converges strongly"),
+]
+PLAY_ON = [
+    ("ALL", "All Users of the Picture", "Every object and material that uses the picture plays it: nothing is copied"),
+    ("OBJECT", "This Object Only", "Only this object plays it. A material that others use is copied for it"),
 ]
 STYLES = [
     ("ARROWS", "Arrows", "Velocity at the nodes of a grid: longer and warmer where faster"),
@@ -118,6 +123,9 @@ class LoopcoreObject(bpy.types.PropertyGroup):
     motion_style: EnumProperty(
         name="Shown As", description="How the motion is drawn", items=STYLES, default="ARROWS", **_KEPT,
     )  # fmt: skip
+    play_on: EnumProperty(
+        name="Play On", description="Where a loop of the object's picture plays", items=PLAY_ON, default="ALL", **_KEPT,
+    )  # fmt: skip
     motion: StringProperty(
         name="Motion", description="File of the last solved motion field", **_KEPT,
     )  # fmt: skip
@@ -197,11 +205,22 @@ def frame_rate(scene):
     return f"{rate.numerator}/{rate.denominator}"
 
 
+@bpy.app.handlers.persistent
+def _loaded(*_arguments) -> None:
+    """Keep loops that were baked on one object, as before `play_on` existed, on that object."""
+    for obj in bpy.data.objects:
+        if not obj.library and not obj.loopcore.is_property_set("play_on") and uses.plays_apart(obj):
+            obj.loopcore.play_on = "OBJECT"
+
+
 def register():
     bpy.utils.register_class(LoopcoreObject)
     bpy.types.Object.loopcore = PointerProperty(type=LoopcoreObject)
+    bpy.app.handlers.load_post.append(_loaded)
 
 
 def unregister():
+    if _loaded in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.remove(_loaded)
     del bpy.types.Object.loopcore
     bpy.utils.unregister_class(LoopcoreObject)

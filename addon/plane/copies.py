@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Single-user copies of a plane's material and node groups, and their removal.
 
-The loop that a plane plays is set in its material's nodes. If other planes share the material, or other materials its
-node groups, the plane gets copies. Each copy stores its original, which replaces it when the still is restored.
+The loop that a plane plays is set in its material's nodes. If it plays on this plane only, and other planes share the
+material, or other materials its node groups, the plane gets copies; of linked ones always. Each copy stores its
+original, which replaces it when the still is restored.
 """
 
 from __future__ import annotations
@@ -25,21 +26,25 @@ def own_material(plane: PlaneImage) -> PlaneImage:
     Raises:
         PlaneError: the object is linked from another file.
     """
-    obj, material = plane.object, plane.material
-    refuse_linked(obj)
-    if material.library or is_shared(obj, material):
+    refuse_linked(plane.object)
+    own_slot(plane.object, plane.slot, {plane.image, plane.playing})
+    return find_plane_image(plane.object)
+
+
+def own_slot(obj: bpy.types.Object, index: int, images: set, *, linked_only: bool = False) -> None:
+    """Make a slot's material, and groups in it that show one of `images`, single-user; or only what is linked."""
+    slot = obj.material_slots[index]
+    material = slot.material
+    if material.library or (not linked_only and is_shared(obj, material)):
         copy = material.copy()
         if not any(playing_nodes(material.node_tree)):
             copy[ORIGINAL] = material
-        slot = obj.material_slots[plane.slot]
         linked = obj.data.library or obj.data.override_library
         if slot.link == "DATA" and (linked or obj.data.users > 1):
             slot.link = "OBJECT"
             copy[LINK] = "DATA"
-        slot.material = copy
-        material = copy
-    own_groups(material.node_tree, {plane.image, plane.playing})
-    return find_plane_image(obj)
+        slot.material = material = copy
+    own_groups(material.node_tree, images, linked_only=linked_only)
 
 
 def restore_shared_material(obj: bpy.types.Object, slot_index: int) -> bool:
@@ -84,17 +89,17 @@ def playing_nodes(tree: bpy.types.NodeTree | None) -> Iterator[bpy.types.Node]:
             yield from playing_nodes(node.node_tree)
 
 
-def own_groups(tree: bpy.types.NodeTree, images: set) -> None:
-    """Copy each shared group in a tree that shows one of `images`."""
+def own_groups(tree: bpy.types.NodeTree, images: set, *, linked_only: bool = False) -> None:
+    """Copy each shared or linked group in a tree that shows one of `images`."""
     for node in tree.nodes:
         if node.type != "GROUP" or not any(image_nodes(node.node_tree, images)):
             continue
         group = node.node_tree
-        if group.library or len(users_of(group)) > 1:
+        if group.library or (not linked_only and len(users_of(group)) > 1):
             if node.get(ORIGINAL_GROUP) is None:
                 node[ORIGINAL_GROUP] = group
             node.node_tree = group.copy()
-        own_groups(node.node_tree, images)
+        own_groups(node.node_tree, images, linked_only=linked_only)
 
 
 def restore_shared_groups(tree: bpy.types.NodeTree) -> None:

@@ -109,13 +109,18 @@ def find_plane_image(obj: bpy.types.Object | None) -> PlaneImage:
     reasons = []
     for index in slots:
         try:
-            return _in_material(obj, index)
+            return image_in_slot(obj, index)
         except PlaneError as reason:
             reasons.append(reason)
     raise reasons[0]
 
 
-def _in_material(obj, index):
+def image_in_slot(obj: bpy.types.Object, index: int) -> PlaneImage:
+    """Return the image that the material in a slot shows.
+
+    Raises:
+        PlaneError: as find_plane_image.
+    """
     material = obj.material_slots[index].material
     tree = material.node_tree
     if tree is None or not (bpy.app.version >= (5, 0, 0) or material.use_nodes):

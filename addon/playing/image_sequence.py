@@ -19,23 +19,37 @@ import bpy
 
 from ..errors import PlaneError
 from ..plane.copies import (
-    image_nodes,
     is_shared,
-    own_material,
     playing_nodes,
     remove_unused,
     restore_shared_groups,
     restore_shared_material,
-    users_of,
 )
 from ..plane.image import PREVIEW, STILL, PlaneImage, find_plane_image, refuse_linked
 from ..plane.still import working_space
+from ..plane.uses import (
+    EVERYWHERE,
+    editable_users,
+    nodes_of,
+    plays_everywhere,
+    shown_images,
+    unique,
+    users_of_picture,
+)
 from . import live, viewport
+from .playback import (
+    BEFORE,
+    OFFSET,
+    SPEED,
+    drive,
+    is_wired,
+    materials_of,
+    playback,
+    player_for,
+    playing_on,
+    set_properties,
+)
 
-# Properties on the object, or its material: see `player_of`. Custom ones, so that drivers work without the add-on.
-SPEED, OFFSET = "loopcore_playback_speed", "loopcore_playback_offset"
-# Property on an image texture that plays: its previous frame settings, as a group of numbers.
-BEFORE = "loopcore_before"
 _FIELDS = ("frame_duration", "frame_offset", "frame_start", "use_cyclic", "use_auto_refresh")
 # Names in OCIO configurations; the first available one is used.
 _LINEAR = ("Linear Rec.709", "Linear Rec.709 (sRGB)", "lin_rec709_scene", "Linear", "Utility - Linear - sRGB")
@@ -65,21 +79,22 @@ def wire_sequence(
     folder = Path(folder)
     loop_file = _some_file(folder, pattern, first, frames)
     proxy_file = _some_file(folder, proxy_pattern, first, frames) if proxy_pattern else None
-    obj, still = plane.object, plane.image
-    live.remove_live_preview(plane)
-    viewport.remove(obj)
-    plane = own_material(find_plane_image(obj))
-    past = plane.playing
-    loop = _load(loop_file, plane)
-    player = _player(obj, plane.material)
-    _set_properties(player, speed, offset)
+    plane, users = _cleared(plane)
+    plane, users = editable_users(plane)
+    player = player_for(plane.object, plane.material)
+    shown = shown_images(plane)
+    nodes = nodes_of(users.materials, shown)
+    loop, past = _load(loop_file, plane), {node.image for node in nodes} - {plane.image}
+    set_properties(player, speed, offset)
     if start is None:
         start = bpy.context.scene.frame_start
-    for node in list(image_nodes(plane.material.node_tree, {still, past} - {None})):
+    for node in nodes:
         _play(node, loop, player, first, frames, start)
-    remove_unused(past)
+    remove_unused(*past)
     if proxy_file:
-        viewport.add(obj, plane.slot, _load(proxy_file, plane))
+        proxy = _load(proxy_file, plane)
+        for material in users.materials:
+            viewport.add(users.with_material(material), material, proxy)
     return loop
 
 
@@ -97,114 +112,83 @@ def wire_preview(plane: PlaneImage, folder: str | Path, pattern: str, first: int
         PlaneError: none of the files exists, or the object is linked from another file.
     """
     files = _some_file(Path(folder), pattern, first, frames)
-    refuse_linked(plane.object)
-    obj = plane.object
-    live.remove_live_preview(plane)
-    viewport.remove(obj)
-    plane = find_plane_image(obj)
-    image = _load(files, plane)
+    plane, users = _cleared(plane)
+    image, shown = _load(files, plane), shown_images(plane)
     image[PREVIEW] = True
-    shown = {plane.image, plane.playing} - {None}
-    speed, offset = playback(obj)
-    copy = viewport.copied(plane.material, shown)
-    player = _player(obj, copy)
-    _set_properties(player, speed, offset)
-    for node in list(image_nodes(copy.node_tree, shown)):
+    speed, offset = playback(plane.object)
+    copies = {material: viewport.copied(material, shown) for material in users.materials}
+    player = player_for(plane.object, copies[plane.material])
+    set_properties(player, speed, offset)
+    for node in nodes_of(copies.values(), shown):
         _play(node, image, player, first, frames, bpy.context.scene.frame_start)
-    viewport.show(obj, plane.material, copy)[PREVIEW] = True
+    for material, copy in copies.items():
+        viewport.show(users.with_material(material), material, copy)[PREVIEW] = True
     return image
 
 
-def player_of(obj: bpy.types.Object) -> bpy.types.ID:
-    """Return the data-block with the playback speed and offset of `obj`.
+def _cleared(plane):
+    """Remove previews and proxies where the loop will play; returns the plane and its users as they are then."""
+    obj = plane.object
+    refuse_linked(obj)
+    live.remove_live_preview(plane)
+    plane = find_plane_image(obj)
+    users = users_of_picture(plane)
+    for use in users.playing:
+        live.stop(use.object, use.slot)
+    plane = find_plane_image(obj)
+    users = users_of_picture(plane)
+    for user in users.objects:
+        viewport.remove(user, users.materials)
+    return plane, users
 
-    It is the object; for a library override, which loses its custom properties on reload, the material that plays.
+
+def restore_still(obj: bpy.types.Object) -> list[bpy.types.Object]:
+    """Restore the still, and every node to its state before the first loop; returns the objects on which one played.
+
+    A loop that plays on all users of its picture is removed from all. Frames on disk are kept. A copied material is
+    replaced by the original.
     """
-    playing = (material for material in _materials(obj) if any(playing_nodes(material.node_tree)))
-    return _player(obj, next(playing, None))
-
-
-def _player(obj, material):
-    return material if obj.override_library and material is not None else obj
-
-
-def playback(obj: bpy.types.Object) -> tuple[float, float]:
-    """Return the playback speed and offset of `obj`, also of one that does not play yet."""
-    player = player_of(obj)
-    return player.get(SPEED, 1.0), player.get(OFFSET, 0.0)
-
-
-def set_playback(obj: bpy.types.Object, *, speed: float = 1.0, offset: float = 0.0) -> None:
-    """Set the playback speed and offset of the loop on `obj`, without affecting other planes that play it.
-
-    Raises:
-        PlaneError: the plane plays no loop.
-    """
-    if not is_wired(obj):
-        raise PlaneError(f'"{obj.name}" does not play a loop: bake one')
-    material = next(m for m in _materials(obj) if any(playing_nodes(m.node_tree)))
-    player = _player(obj, material)
-    if is_shared(obj, material) or any(not _driven_by(player, node) for node in playing_nodes(material.node_tree)):
-        _make_single_user(obj, speed, offset)
-    else:
-        _set_properties(player, speed, offset)
-
-
-def _make_single_user(obj, speed, offset):
-    """Give a copied plane its own material, loop image and drivers."""
-    proxy = None if viewport.has_preview(obj) else viewport.image_of(obj)
-    plane = own_material(find_plane_image(obj))
-    proxy = proxy and proxy.copy()
+    shown = {*(node.image for node in playing_on(obj)), *viewport.images_of(obj)}
+    everywhere = {image for image in shown if EVERYWHERE in image}
+    restored = [obj] if viewport.has_preview(obj) else []
     viewport.remove(obj)
-    # EEVEE cannot show two frames of the same image at once.
-    loop = plane.playing.copy() if len(users_of(plane.playing)) > 1 else plane.playing
-    player = _player(obj, plane.material)
-    _set_properties(player, speed, offset)
-    for node in list(image_nodes(plane.material.node_tree, {plane.playing})):
-        node.image = loop
-        _drive(node, player, first=node[BEFORE]["first"])
-    if proxy:
-        viewport.add(obj, plane.slot, proxy)
-
-
-def restore_still(obj: bpy.types.Object) -> bool:
-    """Restore the still, and every node to its state before the first loop; returns False if no loop plays.
-
-    Frames on disk are kept. A copied material is replaced by the shared original.
-    """
-    restored = viewport.has_preview(obj)
-    viewport.remove(obj)
-    for index, slot in enumerate(obj.material_slots):
-        if slot.material is None or not any(playing_nodes(slot.material.node_tree)):
-            continue
-        restored = True
-        if restore_shared_material(obj, index):
-            continue
-        if is_shared(obj, slot.material):
-            slot.material = slot.material.copy()
-        for node in list(playing_nodes(slot.material.node_tree)):
-            _stop(node)
-        restore_shared_groups(slot.material.node_tree)
-    for name in (SPEED, OFFSET):
-        for block in (obj, *(m for m in _materials(obj) if not m.library)):
-            if restored and name in block:
-                del block[name]
+    places = [(obj, index, None) for index in range(len(obj.material_slots))]
+    for other in bpy.data.objects if everywhere else ():
+        if other != obj and not other.library:
+            restored += [other] if viewport.remove_playing(other, everywhere) else []
+            places += [(other, index, everywhere) for index in range(len(other.material_slots))]
+    places = [place for place in places if _plays_in(*place)]
+    for place in places:
+        _restore(*place)
+    restored = unique([*(place[0] for place in places), *restored])
+    for owner in restored:
+        for block in (owner, *(m for m in materials_of(owner) if not m.library)):
+            if not is_wired(owner):
+                block.pop(SPEED, None)
+                block.pop(OFFSET, None)
     return restored
 
 
-def is_wired(obj: bpy.types.Object) -> bool:
-    """Return whether a loop plays on the object."""
-    return any(any(playing_nodes(material.node_tree)) for material in _materials(obj))
+def _plays_in(obj, index, loops):
+    """Return whether a slot plays one of `loops`; None: any."""
+    material = obj.material_slots[index].material
+    nodes = playing_nodes(material.node_tree) if material else ()
+    return any(loops is None or node.image in loops for node in nodes)
 
 
-def length_of(obj: bpy.types.Object) -> int | None:
-    """Return the number of frames of the loop that plays on the object; None if none does."""
-    nodes = (node for material in _materials(obj) for node in playing_nodes(material.node_tree))
-    return next((node.image_user.frame_duration for node in nodes), None)
-
-
-def _materials(obj):
-    return [slot.material for slot in obj.material_slots if slot.material]
+def _restore(obj, index, loops):
+    """Restore the still in a slot; of a loop of this object only not on others that share the material."""
+    slot = obj.material_slots[index]
+    if not _plays_in(obj, index, loops) or restore_shared_material(obj, index):
+        return
+    nodes = list(playing_nodes(slot.material.node_tree))
+    if not all(EVERYWHERE in node.image for node in nodes) and is_shared(obj, slot.material):
+        slot.material = slot.material.copy()
+        nodes = list(playing_nodes(slot.material.node_tree))
+    for node in nodes:
+        if loops is None or node.image in loops:
+            _stop(node)
+    restore_shared_groups(slot.material.node_tree)
 
 
 # Nodes
@@ -218,36 +202,7 @@ def _play(node, loop, player, first, frames, start):
     node.image = loop
     user.frame_duration, user.frame_start, user.frame_offset = frames, start, first - 1
     user.use_cyclic = user.use_auto_refresh = True
-    _drive(node, player, first)
-
-
-def _drive(node, player, first):
-    """Drive the frame offset so that it and the frame's position in the loop sum to the wanted file's number - 1."""
-    user = node.image_user
-    user.driver_remove("frame_offset")
-    driver = user.driver_add("frame_offset").driver
-    driver.type = "SCRIPTED"
-    for name, path in (("speed", SPEED), ("offset", OFFSET)):
-        variable = driver.variables.new()
-        variable.name, variable.type = name, "SINGLE_PROP"
-        target = variable.targets[0]
-        target.id_type = player.id_type
-        target.id, target.data_path = player, f'["{path}"]'
-    # Blender evaluates only simple expressions if Auto Run Python Scripts is off.
-    # .001 against rounding: 0.7 * 10 has to give 7.
-    start, frames = user.frame_start, user.frame_duration
-    wanted = f"floor((frame-{start})*speed+offset+.001)"
-    own = f"floor(frame-{start})"
-    driver.expression = (
-        f"{first - 1}+{wanted}-{frames}*floor({wanted}/{frames})-{own}+{frames}*floor({own}/{frames})"
-    ).replace("--", "+")
-
-
-def _driven_by(player, node):
-    data = node.id_data.animation_data
-    path = f"{node.path_from_id()}.image_user.frame_offset"
-    drivers = [c.driver for c in data.drivers if c.data_path == path] if data else []
-    return bool(drivers) and all(v.targets[0].id == player for d in drivers for v in d.variables)
+    drive(node, player, first)
 
 
 def _stop(node):
@@ -261,15 +216,6 @@ def _stop(node):
             setattr(user, name, bool(value) if name.startswith("use_") else value)
         del node[BEFORE]
     remove_unused(loop)
-
-
-def _set_properties(player, speed, offset):
-    for name, value, help in ((SPEED, speed, "Playback speed of the loop. Negative values play it backward"),
-                              (OFFSET, offset, "Number of frames added to the position in the loop")):  # fmt: skip
-        player[name] = float(value)
-        player.id_properties_ui(name).update(description=help)
-    # Drivers read the evaluated copy, which gets new custom properties only when it is updated.
-    player.update_tag()
 
 
 # Files
@@ -318,6 +264,8 @@ def _load(files, plane):
     if still.alpha_mode in ("NONE", "CHANNEL_PACKED"):
         image.alpha_mode = still.alpha_mode
     image[STILL] = still
+    if plays_everywhere(plane.object):
+        image[EVERYWHERE] = True
     return image
 
 

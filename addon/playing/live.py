@@ -21,8 +21,6 @@ import numpy as np
 
 from ..errors import PlaneError
 from ..plane.copies import (
-    image_nodes,
-    own_material,
     playing_nodes,
     remove_unused,
     restore_shared_groups,
@@ -30,6 +28,15 @@ from ..plane.copies import (
 )
 from ..plane.image import LIVE, STILL, PlaneImage, find_plane_image
 from ..plane.map import PlaneMap
+from ..plane.uses import (
+    EVERYWHERE,
+    editable_users,
+    nodes_of,
+    plays_everywhere,
+    shown_images,
+    unique,
+    users_of_picture,
+)
 from .flow_file import flow_image, read_velocity
 
 NAME = "Loopcore Live"
@@ -57,14 +64,19 @@ def add_live_preview(plane: PlaneImage, motion_path: str | Path, frames: int, cy
     cycles = automatic_cycles(velocity, frames) if cycles == "auto" else cycles
     flow = flow_image(velocity, f"{obj.name} flow")
     remove_live_preview(plane)
-    plane = own_material(find_plane_image(obj))
+    plane = find_plane_image(obj)
+    for use in users_of_picture(plane).playing:
+        stop(use.object, use.slot)
+    plane, users = editable_users(find_plane_image(obj))
     start = bpy.context.scene.frame_start
     extension = _extension(plane)
-    for texture in list(image_nodes(plane.material.node_tree, {plane.image, plane.playing} - {None})):
+    for texture in nodes_of(users.materials, shown_images(plane)):
         tree = texture.id_data
         node = tree.nodes.new("ShaderNodeGroup")
         node.node_tree = _group(texture, plane.image, flow, frames / cycles, extension)
         node[LIVE], node.label = texture.name, NAME
+        if plays_everywhere(obj):
+            node[EVERYWHERE] = True
         node.location = (texture.location.x, texture.location.y + 180)
         for link in list(texture.inputs["Vector"].links):
             tree.links.new(link.from_socket, node.inputs["Vector"])
@@ -94,16 +106,36 @@ def automatic_cycles(velocity: np.ndarray, frames: int) -> int:
     return cycles
 
 
-def remove_live_preview(plane: PlaneImage) -> bool:
-    """Reconnect the image texture as before; returns False without a live preview."""
-    obj, removed = plane.object, False
-    for index, slot in enumerate(obj.material_slots):
-        if slot.material is None or not _stop(slot.material.node_tree):
-            continue
-        removed = True
-        if not any(playing_nodes(slot.material.node_tree)) and not restore_shared_material(obj, index):
-            restore_shared_groups(slot.material.node_tree)
-    return removed
+def remove_live_preview(plane: PlaneImage) -> list[bpy.types.Object]:
+    """Reconnect the image texture as before; returns the objects that had this preview."""
+    obj = plane.object
+    everywhere = any(_everywhere(slot.material, plane.image) for slot in obj.material_slots)
+    places = [(obj, index) for index, slot in enumerate(obj.material_slots) if slot.material]
+    for other in bpy.data.objects if everywhere else ():
+        if other != obj and not other.library:
+            materials = [slot.material for slot in other.material_slots]
+            places += [(other, i) for i, material in enumerate(materials) if _everywhere(material, plane.image)]
+    had = [other for other, index in places if any(_live_nodes(other.material_slots[index].material.node_tree))]
+    for other, index in places:
+        stop(other, index)
+    return unique(had)
+
+
+def stop(obj: bpy.types.Object, index: int) -> bool:
+    """Reconnect the image texture of the material in a slot; returns False if it has no live preview."""
+    tree = material.node_tree if (material := obj.material_slots[index].material) else None
+    if not _stop(tree):
+        return False
+    if not any(playing_nodes(tree)) and not restore_shared_material(obj, index):
+        restore_shared_groups(tree)
+    return True
+
+
+def _everywhere(material, still):
+    """Return whether a material has a live preview of the picture that all its users have."""
+    nodes = _live_nodes(material.node_tree if material else None)
+    textures = [_texture(node) for node in nodes if EVERYWHERE in node]
+    return any(t and t.image and t.image.get(STILL, t.image) == still for t in textures)
 
 
 def is_live(obj: bpy.types.Object) -> bool:

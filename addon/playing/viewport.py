@@ -15,6 +15,7 @@ only start a timer, which looks everything up anew, and sets numbers, texts and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import bpy
@@ -116,18 +117,22 @@ def update(obj: bpy.types.Object) -> bool:
     return updated
 
 
-def add(obj: bpy.types.Object, slot: int, image: bpy.types.Image) -> None:
-    """Play the sequence `image` in the viewport instead of the loop of the slot's material."""
-    material = obj.material_slots[slot].material
-    show(obj, material, _copy_with(material, image))
+def add(objects: Iterable[bpy.types.Object], material: bpy.types.Material, image: bpy.types.Image) -> None:
+    """Play the sequence `image` in the viewport instead of the loop of the objects' material."""
+    show(objects, material, _copy_with(material, image))
 
 
-def show(obj: bpy.types.Object, material: bpy.types.Material, copy: bpy.types.Material) -> bpy.types.NodeTree:
-    """Show `copy` instead of `material` in the viewport; returns the node group that swaps them."""
-    modifier = obj.modifiers.new(NAME, "NODES")
-    modifier.node_group = _group(material, copy)
-    modifier.show_expanded = False
-    return modifier.node_group
+def show(
+    objects: Iterable[bpy.types.Object], material: bpy.types.Material, copy: bpy.types.Material
+) -> bpy.types.NodeTree:
+    """Show `copy` instead of `material` in the viewport, on meshes; returns the node group that swaps them."""
+    group = _group(material, copy)
+    for obj in objects:
+        if obj.type == "MESH":
+            modifier = obj.modifiers.new(NAME, "NODES")
+            modifier.node_group = group
+            modifier.show_expanded = False
+    return group
 
 
 def _swap_of(group):
@@ -154,21 +159,40 @@ def copied(material: bpy.types.Material, images: set) -> bpy.types.Material:
     return copy
 
 
-def remove(obj: bpy.types.Object) -> None:
-    """Remove the proxy sequence: the viewport shows the same as renders."""
+def remove(obj: bpy.types.Object, materials: Iterable[bpy.types.Material] | None = None) -> None:
+    """Remove the proxy sequences, of all materials by default: the viewport shows the same as renders."""
     for modifier in list(_modifiers(obj)):
         group = modifier.node_group
+        if materials is None or _swap_of(group).inputs["Old"].default_value in (*materials, None):
+            obj.modifiers.remove(modifier)
+            _remove_unused(group)
+
+
+def remove_playing(obj: bpy.types.Object, images: set) -> bool:
+    """Remove those that play one of `images`; returns False if there are none."""
+    modifiers = [m for m in _modifiers(obj) if _images_of(m.node_group) & images]
+    for modifier in modifiers:
+        group = modifier.node_group
         obj.modifiers.remove(modifier)
-        if not users_of(group):
-            copy = group[PROXY]
-            bpy.data.node_groups.remove(group)
-            remove_unused(copy)
+        _remove_unused(group)
+    return bool(modifiers)
 
 
-def image_of(obj: bpy.types.Object) -> bpy.types.Image | None:
-    """Return the proxy sequence that the viewport plays, or None."""
-    copies = [modifier.node_group[PROXY] for modifier in _modifiers(obj)]
-    return next((node.image for copy in copies if copy for node in playing_nodes(copy.node_tree)), None)
+def _remove_unused(group):
+    if not users_of(group):
+        copy = group[PROXY]
+        bpy.data.node_groups.remove(group)
+        remove_unused(copy)
+
+
+def images_of(obj: bpy.types.Object) -> set:
+    """Return the sequences that the viewport plays."""
+    return {image for modifier in _modifiers(obj) for image in _images_of(modifier.node_group)}
+
+
+def _images_of(group):
+    copy = group[PROXY]
+    return {node.image for node in playing_nodes(copy.node_tree)} if copy else set()
 
 
 def _modifiers(obj):

@@ -5,14 +5,14 @@ import bpy
 from bpy.props import FloatProperty, StringProperty
 
 from ...errors import Refused
-from ...playing import image_sequence, viewport
+from ...playing import playback, viewport
 from .. import actions
 from ..properties import Settings
 from .base import OnObject, no_task
 
 
 class LOOPCORE_OT_restore_still(OnObject, bpy.types.Operator):
-    """Restore the still and the material's nodes. Frames on disk and strokes are kept"""
+    """Restore the still and the materials' nodes, wherever the loop plays. Frames on disk and strokes are kept"""
 
     bl_idname, bl_label, bl_options = "loopcore.restore_still", "Restore Still", {"REGISTER", "UNDO"}
 
@@ -22,12 +22,13 @@ class LOOPCORE_OT_restore_still(OnObject, bpy.types.Operator):
 
     def act(self, context, obj):
         restored = actions.restore(obj)
-        obj.loopcore.message = "Still restored" if restored else "The still is already shown"
-        obj.loopcore.failed = False
+        obj.loopcore.message, obj.loopcore.failed = "The still is already shown", False
+        for changed in restored:
+            changed.loopcore.message, changed.loopcore.failed = "Still restored", False
 
 
 class LOOPCORE_OT_set_playback(OnObject, bpy.types.Operator):
-    """Make the loop's speed and offset independent of the other planes that play it"""
+    """Make the loop's speed and offset independent of the other objects that play it: a shared material is copied"""
 
     bl_idname, bl_label, bl_options = "loopcore.set_playback", "Make Playback Single-User", {"REGISTER", "UNDO"}
 
@@ -37,7 +38,8 @@ class LOOPCORE_OT_set_playback(OnObject, bpy.types.Operator):
     offset: FloatProperty(name="Offset", description="Number of frames added to the position in the loop", default=0.0)
 
     def act(self, context, obj):
-        image_sequence.set_playback(obj, speed=self.speed, offset=self.offset)
+        if playback.set_playback(obj, speed=self.speed, offset=self.offset):
+            obj.loopcore.play_on = "OBJECT"
 
 
 class LOOPCORE_OT_update_proxy(OnObject, bpy.types.Operator):

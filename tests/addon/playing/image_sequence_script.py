@@ -13,7 +13,7 @@ from node_state import state
 from addon.errors import PlaneError
 from addon.plane.image import find_plane_image
 from addon.plane.map import PlaneMap
-from addon.playing import image_sequence, viewport
+from addon.playing import image_sequence, playback, viewport
 
 FOLDER = Path(sys.argv[1]) / 'a "shot" ümlaut'
 WIDTH, HEIGHT, FRAMES, FIRST = 16, 12, 5, 1001
@@ -68,11 +68,11 @@ def plays():
     out["simple"] = [d.driver.is_simple_expression and d.driver.is_valid for d in drivers]
     out["two periods and before"] = max(off(f, frame_of_loop((f - 1) % FRAMES)) for f in range(-8, 2 * FRAMES + 1))
     out["eevee"] = off(4, frame_of_loop(3), "BLENDER_EEVEE")
-    image_sequence.set_playback(obj, speed=0.7, offset=2)
+    playback.set_playback(obj, speed=0.7, offset=2)
     out["slower, ahead"] = max(
         off(f, frame_of_loop(int(np.floor((f - 1) * 7 / 10 + 1e-9) + 2) % FRAMES)) for f in range(-6, 13)
     )
-    image_sequence.set_playback(obj, speed=-1)
+    playback.set_playback(obj, speed=-1)
     out["backward"] = max(off(f, frame_of_loop((1 - f) % FRAMES)) for f in (-3, 1, 2, 7))
     bpy.context.scene.frame_start = 1001
     wire(obj)
@@ -111,9 +111,9 @@ def restores():
         out[name] = {
             "played": off(2, frame_of_loop(2)),
             "wired": [
-                image_sequence.is_wired(obj),
+                playback.is_wired(obj),
                 find_plane_image(obj).image.name,
-                image_sequence.restore_still(obj),
+                bool(image_sequence.restore_still(obj)),
             ],
         }
         after = state(obj)
@@ -121,7 +121,7 @@ def restores():
             key: [before.get(key), after.get(key)] for key in {*before, *after} if before.get(key) != after.get(key)
         }
         out[name]["picture"] = float(np.abs(pictures.render(1) - picture).max())
-        out[name]["again"] = [image_sequence.is_wired(obj), image_sequence.restore_still(obj)]
+        out[name]["again"] = [playback.is_wired(obj), bool(image_sequence.restore_still(obj))]
     return out
 
 
@@ -166,7 +166,7 @@ def offsets():
     camera = bpy.context.scene.camera.data
     camera.ortho_scale, bpy.context.scene.render.resolution_x = 3.2, 2 * WIDTH
     obj.location.x, twin.location.x = -0.8, 0.8
-    image_sequence.set_playback(twin, offset=2)
+    playback.set_playback(twin, offset=2)
 
     def far(frame, engine="CYCLES"):
         seen = pictures.render(frame, engine)[..., :3]
@@ -198,10 +198,10 @@ def material_shared():
     shared(obj)
     other = bpy.data.objects["Other"]
     wire(obj)
-    out = {"other": [image_sequence.is_wired(other), other.active_material != obj.active_material]}
+    out = {"other": [playback.is_wired(other), other.active_material != obj.active_material]}
     wire(other)
     image_sequence.restore_still(obj)
-    out["first restored"] = [image_sequence.is_wired(obj), image_sequence.is_wired(other)]
+    out["first restored"] = [playback.is_wired(obj), playback.is_wired(other)]
     image_sequence.restore_still(other)
     out["both restored"] = obj.active_material == other.active_material and len(bpy.data.materials) == 1
     return out
@@ -219,8 +219,8 @@ def proxies():
     out["drivers"] = [d.driver.is_valid for d in shown.node_tree.animation_data.drivers]
     twin = obj.copy()
     bpy.context.scene.collection.objects.link(twin)
-    image_sequence.set_playback(twin, offset=1)
-    out["copies"] = viewport.image_of(twin) not in (None, viewport.image_of(obj))
+    playback.set_playback(twin, offset=1)
+    out["copies"] = bool(viewport.images_of(twin) - viewport.images_of(obj))
     image_sequence.restore_still(twin)
     image_sequence.restore_still(obj)
     images = [i.name for i in bpy.data.images if i.type != "RENDER_RESULT"]
@@ -301,10 +301,10 @@ def undo():
     bpy.ops.ed.undo_push(message="wired")
     bpy.ops.ed.undo()
     obj = bpy.data.objects["Plate"]
-    out = [image_sequence.is_wired(obj), off(3, decoded(frame_of_loop(99, True)))]
+    out = [playback.is_wired(obj), off(3, decoded(frame_of_loop(99, True)))]
     bpy.ops.ed.redo()
     obj = bpy.data.objects["Plate"]
-    return [*out, image_sequence.is_wired(obj), off(3, frame_of_loop(2)), image_sequence.restore_still(obj)]
+    return [*out, playback.is_wired(obj), off(3, frame_of_loop(2)), bool(image_sequence.restore_still(obj))]
 
 
 def undo_while_following():
@@ -372,12 +372,12 @@ def refusals():
     obj = scene()
     out = []
     for act in (lambda: wire(obj, pattern="nothing.####.exr"), lambda: wire(obj, pattern="plain.exr"),
-                lambda: image_sequence.set_playback(obj, speed=2)):  # fmt: skip
+                lambda: playback.set_playback(obj, speed=2)):  # fmt: skip
         try:
             act()
         except PlaneError as error:
             out.append(str(error))
-    return [*out, image_sequence.is_wired(obj)]
+    return [*out, playback.is_wired(obj)]
 
 
 make_files()

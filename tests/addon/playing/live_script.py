@@ -14,7 +14,7 @@ from node_state import state
 from addon.drawing import hints, strokes
 from addon.errors import PlaneError
 from addon.plane.image import find_plane_image
-from addon.playing import image_sequence, live
+from addon.playing import image_sequence, live, playback
 from addon.playing.flow_file import read_channels, read_velocity
 
 FOLDER, FRAMES = Path(sys.argv[1]), int(sys.argv[2])
@@ -61,8 +61,8 @@ def moves():
     out["reloaded"] = noise(pictures.render(6), wanted(5))
     live.add_live_preview(find_plane_image(obj), FOLDER / "motion.exr", FRAMES)
     out["twice"] = noise(pictures.render(6), wanted(5))
-    out["removed"] = [live.remove_live_preview(find_plane_image(obj)), live.is_live(obj),
-                      live.remove_live_preview(find_plane_image(obj))]  # fmt: skip
+    out["removed"] = [bool(live.remove_live_preview(find_plane_image(obj))), live.is_live(obj),
+                      bool(live.remove_live_preview(find_plane_image(obj)))]  # fmt: skip
     after = state(obj)
     out["differs"] = {key: [before.get(key), after.get(key)] for key in {*before, *after}
                       if before.get(key) != after.get(key)}  # fmt: skip
@@ -139,8 +139,8 @@ def beside_a_loop():
     live.remove_live_preview(find_plane_image(obj))
     out["loop"].append(float(pictures.render(2)[..., :3].mean()))
     for frame, ahead in ((1, 0.0), (10, 0.0), (11, 1.0)):
-        obj[image_sequence.OFFSET] = ahead
-        obj.keyframe_insert(f'["{image_sequence.OFFSET}"]', frame=frame)
+        obj[playback.OFFSET] = ahead
+        obj.keyframe_insert(f'["{playback.OFFSET}"]', frame=frame)
     obj.animation_data.action.name = "Ahead"
     out["keyed"] = [float(pictures.render(f)[..., :3].mean()) for f in (4, 10, 11, 12)]
     image_sequence.restore_still(obj)
@@ -170,7 +170,7 @@ def renamed():
     obj = scene()
     live.add_live_preview(find_plane_image(obj), FOLDER / "motion.exr", FRAMES)
     find_plane_image(obj).node.name = "My plate"
-    removed = live.remove_live_preview(find_plane_image(obj))
+    removed = bool(live.remove_live_preview(find_plane_image(obj)))
     return [removed, find_plane_image(obj).node.name, float(np.abs(pictures.render(6)[..., :3] - wanted(0)).max())]
 
 
@@ -190,7 +190,7 @@ def linked():
             act()
         except PlaneError as error:
             out.append(str(error))
-    return [*out, live.is_live(obj), image_sequence.is_wired(obj)]
+    return [*out, live.is_live(obj), playback.is_wired(obj)]
 
 
 def refusals():

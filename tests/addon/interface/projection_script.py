@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inside Blender: a painting projected from a camera onto three objects, whose loop is baked once.
+
+python projection_script.py ZIP FOLDER
+"""
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import bpy
+import inside
+import numpy as np
+import pictures
+from node_state import state
+
+WIDTH, HEIGHT, FRAMES = 96, 54, 4
+NAMES = ("Left", "Middle", "Right")
+FOLDER = Path(sys.argv[2])
+
+
+def scene(materials=1, name="shot.blend"):
+    """Three planes at different distances, each before a third of the camera's view, with one material or three."""
+    bpy.ops.wm.read_homefile(use_empty=True)
+    context = bpy.context.scene
+    context.render.resolution_x, context.render.resolution_y, context.render.resolution_percentage = WIDTH, HEIGHT, 100
+    camera = bpy.data.objects.new("Projector", bpy.data.cameras.new("Projector"))
+    camera.location, camera.rotation_euler = (1, -2, 3), (1.2, 0, 0.4)
+    context.collection.objects.link(camera)
+    context.camera = camera
+    bpy.context.view_layer.update()
+    first = inside.image_plane(FOLDER / "plate.png", NAMES[0])
+    objects = [first]
+    for name_ in NAMES[1:]:
+        other = bpy.data.objects.new(name_, first.data.copy())
+        context.collection.objects.link(other)
+        if materials == 3:
+            other.data.materials[0] = first.data.materials[0].copy()
+        objects.append(other)
+    for index, obj in enumerate(objects):
+        place_before(camera, obj, index, 4 + 2 * index)
+        project = obj.modifiers.new("Project", "UV_PROJECT")
+        project.uv_layer, project.projectors[0].object = "UVMap", camera
+        project.aspect_x, project.aspect_y = WIDTH, HEIGHT
+    bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / name))
+    bpy.context.view_layer.objects.active = first
+    return objects
+
+
+def place_before(camera, obj, third, distance):
+    """Fill a third of the camera's view with the plane, parallel to the image, at a distance."""
+    frame = [corner * distance / -corner.z for corner in camera.data.view_frame(scene=bpy.context.scene)]
+    left, right = min(c.x for c in frame), max(c.x for c in frame)
+    bottom, top = min(c.y for c in frame), max(c.y for c in frame)
+    across = (right - left) / 3
+    local = obj.matrix_world.Translation((left + across * (third + 0.5), (bottom + top) / 2, -distance))
+    size = obj.matrix_world.Diagonal((across, top - bottom, 1, 1))
+    obj.matrix_world = camera.matrix_world @ local @ size
+
+
+def thirds(frame, wanted):
+    """Render a frame; returns the largest difference from the wanted picture in each third, without their edges."""
+    seen = pictures.render(frame)[..., :3]
+    pieces = [slice(WIDTH * k // 3 + 1, WIDTH * (k + 1) // 3 - 1) for k in range(3)]
+    return [float(np.abs(seen[2:-2, piece] - wanted[2:-2, piece]).max()) for piece in pieces]
+
+
+def baked(number, name="Left", blend="shot"):
+    return pictures.pixels(FOLDER / "loops" / blend / name / f"{name}_loop.{number}.exr")[..., :3]
+
+
+def bake(name, **options):
+    """Bake; returns the message."""
+    bpy.ops.loopcore.bake(object_name=name, frames=FRAMES, contrast=0.0, **options)
+    return bpy.data.objects[name].loopcore.message
+
+
+def states(objects):
+    return {obj.name: state(obj) for obj in objects}
+
+
+def module(name):
+    return import_module(f"{PACKAGE}.{name}")
+
+
+def text_of(obj):
+    return module("interface.users").text_of(module("plane.image").find_plane_image(obj))
+
+
+def drawn(obj):
+    """Draw a stroke across the object, by pixels of the picture."""
+    third = NAMES.index(obj.name)
+    points = [[WIDTH * (third + 0.2) / 3, 20], [WIDTH * (third + 0.8) / 3, 34]]
+    bpy.ops.loopcore.add_stroke(object_name=obj.name, points=json.dumps(points), speed=3.0)
+
+
+def proxy_files(obj):
+    """Return the files that the viewport plays on an object."""
+    evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    nodes = evaluated.data.materials[0].original.node_tree.nodes
+    return [bpy.path.basename(n.image.filepath) for n in nodes if n.type == "TEX_IMAGE"]
+
+
+def everywhere(materials):
+    """Bake on one of three objects: all play, in place; then restore."""
+    objects = scene(materials, f"shot{materials}.blend")
+    blend = f"shot{materials}"
+    for obj in objects[:2]:
+        drawn(obj)
+    before, still = states(objects), pictures.render(1)[..., :3]
+    out = {"text": text_of(objects[1]), "message": bake("Left")}
+    hints = json.loads((FOLDER / "loops" / blend / "Left" / "setup" / "hints.json").read_text())
+    out["strokes"] = len(hints["strokes"])
+    out["folders"] = sorted(p.name for p in (FOLDER / "loops" / blend).iterdir())
+    out["plays"] = max(max(thirds(frame, baked(1001 + (frame - 1) % FRAMES, blend=blend))) for frame in (1, 3, 6))
+    out["moves"] = min(thirds(3, still))
+    out["proxies"] = [proxy_files(obj) for obj in objects]
+    out["materials"] = sorted(m.name for m in bpy.data.materials if not m.name.endswith("viewport"))
+    out["slots"] = [obj.active_material.name for obj in objects]
+    out["messages"] = [obj.loopcore.message for obj in objects[1:]]
+    out["motions"] = len({obj.loopcore.motion for obj in objects})
+    out["saved"] = saved(blend)
+    objects = [bpy.data.objects[name] for name in NAMES]
+    bpy.ops.loopcore.restore_still(object_name="Right")
+    after = states(objects)
+    out["differs"] = {
+        n: [k for k in after[n] if after[n][k] != before[n].get(k)] for n in NAMES if after[n] != before[n]
+    }
+    out["restored"] = max(thirds(3, still))
+    out["restore messages"] = sorted({obj.loopcore.message for obj in objects})
+    return out
+
+
+def saved(blend):
+    """Save, open, and render: the loop still plays on all."""
+    bpy.ops.wm.save_mainfile()
+    bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)
+    return max(thirds(2, baked(1002, blend=blend)))
+
+
+def alone():
+    """Bake on one object only: its material is copied. Then on another one for all: the first keeps its loop."""
+    objects = scene(1, "alone.blend")
+    left, middle, right = objects
+    drawn(left)
+    left.loopcore.play_on = "OBJECT"
+    before, still = states(objects), pictures.render(1)[..., :3]
+    out = {"text": text_of(left), "message": bake("Left")}
+    frame, loop = baked(1003, blend="alone"), thirds
+    out["alone"] = [loop(3, frame)[0], max(loop(3, still)[1:]), left.active_material == middle.active_material]
+    drawn(right)
+    out["text of other"] = text_of(middle)
+    bake("Middle", speed=-1.0)
+    other = baked(1003, "Middle", blend="alone")
+    out["both"] = [loop(3, frame)[0], max(loop(3, other)[1:])]
+    bpy.ops.loopcore.restore_still(object_name="Middle")
+    out["middle restored"] = [loop(3, frame)[0], max(loop(3, still)[1:])]
+    bpy.ops.loopcore.restore_still(object_name="Left")
+    for stroke in right.children:
+        bpy.data.objects.remove(stroke)
+    after = states(objects)
+    out["differs"] = {
+        n: [k for k in after[n] if after[n][k] != before[n].get(k)] for n in NAMES if after[n] != before[n]
+    }
+    return out
+
+
+def undone():
+    """Undo and redo the bake ten times; then play one object faster than the others."""
+    objects = scene(3, "undone.blend")
+    drawn(objects[0])
+    still = pictures.render(1)[..., :3]
+    bpy.ops.ed.undo_push(message="drawn")
+    bake("Left")
+    bpy.ops.ed.undo_push(message="baked")
+    frame, seen = baked(1003, blend="undone"), []
+    for _ in range(10):
+        bpy.ops.ed.undo()
+        undone_ = [module("playing.playback").is_wired(bpy.data.objects[name]) for name in NAMES]
+        bpy.ops.ed.redo()
+        seen.append([*undone_, *(module("playing.playback").is_wired(bpy.data.objects[name]) for name in NAMES)])
+    out = {"wired": [list(row) for row in {tuple(row) for row in seen}], "plays": max(thirds(3, frame))}
+    bpy.ops.ed.undo()
+    out["still"] = max(thirds(3, still))
+    bpy.ops.ed.redo()
+    bpy.ops.loopcore.set_playback(object_name="Left", offset=1.0)
+    next_frame = baked(1004, blend="undone")
+    out["ahead"] = [thirds(3, next_frame)[0], max(thirds(3, frame)[1:])]
+    out["apart"] = [bpy.data.objects[name].loopcore.play_on for name in NAMES]
+    bpy.ops.loopcore.restore_still(object_name="Right")
+    out["kept"] = [thirds(3, next_frame)[0], max(thirds(3, still)[1:])]
+    return out
+
+
+def previews():
+    """Both previews animate all objects, in place, and are removed from all."""
+    objects = scene(3, "previews.blend")
+    drawn(objects[0])
+    before, still = states(objects), pictures.render(1)[..., :3]
+    bpy.ops.loopcore.preview(object_name="Left", frames=FRAMES)
+    out = {"preview": [proxy_files(obj) for obj in objects], "render": max(thirds(3, still))}
+    bpy.ops.loopcore.live_preview(object_name="Middle", frames=FRAMES)
+    out["live"] = min(thirds(3, still))
+    bpy.ops.loopcore.restore_still(object_name="Right")
+    after = states(objects)
+    out["differs"] = {
+        n: [k for k in after[n] if after[n][k] != before[n].get(k)] for n in NAMES if after[n] != before[n]
+    }
+    return out
+
+
+def older():
+    """A loop that was baked on one object before there was a choice stays on it."""
+    objects = scene(3, "older.blend")
+    objects[0].loopcore.play_on = "OBJECT"
+    drawn(objects[0])
+    bake("Left")
+    objects[0].loopcore.property_unset("play_on")
+    bpy.ops.wm.save_mainfile()
+    bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)
+    objects = [bpy.data.objects[name] for name in NAMES]
+    for obj in objects[1:]:
+        drawn(obj)
+    chosen = [obj.name for obj in module("interface.users").one_per_picture(objects)]
+    return [[obj.loopcore.play_on for obj in objects], chosen]
+
+
+bpy.ops.wm.read_factory_settings(use_empty=True)
+PACKAGE = inside.install(sys.argv[1])
+inside.photograph(FOLDER, WIDTH, HEIGHT)
+CASES = {"shared": lambda: everywhere(1), "three": lambda: everywhere(3), "alone": alone, "undone": undone,
+         "previews": previews, "older": older}  # fmt: skip
+inside.emit({name: case() for name, case in CASES.items() if len(sys.argv) < 4 or name in sys.argv[3:]})

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests in real Blenders of a painting that is projected from a camera onto three objects: one loop plays on all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("projection_script.py")
+# Half floats, and the rounding of projected UVs.
+EXACT = 4e-3
+
+
+@pytest.fixture(scope="module")
+def results(blender: Any, extension: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    found = blender.run(SCRIPT, extension, tmp_path_factory.mktemp("projection"), timeout=400).result
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("case", ["shared", "three"])
+def test_one_bake_plays_on_all_users_of_the_picture(results: dict[str, Any], case: str) -> None:
+    """One material on three objects, and three materials with one image: rendered, in the viewport, and after opening."""
+    seen = results[case]
+    assert seen["plays"] < EXACT and seen["saved"] < EXACT and seen["moves"] > 0.02
+    assert seen["message"].startswith("4 frames written") and seen["folders"] == ["Left"]
+    assert seen["proxies"] == [["Left_loop.1001.jpg"]] * 3
+    assert seen["strokes"] == 2 and seen["motions"] == 1
+    assert seen["messages"] == ['Plays the loop that was baked on "Left"'] * 2
+
+
+@pytest.mark.parametrize(("case", "materials"), [("shared", ["Left"]), ("three", ["Left", "Left.001", "Left.002"])])
+def test_nothing_is_copied_and_the_panel_names_the_users(
+    results: dict[str, Any], case: str, materials: list[str]
+) -> None:
+    seen = results[case]
+    assert seen["materials"] == materials
+    assert seen["text"].startswith('Plays on "Middle", "Left", "Right", in the material')
+    assert all(f'"{name}"' in seen["text"] for name in materials)
+
+
+@pytest.mark.parametrize("case", ["shared", "three"])
+def test_the_still_is_restored_on_all(results: dict[str, Any], case: str) -> None:
+    seen = results[case]
+    assert seen["differs"] == {} and seen["restored"] < 1e-6
+    assert seen["restore messages"] == ["Still restored"]
+
+
+def test_a_loop_on_one_object_copies_its_material_as_said_before(results: dict[str, Any]) -> None:
+    seen = results["alone"]
+    assert seen["text"] == 'Plays on "Left" only: it gets a copy of the material "Left"'
+    assert seen["alone"][0] < EXACT and seen["alone"][1] < 1e-6 and seen["alone"][2] is False
+
+
+def test_a_loop_for_all_leaves_a_loop_of_one_object(results: dict[str, Any]) -> None:
+    seen = results["alone"]
+    assert seen["text of other"].endswith('Not on "Left": plays a loop of its own')
+    assert max(seen["both"]) < EXACT and max(seen["middle restored"]) < EXACT
+    assert seen["differs"] == {}
+
+
+def test_undo_and_redo_of_a_bake_for_all(results: dict[str, Any]) -> None:
+    seen = results["undone"]
+    assert seen["wired"] == [[False] * 3 + [True] * 3]
+    assert seen["plays"] < EXACT and seen["still"] < 1e-6
+
+
+def test_one_object_can_leave_the_common_playback(results: dict[str, Any]) -> None:
+    seen = results["undone"]
+    assert seen["apart"] == ["OBJECT", "ALL", "ALL"]
+    assert max(seen["ahead"]) < EXACT and max(seen["kept"]) < EXACT
+
+
+def test_previews_animate_all_users(results: dict[str, Any]) -> None:
+    seen = results["previews"]
+    assert seen["preview"] == [["Left_preview.1001.png"]] * 3 and seen["render"] < 1e-6
+    assert seen["live"] > 0.02 and seen["differs"] == {}
+
+
+def test_loops_of_older_files_stay_on_their_object(results: dict[str, Any]) -> None:
+    """And of several planes that play one loop, `bake --all` chooses one."""
+    assert results["older"] == [["OBJECT", "ALL", "ALL"], ["Left", "Middle"]]
