@@ -80,6 +80,13 @@ def states(objects):
     return {obj.name: state(obj) for obj in objects}
 
 
+def differs(before, objects):
+    """Return the keys of what differs from the states before."""
+    now = states(objects)
+    return {name: sorted(key for key in {*now[name], *before[name]} if now[name].get(key) != before[name].get(key))
+            for name in NAMES if now[name] != before[name]}  # fmt: skip
+
+
 def module(name):
     return import_module(f"{PACKAGE}.{name}")
 
@@ -123,10 +130,7 @@ def everywhere(materials):
     out["saved"] = saved(blend)
     objects = [bpy.data.objects[name] for name in NAMES]
     bpy.ops.loopcore.restore_still(object_name="Right")
-    after = states(objects)
-    out["differs"] = {
-        n: [k for k in after[n] if after[n][k] != before[n].get(k)] for n in NAMES if after[n] != before[n]
-    }
+    out["differs"] = differs(before, objects)
     out["restored"] = max(thirds(3, still))
     out["restore messages"] = sorted({obj.loopcore.message for obj in objects})
     return out
@@ -159,10 +163,7 @@ def alone():
     bpy.ops.loopcore.restore_still(object_name="Left")
     for stroke in right.children:
         bpy.data.objects.remove(stroke)
-    after = states(objects)
-    out["differs"] = {
-        n: [k for k in after[n] if after[n][k] != before[n].get(k)] for n in NAMES if after[n] != before[n]
-    }
+    out["differs"] = differs(before, objects)
     return out
 
 
@@ -203,10 +204,7 @@ def previews():
     bpy.ops.loopcore.live_preview(object_name="Middle", frames=FRAMES)
     out["live"] = min(thirds(3, still))
     bpy.ops.loopcore.restore_still(object_name="Right")
-    after = states(objects)
-    out["differs"] = {
-        n: [k for k in after[n] if after[n][k] != before[n].get(k)] for n in NAMES if after[n] != before[n]
-    }
+    out["differs"] = differs(before, objects)
     return out
 
 

@@ -22,7 +22,7 @@ def results(blender: Any, extension: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("case", ["shared", "three"])
 def test_one_bake_plays_on_all_users_of_the_picture(results: dict[str, Any], case: str) -> None:
-    """One material on three objects, and three materials with one image: rendered, in the viewport, and after opening."""
+    """One material on three objects, three materials with one image: rendered, in the viewport, after opening."""
     seen = results[case]
     assert seen["plays"] < EXACT and seen["saved"] < EXACT and seen["moves"] > 0.02
     assert seen["message"].startswith("4 frames written") and seen["folders"] == ["Left"]
