@@ -10,7 +10,7 @@ from ..errors import PlaneError, Refused
 from ..plane import uses
 from ..plane.image import find_plane_image, plane_of
 from ..playing import live, playback, viewport
-from . import folders, motion_path, users
+from . import folders, motion_path, refusals, users
 from .messages import letters_in, wrapped
 
 # Lines of the running task or the outcome of the last one: always as many, so that the buttons below do not move.
@@ -139,7 +139,8 @@ class Motion(Part):
 
     def draw_part(self, layout, context, obj):
         state = obj.loopcore
-        draw_tools(layout.row(align=True), context)
+        plane = find_plane_image(obj)
+        draw_tools(layout, context, plane)
         active = context.active_object
         if active != obj and strokes.SPEED in active:
             layout.prop(active, f'["{strokes.SPEED}"]', text="Stroke Speed")
@@ -150,7 +151,9 @@ class Motion(Part):
         labelled(layout, "Moving Area").operator_menu_enum("loopcore.set_mask", "source", text=name)
         if source is not None:
             layout.prop(state, "mask_feather")
-        layout.operator("loopcore.predict_motion", icon="FORCE_FLUIDFLOW")
+        row = layout.row()
+        row.enabled = not refusals.of_hints(plane)
+        row.operator("loopcore.predict_motion", icon="FORCE_FLUIDFLOW")
         if motion_path.missing(obj):
             draw_text(layout, context, "The motion's file is missing: choose Predict Motion", icon="ERROR")
         row = layout.row(heading="Overlay", align=True)
@@ -161,16 +164,26 @@ class Motion(Part):
         style.prop(state, "motion_style", expand=True)
 
 
-def draw_tools(row, context):
-    """Draw buttons that choose a tool of the 3D Viewport, or elsewhere add a stroke; an anchor; the mask."""
+def draw_tools(layout, context, plane):
+    """Draw buttons that choose a tool of the 3D Viewport, or elsewhere add a stroke; an anchor; the mask.
+
+    Those that the texture coordinates do not allow are disabled, with the reason.
+    """
+    drawing, painting = refusals.of_drawing(plane), refusals.of_painting(plane)
+    row = layout.row(align=True)
+    drawn, painted = row.row(align=True), row.row(align=True)
+    drawn.enabled, painted.enabled = not drawing, not painting
     if context.space_data.type == "VIEW_3D":
         row.enabled = context.mode == "OBJECT"
-        row.operator("wm.tool_set_by_id", text="Stroke").name = "loopcore.stroke"
-        row.operator("wm.tool_set_by_id", text="Flip").name = "loopcore.flip"
+        drawn.operator("wm.tool_set_by_id", text="Stroke").name = "loopcore.stroke"
+        drawn.operator("wm.tool_set_by_id", text="Flip").name = "loopcore.flip"
     else:
-        row.operator("loopcore.add_stroke", text="Stroke")
-    row.operator("loopcore.add_anchor", text="Anchor")
-    row.operator("loopcore.paint_mask", text="Mask")
+        drawn.operator("loopcore.add_stroke", text="Stroke")
+    drawn.operator("loopcore.add_anchor", text="Anchor")
+    painted.operator("loopcore.paint_mask", text="Mask")
+    reason = refusals.of_hints(plane) or drawing or painting
+    if reason:
+        draw_text(layout, context, reason, icon="INFO")
 
 
 def labelled(layout, text):
@@ -200,6 +213,7 @@ class Loop(Part):
             labelled(column, "Playing").label(text=f"{playing} frames", icon="ERROR")
         draw_users(layout, context, obj)
         column = layout.column(align=True)
+        column.enabled = not refusals.of_hints(find_plane_image(obj))
         row = column.row(align=True)
         row.operator("loopcore.live_preview", icon="PLAY")
         row.operator("loopcore.preview", icon="RENDER_ANIMATION")

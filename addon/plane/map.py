@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Map pixels of the image to points on the plane that shows it, and back.
 
-UVs are interpolated over triangles as renderers do, so the mesh may be cropped, flipped, rotated, subdivided or bent.
+Coordinates are interpolated over triangles as renderers do, so the mesh may be cropped, flipped, rotated, subdivided
+or bent.
 
 Convention:
     Pixels: x right, y down, (0, 0) at the center of the upper left pixel. UVs: origin at the lower left corner of the
@@ -14,6 +15,7 @@ from mathutils import Matrix
 from mathutils.bvhtree import BVHTree
 
 from ..errors import PlaneError
+from .coordinates import coordinates_of, no_uv_map
 
 
 class PlaneMap:
@@ -24,13 +26,15 @@ class PlaneMap:
         pixels: (T, 3, 2) the same triangles in pixels of the image.
         matrix: from object to world space.
         box: upper left and lower right pixel of the part of the image that the plane shows.
+        depths: (T, 3) of a projective map, see `coordinates`; None for an affine one.
     """
 
-    def __init__(self, corners, pixels, matrix, box):
+    def __init__(self, corners, pixels, matrix, box, depths=None):
         self.corners = np.asarray(corners, float)
         self.pixels = np.asarray(pixels, float)
         self.matrix = Matrix(matrix)
         self.box = np.asarray(box, float)
+        self.depths = depths
         self._in_image = self._in_space = None  # made on first use
 
     @classmethod
@@ -38,10 +42,12 @@ class PlaneMap:
         """Return the map of a PlaneImage at the scene's current frame.
 
         Raises:
-            PlaneError: the mesh has no UVs, or the texture does not use them.
+            PlaneError: the pixels cannot be found by the texture's coordinates.
         """
-        corners, pixels, _ = _shown(plane)
+        corners, pixels, depths, _ = _shown(plane)
         box = _box(pixels.reshape(-1, 2))
+        if np.ptp(depths) > 1e-6 * depths.max():
+            return cls(corners, pixels, plane.object.matrix_world, box, depths)
         return cls(*_flat(corners, pixels, box), plane.object.matrix_world, box)
 
     def pixel_of(self, world):
@@ -58,6 +64,8 @@ class PlaneMap:
         if self._in_space is None:
             self._in_space = _Triangles(self.corners)
         weights, chosen = self._in_space.weights(np.atleast_2d(np.asarray(points, float)))
+        if self.depths is not None:
+            weights = _normalized(weights * self.depths[chosen])
         return np.einsum("nk,nkd->nd", weights, self.pixels[chosen])
 
     def world_of(self, x, y):
@@ -74,6 +82,8 @@ class PlaneMap:
         if self._in_image is None:
             self._in_image = _Triangles(self.pixels)
         weights, chosen = self._in_image.weights(np.atleast_2d(np.asarray(pixels, float)))
+        if self.depths is not None:
+            weights = _normalized(weights / self.depths[chosen])
         return np.einsum("nk,nkd->nd", weights, self.corners[chosen])
 
 
@@ -115,6 +125,12 @@ class _Triangles:
         return places.tolist()
 
 
+def _normalized(weights):
+    """Return (n, 3) weights divided by their sum; of points beyond the horizon as they are."""
+    total = weights.sum(axis=1, keepdims=True)
+    return weights / np.where(total > 1e-9, total, 1)
+
+
 def _box(points):
     """Return the minimum and maximum coordinates of (n, D) points."""
     axes = np.ascontiguousarray(points.T)  # contiguous rows: ten times as fast
@@ -142,7 +158,7 @@ def corner_values(plane, attribute):
     Raises:
         PlaneError: the mesh has no such attribute, or no UVs.
     """
-    _, pixels, values = _shown(plane, attribute)
+    _, pixels, _, values = _shown(plane, attribute)
     return pixels, values
 
 
@@ -156,10 +172,10 @@ def shown_triangles(plane):
 
 
 def _shown(plane, attribute=None):
-    """Return corners, pixels and attribute values of the triangles whose UV area is not 0."""
-    layer, chain = texture_coordinates(plane.node, plane.group_nodes)
-    corners, uvs, values = _triangles(plane.object, layer, plane.slot, attribute)
-    uvs = _mapped(uvs, chain)
+    """Return corners, pixels, depths and attribute values of the triangles whose area in the image is not 0."""
+    coordinates = coordinates_of(plane)
+    corners, points, depths, values = _triangles(plane.object, coordinates, plane.slot, attribute)
+    uvs = coordinates.mapped(points)
     if plane.node.extension == "REPEAT":
         uvs = uvs - np.floor(uvs.reshape(-1, 2).mean(axis=0))
     width, height = plane.size
@@ -167,38 +183,52 @@ def _shown(plane, attribute=None):
     (ax, ay), (bx, by) = (pixels[:, 1:] - pixels[:, :1]).transpose(1, 2, 0)
     wide = np.abs(ax * by - ay * bx) > 1e-9
     if not wide.any():
-        raise PlaneError(f'The UVs of "{plane.object.name}" have no area: unwrap the plane')
-    return corners[wide], pixels[wide], values[wide]
+        what = "The UVs" if coordinates.kind == "UV" else "The texture coordinates"
+        raise PlaneError(f'{what} of "{plane.object.name}" have no area: unwrap the plane')
+    return corners[wide], pixels[wide], depths[wide], values[wide]
 
 
-def _triangles(obj, layer, slot, attribute):
-    """Return corners (T, 3, 3) in object space, UVs (T, 3, 2) and values (T, 3) of the faces in a material slot."""
+def _triangles(obj, coordinates, slot, attribute):
+    """Return, of the faces in a material slot, (T, 3, 3) corners in object space and their coordinates, and (T, 3)
+    depths and values; only those before the camera.
+    """
     if obj.mode == "EDIT":
         obj.update_from_editmode()
     evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()) if obj.modifiers else obj
     mesh = evaluated.to_mesh()
     try:
-        if not mesh.uv_layers:
-            raise PlaneError(f'"{obj.name}" has no UV map: unwrap it')
-        active = next((u for u in mesh.uv_layers if u.active_render), mesh.uv_layers[0])
-        uv_layer = mesh.uv_layers.get(layer) if layer else active
-        if uv_layer is None:
-            raise PlaneError(f'The material of "{obj.name}" uses the UV map "{layer}", which the mesh does not have')
         mesh.calc_loop_triangles()
         count = len(mesh.loop_triangles)
         vertices = _read(mesh.loop_triangles, "vertices", (count, 3), np.int32)
         loops = _read(mesh.loop_triangles, "loops", (count, 3), np.int32)
         faces = _read(mesh.loop_triangles, "polygon_index", (count,), np.int32)
         materials = _read(mesh.polygons, "material_index", (len(mesh.polygons),), np.int32)
-        corners = _read(mesh.vertices, "co", (len(mesh.vertices), 3), np.float32)[vertices]
-        uvs = _read(uv_layer.uv, "vector", (len(mesh.loops), 2), np.float32)[loops]
+        places = _read(mesh.vertices, "co", (len(mesh.vertices), 3), np.float32).astype(float)
+        if coordinates.kind == "UV":
+            uvs = _read(_uv_layer(obj, mesh, coordinates.uv_map).uv, "vector", (len(mesh.loops), 2), np.float32)
+            points, depths = np.pad(uvs.astype(float), [(0, 0), (0, 1)])[loops], np.ones((count, 3))
+        else:
+            points, depths = (each[vertices] for each in coordinates.at_vertices(obj, places))
         values = _values(mesh, attribute, vertices, loops) if attribute else np.zeros((count, 3))
     finally:
         evaluated.to_mesh_clear()
     shown = np.minimum(materials[faces], max(len(obj.material_slots) - 1, 0)) == slot
     if not shown.any():
         raise PlaneError(f'No face of "{obj.name}" uses the material: assign it to the plane\'s face')
-    return corners[shown].astype(float), uvs[shown].astype(float), values[shown]
+    shown &= np.isfinite(depths).all(axis=1)
+    if not shown.any():
+        raise PlaneError(f'"{obj.name}" is behind the camera, whose coordinates its texture has')
+    return places[vertices][shown], points[shown], depths[shown], values[shown]
+
+
+def _uv_layer(obj, mesh, name):
+    if not mesh.uv_layers:
+        raise PlaneError(f'"{obj.name}" has no UV map: unwrap it')
+    active = next((u for u in mesh.uv_layers if u.active_render), mesh.uv_layers[0])
+    layer = mesh.uv_layers.get(name) if name else active
+    if layer is None:
+        raise PlaneError(no_uv_map(obj, name))
+    return layer
 
 
 def _read(collection, name, shape, kind):
@@ -214,56 +244,3 @@ def _values(mesh, name, vertices, loops):
     colors = _read(attribute.data, "color", (len(attribute.data), 4), np.float32)
     grey = colors[:, :3] @ np.array([0.2126, 0.7152, 0.0722])
     return grey[vertices if attribute.domain == "POINT" else loops]
-
-
-def texture_coordinates(node, group_nodes):
-    """Return the UV map of a texture's Vector input ("" for the active one), and the Mapping nodes after it.
-
-    Raises:
-        PlaneError: its coordinates are not UVs.
-    """
-    chain, stack = [], list(group_nodes)
-    socket = node.inputs["Vector"]
-    while True:
-        link = next((link for link in socket.links if not link.is_muted), None)
-        if link is None:
-            if socket.node == node or socket.node.type == "REROUTE":
-                return "", chain
-            raise PlaneError(f'The texture coordinates are not UVs ("{socket.node.name}" has no input)')
-        source = link.from_node
-        if source.type == "UVMAP" and not source.from_instancer:
-            return source.uv_map, chain
-        if source.type == "TEX_COORD" and link.from_socket.identifier == "UV" and not source.from_instancer:
-            return "", chain
-        if source.type == "MAPPING" and not any(s.is_linked for s in source.inputs[1:]):
-            if not source.mute:
-                chain.append(source)
-            socket = source.inputs["Vector"]
-        elif source.type == "REROUTE":
-            socket = source.inputs[0]
-        elif source.type == "GROUP_INPUT" and stack:
-            outer, wanted = stack.pop(), link.from_socket.identifier
-            socket = next(s for s in outer.inputs if s.identifier == wanted)
-            if not socket.is_linked:
-                return "", chain
-        else:
-            raise PlaneError(
-                f'The texture coordinates come from "{source.name}" ({link.from_socket.name}), not from UVs: '
-                "connect a UV Map node to the image texture"
-            )
-
-
-def _mapped(uvs, chain):
-    """Apply Mapping nodes to UVs; the node nearest to the texture is first in `chain`."""
-    points = np.concatenate([uvs, np.zeros((*uvs.shape[:2], 1))], axis=-1)
-    for node in reversed(chain):
-        value = {s.name: np.array(s.default_value) for s in node.inputs if s.name in ("Location", "Scale")}
-        turn = np.array(node.inputs["Rotation"].default_value.to_matrix())
-        place, scale = value.get("Location", np.zeros(3)), value["Scale"]
-        if node.vector_type == "TEXTURE":
-            points = ((points - place) @ turn) / np.where(scale == 0, 1, scale)
-        elif node.vector_type == "NORMAL":
-            raise PlaneError(f'The Mapping node "{node.name}" has type Normal: set it to Point or Texture')
-        else:
-            points = (points * scale) @ turn.T + (0 if node.vector_type == "VECTOR" else place)
-    return points[..., :2]

@@ -9,6 +9,7 @@ from bpy.props import EnumProperty, FloatProperty, StringProperty
 from ...drawing import mask, strokes
 from ...errors import Refused
 from ...plane.image import find_plane_image, plane_of
+from .. import refusals
 from .base import OnObject
 
 
@@ -60,7 +61,9 @@ class LOOPCORE_OT_paint_mask(OnObject, bpy.types.Operator):
     bl_idname, bl_label, bl_options = "loopcore.paint_mask", "Paint Mask", {"REGISTER", "UNDO"}
 
     def act(self, context, obj):
-        image = mask.add_mask(find_plane_image(obj))
+        plane = find_plane_image(obj)
+        refusals.refuse_painting(plane)
+        image = mask.add_mask(plane)
         if bpy.app.background:
             return
         context.view_layer.objects.active = obj

@@ -72,7 +72,7 @@ def baked(number, name="Left", blend="shot"):
 
 def bake(name, **options):
     """Bake; returns the message."""
-    bpy.ops.loopcore.bake(object_name=name, frames=FRAMES, contrast=0.0, **options)
+    bpy.ops.loopcore.bake(object_name=name, **{"frames": FRAMES, "contrast": 0.0, **options})
     return bpy.data.objects[name].loopcore.message
 
 
@@ -224,9 +224,42 @@ def older():
     return [[obj.loopcore.play_on for obj in objects], chosen]
 
 
+def coordinates():
+    """A plane whose pixels cannot be found: with strokes on it refused; with those on another one it plays."""
+    objects = scene(3, "coordinates.blend")
+    middle, refusals = objects[1], module("interface.refusals")
+    find = module("plane.image").find_plane_image
+    tree = middle.active_material.node_tree
+    texture, source = find(middle).node, tree.nodes.new("ShaderNodeTexCoord")
+    tree.links.new(source.outputs["Window"], texture.inputs[0])
+    out = {"window": [refusals.of_drawing(find(middle)), refusals.of_painting(find(middle))]}
+    drawn(middle)
+    out["painted"] = error_of(bpy.ops.loopcore.paint_mask, "Middle")
+    out["baked"] = bake("Middle")
+    out["plays"] = max(thirds(3, baked(1003, "Middle", blend="coordinates")))
+    bpy.ops.loopcore.restore_still(object_name="Middle")
+    tree.links.new(source.outputs["Reflection"], texture.inputs[0])
+    out["reflection"] = [refusals.of_drawing(find(middle)), refusals.of_hints(find(middle)),
+                         refusals.of_hints(find(objects[0]))]  # fmt: skip
+    out["stroke"] = error_of(bpy.ops.loopcore.add_stroke, "Middle")
+    out["bake"] = error_of(bpy.ops.loopcore.bake, "Middle")
+    for stroke in middle.children:
+        bpy.data.objects.remove(stroke)
+    drawn(objects[0])
+    out["without strokes"] = [refusals.of_hints(find(middle)), bake("Middle", frames=2)]
+    return out
+
+
+def error_of(operator, name):
+    try:
+        return str(operator(object_name=name))
+    except RuntimeError as error:
+        return str(error)
+
+
 bpy.ops.wm.read_factory_settings(use_empty=True)
 PACKAGE = inside.install(sys.argv[1])
 inside.photograph(FOLDER, WIDTH, HEIGHT)
 CASES = {"shared": lambda: everywhere(1), "three": lambda: everywhere(3), "alone": alone, "undone": undone,
-         "previews": previews, "older": older}  # fmt: skip
+         "previews": previews, "older": older, "coordinates": coordinates}  # fmt: skip
 inside.emit({name: case() for name, case in CASES.items() if len(sys.argv) < 4 or name in sys.argv[3:]})

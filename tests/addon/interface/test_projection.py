@@ -82,3 +82,14 @@ def test_previews_animate_all_users(results: dict[str, Any]) -> None:
 def test_loops_of_older_files_stay_on_their_object(results: dict[str, Any]) -> None:
     """And of several planes that play one loop, `bake --all` chooses one."""
     assert results["older"] == [["OBJECT", "ALL", "ALL"], ["Left", "Middle"]]
+
+
+def test_window_coordinates_are_followed_and_others_refused_before(results: dict[str, Any]) -> None:
+    """By the texts of the panel, which are the operators' errors; without strokes on it any plane plays a loop."""
+    seen = results["coordinates"]
+    assert seen["window"][0] == "" and "painted by UVs" in seen["window"][1] and seen["window"][1] in seen["painted"]
+    assert seen["baked"].startswith("4 frames written") and seen["plays"] < EXACT
+    drawing, own, other = seen["reflection"]
+    assert "cannot be found" in drawing and drawing in seen["stroke"] and drawing in seen["bake"]
+    assert own == other == f'What is drawn on "Middle" cannot be used. {drawing}'
+    assert seen["without strokes"][0] == "" and seen["without strokes"][1].startswith("2 frames written")
