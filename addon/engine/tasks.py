@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 
@@ -26,12 +26,25 @@ _current: "Task | None" = None
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several tasks that run as one: its number, as "2 of 3", and its object's name."""
+
+    number: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Step:
     """A request to the worker, with a title for the user."""
 
     title: str
     method: str
     params: dict
+    part: Part | None = None
+
+    def in_part(self, part: Part) -> "Step":
+        """Return the step as one of a part."""
+        return replace(self, part=part)
 
 
 class ThreadTask:
@@ -41,7 +54,13 @@ class ThreadTask:
 
     def __init__(self, title: str, act: Callable[[], None]):
         self.title, self._act = title, act
+        self.part: Part | None = None
         self.state, self.result, self.error = "running", {}, None
+
+    def in_part(self, part: Part) -> "ThreadTask":
+        """Return the function as a step of a part."""
+        self.part = part
+        return self
 
     def start(self) -> "ThreadTask":
         threading.Thread(target=self._run, name="loopcore-thread-task", daemon=True).start()
@@ -108,6 +127,12 @@ class Task:
         return min(job.done / job.total, 1.0) if job is not None and job.total else 0.0
 
     @property
+    def name(self) -> str:
+        """The name of the object that the current step is about."""
+        part = self._step.part if self._step is not None else None
+        return part.name if part is not None else self.target.name
+
+    @property
     def step(self) -> str:
         """The title of the current step."""
         return self._step.title if self._step is not None else self.title
@@ -120,7 +145,8 @@ class Task:
             return "Cancelling"
         if job is None or self._step is None:
             return self.title
-        text = self._step.title
+        part = self._step.part
+        text = f"{part.number}: {self._step.title}" if part is not None else self._step.title
         if job.total > 1:
             text += f" {job.done}/{job.total}"
         left = job.eta()

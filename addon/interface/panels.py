@@ -10,7 +10,7 @@ from ..errors import PlaneError, Refused
 from ..plane import uses
 from ..plane.image import find_plane_image, plane_of
 from ..playing import live, playback, viewport
-from . import folders, motion_path, refusals, users
+from . import folders, motion_path, refusals, several, users
 from .messages import letters_in, wrapped
 
 # Lines of the running task or the outcome of the last one: always as many, so that the buttons below do not move.
@@ -38,7 +38,7 @@ def draw_task(box, task):
     row = column.row(align=True)
     row.progress(factor=task.factor, type="BAR", text=task.text)
     row.operator("loopcore.cancel", text="", icon="X")
-    for text in (task.title, task.target.name, *[""] * (LINES - 3)):
+    for text in (task.title, task.name, *[""] * (LINES - 3)):
         column.label(text=text)
 
 
@@ -222,6 +222,9 @@ class Loop(Part):
         row = column.row(align=True)
         row.scale_y = 1.4
         row.operator("loopcore.bake", icon="RENDER_RESULT")
+        count = len(several.planes_among(context.selected_objects))
+        if count > 1:
+            column.operator("loopcore.bake_selected", text=f"Bake {count} Selected", icon="RENDER_RESULT")
         row = layout.row(align=True)
         row.enabled = tasks.current() is None and context.mode == "OBJECT" and not installation.busy()
         row.operator("loopcore.export_flow_as", text="Flow Map", icon="EXPORT")

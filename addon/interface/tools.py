@@ -79,6 +79,7 @@ class VIEW3D_MT_loopcore(bpy.types.Menu):
         layout.operator("loopcore.live_preview", icon="PLAY")
         layout.operator("loopcore.preview", icon="RENDER_ANIMATION")
         layout.operator("loopcore.bake", icon="RENDER_RESULT")
+        layout.operator("loopcore.bake_selected")
         layout.operator("loopcore.restore_still", icon="LOOP_BACK")
         layout.separator()
         layout.operator("loopcore.export_flow_as", text="Export Flow Map...", icon="EXPORT")

@@ -88,9 +88,12 @@ class WithSettings(OnObject):
     format: properties.FORMAT
     proxy: properties.PROXY
 
+    def given(self):
+        """Return the settings that are given as arguments."""
+        return {name: getattr(self, name) for name in properties.LOOP if self.properties.is_property_set(name)}
+
     def settings(self, obj):
-        given = [name for name in properties.LOOP if self.properties.is_property_set(name)]
-        return properties.Settings.of(obj, **{name: getattr(self, name) for name in given})
+        return properties.Settings.of(obj, **self.given())
 
 
 class JobOperator(WithSettings):

@@ -4,8 +4,10 @@
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from ...engine import tasks
-from .. import actions
+from ...engine import runtime, tasks
+from ...errors import Refused
+from ...plane.image import plane_of
+from .. import actions, several
 from ..actions import CONVENTIONS
 from ..messages import PIXELS_PER_LETTER, wrapped
 from .base import JobOperator, OnObject
@@ -48,6 +50,27 @@ class LOOPCORE_OT_bake(JobOperator, bpy.types.Operator):
 
     def steps(self, obj, settings):
         return actions.bake(obj, settings, overwrite=self.overwrite, range=self.range, wire=self.wire)
+
+
+class LOOPCORE_OT_bake_selected(JobOperator, bpy.types.Operator):
+    """Bake the loops of the selected planes, one after another, each with its own settings. Failed ones are skipped"""
+
+    bl_idname, bl_label, bl_options = "loopcore.bake_selected", "Bake Selected", {"UNDO"}
+
+    @classmethod
+    def poll(cls, context):
+        if not context.selected_objects:
+            cls.poll_message_set("Select image planes")
+            return False
+        return super().poll(context)
+
+    def begin(self, context):
+        planes = several.planes_among(context.selected_objects)
+        if not planes:
+            raise Refused("No image planes are selected")
+        active = plane_of(context.active_object)
+        shown = active if active in planes else planes[0]
+        self._task = tasks.begin(self.bl_label, several.bake(planes, self.given()), runtime.engine(), shown)
 
 
 class LOOPCORE_OT_export_flow(JobOperator, bpy.types.Operator):
@@ -115,6 +138,7 @@ CLASSES = (
     LOOPCORE_OT_predict_motion,
     LOOPCORE_OT_preview,
     LOOPCORE_OT_bake,
+    LOOPCORE_OT_bake_selected,
     LOOPCORE_OT_export_flow,
     LOOPCORE_OT_live_preview,
     LOOPCORE_OT_cancel,

@@ -5,7 +5,9 @@ python projection_script.py ZIP FOLDER
 """
 
 import json
+import re
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -250,6 +252,55 @@ def coordinates():
     return out
 
 
+def selection(name):
+    """Three planes with loops of their own, of which the second has nothing that flows, and one without an image."""
+    objects = scene(3, name)
+    for obj in objects:
+        obj.loopcore.play_on = "OBJECT"
+    for obj in (objects[0], objects[2]):
+        drawn(obj)
+    plain = bpy.data.objects.new("Plain", objects[0].data.copy())
+    bpy.context.collection.objects.link(plain)
+    plain.data.materials[0] = bpy.data.materials.new("Plain")
+    for obj in bpy.context.view_layer.objects:
+        obj.select_set(obj.type == "MESH" or obj.parent == objects[0])
+    return [*objects, plain]
+
+
+def several():
+    """Bake all that is selected; then again, and cancel the third; then again with the loop of all users."""
+    objects = selection("several.blend")
+    try:
+        bpy.ops.loopcore.bake_selected(frames=FRAMES)
+        out = {"report": ""}
+    except RuntimeError as error:
+        out = {"report": str(error)}
+    wired = module("playing.playback").is_wired
+    out["messages"] = {obj.name: [obj.loopcore.message, obj.loopcore.failed, wired(obj)] for obj in objects}
+    out["folders"] = sorted(p.name for p in (FOLDER / "loops" / "several").iterdir() if list(p.glob("*.exr")))
+    tasks, runtime = module("engine.tasks"), module("engine.runtime")
+    planes = module("interface.several").planes_among(bpy.context.selected_objects)
+    planes.sort(key=lambda obj: ("Left", "Right", "Middle", "Plain").index(obj.name))
+    work = module("interface.several").bake(planes, {"frames": 60})
+    task, texts = tasks.begin("Bake Selected", work, runtime.engine(), objects[0]), []
+    while not task.pump():
+        texts.append(f"{task.name}, {task.text}")
+        if "2 of 4: Baking" in task.text and task.saved[60:]:
+            task.cancel()
+        time.sleep(0.005)
+    tasks.finish(task)
+    out["cancelled"] = [task.message, task.code, objects[0].loopcore.message]
+    out["texts"] = sorted({re.sub(r" \d+/.*", "", text) for text in texts})
+    for obj in objects:
+        obj.loopcore.play_on = "ALL"
+        obj.select_set(obj != objects[3])
+    for obj in objects[:3]:
+        module("interface.actions").restore(obj)
+    bpy.ops.loopcore.bake_selected(frames=2)
+    out["one for all"] = [obj.loopcore.message for obj in objects[:3]]
+    return out
+
+
 def error_of(operator, name):
     try:
         return str(operator(object_name=name))
@@ -261,5 +312,6 @@ bpy.ops.wm.read_factory_settings(use_empty=True)
 PACKAGE = inside.install(sys.argv[1])
 inside.photograph(FOLDER, WIDTH, HEIGHT)
 CASES = {"shared": lambda: everywhere(1), "three": lambda: everywhere(3), "alone": alone, "undone": undone,
-         "previews": previews, "older": older, "coordinates": coordinates}  # fmt: skip
+         "previews": previews, "older": older, "coordinates": coordinates,
+         "several": several}  # fmt: skip
 inside.emit({name: case() for name, case in CASES.items() if len(sys.argv) < 4 or name in sys.argv[3:]})

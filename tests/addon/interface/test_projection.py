@@ -11,6 +11,7 @@ import pytest
 SCRIPT = Path(__file__).with_name("projection_script.py")
 # Half floats, and the rounding of projected UVs.
 EXACT = 4e-3
+NAMES = ("Left", "Middle", "Right")
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +94,27 @@ def test_window_coordinates_are_followed_and_others_refused_before(results: dict
     assert "cannot be found" in drawing and drawing in seen["stroke"] and drawing in seen["bake"]
     assert own == other == f'What is drawn on "Middle" cannot be used. {drawing}'
     assert seen["without strokes"][0] == "" and seen["without strokes"][1].startswith("2 frames written")
+
+
+def test_selected_planes_are_baked_one_after_another(results: dict[str, Any]) -> None:
+    """One in which nothing flows, and one without an image, do not stop the others."""
+    seen = results["several"]
+    assert "2 of 4 loops baked" in seen["report"] and seen["folders"] == ["Left", "Right"]
+    assert all(f'"{name}": {seen["messages"][name][0]}' in seen["report"] for name in ("Middle", "Plain"))
+    assert [seen["messages"][name][1:] for name in (*NAMES, "Plain")] == [
+        [True, True], [True, False], [False, True], [True, False],
+    ]  # fmt: skip
+    assert seen["messages"]["Right"][0].startswith("4 frames written")
+
+
+def test_progress_counts_the_planes_and_cancel_ends_the_rest(results: dict[str, Any]) -> None:
+    seen = results["several"]
+    assert {"Left, 1 of 4: Baking", "Right, 2 of 4: Baking"} <= set(seen["texts"])
+    assert not any("3 of 4" in text for text in seen["texts"])
+    assert seen["cancelled"] == ["Cancelled: 1 of 4 loops are baked", 130, "Cancelled: 1 of 4 loops are baked"]
+
+
+def test_a_selection_that_plays_one_loop_has_it_baked_once(results: dict[str, Any]) -> None:
+    messages = results["several"]["one for all"]
+    assert messages[0].startswith("2 frames written")
+    assert messages[1:] == ['Plays the loop that was baked on "Left"'] * 2
