@@ -112,10 +112,10 @@ def _train_fluid(config: FluidConfig, arguments: argparse.Namespace, stop: Stop)
 
     if arguments.output.suffix.lower() != ".safetensors":
         raise MotionError(f"'{arguments.output}' is not a name for weights: they are written as .safetensors")
-    if min(config.steps, config.threads) < 1 or config.seed < 0:
-        raise MotionError("steps and threads must be 1 or more, the seed 0 or more")
     refuse_overwriting([config.weights, config.encoder], [arguments.output])
     check_numbers(steps=config.steps, threads=config.threads, seed=config.seed)
+    if config.threads < 1:
+        raise MotionError(f"threads is {config.threads}, but it must be 1 or more")
     make_folder(arguments.output.parent)  # an error after training would lose the weights
     torch.set_num_threads(config.threads)
     with Console("Training") as console:

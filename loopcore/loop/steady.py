@@ -15,9 +15,9 @@ guide (He, Sun and Tang, "Guided Image Filtering", ECCV 2010), apart for what mo
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from loopcore.loop import blend
+from loopcore.loop.smooth import box_filter
 
 _F = np.float32
 
@@ -58,10 +58,10 @@ def to_tone(values: np.ndarray, white: np.float32) -> np.ndarray:
 def _guided(tone: np.ndarray, luma: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
     """The tone (h, w, 4), smoothed by a guided filter over boxes of `size` nodes, each counting with `weight`."""
     weight = weight + _F(_MIN_COUNT)
-    count = _box(weight, size)
+    count = box_filter(weight, size)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return _box(values * weight, size) / count
+        return box_filter(values * weight, size) / count
 
     guide = (tone * luma).sum(axis=-1) / max(float(luma.sum()), 1e-6)
     guide_mean = mean(guide)
@@ -72,7 +72,3 @@ def _guided(tone: np.ndarray, luma: np.ndarray, weight: np.ndarray, size: int) -
         slope = (mean(guide * tone[..., c]) - guide_mean * middle) / (variance + _F(EDGE**2))
         out[..., c] = mean(slope) * guide + mean(middle - slope * guide_mean)
     return out
-
-
-def _box(values: np.ndarray, size: int) -> np.ndarray:
-    return uniform_filter(values, size, mode="nearest")

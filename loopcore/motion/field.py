@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _OWN = ("forward.u", "forward.v", "velocity.X", "velocity.Y", "mask.V", "confidence.V", "drifting.V")
 _UNITS = "pixels_per_frame_y_up"
+# Attribute of a file that `MotionField.save` wrote: the digest of the field in it.
+DIGEST = "loopcore/motion_digest"
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +181,10 @@ class MotionField(EqualByContent):
         path = Path(path)
         if path.suffix.lower() != ".exr":
             raise MotionError(f"a motion field is an EXR file: name it {path.stem}.exr, not {path.name}")
-        attributes = {"colorInteropID": "data", "loopcore/flow_units": _UNITS, "loopcore/version": _version()}
+        attributes = {
+            "colorInteropID": "data", "loopcore/flow_units": _UNITS, "loopcore/version": _version(),
+            DIGEST: self.digest(),
+        }  # fmt: skip
         channels = self._channels()
         write_atomically(path, lambda hidden: write_exr(hidden, channels, attributes=attributes, windows=self.windows))
 
