@@ -113,9 +113,9 @@ def _train_fluid(config: FluidConfig, arguments: argparse.Namespace, stop: Stop)
     if arguments.output.suffix.lower() != ".safetensors":
         raise MotionError(f"'{arguments.output}' is not a name for weights: they are written as .safetensors")
     refuse_overwriting([config.weights, config.encoder], [arguments.output])
-    check_numbers(steps=config.steps, threads=config.threads, seed=config.seed)
     if config.threads < 1:
         raise MotionError(f"threads is {config.threads}, but it must be 1 or more")
+    check_numbers(steps=config.steps, threads=config.threads, seed=config.seed)
     make_folder(arguments.output.parent)  # an error after training would lose the weights
     torch.set_num_threads(config.threads)
     with Console("Training") as console:

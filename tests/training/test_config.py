@@ -112,7 +112,7 @@ def test_options_that_belong_to_the_other_kind_are_refused(tmp_path: Path, capsy
     (tmp_path / "run.toml").write_text('pictures = "."\n', "utf-8")
     assert main(["train", str(tmp_path / "run.toml"), "-o", out]) == 2
     assert "written as .safetensors" in capsys.readouterr().err
-    for name, value, least in (("steps", "0", 1), ("threads", "0", 1), ("threads", "-2", 0), ("seed", "-1", 0)):
+    for name, value, least in (("steps", "0", 1), ("threads", "0", 1), ("threads", "-2", 1), ("seed", "-1", 0)):
         assert main(["train", str(tmp_path / "run.toml"), "-o", f"{out}.safetensors", f"--{name}", value]) == 2
         assert f"{name} is {value}, but it must be {least} or more" in capsys.readouterr().err
     with pytest.raises(SystemExit):
