@@ -51,8 +51,8 @@ def local_mean(source: np.ndarray, luma: np.ndarray, mask: np.ndarray, step: int
 
 def to_tone(values: np.ndarray, white: np.float32) -> np.ndarray:
     """Tone of linear values: the square root up to `white`, the logarithm above it; 0 below 0."""
-    part = np.maximum(values, 0) / white
-    tone: np.ndarray = np.sqrt(part, dtype=np.float32)
+    part = np.asarray(np.maximum(values, 0) / white)
+    tone = np.sqrt(part, out=np.empty(part.shape, np.float32))
     above = part > 1
     tone[above] = 1 + _F(0.5) * np.log(part[above])
     return tone
