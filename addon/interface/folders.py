@@ -128,7 +128,7 @@ def take_over(folder: Path, obj) -> None:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Return the frames, proxies and passes that an earlier, longer loop left: those that Loopcore wrote, and only those."""
+    """Return what an earlier, longer loop left of frames, proxies and passes: what Loopcore wrote, and only that."""
     try:
         recipe = json.loads((folder / _RECIPE).read_bytes())
         name, loop = recipe["name"], recipe["recipe"]
