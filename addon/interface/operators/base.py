@@ -87,6 +87,7 @@ class WithSettings(OnObject):
     folder: properties.FOLDER
     format: properties.FORMAT
     proxy: properties.PROXY
+    passes: properties.PASSES
 
     def given(self):
         """Return the settings that are given as arguments."""
