@@ -221,6 +221,8 @@ def _object(name):
 
 
 def _is_plane(obj):
+    if obj.type != "MESH":
+        return False
     try:
         find_plane_image(obj)
     except PlaneError:

@@ -93,7 +93,7 @@ def draw_image(layout, context, obj):
         draw_text(layout, context, str(error), icon="INFO")
         return None
     column = layout.column(align=True)
-    column.label(text=obj.name, icon="MESH_PLANE")
+    column.label(text=obj.name, icon="CAMERA_DATA" if found.is_background else "MESH_PLANE")
     column.label(text=found.image.name, icon="IMAGE_DATA")
     width, height = found.size
     where = "" if found.path else ", in the .blend"
@@ -212,10 +212,14 @@ class Loop(Part):
         else:
             labelled(column, "Playing").label(text=f"{playing} frames", icon="ERROR")
         draw_users(layout, context, obj)
+        plane = find_plane_image(obj)
+        solvable = not refusals.of_hints(plane)
         column = layout.column(align=True)
-        column.enabled = not refusals.of_hints(find_plane_image(obj))
+        column.enabled = solvable
         row = column.row(align=True)
-        row.operator("loopcore.live_preview", icon="PLAY")
+        live_row = row.row(align=True)
+        live_row.enabled = not plane.is_background
+        live_row.operator("loopcore.live_preview", icon="PLAY")
         row.operator("loopcore.preview", icon="RENDER_ANIMATION")
         if not bpy.data.filepath:
             draw_text(column, context, "Unsaved file: previews are lost when Blender quits", icon="INFO")
@@ -224,10 +228,12 @@ class Loop(Part):
         row.operator("loopcore.bake", icon="RENDER_RESULT")
         count = len(several.planes_among(context.selected_objects))
         if count > 1:
-            column.operator("loopcore.bake_selected", text=f"Bake {count} Selected", icon="RENDER_RESULT")
+            layout.operator("loopcore.bake_selected", text=f"Bake {count} Selected", icon="RENDER_RESULT")
         row = layout.row(align=True)
         row.enabled = tasks.current() is None and context.mode == "OBJECT" and not installation.busy()
-        row.operator("loopcore.export_flow_as", text="Flow Map", icon="EXPORT")
+        flow = row.row(align=True)
+        flow.enabled = solvable
+        flow.operator("loopcore.export_flow_as", text="Flow Map", icon="EXPORT")
         plays = playing is not None
         restore = row.row(align=True)
         restore.enabled = plays or live.is_live(obj) or viewport.has_preview(obj)

@@ -22,7 +22,7 @@ def of_painting(plane: PlaneImage) -> str:
     reason = refusal(plane)
     if reason or coordinates_of(plane).kind == "UV":
         return reason
-    return f'A mask is painted by UVs, which "{plane.object.name}" is not textured by: choose an image as Moving Area'
+    return f'A mask is painted by UVs, which "{plane.object.name}" does not use: choose an image as Moving Area'
 
 
 def of_hints(plane: PlaneImage) -> str:

@@ -10,15 +10,20 @@ import bpy
 
 from ..engine.tasks import Part, Target, Work
 from ..errors import AddonError, Cancelled, Failed, PlaneError, Refused
+from ..plane.background import backgrounds
 from ..plane.image import find_plane_image, plane_of, refuse_linked
 from . import actions, users
 from .properties import Settings
 
 
 def planes_among(objects: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
-    """Return the meshes among objects, and the planes of strokes and anchors, each once."""
+    """Return the meshes and cameras with images among objects, and the planes of strokes and anchors, each once."""
     found = dict.fromkeys(plane_of(obj) for obj in objects)
-    return [obj for obj in found if obj.type == "MESH" and any(slot.material for slot in obj.material_slots)]
+    return [obj for obj in found if _has_material(obj) or any(backgrounds(obj))]
+
+
+def _has_material(obj):
+    return obj.type == "MESH" and any(slot.material for slot in obj.material_slots)
 
 
 def bake(planes: Iterable[bpy.types.Object], overrides: Mapping[str, object]) -> Work:

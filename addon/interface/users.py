@@ -23,8 +23,10 @@ def text_of(plane: PlaneImage) -> str:
     if not uses.plays_everywhere(plane.object):
         return _copied(plane)
     materials = found.materials
-    kind = "material" if len(materials) == 1 else "materials"
-    parts = [f"Plays on {_listed(found.objects)}, in the {kind} {_listed(materials)}"]
+    parts = [f"Plays on {_listed(found.objects)}"]
+    if materials:
+        kind = "material" if len(materials) == 1 else "materials"
+        parts[0] += f", in the {kind} {_listed(materials)}"
     linked = [material for material in materials if material.library]
     if linked:
         parts.append(f"Copied, since linked: {_listed(linked)}")
@@ -36,7 +38,7 @@ def text_of(plane: PlaneImage) -> str:
 
 
 def _copied(plane):
-    if plane.material.library or is_shared(plane.object, plane.material):
+    if not plane.is_background and (plane.material.library or is_shared(plane.object, plane.material)):
         return f'Plays on "{plane.object.name}" only: it gets a copy of the material "{plane.material.name}"'
     return f'Plays on "{plane.object.name}" only'
 

@@ -17,6 +17,7 @@ import bpy
 import numpy as np
 
 from ..errors import PlaneError
+from .background import refuse_moved
 from .image import PlaneImage
 
 KINDS = {"UV": "UV", "Generated": "GENERATED", "Object": "OBJECT", "Camera": "CAMERA", "Window": "WINDOW"}
@@ -34,7 +35,7 @@ class Coordinates:
     """The source of a texture's coordinates.
 
     Attributes:
-        kind: "UV", "GENERATED", "OBJECT", "CAMERA" or "WINDOW".
+        kind: "UV", "GENERATED", "OBJECT", "CAMERA" or "WINDOW"; "BACKGROUND" of a camera's background image.
         uv_map: the name of the UV map; "" for the active one.
         source: the object of Object coordinates; None for the object itself.
         chain: the Mapping nodes after it, the nearest to the texture first.
@@ -107,6 +108,9 @@ def coordinates_of(plane: PlaneImage) -> Coordinates:
     Raises:
         PlaneError: the pixels of the image cannot be found by them; the message has the reason and a remedy.
     """
+    if plane.is_background:
+        refuse_moved(plane.object)
+        return Coordinates("BACKGROUND", "", None, ())
     found = _walked(plane)
     _check(found, plane.object)
     return found

@@ -2,7 +2,8 @@
 """Find the image that an object shows through its material, or the reason why there is none.
 
 Searches upstream from the Material Output, through shaders, mixes and node groups. An image connected as color takes
-precedence over one connected as alpha or roughness. For a plane that plays a loop or a live preview it is the still.
+precedence over one connected as alpha or roughness. For a plane that plays a loop or a live preview it is the still. Of
+a camera it is the background image.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 import bpy
 
 from ..errors import PlaneError
+from .background import Background, shown_background
 from .headers import Layer, exr_layers
 
 # Property on the image of a loop: the still that it was made from (a pointer, which keeps the still in the .blend).
@@ -32,12 +34,15 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class PlaneImage:
-    """The image of a plane. `path` is None if it exists in the .blend only: see `still`."""
+    """The image of a plane. `path` is None if it exists in the .blend only: see `still`.
+
+    Of a camera it is the background image: `material` is None, `slot` -1, and `node` a `Background`.
+    """
 
     object: bpy.types.Object
-    material: bpy.types.Material
+    material: bpy.types.Material | None
     slot: int
-    node: bpy.types.Node
+    node: bpy.types.Node | Background
     group_nodes: tuple[bpy.types.Node, ...]  # the Group nodes around the node, outermost first
     image: bpy.types.Image  # the still, also while a loop plays
     path: Path | None
@@ -73,6 +78,11 @@ class PlaneImage:
         """The node tree that holds the image texture."""
         return self.node.id_data
 
+    @property
+    def is_background(self) -> bool:
+        """Whether it is the background image of a camera."""
+        return self.material is None
+
 
 def plane_of(obj: bpy.types.Object | None) -> bpy.types.Object | None:
     """Return the plane that `obj` belongs to: its parent if it is a stroke or an anchor, else `obj` itself."""
@@ -100,6 +110,8 @@ def find_plane_image(obj: bpy.types.Object | None) -> PlaneImage:
         raise PlaneError("No active object: select an image plane")
     if obj.type == "EMPTY" and obj.empty_display_type == "IMAGE":
         raise PlaneError(f'"{obj.name}" is a reference image: convert it (Object > Convert > Mesh Plane)')
+    if obj.type == "CAMERA":
+        return _in_background(obj)
     if obj.type != "MESH":
         raise PlaneError(f'"{obj.name}" is not a mesh: select an image plane')
     slots = [i for i, slot in enumerate(obj.material_slots) if slot.material]
@@ -113,6 +125,13 @@ def find_plane_image(obj: bpy.types.Object | None) -> PlaneImage:
         except PlaneError as reason:
             reasons.append(reason)
     raise reasons[0]
+
+
+def _in_background(obj):
+    found = shown_background(obj)
+    playing = found.image if found.image.get(STILL) else None
+    image = found.image[STILL] if playing else found.image
+    return PlaneImage(obj, None, -1, found, (), image, _usable(image), playing)
 
 
 def image_in_slot(obj: bpy.types.Object, index: int) -> PlaneImage:
@@ -135,7 +154,9 @@ def image_in_slot(obj: bpy.types.Object, index: int) -> PlaneImage:
     node, stack = _best(found, tree)
     playing = node.image if node.image.get(STILL) else None
     image = node.image[STILL] if playing else node.image
-    return PlaneImage(obj, material, index, node, stack, image, _usable(image, node), playing)
+    if node.projection != "FLAT":
+        raise PlaneError(f'The image texture "{node.name}" has {node.projection.title()} projection: set it to Flat')
+    return PlaneImage(obj, material, index, node, stack, image, _usable(image), playing)
 
 
 def _best(found, tree):
@@ -150,10 +171,8 @@ def _best(found, tree):
     return same[0][1], same[0][2]
 
 
-def _usable(image, node):
+def _usable(image):
     """Return the file of an image that can be animated; None if it exists in the .blend only."""
-    if node.projection != "FLAT":
-        raise PlaneError(f'The image texture "{node.name}" has {node.projection.title()} projection: set it to Flat')
     if image.source in _REFUSED:
         raise PlaneError(f'"{image.name}" {_REFUSED[image.source]}')
     if image.source == "SEQUENCE":

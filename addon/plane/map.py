@@ -15,6 +15,7 @@ from mathutils import Matrix
 from mathutils.bvhtree import BVHTree
 
 from ..errors import PlaneError
+from .background import frame_of, refuse_moved
 from .coordinates import coordinates_of, no_uv_map
 
 
@@ -44,11 +45,23 @@ class PlaneMap:
         Raises:
             PlaneError: the pixels cannot be found by the texture's coordinates.
         """
+        if plane.is_background:
+            return cls._of_background(plane)
         corners, pixels, depths, _ = _shown(plane)
         box = _box(pixels.reshape(-1, 2))
         if np.ptp(depths) > 1e-6 * depths.max():
             return cls(corners, pixels, plane.object.matrix_world, box, depths)
         return cls(*_flat(corners, pixels, box), plane.object.matrix_world, box)
+
+    @classmethod
+    def _of_background(cls, plane):
+        refuse_moved(plane.object)
+        width, height = plane.size
+        low, high = np.array([-0.5, -0.5]), np.array([width - 0.5, height - 0.5])
+        square = np.array([low, (high[0], low[1]), (low[0], high[1])])
+        left_top, right_top, _, left_bottom = frame_of(plane.object, plane.size)
+        corners = np.array([left_top, right_top, left_bottom])
+        return cls(corners[None], square[None], plane.object.matrix_world, (low, high))
 
     def pixel_of(self, world):
         """Return (x, y) of the pixel at a point in world space; points off the plane are projected onto it."""

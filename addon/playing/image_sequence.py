@@ -13,11 +13,13 @@ Convention:
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
 
 from ..errors import PlaneError
+from ..plane.background import Background, backgrounds
 from ..plane.copies import (
     is_shared,
     playing_nodes,
@@ -31,8 +33,10 @@ from ..plane.uses import (
     EVERYWHERE,
     editable_users,
     nodes_of,
+    playing_on,
     plays_everywhere,
     shown_images,
+    textures_of,
     unique,
     users_of_picture,
 )
@@ -46,10 +50,10 @@ from .playback import (
     materials_of,
     playback,
     player_for,
-    playing_on,
     set_properties,
 )
 
+BACKGROUND = -1  # instead of the index of a slot: the background images of a camera
 _FIELDS = ("frame_duration", "frame_offset", "frame_start", "use_cyclic", "use_auto_refresh")
 # Names in OCIO configurations; the first available one is used.
 _LINEAR = ("Linear Rec.709", "Linear Rec.709 (sRGB)", "lin_rec709_scene", "Linear", "Utility - Linear - sRGB")
@@ -83,16 +87,18 @@ def wire_sequence(
     plane, users = editable_users(plane)
     player = player_for(plane.object, plane.material)
     shown = shown_images(plane)
-    nodes = nodes_of(users.materials, shown)
-    loop, past = _load(loop_file, plane), {node.image for node in nodes} - {plane.image}
+    nodes = textures_of(users, shown)
+    proxy = _load(proxy_file, plane) if proxy_file else None
+    # Renders do not show background images.
+    loop = _load(loop_file, plane) if users.materials or proxy is None else proxy
+    past = {node.image for node in nodes} - {plane.image}
     set_properties(player, speed, offset)
     if start is None:
         start = bpy.context.scene.frame_start
     for node in nodes:
-        _play(node, loop, player, first, frames, start)
+        _play(node, proxy if proxy and isinstance(node, Background) else loop, player, first, frames, start)
     remove_unused(*past)
-    if proxy_file:
-        proxy = _load(proxy_file, plane)
+    if proxy:
         for material in users.materials:
             viewport.add(users.with_material(material), material, proxy)
     return loop
@@ -117,12 +123,15 @@ def wire_preview(plane: PlaneImage, folder: str | Path, pattern: str, first: int
     image[PREVIEW] = True
     speed, offset = playback(plane.object)
     copies = {material: viewport.copied(material, shown) for material in users.materials}
-    player = player_for(plane.object, copies[plane.material])
+    player = player_for(plane.object, copies.get(plane.material))
     set_properties(player, speed, offset)
-    for node in nodes_of(copies.values(), shown):
+    behind = textures_of(replace(users, playing=()), shown)
+    past = {node.image for node in behind} - {plane.image}
+    for node in [*nodes_of(copies.values(), shown), *behind]:
         _play(node, image, player, first, frames, bpy.context.scene.frame_start)
     for material, copy in copies.items():
         viewport.show(users.with_material(material), material, copy)[PREVIEW] = True
+    remove_unused(*past)
     return image
 
 
@@ -149,14 +158,16 @@ def restore_still(obj: bpy.types.Object) -> list[bpy.types.Object]:
     replaced by the original.
     """
     shown = {*(node.image for node in playing_on(obj)), *viewport.images_of(obj)}
-    everywhere = {image for image in shown if EVERYWHERE in image}
+    stills = {image[STILL] for image in shown if EVERYWHERE in image}
+    everywhere = {image for image in bpy.data.images if EVERYWHERE in image and image.get(STILL) in stills}
     restored = [obj] if viewport.has_preview(obj) else []
     viewport.remove(obj)
-    places = [(obj, index, None) for index in range(len(obj.material_slots))]
+    places = [(obj, index, None) for index in (*range(len(obj.material_slots)), BACKGROUND)]
     for other in bpy.data.objects if everywhere else ():
         if other != obj and not other.library:
             restored += [other] if viewport.remove_playing(other, everywhere) else []
             places += [(other, index, everywhere) for index in range(len(other.material_slots))]
+            places += [(other, BACKGROUND, everywhere)]
     places = [place for place in places if _plays_in(*place)]
     for place in places:
         _restore(*place)
@@ -170,25 +181,31 @@ def restore_still(obj: bpy.types.Object) -> list[bpy.types.Object]:
 
 
 def _plays_in(obj, index, loops):
-    """Return whether a slot plays one of `loops`; None: any."""
+    """Return whether a slot, or the background, plays one of `loops`; None: any."""
+    return any(loops is None or node.image in loops for node in _playing_in(obj, index))
+
+
+def _playing_in(obj, index):
+    if index == BACKGROUND:
+        return [found for found in backgrounds(obj) if STILL in found.image]
     material = obj.material_slots[index].material
-    nodes = playing_nodes(material.node_tree) if material else ()
-    return any(loops is None or node.image in loops for node in nodes)
+    return list(playing_nodes(material.node_tree)) if material else []
 
 
 def _restore(obj, index, loops):
     """Restore the still in a slot; of a loop of this object only not on others that share the material."""
-    slot = obj.material_slots[index]
-    if not _plays_in(obj, index, loops) or restore_shared_material(obj, index):
+    in_slot = index != BACKGROUND
+    if not _plays_in(obj, index, loops) or (in_slot and restore_shared_material(obj, index)):
         return
-    nodes = list(playing_nodes(slot.material.node_tree))
-    if not all(EVERYWHERE in node.image for node in nodes) and is_shared(obj, slot.material):
+    slot = obj.material_slots[index] if in_slot else None
+    everywhere = all(EVERYWHERE in node.image for node in _playing_in(obj, index))
+    if in_slot and not everywhere and is_shared(obj, slot.material):
         slot.material = slot.material.copy()
-        nodes = list(playing_nodes(slot.material.node_tree))
-    for node in nodes:
+    for node in _playing_in(obj, index):
         if loops is None or node.image in loops:
             _stop(node)
-    restore_shared_groups(slot.material.node_tree)
+    if in_slot:
+        restore_shared_groups(slot.material.node_tree)
 
 
 # Nodes

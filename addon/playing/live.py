@@ -60,6 +60,8 @@ def add_live_preview(plane: PlaneImage, motion_path: str | Path, frames: int, cy
     if cycles != "auto" and not 1 <= cycles <= frames // 2:
         raise PlaneError(f"cycles {cycles} is out of range: give 'auto' or a whole number from 1 to {frames // 2}")
     obj = plane.object
+    if plane.is_background:
+        raise PlaneError("A background image has no shader nodes for a live preview: use Preview")
     velocity = read_velocity(motion_path)
     cycles = automatic_cycles(velocity, frames) if cycles == "auto" else cycles
     flow = flow_image(velocity, f"{obj.name} flow")

@@ -8,14 +8,12 @@ Convention:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import bpy
 
 from ..errors import PlaneError
 from ..plane.copies import image_nodes, is_shared, own_material, playing_nodes
 from ..plane.image import STILL, find_plane_image
-from ..plane.uses import EVERYWHERE, nodes_of
+from ..plane.uses import EVERYWHERE, nodes_of, playing_on, shown_images, unique
 from . import viewport
 
 # Properties on the object, or its material: see `player_of`. Custom ones, so that drivers work without the add-on.
@@ -75,15 +73,17 @@ def set_playback(obj: bpy.types.Object, *, speed: float = 1.0, offset: float = 0
     Raises:
         PlaneError: the object plays no loop.
     """
+    if obj.type == "CAMERA" and is_wired(obj):
+        return _drive_camera(obj, speed, offset)
     material = next(iter(playing_materials(obj)), None)
     if material is None:
         raise PlaneError(f'"{obj.name}" does not play a loop: bake one')
-    loops = {node.image for node in playing_nodes(material.node_tree)}
-    shared = is_shared(obj, material) or any(plays(other, loops) for other in bpy.data.objects if other != obj)
-    if shared or any(not driven_by(player_for(obj, material), node) for node in playing_nodes(material.node_tree)):
+    own, others = player_for(obj, material), (other for other in bpy.data.objects if other != obj)
+    shared = is_shared(obj, material) or any(driven_by(own, node) for other in others for node in playing_on(other))
+    if shared or any(not driven_by(own, node) for node in playing_nodes(material.node_tree)):
         _make_single_user(obj, speed, offset)
         return True
-    set_properties(player_for(obj, material), speed, offset)
+    set_properties(own, speed, offset)
     return False
 
 
@@ -93,7 +93,7 @@ def _make_single_user(obj, speed, offset):
     shown = () if viewport.has_preview(obj) else viewport.images_of(obj)
     proxies = [proxy.copy() for proxy in shown if proxy[STILL] == plane.image]
     viewport.remove(obj)
-    _leave_others(obj, plane.playing)
+    _leave_others(obj, shown_images(plane) - {plane.image})
     # EEVEE cannot show two frames of the same image at once.
     shared = any(plays(other, {plane.playing}) for other in bpy.data.objects if other != obj)
     loop = plane.playing.copy() if shared else plane.playing
@@ -108,15 +108,22 @@ def _make_single_user(obj, speed, offset):
         viewport.add([obj], plane.material, proxy)
 
 
-def _leave_others(obj, loop):
-    """Let other objects that play `loop` keep their speed and offset, which are `obj`'s, as the first one's own."""
-    others = [other for other in bpy.data.objects if other != obj and not other.library and plays(other, {loop})]
-    if not others:
-        return
-    materials = {material for other in others for material in playing_materials(other)}
+def _drive_camera(obj, speed, offset):
+    """Give the background images of a camera the camera's own speed and offset."""
+    _leave_others(obj, shown_images(find_plane_image(obj)))
+    set_properties(obj, speed, offset)
+    for node in playing_on(obj):
+        drive(node, obj, first=node[BEFORE]["first"])
+    return False
+
+
+def _leave_others(obj, loops):
+    """Let other objects that play `loops` keep their speed and offset, which are `obj`'s, as the first one's own."""
+    others = [other for other in bpy.data.objects if other != obj and not other.library and plays(other, loops)]
     proxies = {image for other in others for image in viewport.images_of(other)}
-    materials |= {m for m in bpy.data.materials if any(image_nodes(m.node_tree, proxies))}
-    theirs = [node for node in nodes_of(materials, {loop, *proxies}) if driven_by(obj, node)]
+    copies = [m for m in bpy.data.materials if any(image_nodes(m.node_tree, proxies))]
+    shown = [*(node for other in others for node in playing_on(other)), *nodes_of(copies, proxies)]
+    theirs = [node for node in unique(shown) if node.image in loops | proxies and driven_by(obj, node)]
     if theirs:
         player = own_player_of(others[0])
         set_properties(player, *playback(obj))
@@ -147,12 +154,6 @@ def materials_of(obj: bpy.types.Object) -> list[bpy.types.Material]:
 def playing_materials(obj: bpy.types.Object) -> list[bpy.types.Material]:
     """Return the object's materials in which a loop plays."""
     return [material for material in materials_of(obj) if any(playing_nodes(material.node_tree))]
-
-
-def playing_on(obj: bpy.types.Object) -> Iterator[bpy.types.Node]:
-    """Yield the image textures that play on an object."""
-    for material in materials_of(obj):
-        yield from playing_nodes(material.node_tree)
 
 
 def drive(node: bpy.types.Node, player: bpy.types.ID, first: int) -> None:

@@ -301,6 +301,75 @@ def several():
     return out
 
 
+def background():
+    """The camera's background image, alone, and together with objects that show the same picture."""
+    objects = scene(3, "background.blend")
+    camera = bpy.context.scene.camera
+    still = bpy.data.images.load(str(FOLDER / "plate.png"))
+    shown = camera.data.background_images.new()
+    out = {"hidden": error_of(bpy.ops.loopcore.bake, camera.name)}
+    shown.image, camera.data.show_background_images = still, True
+    before = user_state(shown)
+    bpy.ops.loopcore.add_stroke(object_name=camera.name, points="[[10, 20], [80, 34]]", speed=3.0)
+    found = module("plane.image").find_plane_image(camera)
+    line = module("drawing.hints").hints_json(found)["strokes"][0]["points"]
+    out["stroke"] = [line[0], line[-1]]
+    mapping = module("plane.map").PlaneMap.of(found)
+    out["seen"] = [seen_from(camera, place) for place in mapping.worlds_of([(-0.5, -0.5), (WIDTH - 0.5, HEIGHT - 0.5)])]
+    out["message"] = bake(camera.name)
+    loop = shown.image
+    out["plays"] = [loop.source, bpy.path.basename(loop.filepath), user_state(shown)[:4], offsets(camera)]
+    out["objects"] = [module("playing.playback").is_wired(obj) for obj in objects]
+    bpy.ops.wm.save_mainfile()
+    bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)
+    camera = bpy.context.scene.camera
+    out["saved"] = offsets(camera)
+    bpy.ops.loopcore.restore_still(object_name=camera.name)
+    shown = camera.data.background_images[0]
+    out["restored"] = [shown.image.name, user_state(shown) == before, len(camera.data.animation_data.drivers),
+                       sorted(camera.data.keys()), sorted(set(camera.keys()) - {"loopcore"})]  # fmt: skip
+    out["live"] = error_of(bpy.ops.loopcore.live_preview, camera.name)
+    shown.image = module("plane.image").find_plane_image(bpy.data.objects["Left"]).image
+    out["text"] = text_of(camera)
+    out["moved"] = moved(shown, camera)
+    out["baked on an object"] = bake("Middle")
+    wired = module("playing.playback").is_wired
+    out["together"] = [wired(camera), *(wired(bpy.data.objects[name]) for name in NAMES)]
+    bpy.ops.loopcore.restore_still(object_name=camera.name)
+    out["apart"] = [wired(camera), *(wired(bpy.data.objects[name]) for name in NAMES)]
+    return out
+
+
+def moved(shown, camera):
+    """Return why nothing can be drawn on a background image that is scaled; then put it back."""
+    shown.scale = 2.0
+    reason = module("interface.refusals").of_drawing(module("plane.image").find_plane_image(camera))
+    shown.scale = 1.0
+    return reason
+
+
+def user_state(shown):
+    user = shown.image_user
+    return [user.frame_duration, user.frame_start, user.use_cyclic, user.use_auto_refresh, user.frame_offset]
+
+
+def offsets(camera):
+    """Return the file that the background shows, at several frames, by the evaluated camera."""
+    numbers = []
+    for frame in (1, 3, 4, 5, 9, -1):
+        bpy.context.scene.frame_set(frame)
+        user = camera.evaluated_get(bpy.context.evaluated_depsgraph_get()).data.background_images[0].image_user
+        numbers.append((frame - user.frame_start) % user.frame_duration + 1 + user.frame_offset)
+    return numbers
+
+
+def seen_from(camera, place):
+    from bpy_extras.object_utils import world_to_camera_view
+
+    place = camera.matrix_world.translation.__class__(place)
+    return [round(value, 4) for value in world_to_camera_view(bpy.context.scene, camera, place)[:2]]
+
+
 def error_of(operator, name):
     try:
         return str(operator(object_name=name))
@@ -313,5 +382,5 @@ PACKAGE = inside.install(sys.argv[1])
 inside.photograph(FOLDER, WIDTH, HEIGHT)
 CASES = {"shared": lambda: everywhere(1), "three": lambda: everywhere(3), "alone": alone, "undone": undone,
          "previews": previews, "older": older, "coordinates": coordinates,
-         "several": several}  # fmt: skip
+         "several": several, "background": background}  # fmt: skip
 inside.emit({name: case() for name, case in CASES.items() if len(sys.argv) < 4 or name in sys.argv[3:]})

@@ -11,6 +11,7 @@ import pytest
 SCRIPT = Path(__file__).with_name("projection_script.py")
 # Half floats, and the rounding of projected UVs.
 EXACT = 4e-3
+FRAMES = 4
 NAMES = ("Left", "Middle", "Right")
 
 
@@ -112,6 +113,26 @@ def test_progress_counts_the_planes_and_cancel_ends_the_rest(results: dict[str, 
     assert {"Left, 1 of 4: Baking", "Right, 2 of 4: Baking"} <= set(seen["texts"])
     assert not any("3 of 4" in text for text in seen["texts"])
     assert seen["cancelled"] == ["Cancelled: 1 of 4 loops are baked", 130, "Cancelled: 1 of 4 loops are baked"]
+
+
+def test_a_background_image_plays_in_the_camera(results: dict[str, Any]) -> None:
+    """The numbers of the files by the evaluated camera, also after opening; and restored without a trace."""
+    seen = results["background"]
+    assert seen["hidden"].startswith('Error: "Projector" is not a mesh, and shows no background image')
+    assert seen["stroke"] == [[10, 20], [80, 34]] and seen["seen"] == [[0, 1], [1, 0]]
+    source, file, (*user, _), numbers = seen["plays"]
+    assert (source, file, user) == ("SEQUENCE", "Projector_loop.1001.jpg", [FRAMES, 1, True])
+    assert numbers == seen["saved"] == [1001, 1003, 1004, 1001, 1001, 1003]
+    assert seen["objects"] == [False] * 3
+    assert seen["restored"] == ["plate.png.001", True, 0, ["cycles"], []]
+    assert "is moved, turned, scaled" in seen["moved"] and "use Preview" in seen["live"]
+
+
+def test_a_background_is_a_user_of_its_picture(results: dict[str, Any]) -> None:
+    """Objects and the camera with one image: a bake on an object plays in all, and is removed from all."""
+    seen = results["background"]
+    assert seen["text"].startswith('Plays on "Projector", "Left", "Middle", "Right", in the materials')
+    assert seen["together"] == [True] * 4 and seen["apart"] == [False] * 4
 
 
 def test_a_selection_that_plays_one_loop_has_it_baked_once(results: dict[str, Any]) -> None:
