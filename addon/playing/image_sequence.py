@@ -47,6 +47,7 @@ from .playback import (
     SPEED,
     drive,
     is_wired,
+    leave_others,
     materials_of,
     playback,
     player_for,
@@ -85,6 +86,8 @@ def wire_sequence(
     proxy_file = _some_file(folder, proxy_pattern, first, frames) if proxy_pattern else None
     plane, users = _cleared(plane)
     plane, users = editable_users(plane)
+    if not plays_everywhere(plane.object):
+        leave_others(plane.object, shown_images(plane) - {plane.image})
     player = player_for(plane.object, plane.material)
     shown = shown_images(plane)
     nodes = textures_of(users, shown)

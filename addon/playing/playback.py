@@ -93,7 +93,7 @@ def _make_single_user(obj, speed, offset):
     shown = () if viewport.has_preview(obj) else viewport.images_of(obj)
     proxies = [proxy.copy() for proxy in shown if proxy[STILL] == plane.image]
     viewport.remove(obj)
-    _leave_others(obj, shown_images(plane) - {plane.image})
+    leave_others(obj, shown_images(plane) - {plane.image})
     # EEVEE cannot show two frames of the same image at once.
     shared = any(plays(other, {plane.playing}) for other in bpy.data.objects if other != obj)
     loop = plane.playing.copy() if shared else plane.playing
@@ -110,14 +110,14 @@ def _make_single_user(obj, speed, offset):
 
 def _drive_camera(obj, speed, offset):
     """Give the background images of a camera the camera's own speed and offset."""
-    _leave_others(obj, shown_images(find_plane_image(obj)))
+    leave_others(obj, shown_images(find_plane_image(obj)))
     set_properties(obj, speed, offset)
     for node in playing_on(obj):
         drive(node, obj, first=node[BEFORE]["first"])
     return False
 
 
-def _leave_others(obj, loops):
+def leave_others(obj: bpy.types.Object, loops: set) -> None:
     """Let other objects that play `loops` keep their speed and offset, which are `obj`'s, as the first one's own."""
     others = [other for other in bpy.data.objects if other != obj and not other.library and plays(other, loops)]
     proxies = {image for other in others for image in viewport.images_of(other)}

@@ -298,7 +298,18 @@ def several():
         module("interface.actions").restore(obj)
     bpy.ops.loopcore.bake_selected(frames=2)
     out["one for all"] = [obj.loopcore.message for obj in objects[:3]]
+    out["left behind"] = left_behind(objects)
     return out
+
+
+def left_behind(objects):
+    """The object that the loop of all was baked on gets its own, then the still: who has the others' speed."""
+    playback = module("playing.playback")
+    objects[0].loopcore.play_on = "OBJECT"
+    bake("Left", frames=2, speed=2.0)
+    bpy.ops.loopcore.restore_still(object_name="Left")
+    players = [playback.player_of(obj) for obj in objects[1:3]]
+    return [[player.name, playback.SPEED in player] for player in players] + [playback.is_wired(objects[0])]
 
 
 def background():

@@ -139,3 +139,5 @@ def test_a_selection_that_plays_one_loop_has_it_baked_once(results: dict[str, An
     messages = results["several"]["one for all"]
     assert messages[0].startswith("2 frames written")
     assert messages[1:] == ['Plays the loop that was baked on "Left"'] * 2
+    # When the object that it was baked on gets a loop of its own, the others keep a speed and an offset.
+    assert results["several"]["left behind"] == [["Middle", True], ["Middle", True], False]
