@@ -129,6 +129,8 @@ def find_plane_image(obj: bpy.types.Object | None) -> PlaneImage:
 
 def _in_background(obj):
     found = shown_background(obj)
+    if obj.data.library:
+        raise PlaneError(f'The data of the camera "{obj.name}" are linked: make them local')
     playing = found.image if found.image.get(STILL) else None
     image = found.image[STILL] if playing else found.image
     return PlaneImage(obj, None, -1, found, (), image, _usable(image), playing)
