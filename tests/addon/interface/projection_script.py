@@ -338,7 +338,7 @@ def background():
     bpy.ops.loopcore.restore_still(object_name=camera.name)
     shown = camera.data.background_images[0]
     out["restored"] = [shown.image.name, user_state(shown) == before, len(camera.data.animation_data.drivers),
-                       sorted(camera.data.keys()), sorted(set(camera.keys()) - {"loopcore"})]  # fmt: skip
+                       [key for key in (*camera.data.keys(), *camera.keys()) if key.startswith("loopcore_")]]  # fmt: skip
     out["live"] = error_of(bpy.ops.loopcore.live_preview, camera.name)
     shown.image = module("plane.image").find_plane_image(bpy.data.objects["Left"]).image
     out["text"] = text_of(camera)

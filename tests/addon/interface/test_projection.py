@@ -124,7 +124,7 @@ def test_a_background_image_plays_in_the_camera(results: dict[str, Any]) -> None
     assert (source, file, user) == ("SEQUENCE", "Projector_loop.1001.jpg", [FRAMES, 1, True])
     assert numbers == seen["saved"] == [1001, 1003, 1004, 1001, 1001, 1003]
     assert seen["objects"] == [False] * 3
-    assert seen["restored"] == ["plate.png.001", True, 0, ["cycles"], []]
+    assert seen["restored"] == ["plate.png.001", True, 0, []]
     assert "is moved, turned, scaled" in seen["moved"] and "use Preview" in seen["live"]
 
 
