@@ -337,8 +337,9 @@ def background():
     out["saved"] = offsets(camera)
     bpy.ops.loopcore.restore_still(object_name=camera.name)
     shown = camera.data.background_images[0]
-    out["restored"] = [shown.image.name, user_state(shown) == before, len(camera.data.animation_data.drivers),
-                       [key for key in (*camera.data.keys(), *camera.keys()) if key.startswith("loopcore_")]]  # fmt: skip
+    kept = [key for key in (*camera.data.keys(), *camera.keys()) if key.startswith("loopcore_")]
+    drivers = len(camera.data.animation_data.drivers)
+    out["restored"] = [shown.image.name, user_state(shown) == before, drivers, kept]
     out["live"] = error_of(bpy.ops.loopcore.live_preview, camera.name)
     shown.image = module("plane.image").find_plane_image(bpy.data.objects["Left"]).image
     out["text"] = text_of(camera)
