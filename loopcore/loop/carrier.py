@@ -113,14 +113,18 @@ class Carrier:
             if self._splat is None or reference is None:
                 self._carry_colours(pack, values, self._means[k], nodes, canvas, parts)
             else:
-                self._match_splatted(pack, values, self._means[k], (self._splat(time, values), reference), canvas, parts)
+                self._match_splatted(
+                    pack, values, self._means[k], (self._splat(time, values), reference), canvas, parts
+                )
         for part, full, finite in self._data:
             out, box = parts[part].channels[full], self._boxes[part]
             storing.data(self._placed(part, full), nodes, step, mask, spans, finite, out, box)
         if self._ids:
             places = storing.sources(nodes, step, mask, spans)
             for part, full in self._ids:
-                storing.ids(self._placed(part, full), places, mask, spans, parts[part].channels[full], self._boxes[part])
+                storing.ids(
+                    self._placed(part, full), places, mask, spans, parts[part].channels[full], self._boxes[part]
+                )
 
     def _carry_colours(
         self, pack: Packed, values: np.ndarray, means: np.ndarray, nodes: np.ndarray, canvas: np.ndarray,

@@ -17,9 +17,19 @@ import numpy as np
 
 from loopcore.loop.blend import MAX_FETCHES, MAX_RATIO, MIN_RATIO, TILE_CELLS, line_between
 from loopcore.loop.plate_contrast import COPY, SHIFT
+from loopcore.transport.cpu import gather_patch, split
 from loopcore.transport.halves import flat_bits, value_at
 from loopcore.transport.jit import kernel
-from loopcore.transport.limited import FOUND, TAPS, add_found4, add_limited4, add_limited8, guide4, mirrored
+from loopcore.transport.limited import (
+    FOUND,
+    TAPS,
+    add_found4,
+    add_limited4,
+    add_limited8,
+    footprint,
+    guide4,
+    guide4_at_border,
+)
 
 _F = np.float32
 
@@ -66,45 +76,55 @@ def node_line(grid, rows, columns, channels, step, y, start, stop, line):
 
 
 @kernel
-def _add_lookup(values, size, corner, width, taps, found, weight, moved, q):
+def _add_lookup(values, size, start, pixel, row, taps, found, weight, fresh, moved, q):
     for c in range(0, size - 4, 8):
-        add_limited8(values, size * corner + c, size, size * width, taps, found, weight, moved, q + c)
+        add_limited8(values, start + c, pixel, row, taps, found, weight, fresh, moved, q + c)
     if size % 8 > 0:
-        add_limited4(values, size * corner + size - 4, size, size * width, taps, found, weight, moved, q + size - 4)
+        add_limited4(values, start + size - 4, pixel, row, taps, found, weight, fresh, moved, q + size - 4)
 
 
 @kernel
-def _add_mean(values, size, guide, height, width, x, y, ax, ay, weight, taps, found, moved, reference, pixel):
+def _add_mean(values, size, guide, height, width, x, y, ax, ay, weight, fresh, taps, found, least, guide_patch, patch,
+              moved, reference, q):  # fmt: skip
     """Add the mean of lookups along the axis (ax, ay) through (x, y), or one lookup, also across the border."""
-    patch, guide_patch = np.empty(16 * size, values.dtype), np.empty(64, np.float32)
-    least = np.full(4, 255, np.float32)
+    for c in range(4):
+        least[c] = _F(255)
     count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MAX_FETCHES))
+    weight /= _F(count)
     # All lookups have the least limits of any: they are found first.
     for adding in range(2):
         for k in range(count):
             s = (_F(k) + _F(0.5)) / _F(count) - _F(0.5)
             u, v = x + s * ax, y + s * ay
-            corner = guide4(guide, height, width, u, v, taps, found)
-            if corner < 0:
-                guide4(guide_patch, 4, 4, *mirrored(guide, height, width, 4, u, v, guide_patch), taps, found)
+            if guide4(guide, height, width, u, v, taps, found) < 0:
+                guide4_at_border(guide, height, width, u, v, guide_patch, taps, found)
             for c in range(4):
                 least[c] = min(least[c], found[8 + c])
                 found[8 + c] = least[c]
-            if adding == 0:
+            if adding == 0 and count > 1:
                 continue
-            add_found4(found, weight / _F(count), reference, 4 * pixel)
-            if corner < 0:
-                mirrored(values, height, width, size, u, v, patch)
-                _add_lookup(patch, size, 0, 4, taps, found, weight / _F(count), moved, size * pixel)
-            else:
-                _add_lookup(values, size, corner, width, taps, found, weight / _F(count), moved, size * pixel)
+            first = fresh and k == 0
+            add_found4(found, weight, first, reference, 4 * q)
+            start, pixel, row = footprint(height, width, u, v)
+            if pixel != 0:
+                _add_lookup(values, size, size * start, size * pixel, size * row, taps, found, weight, first, moved,
+                            size * q)  # fmt: skip
+                continue
+            ix, _ = split(u)
+            iy, _ = split(v)
+            gather_patch(values, height, width, size, ix, iy, patch)
+            _add_lookup(patch, size, 0, size, 4 * size, taps, found, weight, first, moved, size * q)
+        if count == 1:
+            break
 
 
 @kernel
 def _fetch_region(values, size, guide, height, width, grid, rows, columns, channels, step, mask, spans, top, bottom,
                   left, right, moved, reference):  # fmt: skip
     line = np.empty((columns + 1) * channels, np.float32)
-    taps, found = np.empty(TAPS, np.float32), np.empty(FOUND, np.float32)
+    # Made once and passed on: an array made, or a slice, takes longer than a lookup.
+    taps, found, least = np.empty(TAPS, np.float32), np.empty(FOUND, np.float32), np.empty(4, np.float32)
+    guide_patch, patch = np.empty(64, np.float32), np.empty(16 * size, values.dtype)
     per_pixel = _F(1) / _F(step)
     for y in range(top, bottom):
         start, stop = max(spans[2 * y], left), min(spans[2 * y + 1], right)
@@ -119,10 +139,7 @@ def _fetch_region(values, size, guide, height, width, grid, rows, columns, chann
                 if mask[y * width + x] <= 0:
                     continue
                 pixel, t = (y - top) * (right - left) + x - left, _F(x - j * step) * per_pixel
-                for c in range(4):
-                    reference[4 * pixel + c] = _F(0)
-                for c in range(size):
-                    moved[size * pixel + c] = _F(0)
+                fresh = True
                 for k in range(0, channels - SHIFT, COPY):
                     n = j * channels + k
                     m = n + channels
@@ -136,17 +153,22 @@ def _fetch_region(values, size, guide, height, width, grid, rows, columns, chann
                     if grid[a] == 0 and grid[a + 1] == 0 and grid[b] == 0 and grid[b + 1] == 0:
                         corner = guide4(guide, height, width, u, v, taps, found)
                         if corner >= 0:
-                            add_found4(found, w, reference, 4 * pixel)
+                            add_found4(found, w, fresh, reference, 4 * pixel)
                             for c in range(0, size - 4, 8):
-                                add_limited8(values, size * corner + c, size, size * width, taps, found, w, moved,
-                                             size * pixel + c)  # fmt: skip
+                                add_limited8(values, size * corner + c, size, size * width, taps, found, w, fresh,
+                                             moved, size * pixel + c)  # fmt: skip
                             if size % 8 > 0:
                                 add_limited4(values, size * corner + size - 4, size, size * width, taps, found, w,
-                                             moved, size * pixel + size - 4)  # fmt: skip
+                                             fresh, moved, size * pixel + size - 4)  # fmt: skip
+                            fresh = False
                             continue
                     axis = a if 2 * (x - j * step) < step else b
-                    _add_mean(values, size, guide, height, width, u, v, grid[axis], grid[axis + 1], w, taps, found,
-                              moved, reference, pixel)  # fmt: skip
+                    _add_mean(values, size, guide, height, width, u, v, grid[axis], grid[axis + 1], w, fresh, taps,
+                              found, least, guide_patch, patch, moved, reference, pixel)  # fmt: skip
+                    fresh = False
+                if fresh:
+                    reference[4 * pixel : 4 * pixel + 4] = _F(0)
+                    moved[size * pixel : size * (pixel + 1)] = _F(0)
 
 
 def fetch(values: np.ndarray, guide: np.ndarray, grid: np.ndarray, step: int, mask: np.ndarray, spans: np.ndarray,

@@ -44,7 +44,7 @@ class Packed:
     def values(self, parts: Sequence[ExrPart], window: Window) -> np.ndarray:
         """Return the pixels in a window (H, W, size), finite: NaN and Inf are filled from around them."""
         shape = window[3] - window[1] + 1, window[2] - window[0] + 1
-        out = np.zeros((*shape, self.size), self.dtype)
+        out: np.ndarray = np.zeros((*shape, self.size), self.dtype)
         for part, full, n in self.targets():
             out[..., n] = place(parts[part].channels[full], parts[part].data_window, window)
         for n in range(0, self.size, 4):

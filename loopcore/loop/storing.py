@@ -58,9 +58,7 @@ def put(moved: np.ndarray, size: int, slot: int, mask: np.ndarray, spans: np.nda
         moved: flat, size channels a pixel of the region. slot: which of them. mask, spans: as `carrying.fetch`. out:
             the channel, float32, or float16, whose range finite values are clamped to. box: of `box_of`.
     """
-    _put_region(
-        moved, size, slot, mask.reshape(-1), spans.reshape(-1), mask.shape[1], flat_bits(out), box, *region
-    )
+    _put_region(moved, size, slot, mask.reshape(-1), spans.reshape(-1), mask.shape[1], flat_bits(out), box, *region)
 
 
 @kernel(inline="always")

@@ -20,7 +20,9 @@ def load_vector(context, builder, array_type, array, index, lanes):
     """So many values of a flat array, float32 or the bits of halves, as a vector of float32."""
     stored = _BITS if array_type.dtype == types.uint16 else _F
     vector = ir.VectorType(stored, lanes)
-    value = builder.load(_pointer(context, builder, array_type, array, index, vector), align=2 if stored is _BITS else 4)
+    value = builder.load(
+        _pointer(context, builder, array_type, array, index, vector), align=2 if stored is _BITS else 4
+    )
     if stored is _F:
         return value
     return builder.fpext(builder.bitcast(value, ir.VectorType(_HALF, lanes)), ir.VectorType(_F, lanes))

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from loopcore.transport.cpu import gather_patch, split
+from loopcore.transport.cpu import gather_patch, reflect, split
 from loopcore.transport.halves import load_vector
 from loopcore.transport.jit import kernel
 from loopcore.transport.simd import (
@@ -126,9 +126,11 @@ def _limited(builder, cubic, linear, limits):
     return builder.select(kept, cubic, builder.fadd(linear, less, flags=_FLAGS))
 
 
-def _add(builder, target, weight, value):
+def _add(builder, target, fresh, weight, value):
     more = builder.fmul(value, _broadcast(builder, value.type, [weight]), flags=_FLAGS)
-    builder.store(builder.fadd(_load(builder, target), more, flags=_FLAGS), target, align=4)
+    zero = ir.Constant(value.type, [0.0] * value.type.count)
+    before = builder.select(fresh, zero, _load(builder, target))
+    builder.store(builder.fadd(before, more, flags=_FLAGS), target, align=4)
 
 
 @intrinsic
@@ -171,17 +173,17 @@ def guide4(typingctx, guide, height, width, x, y, taps, found):
 
 
 @intrinsic
-def add_found4(typingctx, found, weight, out, position):
-    """out[position:position+4] += `weight` times the guide's own value, with its limits."""
+def add_found4(typingctx, found, weight, fresh, out, position):
+    """out[position:position+4] += `weight` times the guide's own value, with its limits; with `fresh`, to 0."""
     i, f = types.intp, types.float32
-    signature = types.void(found, f, out, i)
+    signature = types.void(found, f, types.boolean, out, i)
 
     def codegen(context, builder, sig, args):
-        found, weight, out, position = args
+        found, weight, fresh, out, position = args
         places = [ir.Constant(_I64, 4 * part) for part in range(3)]
         parts = [_load(builder, _pointer(context, builder, sig.args[0], found, place, _V4)) for place in places]
-        target = _pointer(context, builder, sig.args[2], out, position, _V4)
-        _add(builder, target, weight, _limited(builder, *parts))
+        target = _pointer(context, builder, sig.args[3], out, position, _V4)
+        _add(builder, target, fresh, weight, _limited(builder, *parts))
         return context.get_dummy_value()
 
     return signature, codegen
@@ -205,12 +207,12 @@ def _add_limited(lanes):
         return builder.fadd(*totals)
 
     @intrinsic
-    def add(typingctx, values, start, pixel, row, taps, found, weight, out, position):
+    def add(typingctx, values, start, pixel, row, taps, found, weight, fresh, out, position):
         i, f = types.intp, types.float32
-        signature = types.void(values, i, i, i, taps, found, f, out, i)
+        signature = types.void(values, i, i, i, taps, found, f, types.boolean, out, i)
 
         def codegen(context, builder, sig, args):
-            values, start, pixel, row, taps, found, weight, out, position = args
+            values, start, pixel, row, taps, found, weight, fresh, out, position = args
 
             def loader(first):
                 def load(j, k):
@@ -230,15 +232,15 @@ def _add_limited(lanes):
             limits = _load(builder, at)
             free = builder.fcmp_ordered("==", limits, ir.Constant(_V4, [255.0] * 4))
             free = builder.icmp_unsigned("==", builder.bitcast(free, ir.IntType(4)), ir.Constant(ir.IntType(4), 15))
-            target = _pointer(context, builder, sig.args[7], out, position, vector)
+            target = _pointer(context, builder, sig.args[8], out, position, vector)
             with builder.if_else(free) as (unlimited, otherwise):
                 with unlimited:
-                    _add(builder, target, weight, cubic)
+                    _add(builder, target, fresh, weight, cubic)
                 with otherwise:
                     wx, wy = [tap(k) for k in (8, 9)], [tap(k) for k in (10, 11)]
                     linear = columns(builder, loader(1), wx, wy, (1, 2))
                     limits = limits if lanes == 4 else _concatenate(builder, [limits, limits])
-                    _add(builder, target, weight, _limited(builder, cubic, linear, limits))
+                    _add(builder, target, fresh, weight, _limited(builder, cubic, linear, limits))
             return context.get_dummy_value()
 
         return signature, codegen
@@ -248,7 +250,7 @@ def _add_limited(lanes):
     Args:
         values: flat float32, or uint16 the bits of halves. start: index of the first of the {lanes} channels in the
             first pixel of the footprint. pixel, row: from one pixel, and row of pixels, to the next. taps, found: of
-            the guide at this place; four channels, or twice four, have its limits.
+            the guide at this place; four channels, or twice four, have its limits. fresh: whether to add to 0.
     """
     return add
 
@@ -257,10 +259,40 @@ add_limited4, add_limited8 = _add_limited(4), _add_limited(8)
 
 
 @kernel
-def mirrored(values, height, width, channels, x, y, patch):
-    """Fills `patch`, flat (4, 4, channels), with the footprint of (x, y), mirrored at the border; returns the place."""
+def guide4_at_border(guide, height, width, x, y, patch, taps, found):
+    """Do what `guide4` does where the footprint crosses the border; the picture is mirrored there.
+
+    `patch` is scratch, flat (4, 4, 4).
+    """
     ix, tx = split(x)
     iy, ty = split(y)
-    gather_patch(values, height, width, channels, ix, iy, patch)
+    gather_patch(guide, height, width, 4, ix, iy, patch)
     below_two = _F(1.9999999)
-    return min(_F(1) + tx, below_two), min(_F(1) + ty, below_two)
+    guide4(patch, 4, 4, min(_F(1) + tx, below_two), min(_F(1) + ty, below_two), taps, found)
+
+
+@kernel(inline="always")
+def _straight(i, size):
+    """Where a row of four pixels from i - 1 on begins in the mirrored picture, and whether it goes on or back.
+
+    0 where it does neither: the border lies within.
+    """
+    first, last = reflect(i - 1, size), reflect(i + 2, size)
+    inner = reflect(i, size)
+    way = inner - first
+    return first, way if abs(way) == 1 and last == first + 3 * way else 0
+
+
+@kernel
+def footprint(height, width, x, y):
+    """The footprint of (x, y) in the mirrored picture: its first pixel, and how far it is to the next, and next row.
+
+    Both are 0 where the footprint is not straight.
+    """
+    ix, _ = split(x)
+    iy, _ = split(y)
+    left, across = _straight(ix, width)
+    top, down = _straight(iy, height)
+    if across == 0 or down == 0:
+        return 0, 0, 0
+    return top * width + left, across, down * width
