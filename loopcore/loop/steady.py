@@ -51,8 +51,11 @@ def local_mean(source: np.ndarray, luma: np.ndarray, mask: np.ndarray, step: int
 
 def to_tone(values: np.ndarray, white: np.float32) -> np.ndarray:
     """Tone of linear values: the square root up to `white`, the logarithm above it; 0 below 0."""
-    part = np.maximum(values, 0) / white
-    return np.where(part <= 1, np.sqrt(part), 1 + _F(0.5) * np.log(np.maximum(part, 1))).astype(np.float32)
+    part = np.asarray(np.maximum(values, 0) / white)
+    tone = np.sqrt(part, out=np.empty(part.shape, np.float32))
+    above = part > 1
+    tone[above] = 1 + _F(0.5) * np.log(part[above])
+    return tone
 
 
 def _guided(tone: np.ndarray, luma: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
@@ -68,6 +71,9 @@ def _guided(tone: np.ndarray, luma: np.ndarray, weight: np.ndarray, size: int) -
     variance = np.maximum(mean(guide * guide) - guide_mean**2, 0)
     out = np.empty_like(tone)
     for c in range(4):
+        if not tone[..., c].any():  # an unused channel
+            out[..., c] = 0
+            continue
         middle = mean(tone[..., c])
         slope = (mean(guide * tone[..., c]) - guide_mean * middle) / (variance + _F(EDGE**2))
         out[..., c] = mean(slope) * guide + mean(middle - slope * guide_mean)

@@ -261,16 +261,23 @@ def _from_parts(cls: type[MotionField], parts: Sequence[ExrPart]) -> MotionField
     holder = next(part for part in parts if "forward.u" in part.channels)
     ones = np.ones(holder.channels["forward.u"].shape, np.float32)
     ones = place(ones, holder.data_window, windows.data) if shape == windows.size else ones
-    shown = np.stack([full["forward.u"], -full["forward.v"]], axis=-1)
     mask = masks.from_file(next((full[name] for name in masks.CHANNELS if name in full), ones))
     confidence = full.get("confidence.V", ones)
-    velocity = shown
+    velocity = [full["forward.u"], full["forward.v"]]
     if {"velocity.X", "velocity.Y", "mask.V"} <= full.keys():
-        stored = np.stack([full["velocity.X"], -full["velocity.Y"]], axis=-1)
-        with np.errstate(all="ignore"):  # the constructor refuses values that are not finite
-            edited = (stored * mask[..., None] != shown).any(axis=-1, keepdims=True) & (mask > 0)[..., None]
-            velocity = np.where(edited, shown / np.where(mask > 0, mask, 1)[..., None], stored)
-    return cls(velocity, mask, confidence, windows, full.get("drifting.V"))
+        velocity = _unmasked(velocity, [full["velocity.X"], full["velocity.Y"]], mask)
+    return cls(np.stack([velocity[0], -velocity[1]], axis=-1), mask, confidence, windows, full.get("drifting.V"))
+
+
+def _unmasked(shown: list[np.ndarray], stored: list[np.ndarray], mask: np.ndarray) -> list[np.ndarray]:
+    """Returns the stored velocity; where another program edited `shown`, which is velocity times mask, that of it."""
+    with np.errstate(all="ignore"):  # the constructor refuses values that are not finite
+        edited = (stored[0] * mask != shown[0]) | (stored[1] * mask != shown[1])
+        edited &= mask > 0
+        if not edited.any():
+            return stored
+        scale = np.where(mask > 0, mask, 1)
+        return [np.where(edited, now / scale, before) for now, before in zip(shown, stored, strict=True)]
 
 
 def _missing_flow(channels: Mapping[str, Any]) -> str:

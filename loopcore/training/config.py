@@ -211,7 +211,7 @@ def read_config(path: str | Path) -> FieldConfig | FluidConfig:
         raise MotionError(f"settings {path} are not valid TOML: {error}") from None
     try:
         if "pictures" in entries or "footage" in entries:
-            return _section(FluidConfig, entries, "", path.parent)
+            return checked_fluid(_section(FluidConfig, entries, "", path.parent))
         config = FieldConfig()
         for name, values in entries.items():
             if name not in {f.name for f in fields(FieldConfig)} or not isinstance(values, dict):
@@ -277,6 +277,24 @@ def check_numbers(**numbers: int) -> None:
             raise MotionError(f"{name} is {_shown(value)}, but it must be at most {largest}")
 
 
+def checked_fluid(config: FluidConfig) -> FluidConfig:
+    """Validates the settings.
+
+    Args:
+        config: to be validated.
+
+    Returns:
+        The settings.
+
+    Raises:
+        MotionError: an invalid value; the message names its entry.
+    """
+    if config.threads < 1:
+        raise MotionError(f"threads is {config.threads}, but it must be 1 or more")
+    check_numbers(steps=config.steps, threads=config.threads, seed=config.seed)
+    return config
+
+
 def checked(config: FieldConfig) -> FieldConfig:
     """Validates the settings.
 
@@ -298,10 +316,7 @@ def checked(config: FieldConfig) -> FieldConfig:
     ):  # fmt: skip
         if size > largest:
             raise MotionError(f"{name} is {size}, but it must be at most {largest}")
-    for name in ("end_point", "moving", "adversarial", "matching"):
-        weight = getattr(loss, name)
-        if not 0 <= weight <= LARGEST_WEIGHT:
-            raise MotionError(f"loss.{name} is {weight:g}, but it must be in 0..{LARGEST_WEIGHT:g}")
+    _check_weights(loss)
     entries = {"data": data, "model": model, "run": run}
     for section, names in _AT_LEAST_ONE.items():
         for name in names:
@@ -329,9 +344,16 @@ def checked(config: FieldConfig) -> FieldConfig:
         raise MotionError(f"run.precision is {run.precision!r}: choose one of {', '.join(PRECISIONS)}")
     if data.clips is None and not data.synthetic:
         raise MotionError("there is nothing to train on: give data.clips a folder of videos, or data.synthetic scenes")
-    if run.learning_rate <= 0:
-        raise MotionError(f"run.learning_rate is {run.learning_rate}, but it must be above 0")
+    if not 0 < run.learning_rate <= 1:
+        raise MotionError(f"run.learning_rate is {run.learning_rate:g}, but it must be above 0 and at most 1")
     return replace(config, model=replace(model, side=data.long_side))
+
+
+def _check_weights(loss: LossSettings) -> None:
+    for name in ("end_point", "moving", "adversarial", "matching"):
+        weight = getattr(loss, name)
+        if not 0 <= weight <= LARGEST_WEIGHT:
+            raise MotionError(f"loss.{name} is {weight:g}, but it must be in 0..{LARGEST_WEIGHT:g}")
 
 
 def _check_flow(data: DataSettings) -> None:
