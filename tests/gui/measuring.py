@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inside Blender: measure how long the add-on blocks the main thread."""
 
+import functools
+import sys
 import time
 from importlib import import_module
+
+import bpy
 
 
 def measure(package, seen):
@@ -35,3 +39,91 @@ def measured(seen, owner, name, title, compiles=False):
                 seen[kind][what] = max(seen[kind].get(what, 0), round(1000 * took, 1))
 
     setattr(owner, name, timed)
+
+
+CALLED = ("invoke", "execute", "modal", "cancel", "poll", "draw")
+DRAWING, TIMERS = "_draw", ("_solve", "_compare", "_draw_again", "_follow_later", "_poll")
+
+
+class Watch:
+    """Measures every call from Blender into the add-on: operators, panels, menus, handlers, timers and drawing.
+
+    Attributes:
+        longest: the longest wall and CPU time in ms by callback, nested calls included.
+        lifted: time of the last release of a drag, until the flow drawn from it is shown.
+        shown_s: seconds from each release to the end of the drawing of the new flow.
+    """
+
+    def __init__(self, package):
+        self.longest, self.lifted, self.shown_s, self._inside = {}, None, [], False
+        self._modules = {name: module for name, module in sys.modules.items() if name.startswith(f"{package}.")}
+        self._short = len(package) + 1
+        for name, module in list(self._modules.items()):
+            self._watch_module(name[self._short :], module)
+        for kind in dir(bpy.app.handlers):
+            self._watch_handlers(kind, package)
+
+    def _watch_module(self, name, module):
+        drawn = [key for key in vars(module) if key.startswith(DRAWING)] if hasattr(module, "_handles") else []
+        if drawn:
+            module.unregister()
+        for key in (*drawn, *(key for key in TIMERS if hasattr(module, key))):
+            setattr(module, key, self.timed(f"{name}.{key}", getattr(module, key), compiles=key in drawn))
+        if drawn:
+            module.register()
+        for cls in [value for value in vars(module).values() if isinstance(value, type)]:
+            for key in CALLED:
+                if cls.__module__ == module.__name__ and key in vars(cls):
+                    self._watch_method(cls, key)
+
+    def _watch_method(self, cls, key):
+        plain = vars(cls)[key]
+        title = f"{cls.__name__}.{key}"
+        if isinstance(plain, classmethod):
+            setattr(cls, key, classmethod(self.timed(title, plain.__func__)))
+        elif callable(plain):
+            setattr(cls, key, self.timed(title, plain))
+
+    def _watch_handlers(self, kind, package):
+        handlers = getattr(bpy.app.handlers, kind)
+        for index, handler in enumerate(handlers if isinstance(handlers, list) else ()):
+            if getattr(handler, "__module__", "").startswith(package):
+                handlers[index] = self.timed(f"handler {kind}", handler)
+
+    def timed(self, title, plain, compiles=False):
+        """Return a function that is measured, unless it is called by another that is; without the first, `compiles`."""
+        first = [compiles]
+
+        @functools.wraps(plain)
+        def call(*arguments, **settings):
+            if self._inside:
+                return plain(*arguments, **settings)
+            self._inside = True
+            began, computing = time.perf_counter(), time.thread_time()
+            try:
+                return plain(*arguments, **settings)
+            finally:
+                self._inside = False
+                took = [1000 * (time.perf_counter() - began), 1000 * (time.thread_time() - computing)]
+                what = f"{title}, first" if first[0] else title
+                first[0] = False
+                before = self.longest.get(what, (0, 0))
+                self.longest[what] = [round(max(pair), 1) for pair in zip(took, before, strict=True)]
+
+        return call
+
+    def wait_for_arrows(self, dragging, overlay):
+        """Measure, after each release of a drag, when the motion solved from it has been drawn."""
+        release, draw = dragging.released, overlay._draw_lines
+
+        def released(operator, context):
+            self.lifted = time.perf_counter(), time.time_ns()
+            return release(operator, context)
+
+        def draw_lines(drawn, *arguments):
+            draw(drawn, *arguments)
+            if self.lifted and drawn.computation is None and drawn.source[1] > self.lifted[1]:
+                self.shown_s.append(round(time.perf_counter() - self.lifted[0], 2))
+                self.lifted = None
+
+        dragging.released, overlay._draw_lines = released, draw_lines

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inside Blender: the mouse and the keys, by xdotool, on pixels of a plane's image."""
+
+import subprocess
+from importlib import import_module
+
+import bpy
+from mathutils import Vector
+from screen import area, region, until, window
+
+_started = []
+
+
+def screen_of(package, name, x, y):
+    """Return the position on the screen of a pixel of the image."""
+    pointing, image = (import_module(f"{package}.plane.{part}") for part in ("pointing", "image"))
+    pointer = pointing.Pointer(image.find_plane_image(bpy.data.objects[name]))
+    view = region("WINDOW")
+    (place,) = pointer.seen(view, area().spaces.active.region_3d, [(x, y)])
+    return round(view.x + place.x), window().height - round(view.y + place.y)
+
+
+def mouse(*words):
+    """Give xdotool's words after those given before: this Blender has to process the events meanwhile."""
+    before = _started[-1:]
+    wait = ""
+    if before and before[0].poll() is None:
+        wait = f"while kill -0 {before[0].pid} 2>/dev/null; do sleep 0.1; done; sleep 0.5; "
+    _started.append(subprocess.Popen(["sh", "-c", f'{wait}exec xdotool "$@"', "sh", *map(str, words)]))
+
+
+def idle(seconds=2.0):
+    """Wait until all that was given is done, and Blender has seen it."""
+    yield from until(lambda: _started[-1].poll() is not None, 60)
+    yield seconds
+
+
+def moved_to(place):
+    """Return the words that move the mouse, so that Blender sees a movement."""
+    return ["mousemove", *place, "sleep", "0.3", "mousemove_relative", "1", "0", "sleep", "0.3"]
+
+
+def click_at(place, *, button=1):
+    mouse(*moved_to(place), "click", button)
+
+
+def drag(places, *, key=None, wheel=0, escape=False, held=1.5):
+    """Drag along places on the screen; `wheel`: steps while dragging, `held`: seconds before the release."""
+    words = moved_to(places[0]) + (["keydown", key] if key else []) + ["mousedown", "1", "sleep", "0.3"]
+    for place in places[1:]:
+        words += ["mousemove", *place, "sleep", "0.15"]
+    for _ in range(abs(wheel)):
+        words += ["click", "4" if wheel > 0 else "5", "sleep", "0.15"]
+    words += ["sleep", held]
+    words += ["key", "Escape", "sleep", "0.3"] if escape else []
+    words += ["mouseup", "1", "sleep", "0.2"]
+    words += ["keyup", key] if key else []
+    mouse(*words)
+
+
+def path(*ends):
+    """Return points along a polyline, so that the mouse is moved in small steps."""
+    points = []
+    for a, b in zip(ends, ends[1:], strict=False):
+        points += [Vector(a).lerp(Vector(b), i / 6)[:] for i in range(6)]
+    return [*points, ends[-1]]
