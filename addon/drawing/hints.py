@@ -39,7 +39,7 @@ def _document(plane):
         if spots:
             places = mapping.pixels_of_local([strokes.local_matrix(obj).translation for obj in spots])
             document[key] = [[round(x, 3), round(y, 3)] for x, y in places.tolist()]
-    if mask.source_of(plane.object) is not None:
+    if mask.has_mask(plane.object):
         document["mask"] = mask.MASK_FILE
         feather = mask.feather_of(plane.object)
         if feather:

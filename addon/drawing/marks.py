@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Markers in the viewport: flips as two opposite arrows, and lines with a dark outline; and which hints are near."""
+"""Markers in the viewport: flips as two opposite arrows, and lines with a dark outline; and which hints are near.
+
+Areas are drawn as closed lines.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from bpy_extras.view3d_utils import location_3d_to_region_2d
 from mathutils import Vector
 
 from ..plane.pointing import Pointer
-from . import strokes
+from . import areas, strokes
 
 SIZE = 13  # of a flip's marker, pixels
 COLOR, SHADE = (1.0, 0.8, 0.1, 1.0), (0.0, 0.0, 0.0, 0.8)
@@ -33,12 +36,12 @@ def unregister():
 
 
 def hints_near(context, pointer: Pointer, coord, reach: float) -> list[bpy.types.Object]:
-    """Return the visible strokes, anchors and flips of a plane within `reach` pixels of `coord`, nearest first."""
+    """Return the visible hints and areas of a plane within `reach` pixels of `coord`, nearest first."""
     region, view = context.region, context.region_data
     plane, place = bpy.data.objects[pointer.name], Vector(coord)
     reach *= context.preferences.system.ui_scale
     found = []
-    for obj in (*strokes.strokes(plane), *strokes.anchors(plane), *strokes.flips(plane)):
+    for obj in (*strokes.curves(plane), *strokes.anchors(plane), *strokes.flips(plane)):
         if not obj.visible_get():
             continue
         lines = strokes.world_lines(obj) if obj.type == "CURVE" else [[obj.matrix_world.translation] * 2]
@@ -91,7 +94,7 @@ def draw_text(text, place, scale):
 
 
 def _draw():
-    """Draw the markers of flips, and the speeds of selected strokes at their ends."""
+    """Draw the markers of flips, areas, and the speeds of selected strokes at their ends."""
     context = bpy.context
     space = context.space_data
     if space is None or not space.overlay.show_overlays or context.mode.startswith("PAINT"):
@@ -106,11 +109,22 @@ def _draw():
             if place is not None:
                 _draw_disc(place, 1.7 * SIZE * scale)
                 draw_lines(marker(place, SIZE * scale), color, context.region, scale)
+        elif obj.type == "CURVE" and strokes.AREA in obj:
+            _draw_area(context, obj, theme, scale)
         elif obj.type == "CURVE" and strokes.SPEED in obj and (obj.select_get() or obj.mode == "EDIT"):
             for line in strokes.world_lines(obj):
                 place = _seen(context, line[-1])
                 if place is not None:
                     draw_text(f"{strokes.stroke_speed(obj):.2f} px/frame", place, scale)
+
+
+def _draw_area(context, obj, theme, scale):
+    """Draw an area's outlines, except in Edit Mode, where Blender does."""
+    color = (*theme.object_selected, 1.0) if obj.select_get() else areas.COLORS[areas.sign(obj)]
+    for line in strokes.world_lines(obj) if obj.mode == "OBJECT" else ():
+        seen = [_seen(context, point) for point in line]
+        if all(seen):
+            draw_lines([(a[:], b[:]) for a, b in itertools.pairwise([*seen, seen[0]])], color, context.region, scale)
 
 
 def _draw_disc(place, radius):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The mask of a plane: an image, usually painted in Blender, or a color attribute of the mesh. White areas move."""
+"""The mask of a plane: an image, usually painted in Blender, or a color attribute of the mesh. White areas move.
+
+Areas add to it and take from it; without an image or attribute the mask is what they add.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from ..files import write_png
 from ..plane.image import PlaneImage
 from ..plane.map import corner_values
 from ..plane.still import pixels_of
+from . import areas
 
 # Property on the plane: the image (a pointer), or the name of the color attribute.
 MASK = "loopcore_mask"
@@ -69,6 +73,11 @@ def source_of(obj: bpy.types.Object) -> bpy.types.Image | str | None:
     return obj.get(MASK) or None
 
 
+def has_mask(obj: bpy.types.Object) -> bool:
+    """Return whether the plane has an image, a color attribute or an added area as its mask."""
+    return source_of(obj) is not None or bool(areas.adding(obj))
+
+
 def feather_of(obj: bpy.types.Object) -> float:
     """Return the width over which the mask fades inward, in pixels of the image."""
     settings = getattr(obj, "loopcore", None)
@@ -85,21 +94,25 @@ def keep_painted(*_arguments) -> None:
 
 
 def mask_writer(plane: PlaneImage, folder: str | Path) -> Callable[[], None]:
-    """Return a thread-safe function that writes the mask to MASK_FILE in `folder`, as 8-bit PNG.
+    """Return a thread-safe function that writes the mask with its areas to MASK_FILE in `folder`, as 8-bit PNG.
 
     Raises:
         PlaneError: the mask has another aspect ratio than the image, or is missing; from the function, if the mask is
             black, or the folder cannot be written to.
     """
     path = Path(folder) / MASK_FILE
-    source = source_of(plane.object)
+    source, drawn = source_of(plane.object), areas.outlines(plane)
     if isinstance(source, bpy.types.Image):
         name, draw, data = source.name, _grey, (_image_pixels(source, plane),)
-    else:
+    elif source is not None:
         name, draw, data = source, _rasterized, (*corner_values(plane, source), plane.size)
+    else:
+        name, draw, data = f"{plane.object.name} mask", np.zeros, (_fitted(plane.size, _MAX_SIDE)[::-1],)
 
     def write() -> None:
         moves = draw(*data)
+        if drawn:
+            moves = areas.combined(np.clip(moves, 0, 1), drawn, plane.size)
         if moves.max() <= 0:
             raise PlaneError(
                 f'The mask "{name}" is completely black, so nothing would move: paint the moving areas white'

@@ -232,7 +232,7 @@ def _hints(target: Target, setup: Path) -> Work:
         return None, {}
     path, write, names = drawn
     yield ThreadTask("Writing the hints", write)
-    if mask.source_of(target.find()) is not None:
+    if mask.has_mask(target.find()):
         yield ThreadTask("Writing the mask", mask.mask_writer(find_plane_image(target.find()), setup))
     return path, names
 

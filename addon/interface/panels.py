@@ -138,16 +138,17 @@ class Motion(Part):
 
     def draw_part(self, layout, context, obj):
         state = obj.loopcore
-        draw_tools(layout.row(align=True), context)
+        draw_tools(layout.column(align=True), context)
         active = context.active_object
         if active != obj and strokes.SPEED in active:
             layout.prop(active, f'["{strokes.SPEED}"]', text="Stroke Speed")
         else:
             layout.prop(state, "stroke_speed")
         source = mask.source_of(obj)
-        name = "Automatic" if source is None else getattr(source, "name", source)
+        drawn = "Areas" if mask.has_mask(obj) else "Automatic"
+        name = drawn if source is None else getattr(source, "name", source)
         labelled(layout, "Moving Area").operator_menu_enum("loopcore.set_mask", "source", text=name)
-        if source is not None:
+        if mask.has_mask(obj):
             layout.prop(state, "mask_feather")
         layout.operator("loopcore.predict_motion", icon="FORCE_FLUIDFLOW")
         if motion_path.missing(obj):
@@ -160,16 +161,18 @@ class Motion(Part):
         style.prop(state, "motion_style", expand=True)
 
 
-def draw_tools(row, context):
+def draw_tools(column, context):
     """Draw buttons that choose a tool of the 3D Viewport, or elsewhere add a stroke; an anchor; the mask."""
+    row, below = column.row(align=True), column.row(align=True)
     if context.space_data.type == "VIEW_3D":
-        row.enabled = context.mode == "OBJECT"
+        column.enabled = context.mode == "OBJECT"
         row.operator("wm.tool_set_by_id", text="Stroke").name = "loopcore.stroke"
         row.operator("wm.tool_set_by_id", text="Flip").name = "loopcore.flip"
+        below.operator("wm.tool_set_by_id", text="Mask Area").name = "loopcore.area"
     else:
         row.operator("loopcore.add_stroke", text="Stroke")
     row.operator("loopcore.add_anchor", text="Anchor")
-    row.operator("loopcore.paint_mask", text="Mask")
+    below.operator("loopcore.paint_mask", text="Paint Mask")
 
 
 def labelled(layout, text):

@@ -64,7 +64,9 @@ class Watch:
             self._watch_handlers(kind, package)
 
     def _watch_module(self, name, module):
-        drawn = [key for key in vars(module) if key.startswith(DRAWING)] if hasattr(module, "_handles") else []
+        drawn = []
+        if hasattr(module, "_handles"):
+            drawn = [key for key, value in vars(module).items() if key.startswith(DRAWING) and callable(value)]
         if drawn:
             module.unregister()
         for key in (*drawn, *(key for key in TIMERS if hasattr(module, key))):
@@ -80,9 +82,9 @@ class Watch:
         plain = vars(cls)[key]
         title = f"{cls.__name__}.{key}"
         if isinstance(plain, classmethod):
-            setattr(cls, key, classmethod(self.timed(title, plain.__func__)))
+            setattr(cls, key, classmethod(as_declared(plain.__func__, self.timed(title, plain.__func__))))
         elif callable(plain):
-            setattr(cls, key, self.timed(title, plain))
+            setattr(cls, key, as_declared(plain, self.timed(title, plain)))
 
     def _watch_handlers(self, kind, package):
         handlers = getattr(bpy.app.handlers, kind)
@@ -127,3 +129,13 @@ class Watch:
                 self.lifted = None
 
         dragging.released, overlay._draw_lines = released, draw_lines
+
+
+def as_declared(plain, call):
+    """Return `call` with as many parameters as `plain` declares, since Blender gives a method only so many."""
+    count = plain.__code__.co_argcount
+    if count == 2:
+        return lambda one, two: call(one, two)
+    if count == 3:
+        return lambda one, two, three: call(one, two, three)
+    return call

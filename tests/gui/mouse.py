@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inside Blender: the mouse and the keys, by xdotool, on pixels of a plane's image."""
 
+import shlex
 import subprocess
+import tempfile
 from importlib import import_module
+from pathlib import Path
 
 import bpy
 from mathutils import Vector
 from screen import area, region, until, window
 
-_started = []
+_shell = subprocess.Popen(["sh"], stdin=subprocess.PIPE, text=True)
+_done = Path(tempfile.mkdtemp()) / "done"
 
 
 def screen_of(package, name, x, y):
@@ -22,16 +26,16 @@ def screen_of(package, name, x, y):
 
 def mouse(*words):
     """Give xdotool's words after those given before: this Blender has to process the events meanwhile."""
-    before = _started[-1:]
-    wait = ""
-    if before and before[0].poll() is None:
-        wait = f"while kill -0 {before[0].pid} 2>/dev/null; do sleep 0.1; done; sleep 0.5; "
-    _started.append(subprocess.Popen(["sh", "-c", f'{wait}exec xdotool "$@"', "sh", *map(str, words)]))
+    _shell.stdin.write(f"xdotool {shlex.join(map(str, words))}; sleep 0.5\n")
+    _shell.stdin.flush()
 
 
 def idle(seconds=2.0):
     """Wait until all that was given is done, and Blender has seen it."""
-    yield from until(lambda: _started[-1].poll() is not None, 60)
+    _done.unlink(missing_ok=True)
+    _shell.stdin.write(f"touch {_done}\n")
+    _shell.stdin.flush()
+    yield from until(_done.is_file, 120)
     yield seconds
 
 

@@ -70,8 +70,7 @@ def keys(*words):
 
 def searched(text):
     """Run an operator by Blender's search (F3)."""
-    keys("key", "F3", "sleep", "1.0", "type", "--delay", "60", text)
-    mouse.mouse("sleep", "1.0", "key", "Return")
+    keys("key", "F3", "sleep", "1.0", "type", "--args", "1", "--delay", "60", text, "sleep", "1.0", "key", "Return")
 
 
 def run_by_search(text, seconds=200):
@@ -128,6 +127,7 @@ def imported():
     bpy.context.scene.camera = bpy.data.objects.new("Camera", camera)
     bpy.context.scene.camera.location, bpy.context.scene.camera.rotation_euler = (0, -5, 0), (np.pi / 2, 0, 0)
     bpy.context.scene.collection.objects.link(bpy.context.scene.camera)
+    bpy.context.scene.camera.hide_set(True)
     bpy.context.scene.frame_end = FRAMES
     plane().loopcore.frames, plane().loopcore.resolution = FRAMES, 50
     yield from look()
