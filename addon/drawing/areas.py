@@ -16,6 +16,7 @@ from mathutils import Vector
 from ..errors import PlaneError
 from ..plane.image import PlaneImage
 from ..plane.map import PlaneMap
+from ..texts import rpt_
 from . import strokes
 from .strokes import AREA
 
@@ -32,7 +33,7 @@ def add_area(
     """
     places = np.array(list(points), float)
     if places.ndim != 2 or len(np.unique(places, axis=0)) < 3:
-        raise PlaneError("An area needs at least three different points")
+        raise PlaneError(rpt_("An area needs at least three different points"))
     context.view_layer.update()  # a script may have moved the plane
     curve = strokes.curve(PlaneMap.of(plane).locals_of(places), "POLY")
     curve.splines[0].use_cyclic_u = True

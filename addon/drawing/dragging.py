@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 
 from ..plane.pointing import Pointer
-from .marks import draw_lines, draw_text
+from .marks import draw_lines, draw_text, speed_text
 from .overlay import head_of
 
 STEP = 3.0  # pixels of the region between points of the line
@@ -87,7 +87,7 @@ class Line:
             lines += [(a[:], b[:]) for a, b in itertools.pairwise([*head, head[0]])] if head else []
         draw_lines(lines, color, bpy.context.region, scale)
         if not self.erases and not self.closed:
-            draw_text(f"{self.speed:.2f} px/frame", self.seen[-1], scale)
+            draw_text(speed_text(self.speed), self.seen, scale)
 
 
 def needed(points: np.ndarray, tolerance: float) -> list[int]:

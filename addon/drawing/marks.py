@@ -16,6 +16,7 @@ from bpy_extras.view3d_utils import location_3d_to_region_2d
 from mathutils import Vector
 
 from ..plane.pointing import Pointer
+from ..texts import rpt_
 from . import areas, strokes
 
 SIZE = 13  # of a flip's marker, pixels
@@ -82,12 +83,17 @@ def draw_lines(lines, color, region, scale):
     gpu.state.blend_set("NONE")
 
 
-def draw_text(text, place, scale):
-    """Draw a text with a dark outline beside a point."""
+def speed_text(speed: float) -> str:
+    return rpt_("{speed:.2f} px/frame").format(speed=speed)
+
+
+def draw_text(text, line, scale):
+    """Draw a text with a dark outline beside the end of a line, where the line does not cross it."""
+    place = Vector(line[-1]) + Vector((14, 8 if line[-1][1] >= line[0][1] else -20)) * scale
     blf.size(0, 12 * scale)
     blf.enable(0, blf.SHADOW)
     blf.shadow(0, 5, 0, 0, 0, 1)
-    blf.position(0, place[0] + 14 * scale, place[1] + 8 * scale, 0)
+    blf.position(0, *place, 0)
     blf.color(0, 1, 1, 1, 1)
     blf.draw(0, text)
     blf.disable(0, blf.SHADOW)
@@ -113,9 +119,9 @@ def _draw():
             _draw_area(context, obj, theme, scale)
         elif obj.type == "CURVE" and strokes.SPEED in obj and (obj.select_get() or obj.mode == "EDIT"):
             for line in strokes.world_lines(obj):
-                place = _seen(context, line[-1])
-                if place is not None:
-                    draw_text(f"{strokes.stroke_speed(obj):.2f} px/frame", place, scale)
+                ends = [_seen(context, line[0]), _seen(context, line[-1])]
+                if all(ends):
+                    draw_text(speed_text(strokes.stroke_speed(obj)), ends, scale)
 
 
 def _draw_area(context, obj, theme, scale):

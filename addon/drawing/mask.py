@@ -17,6 +17,7 @@ from ..files import write_png
 from ..plane.image import PlaneImage
 from ..plane.map import corner_values
 from ..plane.still import pixels_of
+from ..texts import rpt_
 from . import areas
 
 # Property on the plane: the image (a pointer), or the name of the color attribute.
@@ -45,8 +46,10 @@ def add_mask(plane: PlaneImage) -> bpy.types.Image:
     mesh = plane.object.data
     if mesh.library or mesh.override_library:
         raise PlaneError(
-            f'The mesh "{mesh.name}" is linked, and only local ones can be painted on: paint an image in the Image '
-            "Editor, and choose it as Moving Area"
+            rpt_(
+                'The mesh "{name}" is linked, and only local ones can be painted on: paint an image in the '
+                "Image Editor, and choose it as Moving Area"
+            ).format(name=mesh.name)
         )
     source = source_of(plane.object)
     if isinstance(source, bpy.types.Image):
@@ -115,7 +118,9 @@ def mask_writer(plane: PlaneImage, folder: str | Path) -> Callable[[], None]:
             moves = areas.combined(np.clip(moves, 0, 1), drawn, plane.size)
         if moves.max() <= 0:
             raise PlaneError(
-                f'The mask "{name}" is completely black, so nothing would move: paint the moving areas white'
+                rpt_(
+                    'The mask "{name}" is completely black, so nothing would move: paint the moving areas white'
+                ).format(name=name)
             )
         write_png(path, np.rint(np.clip(moves, 0, 1) * 255).astype(np.uint8)[..., None])
 
@@ -130,7 +135,11 @@ def refusing(write: Callable[[], None], folder: Path) -> Callable[[], None]:
             folder.mkdir(parents=True, exist_ok=True)
             write()
         except OSError as error:
-            raise PlaneError(f"The hints cannot be written to {folder}: {error.strerror or error}") from None
+            raise PlaneError(
+                rpt_("The hints cannot be written to {folder}: {reason}").format(
+                    folder=folder, reason=error.strerror or error
+                )
+            ) from None
 
     return act
 
@@ -139,12 +148,16 @@ def _image_pixels(image, plane):
     """Return the (H, W, C) pixels of a mask image, row 0 at the bottom, after checking its shape."""
     width, height = image.size
     if not width or not height:
-        raise PlaneError(f'The mask "{image.name}" cannot be read: find its file with File > External Data')
+        raise PlaneError(
+            rpt_('The mask "{name}" cannot be read: find its file with File > External Data').format(name=image.name)
+        )
     shape = plane.size[0] / plane.size[1]
     if abs(width / height / shape - 1) > 0.02 and abs(width - height * shape) > 2:
         raise PlaneError(
-            f'The mask "{image.name}" is {width} x {height}, another aspect ratio than the image '
-            f"({plane.size[0]} x {plane.size[1]}): paint it on the plane"
+            rpt_(
+                'The mask "{name}" is {width} x {height}, another aspect ratio than the image '
+                "({wide} x {high}): paint it on the plane"
+            ).format(name=image.name, width=width, height=height, wide=plane.size[0], high=plane.size[1])
         )
     return pixels_of(image)
 

@@ -23,6 +23,7 @@ from mathutils.geometry import interpolate_bezier
 from ..errors import PlaneError
 from ..plane.image import PlaneImage
 from ..plane.map import PlaneMap
+from ..texts import rpt_
 
 # Property on a stroke: pixels per frame. Curves without it have the default.
 SPEED = "loopcore_speed"
@@ -48,12 +49,14 @@ def add_stroke(
     mapping = PlaneMap.of(plane)
     if speed < 0:
         raise PlaneError(
-            f"A stroke's speed must be 0 or more, not {speed:g}: to reverse the flow, switch the curve's direction"
+            rpt_(
+                "A stroke's speed must be 0 or more, not {speed:g}: to reverse the flow, switch the curve's direction"
+            ).format(speed=speed)
         )
     drawn = points is not None
     places = np.array(list(points) if drawn else _across(mapping), float)
     if places.ndim != 2 or len(places) < 2 or not np.ptp(places, axis=0).any():
-        raise PlaneError("A stroke needs at least two different points")
+        raise PlaneError(rpt_("A stroke needs at least two different points"))
     obj = child(context, plane, "Stroke", curve(mapping.locals_of(places), "POLY" if drawn else "BEZIER"))
     if radii is not None:
         obj.data.splines[0].points.foreach_set("radius", list(radii))

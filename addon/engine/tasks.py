@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import bpy
 
 from ..errors import AddonError, Cancelled, Failed, Refused
+from ..texts import rpt_
 from .client import Engine, EngineError, Job
 
 Work = Generator["Step | ThreadTask", dict, str]
-PUMP_SECONDS = 0.1
+PUMP_SECONDS, REDRAW_SECONDS = 0.02, 0.1
 SHOWN_IN = {"VIEW_3D", "NODE_EDITOR", "PROPERTIES", "PREFERENCES"}
 
 # The running task. Not an RNA property, since that would outlive the add-on.
@@ -79,7 +80,7 @@ class Target:
         for obj in bpy.data.objects:
             if obj.session_uid == self._uid:
                 return obj
-        raise Refused(f"'{self.name}' was removed during the task")
+        raise Refused(rpt_("'{name}' was removed during the task").format(name=self.name))
 
 
 class Task:
@@ -124,7 +125,7 @@ class Task:
         if job.total > 1:
             text += f" {job.done}/{job.total}"
         left = job.eta()
-        return text if left is None or left < 1 else f"{text}, {clock(left)} left"
+        return text if left is None or left < 1 else rpt_("{text}, {time} left").format(text=text, time=clock(left))
 
     def pump(self) -> bool:
         """Process the worker's messages; returns whether the task has ended. Never blocks."""
@@ -139,7 +140,7 @@ class Task:
         if job is None or job.state not in ("done", "failed", "cancelled"):
             return False
         if self._stopped or job.state == "cancelled":
-            self._throw(Cancelled("Cancelled"))
+            self._throw(Cancelled(rpt_("Cancelled")))
         elif job.state == "done":
             self._advance(lambda: self._work.send(job.result or {}))
         elif isinstance(job, ThreadTask):
@@ -188,7 +189,8 @@ class Task:
             self._end(str(error), failed=True, code=1)
         except Exception as error:
             traceback.print_exc()
-            self._end(f"{type(error).__name__}: {error} (see the system console)", failed=True, code=1)
+            text = rpt_("{error} (see the system console)").format(error=f"{type(error).__name__}: {error}")
+            self._end(text, failed=True, code=1)
 
     def _end(self, message: str, *, failed: bool, code: int) -> None:
         self.message, self.failed, self.code, self._job = message, failed, code, None
@@ -213,7 +215,7 @@ def begin(title: str, work: Work, engine: Engine, obj) -> Task:
     """
     global _current
     if _current is not None:
-        raise Refused(f"{_current.title} is still running: wait, or cancel it")
+        raise Refused(rpt_("{title} is still running: wait, or cancel it").format(title=_current.title))
     _current = Task(title, work, engine, Target(obj))
     return _current
 

@@ -18,6 +18,7 @@ from ..files import write_whole
 from ..plane import still
 from ..plane.image import find_plane_image
 from ..playing import image_sequence, live
+from ..texts import rpt_, sentences
 from . import folders, motion_path
 from .messages import for_artists, guessed, predicted
 from .properties import Settings, file_name, frame_rate
@@ -79,9 +80,13 @@ def bake(target: Target, settings: Settings, *, overwrite=False, range="", wire=
     if wire:
         _wire(target, made, settings)
         target.find().loopcore.leftovers = len(left)
-    notes = f". {len(left)} files of a longer loop are left there" if left else ""
-    notes += guessed(found)
-    return f"{made['written']} frames written, {made['skipped']} were up to date: {folders.shown(folder)}{notes}"
+    return sentences(
+        rpt_("{written} frames written, {skipped} were up to date: {folder}").format(
+            written=made["written"], skipped=made["skipped"], folder=folders.shown(folder)
+        ),
+        rpt_("{count} files of a longer loop are left there").format(count=len(left)) if left else "",
+        guessed(found),
+    )
 
 
 @on_target
@@ -99,9 +104,14 @@ def preview(target: Target, settings: Settings) -> Work:
     image_sequence.wire_preview(
         find_plane_image(target.find()), made["folder"], made["pattern"], made["first"], made["frames"]
     )
-    notes = "" if settings.folder_of(target.find()) else ". It is lost when Blender quits: the .blend is unsaved"
-    notes += guessed(found)
-    return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}, in the viewport only{notes}"
+    lost = not settings.folder_of(target.find())
+    return sentences(
+        rpt_("Preview of {frames} frames, {width} x {height}, in the viewport only").format(
+            frames=made["frames"], width=made["width"], height=made["height"]
+        ),
+        rpt_("It is lost when Blender quits: the .blend is unsaved") if lost else "",
+        guessed(found),
+    )
 
 
 @on_target
@@ -116,7 +126,8 @@ def export_flow(target: Target, settings: Settings, convention="motion", folder=
         "name": f"{file_name(target.find())}_flow", **plate,
     })  # fmt: skip
     count = len(made["files"])
-    return f"{count} flow {'map' if count == 1 else 'maps'} written: {folders.shown(place)}"
+    text = rpt_("1 flow map written: {folder}") if count == 1 else rpt_("{count} flow maps written: {folder}")
+    return text.format(count=count, folder=folders.shown(place))
 
 
 @on_target
@@ -126,7 +137,7 @@ def draft(target: Target, settings: Settings) -> Work:
     _plate, motion, found = yield from _motion(target, folder, DRAFT_SIDE)
     if live.is_live(target.find()):
         yield from _live(target, folder, settings, motion)
-    return f"Motion solved{guessed(found)}"
+    return sentences(rpt_("Motion solved"), guessed(found))
 
 
 @on_target
@@ -135,8 +146,10 @@ def live_preview(target: Target, settings: Settings) -> Work:
     folder = _folder(target.find(), settings)
     _plate, motion, found = yield from _motion(target, folder)
     cycles = yield from _live(target, folder, settings, motion)
-    cycles = "1 cycle" if cycles == 1 else f"{cycles} cycles"
-    return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading{guessed(found)}"
+    text = rpt_("Live preview of 1 cycle added: play the animation in Material Preview or Rendered shading")
+    if cycles > 1:
+        text = rpt_("Live preview of {cycles} cycles added: play the animation in Material Preview or Rendered shading")
+    return sentences(text.format(cycles=cycles), guessed(found))
 
 
 def _live(target: Target, folder: Path, settings: Settings, motion: str) -> Work:
@@ -179,9 +192,13 @@ def remove_leftovers(obj, settings: Settings) -> str:
         try:
             file.unlink()
         except OSError as error:
-            raise Refused(f"Cannot delete '{file}': {error.strerror or error}") from None
+            raise Refused(
+                rpt_("Cannot delete '{file}': {reason}").format(file=file, reason=error.strerror or error)
+            ) from None
     obj.loopcore.leftovers = 0
-    return f"{len(files)} files deleted" if files else "No frames of a longer loop are left"
+    return (
+        rpt_("{count} files deleted").format(count=len(files)) if files else rpt_("No frames of a longer loop are left")
+    )
 
 
 def plays_own(obj) -> bool:
@@ -242,7 +259,12 @@ def _wire(target: Target, made: dict, settings: Settings) -> None:
         obj = target.find()
     except Refused as error:
         raise Refused(
-            f"{error}. Its frames were written, but do not play: {folders.shown(Path(made['folder']))}"
+            sentences(
+                str(error),
+                rpt_("Its frames were written, but do not play: {folder}").format(
+                    folder=folders.shown(Path(made["folder"]))
+                ),
+            )
         ) from None
     speed, offset = image_sequence.playback(obj)
     image_sequence.wire_sequence(
@@ -260,7 +282,7 @@ def _folder(obj, settings: Settings, *, kept=False) -> Path:
     folder = settings.folder_of(obj)
     if folder is None:
         if kept or not settings.folder:
-            raise Refused("There is no folder for the frames: save the .blend file, or choose an output folder")
+            raise Refused(rpt_("There is no folder for the frames: save the .blend file, or choose an output folder"))
         return _created(Path(bpy.app.tempdir) / "loopcore" / folders.folder_name(obj.name))
     folders.claim(_created(folder), obj)
     return folder
@@ -270,5 +292,7 @@ def _created(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused(f"Cannot create the folder '{folder}': {error.strerror or error}") from None
+        raise Refused(
+            rpt_("Cannot create the folder '{folder}': {reason}").format(folder=folder, reason=error.strerror or error)
+        ) from None
     return folder

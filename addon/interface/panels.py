@@ -9,6 +9,7 @@ from ..engine import installation, tasks
 from ..errors import PlaneError, Refused
 from ..plane.image import find_plane_image, plane_of
 from ..playing import image_sequence, live, viewport
+from ..texts import rpt_
 from . import actions, folders, motion_path
 from .messages import letters_in, wrapped
 
@@ -197,9 +198,11 @@ class Loop(Part):
         rate = scene.render.fps / scene.render.fps_base
         playing = image_sequence.length_of(obj)
         if playing in (None, state.frames):
-            labelled(column, "Duration").label(text=f"{state.frames / rate:.2f} s at {rate:g} fps")
+            labelled(column, "Duration").label(
+                text=rpt_("{seconds:.2f} s at {rate:g} fps").format(seconds=state.frames / rate, rate=rate)
+            )
         else:
-            labelled(column, "Playing").label(text=f"{playing} frames", icon="ERROR")
+            labelled(column, "Playing").label(text=rpt_("{count} frames").format(count=playing), icon="ERROR")
         column = layout.column(align=True)
         row = column.row(align=True)
         row.operator("loopcore.live_preview", icon="PLAY")
@@ -269,10 +272,10 @@ def draw_folder(layout, context, obj):
         return
     owner = None if folder is None else folders.other_owner(folder, obj)
     if owner is not None:
-        draw_text(layout, context, f"The folder has frames of {owner}", icon="ERROR")
+        draw_text(layout, context, rpt_("The folder has frames of {owner}").format(owner=owner), icon="ERROR")
         layout.operator("loopcore.take_over_folder").object_name = obj.name
     elif obj.loopcore.leftovers:
-        text = f"Remove {obj.loopcore.leftovers} Left-Over Files"
+        text = rpt_("Remove {count} Left-Over Files").format(count=obj.loopcore.leftovers)
         layout.operator("loopcore.remove_leftovers", text=text, icon="TRASH").object_name = obj.name
 
 

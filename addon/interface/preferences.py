@@ -5,6 +5,7 @@ import bpy
 
 from .. import package
 from ..engine import installation
+from ..texts import rpt_
 from .messages import letters_in, wrapped
 
 WEBSITE = package.website()
@@ -69,7 +70,7 @@ def _draw_environment(box, mine):
     if installation.busy():
         column.label(text="Engine: setup is running", icon="TIME")
     else:
-        column.label(text=f"Engine: {state.message}", icon=_ICONS.get(state.name, "ERROR"))
+        column.label(text=rpt_("Engine: {message}").format(message=state.message), icon=_ICONS.get(state.name, "ERROR"))
     column.prop(mine, "wheels")
     column.prop(mine, "base")
     column.prop(mine, "torch")

@@ -49,13 +49,14 @@ class Watch:
     """Measures every call from Blender into the add-on: operators, panels, menus, handlers, timers and drawing.
 
     Attributes:
-        longest: the longest wall and CPU time in ms by callback, nested calls included.
+        longest: the three longest times in ms by callback, CPU and wall, nested calls included; the first drawing of a
+            kind includes the compilation of its shader.
         lifted: time of the last release of a drag, until the flow drawn from it is shown.
         shown_s: seconds from each release to the end of the drawing of the new flow.
     """
 
     def __init__(self, package):
-        self.longest, self.lifted, self.shown_s, self._inside = {}, None, [], False
+        self.longest, self.lifted, self.shown_s, self._inside = {"cpu": {}, "wall": {}}, None, [], False
         self._modules = {name: module for name, module in sys.modules.items() if name.startswith(f"{package}.")}
         self._short = len(package) + 1
         for name, module in list(self._modules.items()):
@@ -70,7 +71,7 @@ class Watch:
         if drawn:
             module.unregister()
         for key in (*drawn, *(key for key in TIMERS if hasattr(module, key))):
-            setattr(module, key, self.timed(f"{name}.{key}", getattr(module, key), compiles=key in drawn))
+            setattr(module, key, self.timed(f"{name}.{key}", getattr(module, key)))
         if drawn:
             module.register()
         for cls in [value for value in vars(module).values() if isinstance(value, type)]:
@@ -92,9 +93,8 @@ class Watch:
             if getattr(handler, "__module__", "").startswith(package):
                 handlers[index] = self.timed(f"handler {kind}", handler)
 
-    def timed(self, title, plain, compiles=False):
-        """Return a function that is measured, unless it is called by another that is; without the first, `compiles`."""
-        first = [compiles]
+    def timed(self, title, plain):
+        """Return a function that is measured, unless it is called by another that is."""
 
         @functools.wraps(plain)
         def call(*arguments, **settings):
@@ -106,11 +106,9 @@ class Watch:
                 return plain(*arguments, **settings)
             finally:
                 self._inside = False
-                took = [1000 * (time.perf_counter() - began), 1000 * (time.thread_time() - computing)]
-                what = f"{title}, first" if first[0] else title
-                first[0] = False
-                before = self.longest.get(what, (0, 0))
-                self.longest[what] = [round(max(pair), 1) for pair in zip(took, before, strict=True)]
+                for kind, took in (("cpu", time.thread_time() - computing), ("wall", time.perf_counter() - began)):
+                    longest = self.longest[kind].setdefault(title, [])
+                    longest[:] = sorted([*longest, round(1000 * took, 1)], reverse=True)[:3]
 
         return call
 

@@ -44,8 +44,9 @@ def moved_to(place):
     return ["mousemove", *place, "sleep", "0.3", "mousemove_relative", "1", "0", "sleep", "0.3"]
 
 
-def click_at(place, *, button=1):
-    mouse(*moved_to(place), "click", button)
+def click_at(place, *, button=1, key=None):
+    held = [["keydown", key], ["keyup", key]] if key else [[], []]
+    mouse(*moved_to(place), *held[0], "click", button, *held[1])
 
 
 def drag(places, *, key=None, wheel=0, escape=False, held=1.5):

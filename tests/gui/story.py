@@ -200,10 +200,16 @@ def masked():
     settings = bpy.context.tool_settings
     shared = getattr(settings.image_paint, "unified_paint_settings", None) or settings.unified_paint_settings
     shared.size = 70
-    for line in PLACE["brush"]:
+    SEEN["brush"] = settings.image_paint.brush is not None
+    for line in PLACE["brush"] if SEEN["brush"] else ():
         mouse.drag(path(*on_screen(*line)), held=0.3)
         yield from idle()
-    SEEN["painted"] = round(float(mask_values().mean()), 3)
+    painted = mask_values()
+    SEEN["painted"] = round(float(painted.mean()), 3)
+    # Of the columns and rows at the left, right, bottom and top edges; the brush has crossed the bottom only.
+    SEEN["edges"] = [
+        round(float(edge.max()), 3) for edge in (painted[:, :3], painted[:, -3:], painted[:3], painted[-3:])
+    ]
     shown("mask painted")
     area().spaces.active.shading.type = "MATERIAL"
     yield 30.0
@@ -218,7 +224,29 @@ def mask_values():
     image = module("drawing.mask").source_of(plane())
     values = np.empty(len(image.pixels), np.float32)
     image.pixels.foreach_get(values)
-    return values[::4]
+    return values.reshape(image.size[1], image.size[0], 4)[..., 0]
+
+
+def shaped():
+    """Add an area to the mask with a lasso, and take one from it as a polygon."""
+    yield from use("loopcore.area")
+    mouse.drag(path(*on_screen(*PLACE["area"])))
+    yield from solved(lambda: len(children("CURVE")) == 2)
+    shown("area added")
+    first, *others = on_screen(*PLACE["taken"])
+    mouse.click_at(first, key="ctrl")
+    for place in others:
+        mouse.click_at(place)
+    yield from idle(1.0)
+    shown("polygon")
+    mouse.mouse("key", "Return")
+    yield from solved(lambda: len(children("CURVE")) == 3)
+    plane().loopcore.mask_feather = 6
+    move_away()
+    yield 2.0
+    SEEN["areas"] = children("CURVE")
+    shown("area taken")
+    yield from use("builtin.select_box")
 
 
 def previewed():
@@ -296,7 +324,7 @@ def playing():
     return Path(bpy.path.abspath(texture.image.filepath)).resolve().relative_to(FOLDER.resolve()).as_posix()
 
 
-STORY = (imported, predicted, flipped, drawn, masked, previewed, baked, undone, versioned)
+STORY = (imported, predicted, flipped, drawn, masked, shaped, previewed, baked, undone, versioned)
 
 
 def steps():
@@ -308,7 +336,8 @@ def steps():
         yield from part()
         print(f"{part.__name__}: {time.monotonic() - began:.0f} s", flush=True)
         SEEN["shown_s"] = watch.shown_s
-        SEEN["held"] = dict(sorted(watch.longest.items(), key=lambda item: -item[1][1])[:20])
+        for kind, longest in watch.longest.items():
+            SEEN[f"longest {kind} ms"] = dict(sorted(longest.items(), key=lambda item: -item[1][0])[:12])
     SEEN["load at the end"] = os.getloadavg()
 
 

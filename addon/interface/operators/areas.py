@@ -9,6 +9,7 @@ from bpy.props import BoolProperty, StringProperty
 from ...drawing import areas, mask
 from ...errors import Refused
 from ...plane.image import find_plane_image
+from ...texts import rpt_, status
 from .pointing import CLICK, Dragging
 
 NEAR = 8  # pixels, at a resolution scale of 1, within which a click on the first corner closes a polygon
@@ -45,8 +46,12 @@ class LOOPCORE_OT_add_area(Dragging, bpy.types.Operator):
 
     def show_status(self, context):
         context.workspace.status_text_set(
-            "Area: Drag Around It, or Click Corners        Enter, Double Click or First Corner: Close        "
-            "Backspace: Remove Corner        Esc: Cancel"
+            status(
+                rpt_("Area: Drag Around It, or Click Its Corners"),
+                rpt_("Enter, Double Click or First Corner: Close"),
+                rpt_("Backspace: Remove Corner"),
+                rpt_("Esc: Cancel"),
+            )  # fmt: skip
         )
 
     def modal(self, context, event):
@@ -92,14 +97,16 @@ class LOOPCORE_OT_add_area(Dragging, bpy.types.Operator):
 
     def add(self, context, plane, points):
         if self.subtract and not mask.has_mask(plane.object):
-            raise Refused("There is no mask to subtract from: paint one, or add an area first")
+            raise Refused(rpt_("There is no mask to subtract from: paint one, or add an area first"))
         areas.add_area(context, plane, points, subtract=self.subtract)
 
     def act(self, context, obj):
         try:
             points = [(float(x), float(y)) for x, y in json.loads(self.points)]
         except (ValueError, TypeError):
-            raise Refused(f"points must be a JSON list of [x, y], not {self.points!r}") from None
+            raise Refused(
+                rpt_("points must be a JSON list of [x, y], not {points!r}").format(points=self.points)
+            ) from None
         self.add(context, find_plane_image(obj), points)
 
 

@@ -9,6 +9,7 @@ from bpy.props import EnumProperty, FloatProperty, StringProperty
 from ...drawing import mask, strokes
 from ...errors import Refused
 from ...plane.image import find_plane_image, plane_of
+from ...texts import rpt_
 from .base import OnObject
 
 
@@ -30,7 +31,9 @@ class LOOPCORE_OT_add_stroke(OnObject, bpy.types.Operator):
         try:
             points = [(float(x), float(y)) for x, y in json.loads(self.points)] if self.points else None
         except (ValueError, TypeError):
-            raise Refused(f"points must be a JSON list of [x, y], not {self.points!r}") from None
+            raise Refused(
+                rpt_("points must be a JSON list of [x, y], not {points!r}").format(points=self.points)
+            ) from None
         speed = self.speed or obj.loopcore.stroke_speed
         strokes.add_stroke(context, find_plane_image(obj), points=points, speed=speed)
 

@@ -6,6 +6,7 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from ...errors import PlaneError, Refused
 from ...plane.image import find_plane_image, plane_of
+from ...texts import rpt_
 from .. import properties
 from ..actions import CONVENTIONS
 from ..properties import Settings
@@ -21,7 +22,7 @@ class LOOPCORE_OT_open_folder(OnObject, bpy.types.Operator):
     def act(self, context, obj):
         folder = Settings.of(obj).folder_of(obj)
         if folder is None or not folder.is_dir():
-            raise Refused("There is no output folder yet: bake first")
+            raise Refused(rpt_("There is no output folder yet: bake first"))
         bpy.ops.wm.path_open(filepath=str(folder))
 
 

@@ -6,6 +6,7 @@ from bpy.props import FloatProperty, StringProperty
 
 from ...errors import Refused
 from ...playing import image_sequence, viewport
+from ...texts import rpt_
 from .. import actions
 from ..properties import Settings
 from .base import OnObject, no_task
@@ -47,7 +48,7 @@ class LOOPCORE_OT_update_proxy(OnObject, bpy.types.Operator):
 
     def act(self, context, obj):
         if not viewport.update(obj):
-            raise Refused(f'"{obj.name}" plays no proxy frames: bake with Viewport Proxy')
+            raise Refused(rpt_('"{name}" plays no proxy frames: bake with Viewport Proxy').format(name=obj.name))
 
 
 class LOOPCORE_OT_take_over_folder(OnObject, bpy.types.Operator):

@@ -13,6 +13,7 @@ from ...drawing.marks import hints_near
 from ...errors import AddonError, Refused
 from ...plane.image import find_plane_image
 from ...plane.pointing import plane_under
+from ...texts import rpt_, status
 from .. import drafts
 from ..actions import draft
 from .base import JobOperator, OnObject
@@ -58,7 +59,7 @@ class Dragging(OnObject):
         try:
             pointer = plane_under(context, coord)
             if pointer.pixel(context.region, context.region_data, coord) is None:
-                raise Refused("Begin on the image")
+                raise Refused(rpt_("Begin on the image"))
         except AddonError as error:
             self.report({"WARNING"}, str(error))
             return {"CANCELLED"}
@@ -136,11 +137,13 @@ class LOOPCORE_OT_draw_stroke(Dragging, bpy.types.Operator):
         self.show_status(context)
 
     def show_status(self, context):
-        speed = "" if self._line is None else f"{self._line.speed:.2f} pixels per frame        "
-        context.workspace.status_text_set(
-            f"Stroke: {speed}Wheel: Speed        Pen Pressure: Speed Along the Stroke        Click: Anchor        "
-            "Esc: Cancel"
-        )
+        parts = [
+            rpt_("Stroke"), rpt_("Wheel: Speed"), rpt_("Pen Pressure: Speed Along the Stroke"), rpt_("Click: Anchor"),
+            rpt_("Esc: Cancel"),
+        ]  # fmt: skip
+        if self._line is not None:
+            parts.insert(1, rpt_("{speed:.2f} pixels per frame").format(speed=self._line.speed))
+        context.workspace.status_text_set(status(*parts))
 
     def wheeled(self, context, up):
         self._line.speed = min(max(self._line.speed * (WHEEL if up else 1 / WHEEL), 0.01), 1000.0)
@@ -159,17 +162,19 @@ class LOOPCORE_OT_draw_stroke(Dragging, bpy.types.Operator):
         context.view_layer.objects.active = stroke
 
     def execute(self, context):
-        self.report({"ERROR"}, "Drag with the mouse, or use Add Stroke from scripts")
+        self.report({"ERROR"}, rpt_("Drag with the mouse, or use Add Stroke from scripts"))
         return {"CANCELLED"}
 
 
 class LOOPCORE_OT_erase_hints(Dragging, bpy.types.Operator):
-    """Drag over strokes, anchors and flips to delete them; the motion is solved when the button is released"""
+    """Drag over strokes, areas, anchors and flips to delete them; the motion is solved when the button is released"""
 
     bl_idname, bl_label, bl_options = "loopcore.erase_hints", "Erase Strokes", {"UNDO"}
 
     def show_status(self, context):
-        context.workspace.status_text_set("Erase: drag over strokes, anchors and flips        Esc: Cancel")
+        context.workspace.status_text_set(
+            status(rpt_("Erase: Drag Over Strokes, Areas, Anchors and Flips"), rpt_("Esc: Cancel"))
+        )
 
     def begin(self, context):
         self._line.erases = True
@@ -187,7 +192,7 @@ class LOOPCORE_OT_erase_hints(Dragging, bpy.types.Operator):
                 bpy.data.objects.remove(obj)
 
     def execute(self, context):
-        self.report({"ERROR"}, "Drag with the mouse")
+        self.report({"ERROR"}, rpt_("Drag with the mouse"))
         return {"CANCELLED"}
 
 
@@ -208,7 +213,9 @@ class LOOPCORE_OT_flip_flow(OnObject, bpy.types.Operator):
         # Called from a menu or by a search: wait for a click.
         context.window_manager.modal_handler_add(self)
         context.window.cursor_modal_set("EYEDROPPER")
-        context.workspace.status_text_set("Flip: click the flow that goes the wrong way        Esc: Cancel")
+        context.workspace.status_text_set(
+            status(rpt_("Flip: Click the Flow That Goes the Wrong Way"), rpt_("Esc: Cancel"))
+        )
         return {"RUNNING_MODAL"}
 
     def modal(self, context, event):
@@ -229,7 +236,7 @@ class LOOPCORE_OT_flip_flow(OnObject, bpy.types.Operator):
             elif pointer.over(context.region, context.region_data, coord):
                 self.flip(context, plane, pointer.pixel(context.region, context.region_data, coord))
             else:
-                raise Refused("Click on the image")
+                raise Refused(rpt_("Click on the image"))
         except AddonError as error:
             self.report({"WARNING"}, str(error))
             return {"CANCELLED"}
@@ -246,7 +253,7 @@ class LOOPCORE_OT_flip_flow(OnObject, bpy.types.Operator):
             x, y = json.loads(self.point)
             point = float(x), float(y)
         except (ValueError, TypeError):
-            raise Refused(f"point must be a JSON list [x, y], not {self.point!r}") from None
+            raise Refused(rpt_("point must be a JSON list [x, y], not {point!r}").format(point=self.point)) from None
         self.flip(context, obj, point)
 
 

@@ -9,6 +9,7 @@ import bpy
 
 from ...engine import installation, runtime, tasks
 from ...engine.setup import Setup
+from ...texts import rpt_
 
 
 class _Background:
@@ -19,13 +20,15 @@ class _Background:
     @classmethod
     def poll(cls, context):
         if installation.busy():
-            cls.poll_message_set(f"{installation.current().title} is still running")
+            cls.poll_message_set(rpt_("{title} is still running").format(title=installation.current().title))
             return False
         return True
 
     def run(self, make):
         if tasks.current() is not None:
-            self.report({"ERROR"}, f"{tasks.current().title} is still running: wait, or cancel it")
+            self.report(
+                {"ERROR"}, rpt_("{title} is still running: wait, or cancel it").format(title=tasks.current().title)
+            )
             return {"CANCELLED"}
         # The worker may run from the environment that is about to be removed.
         runtime.stop()
@@ -80,7 +83,9 @@ class LOOPCORE_OT_set_up(_Background, bpy.types.Operator):
 
     def draw(self, context):
         size = "about 350 MB" if self.torch else "about 160 MB"
-        self.layout.label(text=f"Python packages ({size}) are downloaded from PyPI", icon="INTERNET")
+        self.layout.label(
+            text=rpt_("Python packages ({size}) are downloaded from PyPI").format(size=size), icon="INTERNET"
+        )
         if self.torch and sys.platform == "linux":
             self.layout.label(text="and torch without CUDA from download.pytorch.org,", icon="BLANK1")
         self.layout.label(text="to the folder of this add-on:", icon="BLANK1")
