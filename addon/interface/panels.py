@@ -9,7 +9,7 @@ from ..engine import installation, tasks
 from ..errors import PlaneError, Refused
 from ..plane.image import find_plane_image, plane_of
 from ..playing import image_sequence, live, viewport
-from ..texts import rpt_
+from ..texts import CONTEXT, rpt_
 from . import actions, folders, motion_path
 from .messages import letters_in, wrapped
 
@@ -55,6 +55,7 @@ class Main:
     """The main panel: the image, the running task or the outcome of the last one."""
 
     bl_label, bl_category, bl_region_type = "Loopcore", "Loopcore", "UI"
+    bl_translation_context = CONTEXT
 
     def draw(self, context):
         layout = self.layout
@@ -63,11 +64,15 @@ class Main:
         if missing:
             box = layout.box()
             draw_text(box, context, missing, icon="INFO", lines=2 if installation.busy() else None)
-            box.operator("preferences.addon_show", text="Add-on Preferences", icon="PREFERENCES").module = package.NAME
+            box.operator(
+                "preferences.addon_show", text="Add-on Preferences", icon="PREFERENCES", text_ctxt=CONTEXT
+            ).module = package.NAME
         found = draw_image(layout, context, obj)
         if found is not None and context.mode != "OBJECT":
             # In other modes the other buttons are disabled.
-            layout.operator("object.mode_set", text="Back to Object Mode", icon="OBJECT_DATAMODE").mode = "OBJECT"
+            layout.operator(
+                "object.mode_set", text="Back to Object Mode", icon="OBJECT_DATAMODE", text_ctxt=CONTEXT
+            ).mode = "OBJECT"
         if tasks.current() is not None:
             draw_task(layout.box(), tasks.current())
         elif found is not None:
@@ -116,6 +121,7 @@ class Part:
     """A subpanel, shown if the object has an image."""
 
     bl_category, bl_region_type = "Loopcore", "UI"
+    bl_translation_context = CONTEXT
 
     @classmethod
     def poll(cls, context):
@@ -142,7 +148,7 @@ class Motion(Part):
         draw_tools(layout.column(align=True), context)
         active = context.active_object
         if active != obj and strokes.SPEED in active:
-            layout.prop(active, f'["{strokes.SPEED}"]', text="Stroke Speed")
+            layout.prop(active, f'["{strokes.SPEED}"]', text="Stroke Speed", text_ctxt=CONTEXT)
         else:
             layout.prop(state, "stroke_speed")
         source = mask.source_of(obj)
@@ -167,13 +173,13 @@ def draw_tools(column, context):
     row, below = column.row(align=True), column.row(align=True)
     if context.space_data.type == "VIEW_3D":
         column.enabled = context.mode == "OBJECT"
-        row.operator("wm.tool_set_by_id", text="Stroke").name = "loopcore.stroke"
-        row.operator("wm.tool_set_by_id", text="Flip").name = "loopcore.flip"
-        below.operator("wm.tool_set_by_id", text="Mask Area").name = "loopcore.area"
+        row.operator("wm.tool_set_by_id", text="Stroke", text_ctxt=CONTEXT).name = "loopcore.stroke"
+        row.operator("wm.tool_set_by_id", text="Flip", text_ctxt=CONTEXT).name = "loopcore.flip"
+        below.operator("wm.tool_set_by_id", text="Mask Area", text_ctxt=CONTEXT).name = "loopcore.area"
     else:
-        row.operator("loopcore.add_stroke", text="Stroke")
-    row.operator("loopcore.add_anchor", text="Anchor")
-    below.operator("loopcore.paint_mask", text="Paint Mask")
+        row.operator("loopcore.add_stroke", text="Stroke", text_ctxt=CONTEXT)
+    row.operator("loopcore.add_anchor", text="Anchor", text_ctxt=CONTEXT)
+    below.operator("loopcore.paint_mask", text="Paint Mask", text_ctxt=CONTEXT)
 
 
 def labelled(layout, text):
@@ -181,7 +187,7 @@ def labelled(layout, text):
     split = layout.split(factor=0.4)
     left = split.row()
     left.alignment = "RIGHT"
-    left.label(text=text)
+    left.label(text=text, text_ctxt=CONTEXT)
     return split.row()
 
 
@@ -214,7 +220,7 @@ class Loop(Part):
         row.operator("loopcore.bake", icon="RENDER_RESULT")
         row = layout.row(align=True)
         row.enabled = tasks.current() is None and context.mode == "OBJECT" and not installation.busy()
-        row.operator("loopcore.export_flow_as", text="Flow Map", icon="EXPORT")
+        row.operator("loopcore.export_flow_as", text="Flow Map", icon="EXPORT", text_ctxt=CONTEXT)
         plays = playing is not None
         restore = row.row(align=True)
         restore.enabled = plays or live.is_live(obj) or viewport.has_preview(obj)
@@ -233,8 +239,8 @@ def draw_playback(layout, obj):
     column = layout.column(align=True)
     column.use_property_decorate = True
     player = image_sequence.player_of(obj)
-    column.prop(player, f'["{image_sequence.SPEED}"]', text="Play Speed")
-    column.prop(player, f'["{image_sequence.OFFSET}"]', text="Offset")
+    column.prop(player, f'["{image_sequence.SPEED}"]', text="Play Speed", text_ctxt=CONTEXT)
+    column.prop(player, f'["{image_sequence.OFFSET}"]', text="Offset", text_ctxt=CONTEXT)
 
 
 class Output(Part):
@@ -260,7 +266,7 @@ def draw_mask_switch(self, context):
     obj = context.active_object
     if context.mode == "PAINT_TEXTURE" and obj is not None and mask.source_of(obj) is not None:
         self.layout.prop(obj.loopcore, "show_mask")
-        self.layout.operator("object.mode_set", text="Done", icon="CHECKMARK").mode = "OBJECT"
+        self.layout.operator("object.mode_set", text="Done", icon="CHECKMARK", text_ctxt=CONTEXT).mode = "OBJECT"
 
 
 def draw_folder(layout, context, obj):

@@ -10,6 +10,7 @@ from fractions import Fraction
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
+from ..texts import CONTEXT
 from . import folders
 
 METHODS = [
@@ -21,7 +22,7 @@ STYLES = [
     ("STREAKS", "Streaks", "Paths along the flow, opaque at their end"),
 ]
 # Of every property: not animated, and editable on library overrides, whose values `plane.overridden` saves.
-_KEPT = {"options": set(), "override": {"LIBRARY_OVERRIDABLE"}}
+_KEPT = {"options": set(), "override": {"LIBRARY_OVERRIDABLE"}, "translation_context": CONTEXT}
 FORMATS = [
     ("EXR_HALF", "EXR, Half", "OpenEXR, 16-bit float. Sufficient for plates"),
     ("EXR_FLOAT", "EXR, Full", "OpenEXR, 32-bit float"),

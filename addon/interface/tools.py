@@ -3,6 +3,7 @@
 
 import bpy
 
+from ..texts import CONTEXT
 from .operators import output
 
 _keys: list = []
@@ -26,7 +27,7 @@ class LOOPCORE_TOOL_stroke(bpy.types.WorkSpaceTool):
     def draw_settings(context, layout, _tool):
         obj = _plane(context)
         if obj is not None:
-            layout.prop(obj.loopcore, "stroke_speed", text="Speed")
+            layout.prop(obj.loopcore, "stroke_speed", text="Speed", text_ctxt=CONTEXT)
             layout.prop(obj.loopcore, "show_motion")
 
 
@@ -87,6 +88,7 @@ class VIEW3D_MT_loopcore(bpy.types.Menu):
     """The submenu of the Object menu."""
 
     bl_idname, bl_label = "VIEW3D_MT_loopcore", "Loopcore"
+    bl_translation_context = CONTEXT
 
     def draw(self, context):
         layout = self.layout
@@ -105,7 +107,7 @@ class VIEW3D_MT_loopcore(bpy.types.Menu):
         layout.operator("loopcore.bake", icon="RENDER_RESULT")
         layout.operator("loopcore.restore_still", icon="LOOP_BACK")
         layout.separator()
-        layout.operator("loopcore.export_flow_as", text="Export Flow Map...", icon="EXPORT")
+        layout.operator("loopcore.export_flow_as", text="Export Flow Map...", icon="EXPORT", text_ctxt=CONTEXT)
         layout.operator("loopcore.open_folder", icon="FILE_FOLDER")
 
 

@@ -2,9 +2,11 @@
 """Inside Blender: measure how long the add-on blocks the main thread."""
 
 import functools
+import os
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
 import bpy
 
@@ -52,7 +54,8 @@ class Watch:
         longest: the three longest times in ms by callback, CPU and wall, nested calls included; the first drawing of a
             kind includes the compilation of its shader.
         lifted: time of the last release of a drag, until the flow drawn from it is shown.
-        shown_s: seconds from each release to the end of the drawing of the new flow.
+        shown_s: seconds from each release to the end of the drawing of the new flow, and CPU time of the worker and of
+            Blender meanwhile.
     """
 
     def __init__(self, package):
@@ -112,18 +115,23 @@ class Watch:
 
         return call
 
-    def wait_for_arrows(self, dragging, overlay):
-        """Measure, after each release of a drag, when the motion solved from it has been drawn."""
+    def wait_for_arrows(self, dragging, overlay, engine):
+        """Measure, after each release of a drag, when the motion solved from it has been drawn.
+
+        `engine` returns the worker's client.
+        """
         release, draw = dragging.released, overlay._draw_lines
 
         def released(operator, context):
-            self.lifted = time.perf_counter(), time.time_ns()
+            self.lifted = time.perf_counter(), time.time_ns(), cpu_of(engine().pid), time.process_time()
             return release(operator, context)
 
         def draw_lines(drawn, *arguments):
             draw(drawn, *arguments)
             if self.lifted and drawn.computation is None and drawn.source[1] > self.lifted[1]:
-                self.shown_s.append(round(time.perf_counter() - self.lifted[0], 2))
+                now = time.perf_counter(), cpu_of(engine().pid), time.process_time()
+                before = self.lifted[0], *self.lifted[2:]
+                self.shown_s.append([round(b - a, 2) for a, b in zip(before, now, strict=True)])
                 self.lifted = None
 
         dragging.released, overlay._draw_lines = released, draw_lines
@@ -137,3 +145,9 @@ def as_declared(plain, call):
     if count == 3:
         return lambda one, two, three: call(one, two, three)
     return call
+
+
+def cpu_of(pid):
+    """Return the CPU time of a process in seconds."""
+    values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")

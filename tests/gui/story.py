@@ -70,12 +70,16 @@ def keys(*words):
 
 def searched(text):
     """Run an operator by Blender's search (F3)."""
-    keys("key", "F3", "sleep", "1.0", "type", "--args", "1", "--delay", "60", text, "sleep", "1.0", "key", "Return")
+    keys("key", "F3")
+    yield from idle(4.0)
+    mouse.mouse("type", "--delay", "60", text)
+    yield from idle(2.0)
+    mouse.mouse("key", "Return")
 
 
 def run_by_search(text, seconds=200):
     """Run an operator that starts a task, and wait for its end."""
-    searched(text)
+    yield from searched(text)
     yield from until(lambda: task() is not None, 30)
     yield from until(lambda: task() is None, seconds)
     yield 2.0
@@ -194,7 +198,7 @@ def drawn():
 
 def masked():
     """Paint a mask over the picture; Debian's Blender 4.3 has no brush to paint with."""
-    searched("Paint Mask")
+    yield from searched("Paint Mask")
     yield from until(lambda: bpy.context.mode == "PAINT_TEXTURE", 20)
     yield 2.0
     settings = bpy.context.tool_settings
@@ -330,7 +334,9 @@ STORY = (imported, predicted, flipped, drawn, masked, shaped, previewed, baked, 
 def steps():
     inside.install(ZIP)
     watch = Watch(PACKAGE)
-    watch.wait_for_arrows(module("interface.operators.pointing").Dragging, module("drawing.overlay"))
+    watch.wait_for_arrows(
+        module("interface.operators.pointing").Dragging, module("drawing.overlay"), module("engine.runtime").engine
+    )
     for part in STORY:
         began = time.monotonic()
         yield from part()

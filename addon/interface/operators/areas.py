@@ -9,7 +9,7 @@ from bpy.props import BoolProperty, StringProperty
 from ...drawing import areas, mask
 from ...errors import Refused
 from ...plane.image import find_plane_image
-from ...texts import rpt_, status
+from ...texts import CONTEXT, rpt_, status
 from .pointing import CLICK, Dragging
 
 NEAR = 8  # pixels, at a resolution scale of 1, within which a click on the first corner closes a polygon
@@ -22,10 +22,13 @@ class LOOPCORE_OT_add_area(Dragging, bpy.types.Operator):
 
     subtract: BoolProperty(
         name="Subtract", description="Take the area from the mask instead of adding it", default=False,
-        options={"SKIP_SAVE"},
+        options={"SKIP_SAVE"}, translation_context=CONTEXT,
     )  # fmt: skip
     points: StringProperty(
-        name="Points", description="JSON list of [x, y] in pixels of the image, y down", options={"SKIP_SAVE", "HIDDEN"}
+        name="Points",
+        description="JSON list of [x, y] in pixels of the image, y down",
+        options={"SKIP_SAVE", "HIDDEN"},
+        translation_context=CONTEXT,
     )
 
     _since = 0  # number of corners when the button was pressed

@@ -9,15 +9,20 @@ from bpy.props import StringProperty
 from ...engine import installation, runtime, tasks
 from ...errors import AddonError, Refused
 from ...plane.image import plane_of, refuse_linked
-from ...texts import rpt_
+from ...texts import CONTEXT, rpt_
 from .. import properties
 
 
 class OnObject:
     """An operator on one object: `object_name`, or the active object."""
 
+    bl_translation_context = CONTEXT
+
     object_name: StringProperty(
-        name="Object", description="Name of the plane. Empty: the active object", options={"SKIP_SAVE"}
+        name="Object",
+        description="Name of the plane. Empty: the active object",
+        options={"SKIP_SAVE"},
+        translation_context=CONTEXT,
     )
 
     @classmethod

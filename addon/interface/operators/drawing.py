@@ -9,7 +9,7 @@ from bpy.props import EnumProperty, FloatProperty, StringProperty
 from ...drawing import mask, strokes
 from ...errors import Refused
 from ...plane.image import find_plane_image, plane_of
-from ...texts import rpt_
+from ...texts import CONTEXT, rpt_
 from .base import OnObject
 
 
@@ -20,11 +20,11 @@ class LOOPCORE_OT_add_stroke(OnObject, bpy.types.Operator):
 
     points: StringProperty(
         name="Points", description="JSON list of [x, y] in pixels of the image, y down. Empty: across the middle",
-        options={"SKIP_SAVE", "HIDDEN"},
+        options={"SKIP_SAVE", "HIDDEN"}, translation_context=CONTEXT,
     )  # fmt: skip
     speed: FloatProperty(
         name="Speed", description="Pixels of the image per frame. 0: the object's Default Speed", default=0.0, min=0.0,
-        soft_max=8.0, options={"SKIP_SAVE"},
+        soft_max=8.0, options={"SKIP_SAVE"}, translation_context=CONTEXT,
     )  # fmt: skip
 
     def act(self, context, obj):
@@ -97,7 +97,7 @@ class LOOPCORE_OT_set_mask(OnObject, bpy.types.Operator):
 
     bl_idname, bl_label, bl_options = "loopcore.set_mask", "Set Mask", {"REGISTER", "UNDO"}
 
-    source: EnumProperty(name="Mask", description="White areas move", items=mask_sources)
+    source: EnumProperty(name="Mask", description="White areas move", items=mask_sources, translation_context=CONTEXT)
 
     def act(self, context, obj):
         kind, _, name = self.source.partition(" ")

@@ -6,7 +6,7 @@ from bpy.props import FloatProperty, StringProperty
 
 from ...errors import Refused
 from ...playing import image_sequence, viewport
-from ...texts import rpt_
+from ...texts import CONTEXT, rpt_
 from .. import actions
 from ..properties import Settings
 from .base import OnObject, no_task
@@ -33,9 +33,17 @@ class LOOPCORE_OT_set_playback(OnObject, bpy.types.Operator):
     bl_idname, bl_label, bl_options = "loopcore.set_playback", "Make Playback Single-User", {"REGISTER", "UNDO"}
 
     speed: FloatProperty(
-        name="Speed", description="Playback speed of the loop. Negative values play it backward", default=1.0
+        name="Speed",
+        description="Playback speed of the loop. Negative values play it backward",
+        default=1.0,
+        translation_context=CONTEXT,
     )
-    offset: FloatProperty(name="Offset", description="Number of frames added to the position in the loop", default=0.0)
+    offset: FloatProperty(
+        name="Offset",
+        description="Number of frames added to the position in the loop",
+        default=0.0,
+        translation_context=CONTEXT,
+    )
 
     def act(self, context, obj):
         image_sequence.set_playback(obj, speed=self.speed, offset=self.offset)

@@ -13,7 +13,7 @@ from ...drawing.marks import hints_near
 from ...errors import AddonError, Refused
 from ...plane.image import find_plane_image
 from ...plane.pointing import plane_under
-from ...texts import rpt_, status
+from ...texts import CONTEXT, rpt_, status
 from .. import drafts
 from ..actions import draft
 from .base import JobOperator, OnObject
@@ -202,7 +202,10 @@ class LOOPCORE_OT_flip_flow(OnObject, bpy.types.Operator):
     bl_idname, bl_label, bl_options = "loopcore.flip_flow", "Flip Flow", {"UNDO"}
 
     point: StringProperty(
-        name="Point", description="JSON [x, y] in pixels of the image, y down", options={"SKIP_SAVE", "HIDDEN"}
+        name="Point",
+        description="JSON [x, y] in pixels of the image, y down",
+        options={"SKIP_SAVE", "HIDDEN"},
+        translation_context=CONTEXT,
     )
 
     def invoke(self, context, event):
