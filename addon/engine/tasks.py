@@ -20,7 +20,8 @@ from .client import Engine, EngineError, Job
 
 Work = Generator["Step | ThreadTask", dict, str]
 PUMP_SECONDS, REDRAW_SECONDS = 0.02, 0.1
-SHOWN_IN = {"VIEW_3D", "NODE_EDITOR", "PROPERTIES", "PREFERENCES"}
+WITH_SIDEBAR = {"VIEW_3D", "NODE_EDITOR"}
+SHOWN_IN = {*WITH_SIDEBAR, "PROPERTIES", "PREFERENCES"}
 
 # The running task. Not an RNA property, since that would outlive the add-on.
 _current: "Task | None" = None
@@ -257,15 +258,19 @@ def stop(reason: str) -> None:
         finish(task)
 
 
-def redraw() -> None:
-    """Redraw every area that shows a task."""
+def redraw(*, only_panels: bool = False) -> None:
+    """Redraw every area that shows a task; `only_panels`: of editors with a sidebar no more than that."""
     if bpy.app.background:
         # Files contain windows also in background mode, where accessing their status bar crashes Blender.
         return
     manager = getattr(bpy.context, "window_manager", None)
     for window in manager.windows if manager is not None else ():
         for area in window.screen.areas:
-            if area.type in SHOWN_IN:
+            if only_panels and area.type in WITH_SIDEBAR:
+                for region in area.regions:
+                    if region.type == "UI":
+                        region.tag_redraw()
+            elif area.type in SHOWN_IN:
                 area.tag_redraw()
         # Only this redraws the status bar.
         window.workspace.status_text_set(None)

@@ -22,7 +22,7 @@ import mouse  # noqa: E402
 import numpy as np  # noqa: E402
 from measuring import Watch  # noqa: E402
 from mouse import idle, path  # noqa: E402
-from screen import area, drive, move_away, picture, region, there, until  # noqa: E402
+from screen import area, clicked, drive, move_away, picture, region, there, until  # noqa: E402
 
 ZIP, OUT, WORKER, PLACES = sys.argv[sys.argv.index("--") + 1 :][:4]
 PACKAGE = "bl_ext.user_default.loopcore"
@@ -68,19 +68,9 @@ def keys(*words):
     mouse.mouse("mousemove", *on_screen((0.5, 0.5))[0], "sleep", "0.3", *words)
 
 
-def searched(text):
-    """Run an operator by Blender's search (F3)."""
-    keys("key", "F3")
-    yield from idle(4.0)
-    mouse.mouse("type", "--delay", "60", text)
-    yield from idle(2.0)
-    mouse.mouse("key", "Return")
-
-
-def run_by_search(text, seconds=200):
-    """Run an operator that starts a task, and wait for its end."""
-    yield from searched(text)
-    yield from until(lambda: task() is not None, 30)
+def run(button, seconds=200):
+    """Click a button that starts a task, and wait for its end."""
+    yield from clicked(button, lambda: task() is not None)
     yield from until(lambda: task() is None, seconds)
     yield 2.0
 
@@ -198,8 +188,7 @@ def drawn():
 
 def masked():
     """Paint a mask over the picture; Debian's Blender 4.3 has no brush to paint with."""
-    yield from searched("Paint Mask")
-    yield from until(lambda: bpy.context.mode == "PAINT_TEXTURE", 20)
+    yield from clicked("paint mask", lambda: bpy.context.mode == "PAINT_TEXTURE")
     yield 2.0
     settings = bpy.context.tool_settings
     shared = getattr(settings.image_paint, "unified_paint_settings", None) or settings.unified_paint_settings
@@ -254,13 +243,13 @@ def shaped():
 
 
 def previewed():
-    yield from run_by_search("Preview")
+    yield from run("preview")
     SEEN["previewed"] = plane().loopcore.message
     shown("preview")
 
 
 def baked():
-    yield from run_by_search("Bake Loop")
+    yield from run("bake")
     SEEN["baked"] = plane().loopcore.message
     move_away()
     yield 2.0
@@ -302,7 +291,7 @@ def versioned():
     yield from until(lambda: bpy.data.filepath.endswith("shot_v002.blend"), 30)
     SEEN["saved as"] = Path(bpy.data.filepath).name
     plane().loopcore.speed, plane().loopcore.frames = 2.0, FRAMES - 4
-    yield from run_by_search("Bake Loop")
+    yield from run("bake")
     SEEN["baked again"] = plane().loopcore.message
     shown("second version")
     keys("key", "ctrl+s")

@@ -155,7 +155,7 @@ class JobOperator(WithSettings):
                 return self.ended()
             if time.monotonic() - self._drawn >= tasks.REDRAW_SECONDS:
                 self._drawn = time.monotonic()
-                tasks.redraw()
+                tasks.redraw(only_panels=True)
         return {"PASS_THROUGH"}
 
     def cancel(self, context):
