@@ -65,7 +65,7 @@ def _nearest(place, a, b):
     return a + along * min(max(share, 0), 1)
 
 
-def draw_lines(lines, color, region, scale):
+def draw_lines(lines, color, region, scale, width=2.5):
     """Draw line segments [((x, y), (x, y)), ...] with a dark outline."""
     import gpu
     from gpu_extras.batch import batch_for_shader
@@ -76,8 +76,8 @@ def draw_lines(lines, color, region, scale):
     gpu.state.blend_set("ALPHA")
     shader.bind()
     shader.uniform_float("viewportSize", (region.width, region.height))
-    for width, tone in ((5.0, SHADE), (2.5, color)):
-        shader.uniform_float("lineWidth", width * scale)
+    for wide, tone in ((width + 2.5, SHADE), (width, color)):
+        shader.uniform_float("lineWidth", wide * scale)
         shader.uniform_float("color", tone)
         batch.draw(shader)
     gpu.state.blend_set("NONE")
@@ -130,7 +130,8 @@ def _draw_area(context, obj, theme, scale):
     for line in strokes.world_lines(obj) if obj.mode == "OBJECT" else ():
         seen = [_seen(context, point) for point in line]
         if all(seen):
-            draw_lines([(a[:], b[:]) for a, b in itertools.pairwise([*seen, seen[0]])], color, context.region, scale)
+            ends = [(a[:], b[:]) for a, b in itertools.pairwise([*seen, seen[0]])]
+            draw_lines(ends, color, context.region, scale, 1.2)
 
 
 def _draw_disc(place, radius):

@@ -44,7 +44,9 @@ def measured(seen, owner, name, title, compiles=False):
 
 
 CALLED = ("invoke", "execute", "modal", "cancel", "poll", "draw")
-DRAWING, TIMERS = "_draw", ("_solve", "_compare", "_draw_again", "_follow_later", "_poll")
+DRAWING, TIMERS = "_draw", ("_solve", "_compare", "_draw_again", "_follow_later", "_poll", "_watch")
+# Parts of a callback, also measured.
+PARTS = {"drawing.mask_view": ("_made_shader", "_batch_of", "_areas_of")}
 
 
 class Watch:
@@ -54,8 +56,8 @@ class Watch:
         longest: the three longest times in ms by callback, CPU and wall, nested calls included; the first drawing of a
             kind includes the compilation of its shader.
         lifted: time of the last release of a drag, until the flow drawn from it is shown.
-        shown_s: seconds from each release to the end of the drawing of the new flow, and CPU time of the worker and of
-            Blender meanwhile.
+        shown_s: seconds from each release to the end of the drawing of the new flow, CPU time of the worker and of
+            Blender meanwhile, and seconds until the flow was solved.
     """
 
     def __init__(self, package):
@@ -77,6 +79,8 @@ class Watch:
             setattr(module, key, self.timed(f"{name}.{key}", getattr(module, key)))
         if drawn:
             module.register()
+        for key in PARTS.get(name, ()):
+            setattr(module, key, self.timed(f"  {key}", getattr(module, key), part=True))
         for cls in [value for value in vars(module).values() if isinstance(value, type)]:
             for key in CALLED:
                 if cls.__module__ == module.__name__ and key in vars(cls):
@@ -96,31 +100,36 @@ class Watch:
             if getattr(handler, "__module__", "").startswith(package):
                 handlers[index] = self.timed(f"handler {kind}", handler)
 
-    def timed(self, title, plain):
-        """Return a function that is measured, unless it is called by another that is."""
+    def timed(self, title, plain, part=False):
+        """Return a function that is measured, unless it is called by another that is, and is no `part` of it."""
 
         @functools.wraps(plain)
         def call(*arguments, **settings):
-            if self._inside:
+            if self._inside and not part:
                 return plain(*arguments, **settings)
-            self._inside = True
+            outer, self._inside = self._inside, True
             began, computing = time.perf_counter(), time.thread_time()
             try:
                 return plain(*arguments, **settings)
             finally:
-                self._inside = False
+                self._inside = outer
                 for kind, took in (("cpu", time.thread_time() - computing), ("wall", time.perf_counter() - began)):
                     longest = self.longest[kind].setdefault(title, [])
                     longest[:] = sorted([*longest, round(1000 * took, 1)], reverse=True)[:3]
 
         return call
 
-    def wait_for_arrows(self, dragging, overlay, engine):
+    def wait_for_arrows(self, dragging, overlay, engine, tasks):
         """Measure, after each release of a drag, when the motion solved from it has been drawn.
 
         `engine` returns the worker's client.
         """
-        release, draw = dragging.released, overlay._draw_lines
+        release, draw, finish = dragging.released, overlay._draw_lines, tasks.finish
+        solved = [0.0]
+
+        def finished(task):
+            solved[0] = time.perf_counter()
+            finish(task)
 
         def released(operator, context):
             self.lifted = time.perf_counter(), time.time_ns(), cpu_of(engine().pid), time.process_time()
@@ -131,10 +140,11 @@ class Watch:
             if self.lifted and drawn.computation is None and drawn.source[1] > self.lifted[1]:
                 now = time.perf_counter(), cpu_of(engine().pid), time.process_time()
                 before = self.lifted[0], *self.lifted[2:]
-                self.shown_s.append([round(b - a, 2) for a, b in zip(before, now, strict=True)])
+                took = [b - a for a, b in zip(before, now, strict=True)]
+                self.shown_s.append([round(seconds, 2) for seconds in (*took, solved[0] - before[0])])
                 self.lifted = None
 
-        dragging.released, overlay._draw_lines = released, draw_lines
+        dragging.released, overlay._draw_lines, tasks.finish = released, draw_lines, finished
 
 
 def as_declared(plain, call):

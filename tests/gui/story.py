@@ -284,18 +284,16 @@ def undone():
 
 def versioned():
     """Save the file, save it as a new version, and bake that differently."""
-    keys("key", "ctrl+s")
-    yield from idle()
+    yield from saved("ctrl+s")
     first = files_of("shot_v001")
-    keys("key", "ctrl+alt+s")
+    yield from saved("ctrl+alt+s")
     yield from until(lambda: bpy.data.filepath.endswith("shot_v002.blend"), 30)
     SEEN["saved as"] = Path(bpy.data.filepath).name
     plane().loopcore.speed, plane().loopcore.frames = 2.0, FRAMES - 4
     yield from run("bake")
     SEEN["baked again"] = plane().loopcore.message
     shown("second version")
-    keys("key", "ctrl+s")
-    yield from idle()
+    yield from saved("ctrl+s")
     SEEN["versions"] = {name: len(files_of(name)) for name in ("shot_v001", "shot_v002")}
     SEEN["first kept"] = files_of("shot_v001") == first
     bpy.ops.wm.open_mainfile(filepath=str(FOLDER / "shot_v001.blend"))
@@ -303,6 +301,14 @@ def versioned():
     yield from look()
     SEEN["plays"] = [playing(), plane().loopcore.frames]
     shown("first version again")
+
+
+def saved(key):
+    """Press a shortcut that saves; Blender asks whether to save the painted mask, too."""
+    keys("key", key)
+    yield from idle(4.0)
+    mouse.mouse("key", "Return")
+    yield from idle(4.0)
 
 
 def files_of(version):
@@ -323,9 +329,9 @@ STORY = (imported, predicted, flipped, drawn, masked, shaped, previewed, baked, 
 def steps():
     inside.install(ZIP)
     watch = Watch(PACKAGE)
-    watch.wait_for_arrows(
-        module("interface.operators.pointing").Dragging, module("drawing.overlay"), module("engine.runtime").engine
-    )
+    dragging, names = module("interface.operators.pointing").Dragging, ("drawing.overlay", "engine.tasks")
+    overlay, tasks = map(module, names)
+    watch.wait_for_arrows(dragging, overlay, module("engine.runtime").engine, tasks)
     for part in STORY:
         began = time.monotonic()
         yield from part()

@@ -6,7 +6,7 @@ import json
 import bpy
 from bpy.props import EnumProperty, FloatProperty, StringProperty
 
-from ...drawing import mask, strokes
+from ...drawing import mask, seam_bleed, strokes
 from ...errors import Refused
 from ...plane.image import find_plane_image, plane_of
 from ...texts import CONTEXT, rpt_
@@ -70,6 +70,7 @@ class LOOPCORE_OT_paint_mask(OnObject, bpy.types.Operator):
         context.tool_settings.image_paint.mode = "IMAGE"
         context.tool_settings.image_paint.canvas = image
         bpy.ops.object.mode_set(mode="TEXTURE_PAINT")
+        seam_bleed.stop(context.scene)
         paint_white(context.tool_settings)
 
 
