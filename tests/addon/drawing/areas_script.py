@@ -103,4 +103,24 @@ def over_painted():
     return written(obj, "painted")
 
 
-inside.emit({"coverage": coverage(), "alone": alone(), "painted": over_painted()})
+def bleed():
+    """Return the seam bleed while a mask is painted, in what is saved meanwhile, and before and after it."""
+    seam_bleed, scene, obj = import_module(f"{PACKAGE}.drawing.seam_bleed"), bpy.context.scene, plane()
+    inside.white_mask(obj)
+    settings, saved = scene.tool_settings.image_paint, []
+    settings.seam_bleed = 3
+    bpy.context.view_layer.objects.active = obj
+    bpy.ops.object.mode_set(mode="TEXTURE_PAINT")
+    seam_bleed.stop(scene)
+    seam_bleed.stop(scene)
+    going_on = [settings.seam_bleed, seam_bleed._watch()]
+    bpy.app.handlers.save_pre.append(lambda *_: saved.append(settings.seam_bleed))
+    bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "painted.blend"))
+    bpy.app.handlers.save_pre.pop()
+    after_saving = settings.seam_bleed
+    bpy.ops.object.mode_set(mode="OBJECT")
+    ended = seam_bleed._watch()
+    return [going_on, saved, after_saving, ended, settings.seam_bleed]
+
+
+inside.emit({"bleed": bleed(), "coverage": coverage(), "alone": alone(), "painted": over_painted()})

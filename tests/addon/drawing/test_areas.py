@@ -45,5 +45,12 @@ def test_areas_change_a_painted_mask_whatever_their_order(results: dict[str, Any
     assert mask[110, 215] == pytest.approx(0.5, abs=0.01)
 
 
+def test_masks_are_painted_without_seam_bleed(results: dict[str, Any]) -> None:
+    """It paints over one edge of an image onto the opposite one."""
+    going_on, saved, after_saving, ended, restored = results["bleed"]
+    assert going_on == [0, 0.5] and saved == [3] and after_saving == 0
+    assert ended is None and restored == 3
+
+
 def read_mask_of(hints: Any) -> np.ndarray:
     return np.asarray(hints.fitted(180, 320).mask)
