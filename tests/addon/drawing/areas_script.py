@@ -91,7 +91,7 @@ def over_painted():
     """Areas change a painted mask whatever their order; disabled ones are ignored."""
     obj = plane()
     inside.white_mask(obj)
-    image = bpy.data.images[f"{obj.name} mask"]
+    image = mask.source_of(obj)
     pixels = np.zeros((image.size[1], image.size[0], 4), np.float32)
     pixels[..., 3] = 1
     pixels[:, image.size[0] // 2 :, :3] = 0.5
@@ -123,4 +123,4 @@ def bleed():
     return [going_on, saved, after_saving, ended, settings.seam_bleed]
 
 
-inside.emit({"bleed": bleed(), "coverage": coverage(), "alone": alone(), "painted": over_painted()})
+inside.emit({"coverage": coverage(), "alone": alone(), "painted": over_painted(), "bleed": bleed()})
