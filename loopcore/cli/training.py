@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 from loopcore.cli.console import DONE, Console, Stop, given_path
-from loopcore.errors import Cancelled
+from loopcore.errors import Cancelled, EngineError
 
 if TYPE_CHECKING:
     from loopcore.training.config import FieldConfig, FluidConfig
@@ -138,7 +138,10 @@ def _train_field(config: FieldConfig, arguments: argparse.Namespace, stop: Stop)
             console.step(done, total)
 
         callbacks = Callbacks(progress, lambda line: print(line, flush=True), stop.requested)
-        result = train_generator(config, arguments.output, arguments.cache, callbacks)
+        try:
+            result = train_generator(config, arguments.output, arguments.cache, callbacks)
+        except EngineError as error:  # of the settings' device or precision
+            raise EngineError(f"{arguments.source}: {error}") from None
     print(f"Saved: '{result.weights}'")
     if result.stopped:
         print(f"Stopped after step {result.step}: the same command continues from there")

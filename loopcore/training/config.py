@@ -316,10 +316,7 @@ def checked(config: FieldConfig) -> FieldConfig:
     ):  # fmt: skip
         if size > largest:
             raise MotionError(f"{name} is {size}, but it must be at most {largest}")
-    for name in ("end_point", "moving", "adversarial", "matching"):
-        weight = getattr(loss, name)
-        if not 0 <= weight <= LARGEST_WEIGHT:
-            raise MotionError(f"loss.{name} is {weight:g}, but it must be in 0..{LARGEST_WEIGHT:g}")
+    _check_weights(loss)
     entries = {"data": data, "model": model, "run": run}
     for section, names in _AT_LEAST_ONE.items():
         for name in names:
@@ -350,6 +347,13 @@ def checked(config: FieldConfig) -> FieldConfig:
     if not 0 < run.learning_rate <= 1:
         raise MotionError(f"run.learning_rate is {run.learning_rate:g}, but it must be above 0 and at most 1")
     return replace(config, model=replace(model, side=data.long_side))
+
+
+def _check_weights(loss: LossSettings) -> None:
+    for name in ("end_point", "moving", "adversarial", "matching"):
+        weight = getattr(loss, name)
+        if not 0 <= weight <= LARGEST_WEIGHT:
+            raise MotionError(f"loss.{name} is {weight:g}, but it must be in 0..{LARGEST_WEIGHT:g}")
 
 
 def _check_flow(data: DataSettings) -> None:
