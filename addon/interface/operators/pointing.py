@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Operators of the tools: draw a stroke by dragging, turn the flow round by a click, erase."""
 
+import contextlib
 import json
 
 import bpy
@@ -265,13 +266,20 @@ class LOOPCORE_OT_draft_motion(JobOperator, bpy.types.Operator):
 
     bl_idname, bl_label, bl_options = "loopcore.draft_motion", drafts.TITLE, {"INTERNAL"}
 
+    _before = "", False  # the outcome of the task before
+
     def steps(self, obj, settings):
         drafts.began(obj.name)
+        self._before = obj.loopcore.message, obj.loopcore.failed
         return draft(obj, settings)
 
     def ended(self):
         """Report no more than a warning, since an error's popup would take the next click; nothing if it is redone."""
-        if self._task.failed and self._task.code != 130:
+        if self._task.code == 130:
+            with contextlib.suppress(Refused):
+                state = self._task.target.find().loopcore
+                state.message, state.failed = self._before
+        elif self._task.failed:
             self.report({"WARNING"}, self._task.message)
         return {"CANCELLED"} if self._task.failed else {"FINISHED"}
 
