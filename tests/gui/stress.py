@@ -264,9 +264,9 @@ def render():
 
 
 WEIGHTS = {
-    undo: 22, redo: 14, move: 10, edit_stroke: 5, edit_curve: 3, add_stroke: 3, add_area: 3, change_value: 8, change_nodes: 5,
-    renew_proxy: 3, bake: 9, predict: 2, preview: 2, live_preview: 4, cancel: 4, restore: 3, delete: 4, duplicate: 5,
-    overlay: 3, paint: 3, frame: 4, shading: 2, save: 3, load: 1, render: 3,
+    undo: 22, redo: 14, move: 10, edit_stroke: 5, edit_curve: 3, add_stroke: 3, add_area: 3, change_value: 8,
+    change_nodes: 5, renew_proxy: 3, bake: 9, predict: 2, preview: 2, live_preview: 4, cancel: 4, restore: 3, delete: 4,
+    duplicate: 5, overlay: 3, paint: 3, frame: 4, shading: 2, save: 3, load: 1, render: 3,
 }  # fmt: skip
 
 
