@@ -266,13 +266,13 @@ def state():
 
 
 def undone():
-    """Undo and redo ten times, the last time to the beginning and back."""
+    """Undo and redo ten times, the last time back to the mask."""
     SEEN["before undo"] = state()
-    for count in (1, 1, 2, 1, 3, 2, 1, 1, 4, 12):
+    for count in (1, 1, 2, 1, 3, 2, 1, 1, 4, 6):
         for key in ("ctrl+z", "ctrl+shift+z"):
             keys(*["key", key, "sleep", "0.3"] * count)
             yield from idle(0.5)
-            if count == 12 and key == "ctrl+z":
+            if count == 6 and key == "ctrl+z":
                 SEEN["undone"] = state()
                 shown("undone")
     for _ in range(20):  # a busy machine is slow to redo all
