@@ -223,8 +223,12 @@ def mask_values():
 def shaped():
     """Add an area to the mask with a lasso, and take one from it as a polygon."""
     yield from use("loopcore.area")
-    mouse.drag(path(*on_screen(*PLACE["area"])))
-    yield from solved(lambda: len(children("CURVE")) == 2)
+    if not SEEN["brush"]:  # around what would have been painted
+        places = np.array([place for line in PLACE["brush"] for place in line])
+        (left, top), (right, bottom) = places.min(axis=0), places.max(axis=0)
+        corners = [(left, top - 0.05), (right, top - 0.05), (right, bottom), (left, bottom)]
+        yield from lasso(corners)
+    yield from lasso(PLACE["area"])
     shown("area added")
     first, *others = on_screen(*PLACE["taken"])
     mouse.click_at(first, key="ctrl")
@@ -232,14 +236,22 @@ def shaped():
         mouse.click_at(place)
     yield from idle(1.0)
     shown("polygon")
+    count = len(children("CURVE"))
     mouse.mouse("key", "Return")
-    yield from solved(lambda: len(children("CURVE")) == 3)
+    yield from solved(lambda: len(children("CURVE")) > count)
     plane().loopcore.mask_feather = 6
     move_away()
     yield 2.0
     SEEN["areas"] = children("CURVE")
     shown("area taken")
     yield from use("builtin.select_box")
+
+
+def lasso(corners):
+    """Drag around an area, and wait for the flow in it."""
+    count = len(children("CURVE"))
+    mouse.drag(path(*on_screen(*corners)))
+    yield from solved(lambda: len(children("CURVE")) > count)
 
 
 def previewed():
