@@ -28,7 +28,7 @@ SETUP = "setup"
 PREVIEW = "preview"
 PASSES = "passes"  # frames with all layers of the image
 PREVIEW_WIDTH = 480
-DRAFT_SIDE = 512  # pixels of the longer side of a motion that is solved while strokes are drawn
+DRAFT_SIDE = 384  # pixels of the longer side of a motion that is solved while strokes are drawn
 ARROWS = 32  # along the image's longer side
 # What flow maps use of the loop's settings.
 FLOW_SETTINGS = ("frames", "first", "speed", "cycles", "steady")
