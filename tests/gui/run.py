@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import told
+import check_story
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 1200
@@ -50,7 +50,7 @@ def main() -> int:
     if arguments.stress is not None:
         return stress(blender, pictures, zip_path, env, arguments)
     if arguments.story is not None:
-        return told.story(blender, pictures, zip_path, env, arguments.story.resolve())
+        return check_story.story(blender, pictures, zip_path, env, arguments.story.resolve())
     drive = ["--window-geometry", "0", "0", "1280", "800", "--python", str(ROOT / "tests/gui/drive.py"), "--"]
     done = run([*blender, *drive, str(zip_path), str(pictures), sys.executable], env)
     (pictures / "output.txt").write_text(done.stdout, "utf-8")
