@@ -38,7 +38,9 @@ def unregister():
 
 
 def add_mask(plane: PlaneImage) -> bpy.types.Image:
-    """Return the plane's mask image; without one, a new black one of the image's aspect ratio, packed in the .blend.
+    """Return the plane's mask image; without one, a new black one of the image's aspect ratio.
+
+    It is packed once it is painted and the file is saved: packing it here would block the window for 0.1 s.
 
     Raises:
         PlaneError: the mesh is linked from another file, so it cannot be painted on.
@@ -56,9 +58,6 @@ def add_mask(plane: PlaneImage) -> bpy.types.Image:
         return source
     width, height = _fitted(plane.size, _MAX_SIDE)
     image = bpy.data.images.new(f"{plane.object.name} mask", width, height, alpha=False, is_data=True)
-    # Blender does not pack generated pixels, only assigned ones.
-    image.pixels.foreach_set(np.tile(np.array([0, 0, 0, 1], np.float32), width * height))
-    image.pack()
     plane.object[MASK] = image
     return image
 
@@ -92,8 +91,9 @@ def keep_painted(*_arguments) -> None:
     """Pack painted masks before saving: Blender does not save painted pixels that are not packed."""
     for obj in bpy.data.objects:
         source = source_of(obj)
-        if isinstance(source, bpy.types.Image) and source.packed_file and source.is_dirty:
-            source.pack()
+        if isinstance(source, bpy.types.Image) and source.is_dirty:
+            if source.packed_file or source.source == "GENERATED":
+                source.pack()
 
 
 def mask_writer(plane: PlaneImage, folder: str | Path) -> Callable[[], None]:
