@@ -45,6 +45,7 @@ def as_expected(seen: dict) -> dict[str, bool]:
         "another region is not flipped": np.dot(kept, still_kept) > 0,
         "one stroke": len(seen["strokes"]) == 1 and np.hypot(*seen["stroke flow"]) > 0.1,
         "painted": seen["painted"] > 0.02 or not seen["brush"],
+        "an area is subtracted": seen["subtracted"] == 1,
         "no bleeding over edges": seen["edges"][0] == seen["edges"][1] == seen["edges"][3] == 0,
         "areas": len(seen["areas"]) == (3 if seen["brush"] else 4),
         "previewed": seen["previewed"].startswith("Preview of 12 frames"),

@@ -45,7 +45,8 @@ def moved_to(place):
 
 
 def click_at(place, *, button=1, key=None):
-    held = [["keydown", key], ["keyup", key]] if key else [[], []]
+    # Pauses, since a busy Blender asks for the state of the keys later.
+    held = [["keydown", key, "sleep", "1.0"], ["sleep", "1.0", "keyup", key]] if key else [[], []]
     mouse(*moved_to(place), *held[0], "click", button, *held[1])
 
 

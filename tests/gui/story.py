@@ -243,6 +243,7 @@ def shaped():
     move_away()
     yield 2.0
     SEEN["areas"] = children("CURVE")
+    SEEN["subtracted"] = sum(child.get("loopcore_area", 0) < 0 for child in plane().children)
     shown("area taken")
     yield from use("builtin.select_box")
 
