@@ -9,9 +9,9 @@ import importlib
 # Imported in register(), so that the modules that do not use bpy can be imported and tested without it.
 MODULES = (
     "engine.installation", "interface.preferences", "interface.properties", "interface.folders",
-    "interface.motion_path", "interface.overridden", "engine.runtime", "drawing.mask", "playing.viewport",
-    "interface.operators", "interface.panels", "drawing.overlay", "drawing.marks", "drawing.mask_view",
-    "interface.drafts", "interface.tools", "interface.commands",
+    "interface.motion_path", "interface.overridden", "engine.runtime", "drawing.mask", "drawing.seam_bleed",
+    "playing.viewport", "interface.operators", "interface.panels", "drawing.overlay", "drawing.marks",
+    "drawing.mask_view", "interface.drafts", "interface.tools", "interface.commands",
 )  # fmt: skip
 
 

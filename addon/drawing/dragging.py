@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 
 from ..plane.pointing import Pointer
-from .marks import draw_lines, draw_text
+from .marks import draw_lines, draw_text, speed_text
 from .overlay import head_of
 
 STEP = 3.0  # pixels of the region between points of the line
@@ -27,12 +27,16 @@ class Line:
         pressures: of the pen at each point; 1 for a mouse.
         speed: pixels of the image per frame.
         touched: names of the objects that an eraser has touched.
+        color: of the line.
+        closed: whether it is drawn as the outline of an area, through `tail` if that is set.
+        tail: where the pointer is in the region, if it is not yet a point of the line.
     """
 
     def __init__(self, context, pointer: Pointer):
         self.pointer, self.speed, self.erases = pointer, 0.0, False
         self.pixels, self.seen, self.pressures = [], [], []
         self.touched: set[str] = set()
+        self.color, self.closed, self.tail = COLOR, False, None
         self._region = context.region.as_pointer()
         self._handle = bpy.types.SpaceView3D.draw_handler_add(self._draw, (), "WINDOW", "POST_PIXEL")
 
@@ -52,9 +56,19 @@ class Line:
             self.seen.append(coord)
             self.pressures.append(max(event.pressure, MIN_PRESSURE) if event.is_tablet else 1.0)
 
-    def length(self) -> float:
-        """Return the greatest distance from the first point, in pixels of the region."""
-        return float(np.hypot(*(np.array(self.seen) - self.seen[0]).T).max())
+    def drop(self):
+        """Remove the last point."""
+        for kept in (self.pixels, self.seen, self.pressures):
+            kept.pop()
+
+    def distance(self, coord) -> float:
+        """Return the distance of a position from the first point, in pixels of the region."""
+        return float(np.hypot(*np.subtract(coord, self.seen[0])))
+
+    def length(self, since: int = 0) -> float:
+        """Return the greatest distance from the first point, or from that numbered `since`, in pixels of the region."""
+        points = np.array(self.seen[since:]).reshape(-1, 2)
+        return float(np.hypot(*(points - points[:1]).T).max(initial=0))
 
     def simplified(self) -> tuple[list, list]:
         """Return the pixels and pressures of the points that are needed within TOLERANCE."""
@@ -62,17 +76,18 @@ class Line:
         return [self.pixels[i] for i in kept], [self.pressures[i] for i in kept]
 
     def _draw(self):
-        if bpy.context.region.as_pointer() != self._region or len(self.seen) < 2:
+        seen = [*self.seen, self.tail] if self.tail else self.seen
+        if bpy.context.region.as_pointer() != self._region or len(seen) < 2:
             return
         scale = bpy.context.preferences.system.ui_scale
-        color = ERASER if self.erases else COLOR
-        lines = list(itertools.pairwise(self.seen))
-        if not self.erases:
+        color = ERASER if self.erases else self.color
+        lines = list(itertools.pairwise([*seen, seen[0]] if self.closed else seen))
+        if not self.erases and not self.closed:
             head = head_of(self.seen, 12 * scale)
             lines += [(a[:], b[:]) for a, b in itertools.pairwise([*head, head[0]])] if head else []
         draw_lines(lines, color, bpy.context.region, scale)
-        if not self.erases:
-            draw_text(f"{self.speed:.2f} px/frame", self.seen[-1], scale)
+        if not self.erases and not self.closed:
+            draw_text(speed_text(self.speed), self.seen, scale)
 
 
 def needed(points: np.ndarray, tolerance: float) -> list[int]:

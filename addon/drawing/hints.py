@@ -63,7 +63,7 @@ def _add_drawn(document, names, plane):
 
 def masked_plane(plane: PlaneImage) -> PlaneImage | None:
     """Return the plane whose mask is used: the plane itself, else another that plays its loop; None without a mask."""
-    return next((found for found in planes_of_picture(plane) if mask.source_of(found.object) is not None), None)
+    return next((found for found in planes_of_picture(plane) if mask.has_mask(found.object)), None)
 
 
 def hints_file(plane: PlaneImage, folder: str | Path) -> tuple[Path, Callable[[], None], dict] | None:

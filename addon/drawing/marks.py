@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Markers in the viewport: flips as two opposite arrows, and lines with a dark outline; and which hints are near."""
+"""Markers in the viewport: flips as two opposite arrows, and lines with a dark outline; and which hints are near.
+
+Areas are drawn as closed lines.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from bpy_extras.view3d_utils import location_3d_to_region_2d
 from mathutils import Vector
 
 from ..plane.pointing import Pointer
-from . import strokes
+from ..texts import rpt_
+from . import areas, strokes
 
 SIZE = 13  # of a flip's marker, pixels
 COLOR, SHADE = (1.0, 0.8, 0.1, 1.0), (0.0, 0.0, 0.0, 0.8)
@@ -33,12 +37,12 @@ def unregister():
 
 
 def hints_near(context, pointer: Pointer, coord, reach: float) -> list[bpy.types.Object]:
-    """Return the visible strokes, anchors and flips of a plane within `reach` pixels of `coord`, nearest first."""
+    """Return the visible hints and areas of a plane within `reach` pixels of `coord`, nearest first."""
     region, view = context.region, context.region_data
     plane, place = bpy.data.objects[pointer.name], Vector(coord)
     reach *= context.preferences.system.ui_scale
     found = []
-    for obj in (*strokes.strokes(plane), *strokes.anchors(plane), *strokes.flips(plane)):
+    for obj in (*strokes.curves(plane), *strokes.anchors(plane), *strokes.flips(plane)):
         if not obj.visible_get():
             continue
         lines = strokes.world_lines(obj) if obj.type == "CURVE" else [[obj.matrix_world.translation] * 2]
@@ -61,7 +65,7 @@ def _nearest(place, a, b):
     return a + along * min(max(share, 0), 1)
 
 
-def draw_lines(lines, color, region, scale):
+def draw_lines(lines, color, region, scale, width=2.5):
     """Draw line segments [((x, y), (x, y)), ...] with a dark outline."""
     import gpu
     from gpu_extras.batch import batch_for_shader
@@ -72,26 +76,31 @@ def draw_lines(lines, color, region, scale):
     gpu.state.blend_set("ALPHA")
     shader.bind()
     shader.uniform_float("viewportSize", (region.width, region.height))
-    for width, tone in ((5.0, SHADE), (2.5, color)):
-        shader.uniform_float("lineWidth", width * scale)
+    for wide, tone in ((width + 2.5, SHADE), (width, color)):
+        shader.uniform_float("lineWidth", wide * scale)
         shader.uniform_float("color", tone)
         batch.draw(shader)
     gpu.state.blend_set("NONE")
 
 
-def draw_text(text, place, scale):
-    """Draw a text with a dark outline beside a point."""
+def speed_text(speed: float) -> str:
+    return rpt_("{speed:.2f} px/frame").format(speed=speed)
+
+
+def draw_text(text, line, scale):
+    """Draw a text with a dark outline beside the end of a line, where the line does not cross it."""
+    place = Vector(line[-1]) + Vector((14, 8 if line[-1][1] >= line[0][1] else -20)) * scale
     blf.size(0, 12 * scale)
     blf.enable(0, blf.SHADOW)
     blf.shadow(0, 5, 0, 0, 0, 1)
-    blf.position(0, place[0] + 14 * scale, place[1] + 8 * scale, 0)
+    blf.position(0, *place, 0)
     blf.color(0, 1, 1, 1, 1)
     blf.draw(0, text)
     blf.disable(0, blf.SHADOW)
 
 
 def _draw():
-    """Draw the markers of flips, and the speeds of selected strokes at their ends."""
+    """Draw the markers of flips, areas, and the speeds of selected strokes at their ends."""
     context = bpy.context
     space = context.space_data
     if space is None or not space.overlay.show_overlays or context.mode.startswith("PAINT"):
@@ -106,11 +115,23 @@ def _draw():
             if place is not None:
                 _draw_disc(place, 1.7 * SIZE * scale)
                 draw_lines(marker(place, SIZE * scale), color, context.region, scale)
+        elif obj.type == "CURVE" and strokes.AREA in obj:
+            _draw_area(context, obj, theme, scale)
         elif obj.type == "CURVE" and strokes.SPEED in obj and (obj.select_get() or obj.mode == "EDIT"):
             for line in strokes.world_lines(obj):
-                place = _seen(context, line[-1])
-                if place is not None:
-                    draw_text(f"{strokes.stroke_speed(obj):.2f} px/frame", place, scale)
+                ends = [_seen(context, line[0]), _seen(context, line[-1])]
+                if all(ends):
+                    draw_text(speed_text(strokes.stroke_speed(obj)), ends, scale)
+
+
+def _draw_area(context, obj, theme, scale):
+    """Draw an area's outlines, except in Edit Mode, where Blender does."""
+    color = (*theme.object_selected, 1.0) if obj.select_get() else areas.COLORS[areas.sign(obj)]
+    for line in strokes.world_lines(obj) if obj.mode == "OBJECT" else ():
+        seen = [_seen(context, point) for point in line]
+        if all(seen):
+            ends = [(a[:], b[:]) for a, b in itertools.pairwise([*seen, seen[0]])]
+            draw_lines(ends, color, context.region, scale, 1.2)
 
 
 def _draw_disc(place, radius):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The mask of a plane: an image, usually painted in Blender, or a color attribute of the mesh. White areas move."""
+"""The mask of a plane: an image, usually painted in Blender, or a color attribute of the mesh. White areas move.
+
+Areas add to it and take from it; without an image or attribute the mask is what they add.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from ..files import write_png
 from ..plane.image import PlaneImage
 from ..plane.map import corner_values
 from ..plane.still import pixels_of
+from ..texts import rpt_
+from . import areas
 
 # Property on the plane: the image (a pointer), or the name of the color attribute.
 MASK = "loopcore_mask"
@@ -33,7 +38,9 @@ def unregister():
 
 
 def add_mask(plane: PlaneImage) -> bpy.types.Image:
-    """Return the plane's mask image; without one, a new black one of the image's aspect ratio, packed in the .blend.
+    """Return the plane's mask image; without one, a new black one of the image's aspect ratio.
+
+    It is packed once it is painted and the file is saved: packing it here would block the window for 0.1 s.
 
     Raises:
         PlaneError: the mesh is linked from another file, so it cannot be painted on.
@@ -41,17 +48,16 @@ def add_mask(plane: PlaneImage) -> bpy.types.Image:
     mesh = plane.object.data
     if mesh.library or mesh.override_library:
         raise PlaneError(
-            f'The mesh "{mesh.name}" is linked, and only local ones can be painted on: paint an image in the Image '
-            "Editor, and choose it as Moving Area"
+            rpt_(
+                'The mesh "{name}" is linked, and only local ones can be painted on: paint an image in the '
+                "Image Editor, and choose it as Moving Area"
+            ).format(name=mesh.name)
         )
     source = source_of(plane.object)
     if isinstance(source, bpy.types.Image):
         return source
     width, height = _fitted(plane.size, _MAX_SIDE)
     image = bpy.data.images.new(f"{plane.object.name} mask", width, height, alpha=False, is_data=True)
-    # Blender does not pack generated pixels, only assigned ones.
-    image.pixels.foreach_set(np.tile(np.array([0, 0, 0, 1], np.float32), width * height))
-    image.pack()
     plane.object[MASK] = image
     return image
 
@@ -69,6 +75,11 @@ def source_of(obj: bpy.types.Object) -> bpy.types.Image | str | None:
     return obj.get(MASK) or None
 
 
+def has_mask(obj: bpy.types.Object) -> bool:
+    """Return whether the plane has an image, a color attribute or an added area as its mask."""
+    return source_of(obj) is not None or bool(areas.adding(obj))
+
+
 def feather_of(obj: bpy.types.Object) -> float:
     """Return the width over which the mask fades inward, in pixels of the image."""
     settings = getattr(obj, "loopcore", None)
@@ -80,29 +91,36 @@ def keep_painted(*_arguments) -> None:
     """Pack painted masks before saving: Blender does not save painted pixels that are not packed."""
     for obj in bpy.data.objects:
         source = source_of(obj)
-        if isinstance(source, bpy.types.Image) and source.packed_file and source.is_dirty:
-            source.pack()
+        if isinstance(source, bpy.types.Image) and source.is_dirty:
+            if source.packed_file or source.source == "GENERATED":
+                source.pack()
 
 
 def mask_writer(plane: PlaneImage, folder: str | Path) -> Callable[[], None]:
-    """Return a thread-safe function that writes the mask to MASK_FILE in `folder`, as 8-bit PNG.
+    """Return a thread-safe function that writes the mask with its areas to MASK_FILE in `folder`, as 8-bit PNG.
 
     Raises:
         PlaneError: the mask has another aspect ratio than the image, or is missing; from the function, if the mask is
             black, or the folder cannot be written to.
     """
     path = Path(folder) / MASK_FILE
-    source = source_of(plane.object)
+    source, drawn = source_of(plane.object), areas.outlines(plane)
     if isinstance(source, bpy.types.Image):
         name, draw, data = source.name, _grey, (_image_pixels(source, plane),)
-    else:
+    elif source is not None:
         name, draw, data = source, _rasterized, (*corner_values(plane, source), plane.size)
+    else:
+        name, draw, data = f"{plane.object.name} mask", np.zeros, (_fitted(plane.size, _MAX_SIDE)[::-1],)
 
     def write() -> None:
         moves = draw(*data)
+        if drawn:
+            moves = areas.combined(np.clip(moves, 0, 1), drawn, plane.size)
         if moves.max() <= 0:
             raise PlaneError(
-                f'The mask "{name}" is completely black, so nothing would move: paint the moving areas white'
+                rpt_(
+                    'The mask "{name}" is completely black, so nothing would move: paint the moving areas white'
+                ).format(name=name)
             )
         write_png(path, np.rint(np.clip(moves, 0, 1) * 255).astype(np.uint8)[..., None])
 
@@ -117,7 +135,11 @@ def refusing(write: Callable[[], None], folder: Path) -> Callable[[], None]:
             folder.mkdir(parents=True, exist_ok=True)
             write()
         except OSError as error:
-            raise PlaneError(f"The hints cannot be written to {folder}: {error.strerror or error}") from None
+            raise PlaneError(
+                rpt_("The hints cannot be written to {folder}: {reason}").format(
+                    folder=folder, reason=error.strerror or error
+                )
+            ) from None
 
     return act
 
@@ -126,12 +148,16 @@ def _image_pixels(image, plane):
     """Return the (H, W, C) pixels of a mask image, row 0 at the bottom, after checking its shape."""
     width, height = image.size
     if not width or not height:
-        raise PlaneError(f'The mask "{image.name}" cannot be read: find its file with File > External Data')
+        raise PlaneError(
+            rpt_('The mask "{name}" cannot be read: find its file with File > External Data').format(name=image.name)
+        )
     shape = plane.size[0] / plane.size[1]
     if abs(width / height / shape - 1) > 0.02 and abs(width - height * shape) > 2:
         raise PlaneError(
-            f'The mask "{image.name}" is {width} x {height}, another aspect ratio than the image '
-            f"({plane.size[0]} x {plane.size[1]}): paint it on the plane"
+            rpt_(
+                'The mask "{name}" is {width} x {height}, another aspect ratio than the image '
+                "({wide} x {high}): paint it on the plane"
+            ).format(name=image.name, width=width, height=height, wide=plane.size[0], high=plane.size[1])
         )
     return pixels_of(image)
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""While a plane's mask is painted: the picture with the mask as a tint over it, in every shading of the viewport.
+"""While a plane's mask is painted, or areas are drawn: the picture with the mask as a tint over it, in every shading.
 
 Blender shows either the painted image or the material. The plane is drawn again over it, by its own mesh and UVs.
 
-Convention: Blender's textures are scene-linear, and the viewport's buffer encodes what is written to it.
+Convention:
+    Blender's textures are scene-linear, and the viewport's buffer encodes what is written to it. Textures repeat, so
+    they are looked up at least half a pixel inside: otherwise the opposite edge would be mixed in.
 """
 
 from __future__ import annotations
@@ -13,24 +15,34 @@ import numpy as np
 from mathutils import Vector
 
 from ..errors import PlaneError
-from ..plane.image import find_plane_image
+from ..plane.image import find_plane_image, plane_of
 from ..plane.map import shown_triangles
-from . import mask
-from .overlay import LIFT
+from . import areas, mask
+from .overlay import LIFT, updates
 
 TINT, STILL = (0.9, 0.02, 0.05), 0.45  # linear; how bright the picture is where nothing moves
 STRENGTH = 0.5
+AREA_TOOL = "loopcore.area"
+AREAS_SIDE = 512  # pixels of the longer side at which areas are shown
 
 _handles: list = []
 _shader = None
 # The triangles of the plane that was drawn last, and what they were made from.
 _shown: tuple | None = None
+# The texture of the areas drawn last, and what it was made from; and a black one.
+_areas: tuple | None = None
+_black = None
 
 _VERTEX = "void main() { place = uv; gl_Position = view * vec4(pos, 1.0); }"
 _FRAGMENT = """
 void main() {
-    vec3 shown = max(texture(picture, place).rgb, vec3(0.0));
-    float moves = texture(painted, place).r;
+    vec2 border = 0.5 / vec2(textureSize(picture, 0));
+    vec3 shown = max(texture(picture, clamp(place, border, 1.0 - border)).rgb, vec3(0.0));
+    vec2 edge = 0.5 / vec2(textureSize(painted, 0));
+    float moves = clamp(texture(painted, clamp(place, edge, 1.0 - edge)).r, 0.0, 1.0);
+    edge = 0.5 / vec2(textureSize(drawn, 0));
+    vec2 change = texture(drawn, clamp(place, edge, 1.0 - edge)).rg;
+    moves = max(moves, change.r) * (1.0 - change.g);
     float grey = dot(shown, vec3(0.2126, 0.7152, 0.0722));
     vec3 tinted = mix(shown, tint.rgb * (0.25 + grey), tint.a);
     color = vec4(min(mix(shown * still, tinted, moves), vec3(1.0)), 1.0);
@@ -45,32 +57,37 @@ def register():
 
 
 def unregister():
-    global _shader, _shown
+    global _shader, _shown, _areas, _black
     for handle in _handles:
         bpy.types.SpaceView3D.draw_handler_remove(handle, "WINDOW")
     _handles.clear()
-    _shader = _shown = None
+    _shader = _shown = _areas = _black = None
 
 
-def painted(context) -> bpy.types.Object | None:
-    """Return the plane whose mask is being painted; None if none is, or something else is painted."""
-    obj = context.active_object
-    if context.mode != "PAINT_TEXTURE" or obj is None or not obj.loopcore.show_mask:
+def tinted(context) -> bpy.types.Object | None:
+    """Return the plane whose mask is painted, or drawn with the tool for areas; None if there is none to show."""
+    obj = plane_of(context.active_object)
+    if obj is None or not obj.loopcore.show_mask:
         return None
     source = mask.source_of(obj)
-    is_mask = isinstance(source, bpy.types.Image) and context.tool_settings.image_paint.canvas == source
-    return obj if is_mask else None
+    if context.mode == "PAINT_TEXTURE":
+        is_mask = isinstance(source, bpy.types.Image) and context.tool_settings.image_paint.canvas == source
+        return obj if is_mask else None
+    if context.mode != "OBJECT" or isinstance(source, str) or not mask.has_mask(obj):
+        return None
+    tool = context.workspace.tools.from_space_view3d_mode("OBJECT", create=False)
+    return obj if tool is not None and tool.idname == AREA_TOOL else None
 
 
 def _draw():
     context = bpy.context
     space = context.space_data
-    obj = painted(context) if space is not None and space.overlay.show_overlays else None
+    obj = tinted(context) if space is not None and space.overlay.show_overlays else None
     if obj is None:
         return
     try:
         plane = find_plane_image(obj)
-        batch = _batch_of(plane)
+        batch, drawn = _batch_of(plane), _areas_of(plane)
     except PlaneError:
         return
     import gpu
@@ -87,7 +104,9 @@ def _draw():
     shader.uniform_float("tint", (*TINT, STRENGTH))
     shader.uniform_float("still", STILL)
     shader.uniform_sampler("picture", gpu.texture.from_image(plane.image))
-    shader.uniform_sampler("painted", gpu.texture.from_image(mask.source_of(obj)))
+    source = mask.source_of(obj)
+    shader.uniform_sampler("painted", gpu.texture.from_image(source) if source else _made_black())
+    shader.uniform_sampler("drawn", drawn)
     gpu.state.depth_test_set("LESS_EQUAL")
     batch.draw(shader)
     gpu.state.depth_test_set("NONE")
@@ -106,6 +125,7 @@ def _made_shader():
         info.push_constant("FLOAT", "still")
         info.sampler(0, "FLOAT_2D", "picture")
         info.sampler(1, "FLOAT_2D", "painted")
+        info.sampler(2, "FLOAT_2D", "drawn")
         info.vertex_in(0, "VEC3", "pos")
         info.vertex_in(1, "VEC2", "uv")
         info.vertex_out(link)
@@ -130,3 +150,33 @@ def _batch_of(plane):
         data = {"pos": corners.reshape(-1, 3).astype(np.float32), "uv": uvs.reshape(-1, 2).astype(np.float32)}
         _shown = (key, batch_for_shader(_made_shader(), "TRIS", data))
     return _shown[1]
+
+
+def _areas_of(plane):
+    """Return a texture of what the areas add (red) and subtract (green); made again after any change of an object."""
+    global _areas
+    if not areas.areas(plane.object):
+        return _made_black()
+    key = (plane.object.session_uid, plane.size, updates())
+    if _areas is None or _areas[0] != key:
+        scale = min(1.0, AREAS_SIDE / max(plane.size))
+        shape = tuple(max(1, round(side * scale)) for side in plane.size[::-1])
+        both = areas.coverages(areas.outlines(plane), plane.size, shape)
+        _areas = (key, _texture(np.stack([rows[::-1] for rows in both], axis=-1)))
+    return _areas[1]
+
+
+def _made_black():
+    global _black
+    if _black is None:
+        _black = _texture(np.zeros((1, 1, 2), np.float32))
+    return _black
+
+
+def _texture(values):
+    """Return a texture of (H, W, 2) values, row 0 at the bottom."""
+    import gpu
+
+    height, width, _ = values.shape
+    data = gpu.types.Buffer("FLOAT", values.size, values.ravel())
+    return gpu.types.GPUTexture((width, height), format="RG16F", data=data)

@@ -62,6 +62,11 @@ def _changed(_scene, depsgraph):
         _updates += 1
 
 
+def updates() -> int:
+    """Return the number of updates of any object or mesh, which changes whenever one has moved or changed."""
+    return _updates
+
+
 def lines_of(obj) -> Drawn | None:
     """Compute further pieces; return the lines of `obj`, the previous ones until finished, or None without a motion."""
     uid, file = obj.session_uid, motion_lines.arrows_file(obj)
@@ -183,7 +188,7 @@ def stroke_shapes(context) -> Shapes:
 def _is_stroke(obj):
     """Return whether a curve is a stroke: it has a speed, or the plane it is parented to has a motion."""
     parent = obj.parent
-    return parent is not None and (strokes.SPEED in obj or bool(parent.loopcore.motion))
+    return parent is not None and strokes.AREA not in obj and (strokes.SPEED in obj or bool(parent.loopcore.motion))
 
 
 def _outline_color(context, obj):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Strokes, anchors and flips on a plane.
+"""Strokes, anchors and flips on a plane, and what they have in common with areas.
 
-A stroke is any curve parented to the plane: the flow goes from its first point to its last. Its speed is a custom
-property of the object, scaled by the radius of each point. An anchor, a point that stays still, is any empty parented
-to the plane; a flip, which turns the predicted flow around it, is one with the property FLIP. Objects disabled in
-viewports are ignored.
+A stroke is any curve parented to the plane without the property AREA: the flow goes from its first point to its last.
+Its speed is a custom property of the object, scaled by the radius of each point. An anchor, a point that stays still,
+is any empty parented to the plane; a flip, which turns the predicted flow around it, is one with the property FLIP.
+Objects disabled in viewports are ignored.
 
 Convention:
     Children are in the plane's object space, so moving the plane does not change the hints. They are projected
@@ -23,12 +23,15 @@ from mathutils.geometry import interpolate_bezier
 from ..errors import PlaneError
 from ..plane.image import PlaneImage
 from ..plane.map import PlaneMap
+from ..texts import rpt_
 
 # Property on a stroke: pixels per frame. Curves without it have the default.
 SPEED = "loopcore_speed"
 DEFAULT_SPEED = 1.0
 # Property on an empty: it is a flip.
 FLIP = "loopcore_flip"
+# Property on a curve: it is an area.
+AREA = "loopcore_area"
 
 
 def add_stroke(
@@ -46,13 +49,15 @@ def add_stroke(
     mapping = PlaneMap.of(plane)
     if speed < 0:
         raise PlaneError(
-            f"A stroke's speed must be 0 or more, not {speed:g}: to reverse the flow, switch the curve's direction"
+            rpt_(
+                "A stroke's speed must be 0 or more, not {speed:g}: to reverse the flow, switch the curve's direction"
+            ).format(speed=speed)
         )
     drawn = points is not None
     places = np.array(list(points) if drawn else _across(mapping), float)
     if places.ndim != 2 or len(places) < 2 or not np.ptp(places, axis=0).any():
-        raise PlaneError("A stroke needs at least two different points")
-    obj = _child(context, plane, "Stroke", _curve(mapping.locals_of(places), "POLY" if drawn else "BEZIER"))
+        raise PlaneError(rpt_("A stroke needs at least two different points"))
+    obj = child(context, plane, "Stroke", curve(mapping.locals_of(places), "POLY" if drawn else "BEZIER"))
     if radii is not None:
         obj.data.splines[0].points.foreach_set("radius", list(radii))
     obj.color = (0.1, 0.8, 1.0, 1.0)
@@ -64,11 +69,11 @@ def add_stroke(
     return obj
 
 
-def _curve(points, kind):
+def curve(points: np.ndarray, kind: str) -> bpy.types.Curve:
     """Return a curve with one spline, POLY or BEZIER, through (n, 3) points."""
-    curve = bpy.data.curves.new("Stroke", "CURVE")
-    curve.dimensions = "3D"
-    spline = curve.splines.new(kind)
+    data = bpy.data.curves.new("Stroke", "CURVE")
+    data.dimensions = "3D"
+    spline = data.splines.new(kind)
     ends = spline.points if kind == "POLY" else spline.bezier_points
     ends.add(len(points) - 1)
     for end, point in zip(ends, points, strict=True):
@@ -77,7 +82,7 @@ def _curve(points, kind):
         else:
             end.co = point
             end.handle_left_type = end.handle_right_type = "AUTO"
-    return curve
+    return data
 
 
 def add_anchor(
@@ -108,7 +113,7 @@ def add_flip(context: bpy.types.Context, plane: PlaneImage, point: tuple[float, 
 def _spot(context, plane, mapping, name, point):
     """Add an empty that is seen as a sphere, with a radius of 1/50 of the image's longer side."""
     low, high = mapping.box
-    obj = _child(context, plane, name, None)
+    obj = child(context, plane, name, None)
     obj.empty_display_type = "SPHERE"
     obj.location = mapping.locals_of([point])[0]
     # The scale undoes the plane's, so the sphere is round.
@@ -119,25 +124,30 @@ def _spot(context, plane, mapping, name, point):
 
 
 def strokes(plane: bpy.types.Object) -> list[bpy.types.Object]:
+    """Return the strokes of a plane that are enabled in viewports."""
+    return [obj for obj in curves(plane) if AREA not in obj]
+
+
+def curves(plane: bpy.types.Object) -> list[bpy.types.Object]:
     """Return the curves parented to a plane that are enabled in viewports."""
-    return [child for child in plane.children if child.type == "CURVE" and not child.hide_viewport]
+    return [obj for obj in plane.children if obj.type == "CURVE" and not obj.hide_viewport]
 
 
 def anchors(plane: bpy.types.Object) -> list[bpy.types.Object]:
     """Return the empties parented to a plane that are enabled in viewports, except flips."""
-    return [child for child in _spots(plane) if FLIP not in child]
+    return [spot for spot in _spots(plane) if FLIP not in spot]
 
 
 def flips(plane: bpy.types.Object) -> list[bpy.types.Object]:
     """Return the flips of a plane that are enabled in viewports."""
-    return [child for child in _spots(plane) if FLIP in child]
+    return [spot for spot in _spots(plane) if FLIP in spot]
 
 
 def _spots(plane):
     return [
-        child for child in plane.children
-        if child.type == "EMPTY" and child.empty_display_type != "IMAGE" and not child.hide_viewport
-        and child.instance_type == "NONE"
+        obj for obj in plane.children
+        if obj.type == "EMPTY" and obj.empty_display_type != "IMAGE" and not obj.hide_viewport
+        and obj.instance_type == "NONE"
     ]  # fmt: skip
 
 
@@ -174,7 +184,8 @@ def local_matrix(obj):
     return obj.matrix_parent_inverse @ obj.matrix_basis
 
 
-def _child(context, plane, name, data):
+def child(context: bpy.types.Context, plane: PlaneImage, name: str, data: bpy.types.ID | None) -> bpy.types.Object:
+    """Add an object that is parented to a plane, and shown through it."""
     homes = [c for c in plane.object.users_collection if not c.library and not c.override_library]
     obj = bpy.data.objects.new(f"{plane.object.name} {name}", data)
     obj.parent = plane.object

@@ -9,6 +9,7 @@ from pathlib import Path
 import bpy
 
 from .. import package
+from ..texts import rpt_
 from . import tasks
 from .place import Place, State, state_of
 from .setup import Setup
@@ -46,17 +47,18 @@ def missing() -> str:
     """Return why there is no Python for the worker and what to do about it; empty if there is one."""
     chosen = _chosen()
     if chosen is not None:
-        return "" if chosen.is_file() else f"There is no Python at '{chosen}': choose another in the preferences"
+        text = rpt_("There is no Python at '{chosen}': choose another in the preferences").format(chosen=chosen)
+        return "" if chosen.is_file() else text
     if busy():
         return f"{_setup.title}: {_setup.message}"
     state = environment()
     if state.name == "ready":
         return ""
     if state.name == "busy":
-        return f"The engine is not ready: {state.message}"
+        return rpt_("The engine is not ready: {message}").format(message=state.message)
     if state.name == "absent":
         return "Loopcore's engine is not set up: choose Set Up in the add-on's preferences"
-    return f"The engine cannot be used. {state.message} in the add-on's preferences"
+    return rpt_("The engine cannot be used. {message} in the add-on's preferences").format(message=state.message)
 
 
 def environment() -> State:

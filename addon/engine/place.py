@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..texts import rpt_
 from .lock import Lock
 from .process import environment_python
 
@@ -75,11 +76,14 @@ def state_of(place: Place) -> State:
     except FileNotFoundError:
         return State("unfinished", "The installation is incomplete: choose Repair")
     except (OSError, ValueError, KeyError, TypeError):
-        return State("unfinished", f"'{place.marker}' cannot be read: choose Repair")
+        return State("unfinished", rpt_("'{marker}' cannot be read: choose Repair").format(marker=place.marker))
     if not place.python.exists():
         return State("broken", "The Python that it was created with is missing: choose Repair")
     if not place.wheel.is_file() or wheel != digest(place.wheel, place.wheel.stat().st_mtime_ns):
-        return State("outdated", f"It has the Loopcore of another version of the add-on ({facts}): choose Repair")
+        return State(
+            "outdated",
+            rpt_("It has the Loopcore of another version of the add-on ({facts}): choose Repair").format(facts=facts),
+        )
     return State("ready", facts)
 
 
@@ -93,7 +97,7 @@ def take_lease(place: Place) -> Lock | None:
 
 def describe(facts: dict) -> str:
     """Return a worker's result of `hello` as one line of text."""
-    torch = f"torch {facts['torch']}" if facts["torch"] else "no torch: no prediction, draw strokes and a mask"
+    torch = f"torch {facts['torch']}" if facts["torch"] else rpt_("no torch: no prediction, draw strokes and a mask")
     return f"Loopcore {facts['version']}, Python {facts['python']}, {torch}"
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..files import write_whole
+from ..texts import rpt_
 from .base_python import find_base_python
 from .client import Engine, Job
 from .lock import Lock
@@ -113,7 +114,7 @@ class Setup:
             self._end()
 
     def _fail(self, error: str) -> None:
-        self.state, self.error, self.message = "failed", error, f"{self.title} failed"
+        self.state, self.error, self.message = "failed", error, rpt_("{title} failed").format(title=self.title)
         self._end()
 
     def _end(self) -> None:
@@ -127,15 +128,21 @@ class Setup:
     def _install(self, base: Path | None, wheels: Path | None, torch: bool) -> Iterator[None]:
         place = self.place
         if not place.wheel.is_file():
-            raise SetupError(f"The add-on's Loopcore wheel is missing, '{place.wheel}': reinstall the add-on")
+            raise SetupError(
+                rpt_("The add-on's Loopcore wheel is missing, '{wheel}': reinstall the add-on").format(
+                    wheel=place.wheel
+                )
+            )
         if wheels is not None and not any(Path(wheels).glob("*.whl")):
-            raise SetupError(f"There are no wheels (*.whl) in '{wheels}'")
+            raise SetupError(rpt_("There are no wheels (*.whl) in '{wheels}'").format(wheels=wheels))
         if base is None:
             base = yield from _in_thread(lambda: find_base_python(Path(sys.executable)))
         if base is None:
             raise SetupError(
-                f"Neither Blender's Python ('{sys.executable}') nor one on PATH can create the environment: it takes "
-                "Python 3.11 to 3.13 with venv and pip. Install one, or choose one in Use This Python"
+                rpt_(
+                    "Neither Blender's Python ('{executable}') nor one on PATH can create the environment: it "
+                    "takes Python 3.11 to 3.13 with venv and pip. Install one, or choose one in Use This Python"
+                ).format(executable=sys.executable)
             )
         yield from self._take_lock()
         place.marker.unlink(missing_ok=True)
@@ -163,11 +170,19 @@ class Setup:
         while not self._lock.take():
             if time.monotonic() > end:
                 holder = self._lock.holder()
-                raise SetupError(f"{holder} is setting up the same environment: wait until it is done, then try again")
+                raise SetupError(
+                    rpt_("{holder} is setting up the same environment: wait until it is done, then try again").format(
+                        holder=holder
+                    )
+                )
             yield
         while taken := [lease for lease in self.place.leases if lease.is_held()]:
             if time.monotonic() > end:
-                raise SetupError(f"{taken[0].holder()} is using the same environment: close it, then try again")
+                raise SetupError(
+                    rpt_("{holder} is using the same environment: close it, then try again").format(
+                        holder=taken[0].holder()
+                    )
+                )
             yield
 
     def _build(self, command: list[str]) -> Iterator[None]:
@@ -191,7 +206,11 @@ class Setup:
                 self.fraction = _BUILD_SHARE * message["done"] / message["total"]
         self._child = None
         if message:
-            raise SetupError(self._with_tail(error or f"The installer ended unexpectedly ({ending(message)})"))
+            raise SetupError(
+                self._with_tail(
+                    error or rpt_("The installer ended unexpectedly ({ending})").format(ending=ending(message))
+                )
+            )
 
     def _with_tail(self, error: str) -> str:
         try:
@@ -199,7 +218,9 @@ class Setup:
         except OSError:
             return error
         last = [line for line in lines if line.strip()][-_TAIL_LINES:]
-        return "\n".join([error, f"The end of the log, {self.place.log}:", *last]) if last else error
+        return (
+            "\n".join([error, rpt_("The end of the log, {log}:").format(log=self.place.log), *last]) if last else error
+        )
 
     def _check(self, python: Path, begin: float, wheel: Path | None = None) -> Iterator[None]:
         """Bake a small loop with a worker in `python`, and check its frames."""
@@ -221,7 +242,11 @@ class Setup:
         broken = [row["name"] for row in report["rows"][:3] if not row["passed"]]
         if baked["written"] != _TRIAL_FRAMES or broken:
             reason = ", ".join(broken) or "not all written"
-            raise SetupError(f"The frames of a test bake with '{python}' are wrong ({reason})")
+            raise SetupError(
+                rpt_("The frames of a test bake with '{python}' are wrong ({reason})").format(
+                    python=python, reason=reason
+                )
+            )
         self.message = describe(self.facts)
 
     def _ask(self, engine: Engine, method: str, params: dict) -> Iterator[None]:

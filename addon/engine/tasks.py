@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 import bpy
 
 from ..errors import AddonError, Cancelled, Failed, Refused
+from ..texts import rpt_
 from .client import Engine, EngineError, Job
 
 Work = Generator["Step | ThreadTask", dict, str]
-PUMP_SECONDS = 0.1
-SHOWN_IN = {"VIEW_3D", "NODE_EDITOR", "PROPERTIES", "PREFERENCES"}
+PUMP_SECONDS, REDRAW_SECONDS = 0.02, 0.1
+WITH_SIDEBAR = {"VIEW_3D", "NODE_EDITOR"}
+SHOWN_IN = {*WITH_SIDEBAR, "PROPERTIES", "PREFERENCES"}
 
 # The running task. Not an RNA property, since that would outlive the add-on.
 _current: "Task | None" = None
@@ -98,7 +100,7 @@ class Target:
         for obj in bpy.data.objects:
             if obj.session_uid == self._uid:
                 return obj
-        raise Refused(f"'{self.name}' was removed during the task")
+        raise Refused(rpt_("'{name}' was removed during the task").format(name=self.name))
 
 
 class Task:
@@ -150,7 +152,7 @@ class Task:
         if job.total > 1:
             text += f" {job.done}/{job.total}"
         left = job.eta()
-        return text if left is None or left < 1 else f"{text}, {clock(left)} left"
+        return text if left is None or left < 1 else rpt_("{text}, {time} left").format(text=text, time=clock(left))
 
     def pump(self) -> bool:
         """Process the worker's messages; returns whether the task has ended. Never blocks."""
@@ -165,7 +167,7 @@ class Task:
         if job is None or job.state not in ("done", "failed", "cancelled"):
             return False
         if self._stopped or job.state == "cancelled":
-            self._throw(Cancelled("Cancelled"))
+            self._throw(Cancelled(rpt_("Cancelled")))
         elif job.state == "done":
             self._advance(lambda: self._work.send(job.result or {}))
         elif isinstance(job, ThreadTask):
@@ -214,7 +216,8 @@ class Task:
             self._end(str(error), failed=True, code=1)
         except Exception as error:
             traceback.print_exc()
-            self._end(f"{type(error).__name__}: {error} (see the system console)", failed=True, code=1)
+            text = rpt_("{error} (see the system console)").format(error=f"{type(error).__name__}: {error}")
+            self._end(text, failed=True, code=1)
 
     def _end(self, message: str, *, failed: bool, code: int) -> None:
         self.message, self.failed, self.code, self._job = message, failed, code, None
@@ -239,7 +242,7 @@ def begin(title: str, work: Work, engine: Engine, obj) -> Task:
     """
     global _current
     if _current is not None:
-        raise Refused(f"{_current.title} is still running: wait, or cancel it")
+        raise Refused(rpt_("{title} is still running: wait, or cancel it").format(title=_current.title))
     _current = Task(title, work, engine, Target(obj))
     return _current
 
@@ -281,15 +284,19 @@ def stop(reason: str) -> None:
         finish(task)
 
 
-def redraw() -> None:
-    """Redraw every area that shows a task."""
+def redraw(*, only_panels: bool = False) -> None:
+    """Redraw every area that shows a task; `only_panels`: of editors with a sidebar no more than that."""
     if bpy.app.background:
         # Files contain windows also in background mode, where accessing their status bar crashes Blender.
         return
     manager = getattr(bpy.context, "window_manager", None)
     for window in manager.windows if manager is not None else ():
         for area in window.screen.areas:
-            if area.type in SHOWN_IN:
+            if only_panels and area.type in WITH_SIDEBAR:
+                for region in area.regions:
+                    if region.type == "UI":
+                        region.tag_redraw()
+            elif area.type in SHOWN_IN:
                 area.tag_redraw()
         # Only this redraws the status bar.
         window.workspace.status_text_set(None)

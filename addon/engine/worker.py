@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from ..texts import rpt_
 from .library import unpacked
 from .process import Child, clean_environment, ending
 
@@ -86,7 +87,11 @@ class Worker:
             try:
                 self._child = Child(self._command(), env=clean_environment(self._env), stderr=log)
             except (OSError, ValueError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
-                self._end(f"'{self._python}' cannot be started ({getattr(error, 'strerror', None) or error})")
+                self._end(
+                    rpt_("'{python}' cannot be started ({reason})").format(
+                        python=self._python, reason=getattr(error, "strerror", None) or error
+                    )
+                )
                 return
             self.pid = self._child.pid
             if self._killed.is_set():
@@ -150,18 +155,26 @@ class Worker:
         python = f"'{self._python}'"
         missing = re.findall(r"No module named '?([\w.]+)", text)
         if missing and missing[-1] == "loopcore":
-            return f"{python} has no Loopcore: install it there, or choose another Python"
+            return rpt_("{python} has no Loopcore: install it there, or choose another Python").format(python=python)
         if missing and missing[-1].startswith("loopcore."):
-            return f"{python} has an incomplete Loopcore (no {missing[-1]}): reinstall it, or choose Repair"
+            return rpt_("{python} has an incomplete Loopcore (no {name}): reinstall it, or choose Repair").format(
+                python=python, name=missing[-1]
+            )
         if missing:
-            return f"{python} lacks the package {missing[-1]!r}, which Loopcore needs: install it, or choose Repair"
+            return rpt_(
+                "{python} lacks the package {name!r}, which Loopcore needs: install it, or choose Repair"
+            ).format(python=python, name=missing[-1])
         if "unknown option -P" in text.lower():
-            return f"{python} is older than Python 3.11: choose a Python 3.11 to 3.13"
+            return rpt_("{python} is older than Python 3.11: choose a Python 3.11 to 3.13").format(python=python)
         if "invalid choice: 'worker'" in text:
-            return f"{python} has an older Loopcore, which has no worker: update it there"
-        message = f"The worker ended unexpectedly ({ending(code)})"
+            return rpt_("{python} has an older Loopcore, which has no worker: update it there").format(python=python)
+        message = rpt_("The worker ended unexpectedly ({ending})").format(ending=ending(code))
         last = [line for line in lines if line.strip()][-_TAIL_LINES:]
-        return "\n".join([f"{message}. The end of its log, {self._log}:", *last]) if last else message
+        return (
+            "\n".join([rpt_("{message}. The end of its log, {log}:").format(message=message, log=self._log), *last])
+            if last
+            else message
+        )
 
 
 def _remove_temporaries(folders: set[Path], mark: str) -> None:

@@ -18,6 +18,7 @@ from ..files import write_whole
 from ..plane import still, uses
 from ..plane.image import find_plane_image
 from ..playing import image_sequence, live, playback
+from ..texts import rpt_, sentences
 from . import folders, motion_path
 from .messages import for_artists, guessed, predicted
 from .properties import Settings, file_name, frame_rate
@@ -27,7 +28,7 @@ SETUP = "setup"
 PREVIEW = "preview"
 PASSES = "passes"  # frames with all layers of the image
 PREVIEW_WIDTH = 480
-DRAFT_SIDE = 512  # pixels of the longer side of a motion that is solved while strokes are drawn
+DRAFT_SIDE = 384  # pixels of the longer side of a motion that is solved while strokes are drawn
 ARROWS = 32  # along the image's longer side
 # What flow maps use of the loop's settings.
 FLOW_SETTINGS = ("frames", "first", "speed", "cycles", "steady")
@@ -82,23 +83,27 @@ def bake(target: Target, settings: Settings, *, overwrite=False, range="", wire=
     if wire:
         _wire(target, made, settings)
         target.find().loopcore.leftovers = len(left)
-    notes = f". {len(left)} files of a longer loop are left there" if left else ""
-    notes += f". {passes}" if settings.passes else ""
-    notes += guessed(found)
-    return f"{made['written']} frames written, {made['skipped']} were up to date: {folders.shown(folder)}{notes}"
+    return sentences(
+        rpt_("{written} frames written, {skipped} were up to date: {folder}").format(
+            written=made["written"], skipped=made["skipped"], folder=folders.shown(folder)
+        ),
+        rpt_("{count} files of a longer loop are left there").format(count=len(left)) if left else "",
+        passes if settings.passes else "",
+        guessed(found),
+    )
 
 
 def _passes(target: Target, settings: Settings, params: dict) -> Work:
     """Bake frames with all layers of the image; returns a sentence."""
     if not find_plane_image(target.find()).layers:
-        return "Passes are written of EXR images only"
+        return rpt_("Passes are written of EXR images only")
     if settings.resolution != 100:
-        return "Passes are written at a resolution of 100 % only"
+        return rpt_("Passes are written at a resolution of 100 % only")
     folder = Path(params["folder"]) / PASSES
     made = yield Step("Baking passes", "animate", {
         **params, "folder": str(folder), "layers": ["all"], "format": "exr", "depth": None, "proxy": False,
     })  # fmt: skip
-    return f"{made['written']} frames with all passes: {folders.shown(folder)}"
+    return rpt_("{count} frames with all passes: {folder}").format(count=made["written"], folder=folders.shown(folder))
 
 
 @on_target
@@ -116,9 +121,14 @@ def preview(target: Target, settings: Settings) -> Work:
     image_sequence.wire_preview(
         find_plane_image(target.find()), made["folder"], made["pattern"], made["first"], made["frames"]
     )
-    notes = "" if settings.folder_of(target.find()) else ". It is lost when Blender quits: the .blend is unsaved"
-    notes += guessed(found)
-    return f"Preview of {made['frames']} frames, {made['width']} x {made['height']}, in the viewport only{notes}"
+    lost = not settings.folder_of(target.find())
+    return sentences(
+        rpt_("Preview of {frames} frames, {width} x {height}, in the viewport only").format(
+            frames=made["frames"], width=made["width"], height=made["height"]
+        ),
+        rpt_("It is lost when Blender quits: the .blend is unsaved") if lost else "",
+        guessed(found),
+    )
 
 
 @on_target
@@ -133,7 +143,8 @@ def export_flow(target: Target, settings: Settings, convention="motion", folder=
         "name": f"{file_name(target.find())}_flow", **plate,
     })  # fmt: skip
     count = len(made["files"])
-    return f"{count} flow {'map' if count == 1 else 'maps'} written: {folders.shown(place)}"
+    text = rpt_("1 flow map written: {folder}") if count == 1 else rpt_("{count} flow maps written: {folder}")
+    return text.format(count=count, folder=folders.shown(place))
 
 
 @on_target
@@ -143,7 +154,7 @@ def draft(target: Target, settings: Settings) -> Work:
     _plate, motion, found = yield from _motion(target, folder, DRAFT_SIDE)
     if live.is_live(target.find()):
         yield from _live(target, folder, settings, motion)
-    return f"Motion solved{guessed(found)}"
+    return sentences(rpt_("Motion solved"), guessed(found))
 
 
 @on_target
@@ -152,8 +163,10 @@ def live_preview(target: Target, settings: Settings) -> Work:
     folder = _folder(target.find(), settings)
     _plate, motion, found = yield from _motion(target, folder)
     cycles = yield from _live(target, folder, settings, motion)
-    cycles = "1 cycle" if cycles == 1 else f"{cycles} cycles"
-    return f"Live preview of {cycles} added: play the animation in Material Preview or Rendered shading{guessed(found)}"
+    text = rpt_("Live preview of 1 cycle added: play the animation in Material Preview or Rendered shading")
+    if cycles > 1:
+        text = rpt_("Live preview of {cycles} cycles added: play the animation in Material Preview or Rendered shading")
+    return sentences(text.format(cycles=cycles), guessed(found))
 
 
 def _live(target: Target, folder: Path, settings: Settings, motion: str) -> Work:
@@ -197,9 +210,13 @@ def remove_leftovers(obj, settings: Settings) -> str:
         try:
             file.unlink()
         except OSError as error:
-            raise Refused(f"Cannot delete '{file}': {error.strerror or error}") from None
+            raise Refused(
+                rpt_("Cannot delete '{file}': {reason}").format(file=file, reason=error.strerror or error)
+            ) from None
     obj.loopcore.leftovers = 0
-    return f"{len(files)} files deleted" if files else "No frames of a longer loop are left"
+    return (
+        rpt_("{count} files deleted").format(count=len(files)) if files else rpt_("No frames of a longer loop are left")
+    )
 
 
 def _motion(target: Target, folder: Path, side: int = 0) -> Work:
@@ -255,7 +272,12 @@ def _wire(target: Target, made: dict, settings: Settings) -> None:
         obj = target.find()
     except Refused as error:
         raise Refused(
-            f"{error}. Its frames were written, but do not play: {folders.shown(Path(made['folder']))}"
+            sentences(
+                str(error),
+                rpt_("Its frames were written, but do not play: {folder}").format(
+                    folder=folders.shown(Path(made["folder"]))
+                ),
+            )
         ) from None
     speed, offset = playback.playback(obj)
     image_sequence.wire_sequence(
@@ -263,7 +285,10 @@ def _wire(target: Target, made: dict, settings: Settings) -> None:
         proxy_pattern=made.get("proxy_pattern"), speed=speed, offset=offset,
     )  # fmt: skip
     for other in uses.users_of_picture(find_plane_image(obj)).objects[1:]:
-        other.loopcore.message, other.loopcore.failed = f'Plays the loop that was baked on "{obj.name}"', False
+        other.loopcore.message, other.loopcore.failed = (
+            rpt_('Plays the loop that was baked on "{name}"').format(name=obj.name),
+            False,
+        )
 
 
 def _folder(obj, settings: Settings, *, kept=False) -> Path:
@@ -275,7 +300,7 @@ def _folder(obj, settings: Settings, *, kept=False) -> Path:
     folder = settings.folder_of(obj)
     if folder is None:
         if kept or not settings.folder:
-            raise Refused("There is no folder for the frames: save the .blend file, or choose an output folder")
+            raise Refused(rpt_("There is no folder for the frames: save the .blend file, or choose an output folder"))
         return _created(Path(bpy.app.tempdir) / "loopcore" / folders.folder_name(obj.name))
     folders.claim(_created(folder), obj)
     return folder
@@ -285,5 +310,7 @@ def _created(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused(f"Cannot create the folder '{folder}': {error.strerror or error}") from None
+        raise Refused(
+            rpt_("Cannot create the folder '{folder}': {reason}").format(folder=folder, reason=error.strerror or error)
+        ) from None
     return folder

@@ -8,6 +8,7 @@ import json
 
 import bpy
 
+from ..drawing import areas
 from ..drawing.hints import hints_json
 from ..engine import installation, tasks
 from ..errors import PlaneError
@@ -93,7 +94,8 @@ def _hints_of(name):
     """Return the plane's hints as text; None if it cannot be used."""
     obj = bpy.data.objects.get(name)
     try:
-        return None if obj is None else json.dumps(hints_json(find_plane_image(obj)))
+        plane = find_plane_image(obj)
+        return json.dumps([hints_json(plane), areas.outlines(plane)])
     except PlaneError:
         return None
 

@@ -24,6 +24,7 @@ import bpy
 from ..errors import Refused
 from ..files import write_whole
 from ..plane.headers import is_from_loopcore
+from ..texts import rpt_
 
 OWNER = "loopcore_owner.json"
 _RECIPE = "recipe.json"
@@ -47,8 +48,9 @@ class Owner:
 
     def __str__(self) -> str:
         if self.object is None:
-            return "another program, or an older version of this add-on"
-        return f'"{self.object}" in {self.blend.name if self.blend else "an unsaved file"}'
+            return rpt_("another program, or an older version of this add-on")
+        file = self.blend.name if self.blend else rpt_("an unsaved file")
+        return rpt_('"{object}" in {file}').format(object=self.object, file=file)
 
 
 def folder_name(name: str) -> str:
@@ -73,7 +75,9 @@ def expanded(folder: str, obj) -> Path | None:
         versions = _VERSION.findall(stem)
         if not versions:
             raise Refused(
-                f'The folder has {{version}}, but "{stem}" has no version such as v001: use {{blend}} instead'
+                rpt_(
+                    'The folder has {{version}}, but "{stem}" has no version such as v001: use {{blend}} instead'
+                ).format(stem=stem)
             )
         values["version"] = versions[-1]
     named = re.sub(r"\{(object|blend|version)\}", lambda found: values[found[1]], folder)
@@ -101,8 +105,10 @@ def claim(folder: Path, obj) -> None:
     owner = other_owner(folder, obj)
     if owner is not None:
         raise Refused(
-            f"The folder {shown(folder)} has frames of {owner}: choose another, such as //loops/{{blend}}/{{object}}, "
-            "or take it over (Output panel)"
+            rpt_(
+                "The folder {folder} has frames of {owner}: choose another, such as "
+                "//loops/{{blend}}/{{object}}, or take it over (Output panel)"
+            ).format(folder=shown(folder), owner=owner)
         )
     if not (folder / OWNER).is_file():
         take_over(folder, obj)
@@ -124,7 +130,11 @@ def take_over(folder: Path, obj) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / OWNER, (json.dumps(record, indent=1) + "\n").encode())
     except OSError as error:
-        raise Refused(f"Cannot write to the folder '{folder}': {error.strerror or error}") from None
+        raise Refused(
+            rpt_("Cannot write to the folder '{folder}': {reason}").format(
+                folder=folder, reason=error.strerror or error
+            )
+        ) from None
 
 
 def leftovers(folder: Path) -> list[Path]:

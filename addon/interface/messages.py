@@ -3,6 +3,8 @@
 
 import re
 
+from ..texts import rpt_, sentences
+
 # Options of the command line: the panel has buttons for them.
 _OPTION_NOTE = re.compile(r"\s*\((?:[^()]*--[^()]*|in the hints)\)")
 _FIELD_NOTE = re.compile(r",? or give a motion field")
@@ -51,7 +53,8 @@ def for_artists(message: str, names: dict[str, list[str]]) -> str:
 
     def named(found: re.Match) -> str:
         known, index = names.get(f"{found[1]}s", []), int(found[2])
-        return f'the {found[1]} "{known[index]}"' if index < len(known) else found[0]
+        kind = rpt_('the stroke "{name}"') if found[1] == "stroke" else rpt_('the flip "{name}"')
+        return kind.format(name=known[index]) if index < len(known) else found[0]
 
     text = _HINT.sub(named, _FIELD_NOTE.sub("", _OPTION_NOTE.sub("", message)))
     return text[:1].upper() + text[1:]
@@ -59,24 +62,37 @@ def for_artists(message: str, names: dict[str, list[str]]) -> str:
 
 def predicted(found: dict) -> str:
     """Return the outcome of a prediction, from the worker's result."""
-    share = found["moving"]
-    percent = f"{100 * share:.0f} %" if share >= 0.01 else "less than 1 %"
-    source = "Motion predicted" if found["predicted"] else "Motion solved from the strokes"
-    return f"{source}: {percent} of the picture moves{guessed(found)}"
+    share, few = found["moving"], found["moving"] < 0.01
+    if found["predicted"]:
+        text = rpt_("Motion predicted: less than 1 % of the picture moves")
+        text = text if few else rpt_("Motion predicted: {percent:.0f} % of the picture moves")
+    else:
+        text = rpt_("Motion solved from the strokes: less than 1 % of the picture moves")
+        text = text if few else rpt_("Motion solved from the strokes: {percent:.0f} % of the picture moves")
+    return sentences(text.format(percent=100 * share), guessed(found))
 
 
 def guessed(found: dict) -> str:
-    """Return a sentence to append: where the direction of the worker's result is a guess; empty if nowhere."""
+    """Return a sentence: where the direction of the worker's result is a guess; empty if nowhere."""
     places = found["guesses"]
     if not places:
         return ""
     names = list(dict.fromkeys(_place(x / found["width"], y / found["height"]) for x, y in places))
-    regions = "1 region" if len(places) == 1 else f"{len(places)} regions"
-    return f". Direction is a guess in {regions} ({', '.join(names[:3])}): Flip or draw a stroke"
+    text = rpt_("Direction is a guess in 1 region ({places}): Flip or draw a stroke")
+    if len(places) > 1:
+        text = rpt_("Direction is a guess in {count} regions ({places}): Flip or draw a stroke")
+    return text.format(count=len(places), places=", ".join(names[:3]))
 
 
 def _place(x: float, y: float) -> str:
     """Return the name of a place in the picture; x and y from 0 to 1, y down."""
-    across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
-    down = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""
-    return f"{down} {across}".strip() or "middle"
+    names = (
+        (rpt_("top left"), rpt_("top"), rpt_("top right")),
+        (rpt_("left"), rpt_("middle"), rpt_("right")),
+        (rpt_("bottom left"), rpt_("bottom"), rpt_("bottom right")),
+    )
+    return names[_third(y)][_third(x)]
+
+
+def _third(share: float) -> int:
+    return 0 if share < 1 / 3 else 2 if share > 2 / 3 else 1

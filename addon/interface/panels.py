@@ -10,6 +10,7 @@ from ..errors import PlaneError, Refused
 from ..plane import uses
 from ..plane.image import find_plane_image, plane_of
 from ..playing import live, playback, viewport
+from ..texts import CONTEXT, rpt_
 from . import folders, motion_path, refusals, several, users
 from .messages import letters_in, wrapped
 
@@ -55,6 +56,7 @@ class Main:
     """The main panel: the image, the running task or the outcome of the last one."""
 
     bl_label, bl_category, bl_region_type = "Loopcore", "Loopcore", "UI"
+    bl_translation_context = CONTEXT
 
     def draw(self, context):
         layout = self.layout
@@ -63,11 +65,15 @@ class Main:
         if missing:
             box = layout.box()
             draw_text(box, context, missing, icon="INFO", lines=2 if installation.busy() else None)
-            box.operator("preferences.addon_show", text="Add-on Preferences", icon="PREFERENCES").module = package.NAME
+            box.operator(
+                "preferences.addon_show", text="Add-on Preferences", icon="PREFERENCES", text_ctxt=CONTEXT
+            ).module = package.NAME
         found = draw_image(layout, context, obj)
         if found is not None and context.mode != "OBJECT":
             # In other modes the other buttons are disabled.
-            layout.operator("object.mode_set", text="Back to Object Mode", icon="OBJECT_DATAMODE").mode = "OBJECT"
+            layout.operator(
+                "object.mode_set", text="Back to Object Mode", icon="OBJECT_DATAMODE", text_ctxt=CONTEXT
+            ).mode = "OBJECT"
         if tasks.current() is not None:
             draw_task(layout.box(), tasks.current())
         elif found is not None:
@@ -116,6 +122,7 @@ class Part:
     """A subpanel, shown if the object has an image."""
 
     bl_category, bl_region_type = "Loopcore", "UI"
+    bl_translation_context = CONTEXT
 
     @classmethod
     def poll(cls, context):
@@ -143,13 +150,14 @@ class Motion(Part):
         draw_tools(layout, context, plane)
         active = context.active_object
         if active != obj and strokes.SPEED in active:
-            layout.prop(active, f'["{strokes.SPEED}"]', text="Stroke Speed")
+            layout.prop(active, f'["{strokes.SPEED}"]', text="Stroke Speed", text_ctxt=CONTEXT)
         else:
             layout.prop(state, "stroke_speed")
         source = mask.source_of(obj)
-        name = "Automatic" if source is None else getattr(source, "name", source)
+        drawn = "Areas" if mask.has_mask(obj) else "Automatic"
+        name = drawn if source is None else getattr(source, "name", source)
         labelled(layout, "Moving Area").operator_menu_enum("loopcore.set_mask", "source", text=name)
-        if source is not None:
+        if mask.has_mask(obj):
             layout.prop(state, "mask_feather")
         row = layout.row()
         row.enabled = not refusals.of_hints(plane)
@@ -170,17 +178,20 @@ def draw_tools(layout, context, plane):
     Those that the texture coordinates do not allow are disabled, with the reason.
     """
     drawing, painting = refusals.of_drawing(plane), refusals.of_painting(plane)
-    row = layout.row(align=True)
-    drawn, painted = row.row(align=True), row.row(align=True)
-    drawn.enabled, painted.enabled = not drawing, not painting
+    column = layout.column(align=True)
+    row, below = column.row(align=True), column.row(align=True)
+    row.enabled = not drawing
+    area, painted = below.row(align=True), below.row(align=True)
+    area.enabled, painted.enabled = not drawing, not painting
     if context.space_data.type == "VIEW_3D":
-        row.enabled = context.mode == "OBJECT"
-        drawn.operator("wm.tool_set_by_id", text="Stroke").name = "loopcore.stroke"
-        drawn.operator("wm.tool_set_by_id", text="Flip").name = "loopcore.flip"
+        column.enabled = context.mode == "OBJECT"
+        row.operator("wm.tool_set_by_id", text="Stroke", text_ctxt=CONTEXT).name = "loopcore.stroke"
+        row.operator("wm.tool_set_by_id", text="Flip", text_ctxt=CONTEXT).name = "loopcore.flip"
+        area.operator("wm.tool_set_by_id", text="Mask Area", text_ctxt=CONTEXT).name = "loopcore.area"
     else:
-        drawn.operator("loopcore.add_stroke", text="Stroke")
-    drawn.operator("loopcore.add_anchor", text="Anchor")
-    painted.operator("loopcore.paint_mask", text="Mask")
+        row.operator("loopcore.add_stroke", text="Stroke", text_ctxt=CONTEXT)
+    row.operator("loopcore.add_anchor", text="Anchor", text_ctxt=CONTEXT)
+    painted.operator("loopcore.paint_mask", text="Paint Mask", text_ctxt=CONTEXT)
     reason = refusals.of_hints(plane) or drawing or painting
     if reason:
         draw_text(layout, context, reason, icon="INFO")
@@ -191,7 +202,7 @@ def labelled(layout, text):
     split = layout.split(factor=0.4)
     left = split.row()
     left.alignment = "RIGHT"
-    left.label(text=text)
+    left.label(text=text, text_ctxt=CONTEXT)
     return split.row()
 
 
@@ -201,47 +212,58 @@ class Loop(Part):
     bl_label = "Loop"
 
     def draw_part(self, layout, context, obj):
-        state, scene = obj.loopcore, context.scene
-        column = layout.column(align=True)
-        column.prop(state, "frames")
-        column.prop(state, "speed")
-        rate = scene.render.fps / scene.render.fps_base
         playing = playback.length_of(obj)
-        if playing in (None, state.frames):
-            labelled(column, "Duration").label(text=f"{state.frames / rate:.2f} s at {rate:g} fps")
-        else:
-            labelled(column, "Playing").label(text=f"{playing} frames", icon="ERROR")
+        draw_length(layout, context, obj, playing)
         draw_users(layout, context, obj)
         plane = find_plane_image(obj)
         solvable = not refusals.of_hints(plane)
-        column = layout.column(align=True)
-        column.enabled = solvable
-        row = column.row(align=True)
-        live_row = row.row(align=True)
-        live_row.enabled = not plane.is_background
-        live_row.operator("loopcore.live_preview", icon="PLAY")
-        row.operator("loopcore.preview", icon="RENDER_ANIMATION")
-        if not bpy.data.filepath:
-            draw_text(column, context, "Unsaved file: previews are lost when Blender quits", icon="INFO")
-        row = column.row(align=True)
-        row.scale_y = 1.4
-        row.operator("loopcore.bake", icon="RENDER_RESULT")
-        count = len(several.planes_among(context.selected_objects))
-        if count > 1:
-            layout.operator("loopcore.bake_selected", text=f"Bake {count} Selected", icon="RENDER_RESULT")
+        draw_bakes(layout, context, plane, solvable)
         row = layout.row(align=True)
         row.enabled = tasks.current() is None and context.mode == "OBJECT" and not installation.busy()
         flow = row.row(align=True)
         flow.enabled = solvable
-        flow.operator("loopcore.export_flow_as", text="Flow Map", icon="EXPORT")
-        plays = playing is not None
+        flow.operator("loopcore.export_flow_as", text="Flow Map", icon="EXPORT", text_ctxt=CONTEXT)
         restore = row.row(align=True)
-        restore.enabled = plays or live.is_live(obj) or viewport.has_preview(obj)
+        restore.enabled = playing is not None or live.is_live(obj) or viewport.has_preview(obj)
         restore.operator("loopcore.restore_still", icon="LOOP_BACK")
-        if plays:
+        if playing is not None:
             draw_playback(layout, obj)
         if viewport.is_outdated(obj) and not live.is_live(obj):
             layout.operator("loopcore.update_proxy", icon="FILE_REFRESH")
+
+
+def draw_length(layout, context, obj, playing):
+    """Draw the loop's length and speed, and how long it is, or that another length plays."""
+    state, render = obj.loopcore, context.scene.render
+    column = layout.column(align=True)
+    column.prop(state, "frames")
+    column.prop(state, "speed")
+    rate = render.fps / render.fps_base
+    if playing in (None, state.frames):
+        text = rpt_("{seconds:.2f} s at {rate:g} fps").format(seconds=state.frames / rate, rate=rate)
+        labelled(column, "Duration").label(text=text)
+    else:
+        labelled(column, "Playing").label(text=rpt_("{count} frames").format(count=playing), icon="ERROR")
+
+
+def draw_bakes(layout, context, plane, solvable):
+    """Draw the buttons of the previews and of the bake."""
+    column = layout.column(align=True)
+    column.enabled = solvable
+    row = column.row(align=True)
+    live_row = row.row(align=True)
+    live_row.enabled = not plane.is_background
+    live_row.operator("loopcore.live_preview", icon="PLAY")
+    row.operator("loopcore.preview", icon="RENDER_ANIMATION")
+    if not bpy.data.filepath:
+        draw_text(column, context, "Unsaved file: previews are lost when Blender quits", icon="INFO")
+    row = column.row(align=True)
+    row.scale_y = 1.4
+    row.operator("loopcore.bake", icon="RENDER_RESULT")
+    count = len(several.planes_among(context.selected_objects))
+    if count > 1:
+        text = rpt_("Bake {count} Selected").format(count=count)
+        layout.operator("loopcore.bake_selected", text=text, icon="RENDER_RESULT")
 
 
 def draw_users(layout, context, obj):
@@ -258,8 +280,8 @@ def draw_playback(layout, obj):
     column = layout.column(align=True)
     if own or (playback.plays_everywhere(obj) and playback.SPEED in player):
         column.use_property_decorate = True
-        column.prop(player, f'["{playback.SPEED}"]', text="Play Speed")
-        column.prop(player, f'["{playback.OFFSET}"]', text="Offset")
+        column.prop(player, f'["{playback.SPEED}"]', text="Play Speed", text_ctxt=CONTEXT)
+        column.prop(player, f'["{playback.OFFSET}"]', text="Offset", text_ctxt=CONTEXT)
     if not own:
         column.operator("loopcore.set_playback", icon="UNLINKED")
 
@@ -291,7 +313,7 @@ def draw_mask_switch(self, context):
     obj = context.active_object
     if context.mode == "PAINT_TEXTURE" and obj is not None and mask.source_of(obj) is not None:
         self.layout.prop(obj.loopcore, "show_mask")
-        self.layout.operator("object.mode_set", text="Done", icon="CHECKMARK").mode = "OBJECT"
+        self.layout.operator("object.mode_set", text="Done", icon="CHECKMARK", text_ctxt=CONTEXT).mode = "OBJECT"
 
 
 def draw_folder(layout, context, obj):
@@ -303,10 +325,10 @@ def draw_folder(layout, context, obj):
         return
     owner = None if folder is None else folders.other_owner(folder, obj)
     if owner is not None:
-        draw_text(layout, context, f"The folder has frames of {owner}", icon="ERROR")
+        draw_text(layout, context, rpt_("The folder has frames of {owner}").format(owner=owner), icon="ERROR")
         layout.operator("loopcore.take_over_folder").object_name = obj.name
     elif obj.loopcore.leftovers:
-        text = f"Remove {obj.loopcore.leftovers} Left-Over Files"
+        text = rpt_("Remove {count} Left-Over Files").format(count=obj.loopcore.leftovers)
         layout.operator("loopcore.remove_leftovers", text=text, icon="TRASH").object_name = obj.name
 
 

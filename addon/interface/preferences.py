@@ -5,6 +5,7 @@ import bpy
 
 from .. import package
 from ..engine import installation
+from ..texts import CONTEXT, rpt_
 from .messages import letters_in, wrapped
 
 WEBSITE = package.website()
@@ -18,19 +19,22 @@ class LoopcorePreferences(bpy.types.AddonPreferences):
     python: bpy.props.StringProperty(
         name="Use This Python", subtype="FILE_PATH",
         description="A Python 3.11 to 3.13 with Loopcore's dependencies, to use instead of the add-on's private "
-        "environment. If it does not have Loopcore itself, the add-on's copy is used",
+        "environment. If it does not have Loopcore itself, the add-on's copy is used", translation_context=CONTEXT,
     )  # fmt: skip
     wheels: bpy.props.StringProperty(
         name="Folder of Wheels", subtype="DIR_PATH",
         description="Install from this folder instead of the network. It must have the wheels of all dependencies",
+        translation_context=CONTEXT,
     )  # fmt: skip
     base: bpy.props.StringProperty(
         name="Base Python", subtype="FILE_PATH",
         description="Python 3.11 to 3.13 to create the environment with. Empty: Blender's, or one on PATH",
+        translation_context=CONTEXT,
     )  # fmt: skip
     torch: bpy.props.BoolProperty(
         name="Install torch", default=True,
         description="Required to predict motion from the image, not for strokes with a mask. About 200 MB",
+        translation_context=CONTEXT,
     )  # fmt: skip
 
     def draw(self, context):
@@ -47,12 +51,12 @@ class LoopcorePreferences(bpy.types.AddonPreferences):
 
 def _draw_links(layout):
     row = layout.row()
-    row.operator("wm.path_open", text="Documentation", icon="HELP").filepath = str(package.MANUAL)
+    row.operator("wm.path_open", text="Documentation", icon="HELP", text_ctxt=CONTEXT).filepath = str(package.MANUAL)
     if WEBSITE:
-        row.operator("wm.url_open", text="Report a Problem", icon="URL").url = WEBSITE
+        row.operator("wm.url_open", text="Report a Problem", icon="URL", text_ctxt=CONTEXT).url = WEBSITE
     log = installation.worker()[1]
     if log.is_file():
-        row.operator("wm.path_open", text="Open the Log", icon="TEXT").filepath = str(log)
+        row.operator("wm.path_open", text="Open the Log", icon="TEXT", text_ctxt=CONTEXT).filepath = str(log)
 
 
 def _draw_chosen(box, mine):
@@ -67,9 +71,9 @@ def _draw_environment(box, mine):
     column = box.column()
     column.enabled = not installation.busy()
     if installation.busy():
-        column.label(text="Engine: setup is running", icon="TIME")
+        column.label(text="Engine: setup is running", icon="TIME", text_ctxt=CONTEXT)
     else:
-        column.label(text=f"Engine: {state.message}", icon=_ICONS.get(state.name, "ERROR"))
+        column.label(text=rpt_("Engine: {message}").format(message=state.message), icon=_ICONS.get(state.name, "ERROR"))
     column.prop(mine, "wheels")
     column.prop(mine, "base")
     column.prop(mine, "torch")
@@ -99,7 +103,9 @@ def _draw_progress(layout, letters):
         for piece in wrapped(line, letters):
             box.label(text=piece)
     if setup.error and setup.place.log.is_file():
-        box.operator("wm.path_open", text="Open the Log", icon="TEXT").filepath = str(setup.place.log)
+        box.operator("wm.path_open", text="Open the Log", icon="TEXT", text_ctxt=CONTEXT).filepath = str(
+            setup.place.log
+        )
 
 
 def register():

@@ -11,6 +11,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
 from ..plane import uses
+from ..texts import CONTEXT
 from . import folders
 
 METHODS = [
@@ -26,7 +27,7 @@ STYLES = [
     ("STREAKS", "Streaks", "Paths along the flow, opaque at their end"),
 ]
 # Of every property: not animated, and editable on library overrides, whose values `plane.overridden` saves.
-_KEPT = {"options": set(), "override": {"LIBRARY_OVERRIDABLE"}}
+_KEPT = {"options": set(), "override": {"LIBRARY_OVERRIDABLE"}, "translation_context": CONTEXT}
 FORMATS = [
     ("EXR_HALF", "EXR, Half", "OpenEXR, 16-bit float. Sufficient for plates"),
     ("EXR_FLOAT", "EXR, Full", "OpenEXR, 32-bit float"),

@@ -10,6 +10,7 @@ from ..errors import Refused
 from ..plane.coordinates import coordinates_of, refusal
 from ..plane.image import PlaneImage
 from ..plane.uses import planes_of_picture
+from ..texts import rpt_, sentences
 
 
 def of_drawing(plane: PlaneImage) -> str:
@@ -22,7 +23,9 @@ def of_painting(plane: PlaneImage) -> str:
     reason = refusal(plane)
     if reason or coordinates_of(plane).kind == "UV":
         return reason
-    return f'A mask is painted by UVs, which "{plane.object.name}" does not use: choose an image as Moving Area'
+    return rpt_('A mask is painted by UVs, which "{name}" does not use: choose an image as Moving Area').format(
+        name=plane.object.name
+    )
 
 
 def of_hints(plane: PlaneImage) -> str:
@@ -30,7 +33,8 @@ def of_hints(plane: PlaneImage) -> str:
     for found in planes_of_picture(plane):
         reason = refusal(found)
         if reason and _has_hints(found.object):
-            return f'What is drawn on "{found.object.name}" cannot be used. {reason}'
+            unused = rpt_('What is drawn on "{name}" cannot be used').format(name=found.object.name)
+            return sentences(unused, reason)
     return ""
 
 

@@ -12,6 +12,7 @@ from ..engine.tasks import Part, Target, Work
 from ..errors import AddonError, Cancelled, Failed, PlaneError, Refused
 from ..plane.background import backgrounds
 from ..plane.image import find_plane_image, plane_of, refuse_linked
+from ..texts import rpt_, sentences
 from . import actions, users
 from .properties import Settings
 
@@ -40,19 +41,21 @@ def bake(planes: Iterable[bpy.types.Object], overrides: Mapping[str, object]) ->
 def _bake(targets, overrides):
     done, failed = 0, []
     for number, target in enumerate(targets, 1):
-        part = Part(f"{number} of {len(targets)}", target.name)
+        part = Part(rpt_("{number} of {count}").format(number=number, count=len(targets)), target.name)
         try:
             message = yield from _numbered(_one(target, overrides), part)
             done += 1
             _note(target, message, failed=False)
         except Cancelled:
-            raise Cancelled(f"Cancelled: {done} of {len(targets)} loops are baked") from None
+            text = rpt_("Cancelled: {done} of {count} loops are baked")
+            raise Cancelled(text.format(done=done, count=len(targets))) from None
         except AddonError as error:
             failed.append(f'"{target.name}": {error}')
             _note(target, str(error), failed=True)
     if failed:
-        raise Failed(". ".join([f"{done} of {len(targets)} loops baked", *failed]))
-    return message if len(targets) == 1 else f"{done} loops baked"
+        baked = rpt_("{done} of {count} loops baked").format(done=done, count=len(targets))
+        raise Failed(sentences(baked, *failed))
+    return message if len(targets) == 1 else rpt_("{count} loops baked").format(count=done)
 
 
 def _one(target, overrides):

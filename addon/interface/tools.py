@@ -3,6 +3,7 @@
 
 import bpy
 
+from ..texts import CONTEXT
 from .operators import output
 
 _keys: list = []
@@ -26,7 +27,7 @@ class LOOPCORE_TOOL_stroke(bpy.types.WorkSpaceTool):
     def draw_settings(context, layout, _tool):
         obj = _plane(context)
         if obj is not None:
-            layout.prop(obj.loopcore, "stroke_speed", text="Speed")
+            layout.prop(obj.loopcore, "stroke_speed", text="Speed", text_ctxt=CONTEXT)
             layout.prop(obj.loopcore, "show_motion")
 
 
@@ -50,6 +51,29 @@ class LOOPCORE_TOOL_flip(bpy.types.WorkSpaceTool):
             layout.prop(obj.loopcore, "show_motion")
 
 
+class LOOPCORE_TOOL_area(bpy.types.WorkSpaceTool):
+    bl_space_type, bl_context_mode = "VIEW_3D", "OBJECT"
+    bl_idname, bl_label = "loopcore.area", "Mask Area"
+    bl_description = (
+        "Drag around what moves, or click its corners and press Enter: it is added to the mask.\n"
+        "Ctrl: subtract from the mask. Backspace: remove the last corner. Esc: cancel"
+    )
+    bl_icon = "ops.sculpt.lasso_mask"
+    bl_cursor = "CROSSHAIR"
+    bl_keymap = (
+        ("loopcore.add_area", {"type": "LEFTMOUSE", "value": "PRESS", "ctrl": True},
+         {"properties": [("subtract", True)]}),
+        ("loopcore.add_area", {"type": "LEFTMOUSE", "value": "PRESS"}, None),
+    )  # fmt: skip
+
+    def draw_settings(context, layout, _tool):
+        obj = _plane(context)
+        if obj is not None:
+            layout.prop(obj.loopcore, "mask_feather")
+            layout.prop(obj.loopcore, "show_mask")
+            layout.prop(obj.loopcore, "show_motion")
+
+
 def _plane(context):
     from ..errors import PlaneError
     from ..plane.image import find_plane_image, plane_of
@@ -64,6 +88,7 @@ class VIEW3D_MT_loopcore(bpy.types.Menu):
     """The submenu of the Object menu."""
 
     bl_idname, bl_label = "VIEW3D_MT_loopcore", "Loopcore"
+    bl_translation_context = CONTEXT
 
     def draw(self, context):
         layout = self.layout
@@ -75,6 +100,7 @@ class VIEW3D_MT_loopcore(bpy.types.Menu):
         layout.operator("loopcore.add_anchor", icon="EMPTY_AXIS")
         layout.operator("loopcore.erase_hints", icon="TRASH")
         layout.operator("loopcore.paint_mask", icon="BRUSH_DATA")
+        layout.operator("loopcore.add_area", icon="MOD_MASK")
         layout.separator()
         layout.operator("loopcore.live_preview", icon="PLAY")
         layout.operator("loopcore.preview", icon="RENDER_ANIMATION")
@@ -82,7 +108,7 @@ class VIEW3D_MT_loopcore(bpy.types.Menu):
         layout.operator("loopcore.bake_selected")
         layout.operator("loopcore.restore_still", icon="LOOP_BACK")
         layout.separator()
-        layout.operator("loopcore.export_flow_as", text="Export Flow Map...", icon="EXPORT")
+        layout.operator("loopcore.export_flow_as", text="Export Flow Map...", icon="EXPORT", text_ctxt=CONTEXT)
         layout.operator("loopcore.open_folder", icon="FILE_FOLDER")
 
 
@@ -103,6 +129,7 @@ def register():
         return
     bpy.utils.register_tool(LOOPCORE_TOOL_stroke, separator=True, group=False)
     bpy.utils.register_tool(LOOPCORE_TOOL_flip, after={LOOPCORE_TOOL_stroke.bl_idname})
+    bpy.utils.register_tool(LOOPCORE_TOOL_area, after={LOOPCORE_TOOL_flip.bl_idname})
     keyconfig = bpy.context.window_manager.keyconfigs.addon
     if keyconfig is not None:
         keymap = keyconfig.keymaps.new(name="Object Mode", space_type="EMPTY")
@@ -114,6 +141,7 @@ def unregister():
     for keymap, item in _keys:
         keymap.keymap_items.remove(item)
     if not bpy.app.background:
+        bpy.utils.unregister_tool(LOOPCORE_TOOL_area)
         bpy.utils.unregister_tool(LOOPCORE_TOOL_flip)
         bpy.utils.unregister_tool(LOOPCORE_TOOL_stroke)
     _keys.clear()

@@ -11,6 +11,7 @@ from ..plane import uses
 from ..plane.copies import is_shared
 from ..plane.image import PlaneImage, find_plane_image
 from ..playing import playback
+from ..texts import rpt_, sentences
 
 NAMED = 4  # longer lists are cut
 
@@ -23,31 +24,36 @@ def text_of(plane: PlaneImage) -> str:
     if not uses.plays_everywhere(plane.object):
         return _copied(plane)
     materials = found.materials
-    parts = [f"Plays on {_listed(found.objects)}"]
-    if materials:
-        kind = "material" if len(materials) == 1 else "materials"
-        parts[0] += f", in the {kind} {_listed(materials)}"
+    objects = _listed(found.objects)
+    if len(materials) == 1:
+        plays = rpt_("Plays on {objects}, in the material {materials}")
+    else:
+        plays = rpt_("Plays on {objects}, in the materials {materials}") if materials else rpt_("Plays on {objects}")
+    parts = [plays.format(objects=objects, materials=_listed(materials))]
     linked = [material for material in materials if material.library]
     if linked:
-        parts.append(f"Copied, since linked: {_listed(linked)}")
+        parts.append(rpt_("Copied, since linked: {names}").format(names=_listed(linked)))
     if found.apart:
-        parts.append(f"Not on {_listed(found.apart)}: plays a loop of its own")
+        parts.append(rpt_("Not on {names}: plays a loop of its own").format(names=_listed(found.apart)))
     if found.linked:
-        parts.append(f"Not on {_listed(found.linked)}: linked")
-    return ". ".join(parts)
+        parts.append(rpt_("Not on {names}: linked").format(names=_listed(found.linked)))
+    return sentences(*parts)
 
 
 def _copied(plane):
     if not plane.is_background and (plane.material.library or is_shared(plane.object, plane.material)):
-        return f'Plays on "{plane.object.name}" only: it gets a copy of the material "{plane.material.name}"'
-    return f'Plays on "{plane.object.name}" only'
+        text = rpt_('Plays on "{name}" only: it gets a copy of the material "{material}"')
+        return text.format(name=plane.object.name, material=plane.material.name)
+    return rpt_('Plays on "{name}" only').format(name=plane.object.name)
 
 
 def _listed(blocks):
     """Return the quoted names of data-blocks, and the number of those that are not named."""
     names = [f'"{block.name}"' for block in blocks]
     more = len(names) - NAMED
-    return ", ".join(names) if more <= 1 else f"{', '.join(names[:NAMED])} and {more} more"
+    if more <= 1:
+        return ", ".join(names)
+    return rpt_("{names} and {count} more").format(names=", ".join(names[:NAMED]), count=more)
 
 
 def one_per_picture(objects: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:

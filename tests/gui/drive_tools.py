@@ -8,7 +8,6 @@ Needs xdotool and ImageMagick's `import`. The last line printed is the results a
 """
 
 import os
-import subprocess
 import sys
 import time
 from importlib import import_module
@@ -17,8 +16,9 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1] / "addon")]
 import bpy  # noqa: E402
 import inside  # noqa: E402
+import mouse  # noqa: E402
 import numpy as np  # noqa: E402
-from mathutils import Vector  # noqa: E402
+from mouse import idle, path  # noqa: E402
 from screen import area, drive, picture, region, there, until, window  # noqa: E402
 
 ZIP, OUT, WORKER, PICTURE, *PARTS = sys.argv[sys.argv.index("--") + 1 :]
@@ -26,7 +26,6 @@ PACKAGE = "bl_ext.user_default.loopcore"
 os.environ["LOOPCORE_WORKER_PYTHON"] = WORKER
 SEEN = {"version": bpy.app.version_string, "solved_s": []}
 SIZE = (640, 480)
-_mice = []
 bpy.context.preferences.view.show_splash = False
 bpy.context.preferences.view.show_tooltips = False
 bpy.context.preferences.system.use_region_overlap = False
@@ -70,57 +69,12 @@ def look(name):
     yield 1.0
 
 
-def screen_of(name, x, y):
-    """Return the position on the screen of a pixel of the image."""
-    pointing, image = module("plane.pointing"), module("plane.image")
-    pointer = pointing.Pointer(image.find_plane_image(bpy.data.objects[name]))
-    view = region("WINDOW")
-    (place,) = pointer.seen(view, area().spaces.active.region_3d, [(x, y)])
-    return round(view.x + place.x), window().height - round(view.y + place.y)
-
-
-def mouse(*words):
-    """Move and click after what was asked for before: this Blender has to process it meanwhile."""
-    before = _mice[-1:]
-    wait = f"while kill -0 {before[0].pid} 2>/dev/null; do sleep 0.1; done; sleep 0.5; " if before else ""
-    if before and before[0].poll() is not None:
-        wait = ""
-    _mice.append(subprocess.Popen(["sh", "-c", f'{wait}exec xdotool "$@"', "sh", *map(str, words)]))
-
-
-def idle():
-    """Wait until the mouse has done all, and Blender has seen it."""
-    yield from until(lambda: _mice[-1].poll() is not None, 60)
-    yield 2.0
-
-
 def click_at(name, x, y, *, button=1):
-    at = screen_of(name, x, y)
-    mouse("mousemove", *at, "sleep", "0.3", "mousemove_relative", "1", "0", "sleep", "0.3", "click", button)
+    mouse.click_at(mouse.screen_of(PACKAGE, name, x, y), button=button)
 
 
-def drag(name, points, *, key=None, wheel=0, escape=False):
-    first, *rest = [screen_of(name, x, y) for x, y in points]
-    words = ["mousemove", *first, "sleep", "0.3", "mousemove_relative", "1", "0", "sleep", "0.3"]
-    words += ["keydown", key] if key else []
-    words += ["mousedown", "1", "sleep", "0.3"]
-    for place in rest:
-        words += ["mousemove", *place, "sleep", "0.15"]
-    for _ in range(abs(wheel)):
-        words += ["click", "4" if wheel > 0 else "5", "sleep", "0.15"]
-    words += ["sleep", "1.5"]
-    words += ["key", "Escape", "sleep", "0.3"] if escape else []
-    words += ["mouseup", "1", "sleep", "0.2"]
-    words += ["keyup", key] if key else []
-    mouse(*words)
-
-
-def path(*ends):
-    """Return points along a polyline, so that the mouse is moved in small steps."""
-    points = []
-    for a, b in zip(ends, ends[1:], strict=False):
-        points += [Vector(a).lerp(Vector(b), i / 6)[:] for i in range(6)]
-    return [*points, ends[-1]]
+def drag(name, points, **options):
+    mouse.drag([mouse.screen_of(PACKAGE, name, x, y) for x, y in points], **options)
 
 
 def solved(name, change):
@@ -182,7 +136,7 @@ def flips(name):
     yield from solved(name, lambda: children(name, "EMPTY"))
     SEEN["refused"] = bpy.data.objects[name].loopcore.message
     picture(OUT, "refused")
-    mouse("key", "ctrl+z")
+    mouse.mouse("key", "ctrl+z")
     yield from solved(name, lambda: not children(name, "EMPTY"))
     SEEN["undone"] = SEEN["message"]
     click_at(name, 100, 400)
@@ -228,7 +182,7 @@ def erased(name):
 
 def undone(name):
     """Undo and redo everything ten times."""
-    mouse("mousemove", *screen_of(name, 320, 240))
+    mouse.mouse("mousemove", *mouse.screen_of(PACKAGE, name, 320, 240))
     yield 0.5
     for _ in range(10):
         for word in ("undo", "undo", "redo", "redo"):
@@ -284,7 +238,7 @@ def found(name):
         bpy.ops.wm.call_menu(name="VIEW3D_MT_loopcore")
     yield 2.0
     picture(OUT, "menu")
-    mouse("key", "Escape")
+    mouse.mouse("key", "Escape")
     yield from idle()
     known = [op for op in dir(bpy.ops.loopcore) if not op.startswith("_")]
     SEEN["unlabelled"] = [op for op in known if not getattr(bpy.ops.loopcore, op).get_rna_type().name.strip()]

@@ -2,6 +2,7 @@
 """Test the extension in a real Blender window: ``run.py BLENDER PICTURES``; exit code 0 passed or skipped, 1 failed.
 
 ``run.py BLENDER PICTURES --stress SEED [--steps 500]`` makes random steps with undo and redo instead: see stress.py.
+``run.py BLENDER PICTURES --story [PLACES]`` makes one shot from the picture to two versions instead: see story.py.
 
 BLENDER is a program, or a command line that starts one. Without a display it runs under xvfb-run. Screenshots of each
 state are written to the folder PICTURES, for inspection.
@@ -15,6 +16,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import check_story
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 1200
@@ -46,6 +49,8 @@ def main() -> int:
     env = {**os.environ, "BLENDER_USER_RESOURCES": str(pictures / "resources")}
     if arguments.stress is not None:
         return stress(blender, pictures, zip_path, env, arguments)
+    if arguments.story is not None:
+        return check_story.story(blender, pictures, zip_path, env, arguments.story.resolve())
     drive = ["--window-geometry", "0", "0", "1280", "800", "--python", str(ROOT / "tests/gui/drive.py"), "--"]
     done = run([*blender, *drive, str(zip_path), str(pictures), sys.executable], env)
     (pictures / "output.txt").write_text(done.stdout, "utf-8")
@@ -67,6 +72,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("blender", help="a program, or a command line that starts one")
     parser.add_argument("pictures", type=Path, help="folder for screenshots and output")
     parser.add_argument("--stress", type=int, metavar="SEED", help="random steps with undo and redo")
+    places = ROOT / "tests/gui/story.json"
+    parser.add_argument("--story", type=Path, nargs="?", const=places, metavar="PLACES", help="one shot, see story.py")
     parser.add_argument("--steps", type=int, default=500, help="number of random steps (default: 500)")
     return parser.parse_args()
 

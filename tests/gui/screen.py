@@ -10,7 +10,9 @@ from pathlib import Path
 import bpy
 
 # Positions of buttons from the sidebar's upper left corner, read from screenshots; below 0: from the lower left.
-BUTTONS = {"bake": (145, 515), "cancel": (238, 118), "last panel": (145, -12)}
+BUTTONS = {
+    "bake": (145, 536), "preview": (190, 512), "paint mask": (184, 250), "cancel": (238, 118), "last panel": (145, -12),
+}  # fmt: skip
 
 
 def window():

@@ -134,6 +134,15 @@ def add_stroke():
     bpy.ops.loopcore.add_stroke("EXEC_DEFAULT", True, object_name=some_plane().name)
 
 
+def add_area():
+    """Add an area to the mask, or take it from that; the mask is shown as a tint."""
+    bpy.ops.wm.tool_set_by_id(name=chance.choice(["loopcore.area", "builtin.select_box"]))
+    x, y = chance.randrange(60), chance.randrange(30)
+    points = str([[x, y], [x + 30, y], [x + 30, y + 20], [x, y + 20]])
+    options = {"object_name": some_plane().name, "points": points, "subtract": chance.random() < 0.3}
+    bpy.ops.loopcore.add_area("EXEC_DEFAULT", True, **options)
+
+
 def change_value():
     """Change the material: its viewport copy has to follow."""
     material = some_plane().active_material
@@ -255,9 +264,9 @@ def render():
 
 
 WEIGHTS = {
-    undo: 22, redo: 14, move: 10, edit_stroke: 5, edit_curve: 3, add_stroke: 3, change_value: 8, change_nodes: 5,
-    renew_proxy: 3, bake: 9, predict: 2, preview: 2, live_preview: 4, cancel: 4, restore: 3, delete: 4, duplicate: 5,
-    overlay: 3, paint: 3, frame: 4, shading: 2, save: 3, load: 1, render: 3,
+    undo: 22, redo: 14, move: 10, edit_stroke: 5, edit_curve: 3, add_stroke: 3, add_area: 3, change_value: 8,
+    change_nodes: 5, renew_proxy: 3, bake: 9, predict: 2, preview: 2, live_preview: 4, cancel: 4, restore: 3, delete: 4,
+    duplicate: 5, overlay: 3, paint: 3, frame: 4, shading: 2, save: 3, load: 1, render: 3,
 }  # fmt: skip
 
 

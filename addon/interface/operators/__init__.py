@@ -3,9 +3,10 @@
 
 import bpy
 
-from . import drawing, jobs, output, playing, pointing, setup
+from . import areas, drawing, jobs, output, playing, pointing, setup
 
-CLASSES = (*setup.CLASSES, *jobs.CLASSES, *drawing.CLASSES, *playing.CLASSES, *pointing.CLASSES, *output.CLASSES)
+CLASSES = (*setup.CLASSES, *jobs.CLASSES, *drawing.CLASSES, *playing.CLASSES, *pointing.CLASSES, *areas.CLASSES,
+           *output.CLASSES)  # fmt: skip
 
 
 def register():

@@ -1,20 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Base classes of operators: their object, its settings, and running a task modally or blocking."""
 
+import time
+
 import bpy
 from bpy.props import StringProperty
 
 from ...engine import installation, runtime, tasks
 from ...errors import AddonError, Refused
 from ...plane.image import plane_of, refuse_linked
+from ...texts import CONTEXT, rpt_
 from .. import properties
 
 
 class OnObject:
     """An operator on one object: `object_name`, or the active object."""
 
+    bl_translation_context = CONTEXT
+
     object_name: StringProperty(
-        name="Object", description="Name of the plane. Empty: the active object", options={"SKIP_SAVE"}
+        name="Object",
+        description="Name of the plane. Empty: the active object",
+        options={"SKIP_SAVE"},
+        translation_context=CONTEXT,
     )
 
     @classmethod
@@ -36,11 +44,11 @@ class OnObject:
         if self.object_name:
             found = bpy.data.objects.get(self.object_name)
             if found is None:
-                raise Refused(f"There is no object '{self.object_name}' in this file")
+                raise Refused(rpt_("There is no object '{name}' in this file").format(name=self.object_name))
             refuse_linked(found)
             return found
         if context.active_object is None:
-            raise Refused("No active object: select an image plane")
+            raise Refused(rpt_("No active object: select an image plane"))
         found = plane_of(context.active_object)
         refuse_linked(found)
         return found
@@ -60,7 +68,7 @@ def no_task(operator) -> bool:
     """Return whether no task is running; otherwise set the tooltip of the disabled operator."""
     running = tasks.current()
     if running is not None:
-        operator.poll_message_set(f"{running.title} is still running: wait, or cancel it")
+        operator.poll_message_set(rpt_("{title} is still running: wait, or cancel it").format(title=running.title))
     return running is None
 
 
@@ -102,6 +110,7 @@ class JobOperator(WithSettings):
 
     _task = None
     _timer = None
+    _drawn = 0.0  # when the progress was drawn last
 
     @classmethod
     def poll(cls, context):
@@ -148,7 +157,9 @@ class JobOperator(WithSettings):
                 self.remove_timer(context)
                 tasks.finish(task)
                 return self.ended()
-            tasks.redraw()
+            if time.monotonic() - self._drawn >= tasks.REDRAW_SECONDS:
+                self._drawn = time.monotonic()
+                tasks.redraw(only_panels=True)
         return {"PASS_THROUGH"}
 
     def cancel(self, context):

@@ -6,9 +6,10 @@ import json
 import bpy
 from bpy.props import EnumProperty, FloatProperty, StringProperty
 
-from ...drawing import mask, strokes
+from ...drawing import mask, seam_bleed, strokes
 from ...errors import Refused
 from ...plane.image import find_plane_image, plane_of
+from ...texts import CONTEXT, rpt_
 from .. import refusals
 from .base import OnObject
 
@@ -20,18 +21,20 @@ class LOOPCORE_OT_add_stroke(OnObject, bpy.types.Operator):
 
     points: StringProperty(
         name="Points", description="JSON list of [x, y] in pixels of the image, y down. Empty: across the middle",
-        options={"SKIP_SAVE", "HIDDEN"},
+        options={"SKIP_SAVE", "HIDDEN"}, translation_context=CONTEXT,
     )  # fmt: skip
     speed: FloatProperty(
         name="Speed", description="Pixels of the image per frame. 0: the object's Default Speed", default=0.0, min=0.0,
-        soft_max=8.0, options={"SKIP_SAVE"},
+        soft_max=8.0, options={"SKIP_SAVE"}, translation_context=CONTEXT,
     )  # fmt: skip
 
     def act(self, context, obj):
         try:
             points = [(float(x), float(y)) for x, y in json.loads(self.points)] if self.points else None
         except (ValueError, TypeError):
-            raise Refused(f"points must be a JSON list of [x, y], not {self.points!r}") from None
+            raise Refused(
+                rpt_("points must be a JSON list of [x, y], not {points!r}").format(points=self.points)
+            ) from None
         speed = self.speed or obj.loopcore.stroke_speed
         strokes.add_stroke(context, find_plane_image(obj), points=points, speed=speed)
 
@@ -70,6 +73,7 @@ class LOOPCORE_OT_paint_mask(OnObject, bpy.types.Operator):
         context.tool_settings.image_paint.mode = "IMAGE"
         context.tool_settings.image_paint.canvas = image
         bpy.ops.object.mode_set(mode="TEXTURE_PAINT")
+        seam_bleed.stop(context.scene)
         paint_white(context.tool_settings)
 
 
@@ -97,7 +101,7 @@ class LOOPCORE_OT_set_mask(OnObject, bpy.types.Operator):
 
     bl_idname, bl_label, bl_options = "loopcore.set_mask", "Set Mask", {"REGISTER", "UNDO"}
 
-    source: EnumProperty(name="Mask", description="White areas move", items=mask_sources)
+    source: EnumProperty(name="Mask", description="White areas move", items=mask_sources, translation_context=CONTEXT)
 
     def act(self, context, obj):
         kind, _, name = self.source.partition(" ")

@@ -7,6 +7,7 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 from ...engine import runtime, tasks
 from ...errors import Refused
 from ...plane.image import plane_of
+from ...texts import CONTEXT, rpt_
 from .. import actions, several
 from ..actions import CONVENTIONS
 from ..messages import PIXELS_PER_LETTER, wrapped
@@ -39,13 +40,24 @@ class LOOPCORE_OT_bake(JobOperator, bpy.types.Operator):
     bl_idname, bl_label, bl_options = "loopcore.bake", "Bake Loop", {"UNDO"}
 
     overwrite: BoolProperty(
-        name="Overwrite", description="Bake frames that are up to date again", default=False, options={"SKIP_SAVE"}
+        name="Overwrite",
+        description="Bake frames that are up to date again",
+        default=False,
+        options={"SKIP_SAVE"},
+        translation_context=CONTEXT,
     )
     range: StringProperty(
-        name="Files", description="Only these files, e.g. 1001-1024 or 1001-1060x2. Empty: all", options={"SKIP_SAVE"}
+        name="Files",
+        description="Only these files, e.g. 1001-1024 or 1001-1060x2. Empty: all",
+        options={"SKIP_SAVE"},
+        translation_context=CONTEXT,
     )
     wire: BoolProperty(
-        name="Play on the Plane", description="Play the frames on the plane", default=True, options={"SKIP_SAVE"}
+        name="Play on the Plane",
+        description="Play the frames on the plane",
+        default=True,
+        options={"SKIP_SAVE"},
+        translation_context=CONTEXT,
     )
 
     def steps(self, obj, settings):
@@ -67,7 +79,7 @@ class LOOPCORE_OT_bake_selected(JobOperator, bpy.types.Operator):
     def begin(self, context):
         planes = several.planes_among(context.selected_objects)
         if not planes:
-            raise Refused("No image planes are selected")
+            raise Refused(rpt_("No image planes are selected"))
         active = plane_of(context.active_object)
         shown = active if active in planes else planes[0]
         self._task = tasks.begin(self.bl_label, several.bake(planes, self.given()), runtime.engine(), shown)
@@ -79,11 +91,15 @@ class LOOPCORE_OT_export_flow(JobOperator, bpy.types.Operator):
     bl_idname, bl_label = "loopcore.export_flow", "Export Flow Map"
 
     convention: EnumProperty(
-        name="Convention", description="The application or convention to write for", items=CONVENTIONS, default="motion"
+        name="Convention",
+        description="The application or convention to write for",
+        items=CONVENTIONS,
+        default="motion",
+        translation_context=CONTEXT,
     )
     flow_folder: StringProperty(
         name="Folder", description="Folder of the files. Empty: 'flow' in the output folder", subtype="DIR_PATH",
-        options={"SKIP_SAVE"},
+        options={"SKIP_SAVE"}, translation_context=CONTEXT,
     )  # fmt: skip
 
     def steps(self, obj, settings):
@@ -102,7 +118,7 @@ class LOOPCORE_OT_live_preview(JobOperator, bpy.types.Operator):
 class LOOPCORE_OT_cancel(bpy.types.Operator):
     """Stop the running task. Finished frames are kept, and not baked again"""
 
-    bl_idname, bl_label = "loopcore.cancel", "Cancel"
+    bl_idname, bl_label, bl_translation_context = "loopcore.cancel", "Cancel", CONTEXT
 
     @classmethod
     def poll(cls, context):

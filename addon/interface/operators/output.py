@@ -6,6 +6,7 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from ...errors import PlaneError, Refused
 from ...plane.image import find_plane_image, plane_of
+from ...texts import CONTEXT, rpt_
 from .. import properties
 from ..actions import CONVENTIONS
 from ..properties import Settings
@@ -21,7 +22,7 @@ class LOOPCORE_OT_open_folder(OnObject, bpy.types.Operator):
     def act(self, context, obj):
         folder = Settings.of(obj).folder_of(obj)
         if folder is None or not folder.is_dir():
-            raise Refused("There is no output folder yet: bake first")
+            raise Refused(rpt_("There is no output folder yet: bake first"))
         bpy.ops.wm.path_open(filepath=str(folder))
 
 
@@ -33,7 +34,11 @@ class LOOPCORE_OT_export_flow_as(OnObject, bpy.types.Operator):
     directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})
     convention: EnumProperty(
-        name="Convention", description="The application or convention to write for", items=CONVENTIONS, default="motion"
+        name="Convention",
+        description="The application or convention to write for",
+        items=CONVENTIONS,
+        default="motion",
+        translation_context=CONTEXT,
     )
     speed: properties.SPEED
     frames: properties.FRAMES
@@ -94,14 +99,14 @@ class LOOPCORE_OT_set_layer(OnObject, bpy.types.Operator):
 
     bl_idname, bl_label, bl_options = "loopcore.set_layer", "Set Layer", {"REGISTER", "UNDO"}
 
-    layer: EnumProperty(name="Layer", description="Layer to animate", items=layer_items)
+    layer: EnumProperty(name="Layer", description="Layer to animate", items=layer_items, translation_context=CONTEXT)
 
     def act(self, context, obj):
         obj.loopcore.layer = self.layer.partition(" ")[2]
 
 
 def draw_export(self, _context):
-    self.layout.operator(LOOPCORE_OT_export_flow_as.bl_idname, text="Loopcore Flow Map (.exr)")
+    self.layout.operator(LOOPCORE_OT_export_flow_as.bl_idname, text="Loopcore Flow Map (.exr)", text_ctxt=CONTEXT)
 
 
 CLASSES = (LOOPCORE_OT_open_folder, LOOPCORE_OT_export_flow_as, LOOPCORE_OT_set_layer)

@@ -6,6 +6,7 @@ from bpy.props import FloatProperty, StringProperty
 
 from ...errors import Refused
 from ...playing import playback, viewport
+from ...texts import CONTEXT, rpt_
 from .. import actions
 from ..properties import Settings
 from .base import OnObject, no_task
@@ -33,9 +34,17 @@ class LOOPCORE_OT_set_playback(OnObject, bpy.types.Operator):
     bl_idname, bl_label, bl_options = "loopcore.set_playback", "Make Playback Single-User", {"REGISTER", "UNDO"}
 
     speed: FloatProperty(
-        name="Speed", description="Playback speed of the loop. Negative values play it backward", default=1.0
+        name="Speed",
+        description="Playback speed of the loop. Negative values play it backward",
+        default=1.0,
+        translation_context=CONTEXT,
     )
-    offset: FloatProperty(name="Offset", description="Number of frames added to the position in the loop", default=0.0)
+    offset: FloatProperty(
+        name="Offset",
+        description="Number of frames added to the position in the loop",
+        default=0.0,
+        translation_context=CONTEXT,
+    )
 
     def act(self, context, obj):
         if playback.set_playback(obj, speed=self.speed, offset=self.offset):
@@ -49,7 +58,7 @@ class LOOPCORE_OT_update_proxy(OnObject, bpy.types.Operator):
 
     def act(self, context, obj):
         if not viewport.update(obj):
-            raise Refused(f'"{obj.name}" plays no proxy frames: bake with Viewport Proxy')
+            raise Refused(rpt_('"{name}" plays no proxy frames: bake with Viewport Proxy').format(name=obj.name))
 
 
 class LOOPCORE_OT_take_over_folder(OnObject, bpy.types.Operator):

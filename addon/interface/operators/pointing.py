@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Operators of the tools: draw a stroke by dragging, turn the flow round by a click, erase."""
 
+import contextlib
 import json
 
 import bpy
@@ -13,6 +14,7 @@ from ...drawing.marks import hints_near
 from ...errors import AddonError, Refused
 from ...plane.image import find_plane_image
 from ...plane.pointing import plane_under
+from ...texts import CONTEXT, rpt_, status
 from .. import drafts
 from ..actions import draft
 from .base import JobOperator, OnObject
@@ -58,7 +60,7 @@ class Dragging(OnObject):
         try:
             pointer = plane_under(context, coord)
             if pointer.pixel(context.region, context.region_data, coord) is None:
-                raise Refused("Begin on the image")
+                raise Refused(rpt_("Begin on the image"))
         except AddonError as error:
             self.report({"WARNING"}, str(error))
             return {"CANCELLED"}
@@ -136,11 +138,13 @@ class LOOPCORE_OT_draw_stroke(Dragging, bpy.types.Operator):
         self.show_status(context)
 
     def show_status(self, context):
-        speed = "" if self._line is None else f"{self._line.speed:.2f} pixels per frame        "
-        context.workspace.status_text_set(
-            f"Stroke: {speed}Wheel: Speed        Pen Pressure: Speed Along the Stroke        Click: Anchor        "
-            "Esc: Cancel"
-        )
+        parts = [
+            rpt_("Stroke"), rpt_("Wheel: Speed"), rpt_("Pen Pressure: Speed Along the Stroke"), rpt_("Click: Anchor"),
+            rpt_("Esc: Cancel"),
+        ]  # fmt: skip
+        if self._line is not None:
+            parts.insert(1, rpt_("{speed:.2f} pixels per frame").format(speed=self._line.speed))
+        context.workspace.status_text_set(status(*parts))
 
     def wheeled(self, context, up):
         self._line.speed = min(max(self._line.speed * (WHEEL if up else 1 / WHEEL), 0.01), 1000.0)
@@ -159,17 +163,19 @@ class LOOPCORE_OT_draw_stroke(Dragging, bpy.types.Operator):
         context.view_layer.objects.active = stroke
 
     def execute(self, context):
-        self.report({"ERROR"}, "Drag with the mouse, or use Add Stroke from scripts")
+        self.report({"ERROR"}, rpt_("Drag with the mouse, or use Add Stroke from scripts"))
         return {"CANCELLED"}
 
 
 class LOOPCORE_OT_erase_hints(Dragging, bpy.types.Operator):
-    """Drag over strokes, anchors and flips to delete them; the motion is solved when the button is released"""
+    """Drag over strokes, areas, anchors and flips to delete them; the motion is solved when the button is released"""
 
     bl_idname, bl_label, bl_options = "loopcore.erase_hints", "Erase Strokes", {"UNDO"}
 
     def show_status(self, context):
-        context.workspace.status_text_set("Erase: drag over strokes, anchors and flips        Esc: Cancel")
+        context.workspace.status_text_set(
+            status(rpt_("Erase: Drag Over Strokes, Areas, Anchors and Flips"), rpt_("Esc: Cancel"))
+        )
 
     def begin(self, context):
         self._line.erases = True
@@ -187,7 +193,7 @@ class LOOPCORE_OT_erase_hints(Dragging, bpy.types.Operator):
                 bpy.data.objects.remove(obj)
 
     def execute(self, context):
-        self.report({"ERROR"}, "Drag with the mouse")
+        self.report({"ERROR"}, rpt_("Drag with the mouse"))
         return {"CANCELLED"}
 
 
@@ -197,7 +203,10 @@ class LOOPCORE_OT_flip_flow(OnObject, bpy.types.Operator):
     bl_idname, bl_label, bl_options = "loopcore.flip_flow", "Flip Flow", {"UNDO"}
 
     point: StringProperty(
-        name="Point", description="JSON [x, y] in pixels of the image, y down", options={"SKIP_SAVE", "HIDDEN"}
+        name="Point",
+        description="JSON [x, y] in pixels of the image, y down",
+        options={"SKIP_SAVE", "HIDDEN"},
+        translation_context=CONTEXT,
     )
 
     def invoke(self, context, event):
@@ -208,7 +217,9 @@ class LOOPCORE_OT_flip_flow(OnObject, bpy.types.Operator):
         # Called from a menu or by a search: wait for a click.
         context.window_manager.modal_handler_add(self)
         context.window.cursor_modal_set("EYEDROPPER")
-        context.workspace.status_text_set("Flip: click the flow that goes the wrong way        Esc: Cancel")
+        context.workspace.status_text_set(
+            status(rpt_("Flip: Click the Flow That Goes the Wrong Way"), rpt_("Esc: Cancel"))
+        )
         return {"RUNNING_MODAL"}
 
     def modal(self, context, event):
@@ -229,7 +240,7 @@ class LOOPCORE_OT_flip_flow(OnObject, bpy.types.Operator):
             elif pointer.over(context.region, context.region_data, coord):
                 self.flip(context, plane, pointer.pixel(context.region, context.region_data, coord))
             else:
-                raise Refused("Click on the image")
+                raise Refused(rpt_("Click on the image"))
         except AddonError as error:
             self.report({"WARNING"}, str(error))
             return {"CANCELLED"}
@@ -246,7 +257,7 @@ class LOOPCORE_OT_flip_flow(OnObject, bpy.types.Operator):
             x, y = json.loads(self.point)
             point = float(x), float(y)
         except (ValueError, TypeError):
-            raise Refused(f"point must be a JSON list [x, y], not {self.point!r}") from None
+            raise Refused(rpt_("point must be a JSON list [x, y], not {point!r}").format(point=self.point)) from None
         self.flip(context, obj, point)
 
 
@@ -255,13 +266,20 @@ class LOOPCORE_OT_draft_motion(JobOperator, bpy.types.Operator):
 
     bl_idname, bl_label, bl_options = "loopcore.draft_motion", drafts.TITLE, {"INTERNAL"}
 
+    _before = "", False  # the outcome of the task before
+
     def steps(self, obj, settings):
         drafts.began(obj.name)
+        self._before = obj.loopcore.message, obj.loopcore.failed
         return draft(obj, settings)
 
     def ended(self):
         """Report no more than a warning, since an error's popup would take the next click; nothing if it is redone."""
-        if self._task.failed and self._task.code != 130:
+        if self._task.code == 130:
+            with contextlib.suppress(Refused):
+                state = self._task.target.find().loopcore
+                state.message, state.failed = self._before
+        elif self._task.failed:
             self.report({"WARNING"}, self._task.message)
         return {"CANCELLED"} if self._task.failed else {"FINISHED"}
 

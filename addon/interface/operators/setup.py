@@ -9,23 +9,27 @@ import bpy
 
 from ...engine import installation, runtime, tasks
 from ...engine.setup import Setup
+from ...texts import CONTEXT, rpt_
 
 
 class _Background:
     """An operator that runs a `Setup`: polled by a timer, or blocking in background mode."""
 
     bl_options = {"REGISTER", "INTERNAL"}
+    bl_translation_context = CONTEXT
 
     @classmethod
     def poll(cls, context):
         if installation.busy():
-            cls.poll_message_set(f"{installation.current().title} is still running")
+            cls.poll_message_set(rpt_("{title} is still running").format(title=installation.current().title))
             return False
         return True
 
     def run(self, make):
         if tasks.current() is not None:
-            self.report({"ERROR"}, f"{tasks.current().title} is still running: wait, or cancel it")
+            self.report(
+                {"ERROR"}, rpt_("{title} is still running: wait, or cancel it").format(title=tasks.current().title)
+            )
             return {"CANCELLED"}
         # The worker may run from the environment that is about to be removed.
         runtime.stop()
@@ -62,12 +66,20 @@ class LOOPCORE_OT_set_up(_Background, bpy.types.Operator):
     bl_label = "Set Up"
 
     wheels: bpy.props.StringProperty(
-        name="Folder of Wheels", subtype="DIR_PATH", description="Install from this folder. Empty: from the network"
+        name="Folder of Wheels",
+        subtype="DIR_PATH",
+        description="Install from this folder. Empty: from the network",
+        translation_context=CONTEXT,
     )
     base: bpy.props.StringProperty(
-        name="Base Python", subtype="FILE_PATH", description="Python to create it with. Empty: search for one"
+        name="Base Python",
+        subtype="FILE_PATH",
+        description="Python to create it with. Empty: search for one",
+        translation_context=CONTEXT,
     )
-    torch: bpy.props.BoolProperty(name="Install torch", default=True, description="Required to predict motion")
+    torch: bpy.props.BoolProperty(
+        name="Install torch", default=True, description="Required to predict motion", translation_context=CONTEXT
+    )
 
     def invoke(self, context, event):
         mine = installation.preferences()
@@ -80,10 +92,14 @@ class LOOPCORE_OT_set_up(_Background, bpy.types.Operator):
 
     def draw(self, context):
         size = "about 350 MB" if self.torch else "about 160 MB"
-        self.layout.label(text=f"Python packages ({size}) are downloaded from PyPI", icon="INTERNET")
+        self.layout.label(
+            text=rpt_("Python packages ({size}) are downloaded from PyPI").format(size=size), icon="INTERNET"
+        )
         if self.torch and sys.platform == "linux":
-            self.layout.label(text="and torch without CUDA from download.pytorch.org,", icon="BLANK1")
-        self.layout.label(text="to the folder of this add-on:", icon="BLANK1")
+            self.layout.label(
+                text="and torch without CUDA from download.pytorch.org,", icon="BLANK1", text_ctxt=CONTEXT
+            )
+        self.layout.label(text="to the folder of this add-on:", icon="BLANK1", text_ctxt=CONTEXT)
         self.layout.label(text=str(installation.place().folder), icon="FILE_FOLDER")
 
     def execute(self, context):
@@ -123,6 +139,7 @@ class LOOPCORE_OT_cancel_set_up(bpy.types.Operator):
 
     bl_idname = "loopcore.cancel_set_up"
     bl_label = "Cancel"
+    bl_translation_context = CONTEXT
     bl_options = {"INTERNAL"}
 
     def execute(self, context):

@@ -77,7 +77,7 @@ def test_a_guess_is_told() -> None:
     found = {"width": 300, "height": 200, "moving": 0.312, "predicted": True, "guesses": []}
     assert messages.predicted(found) == "Motion predicted: 31 % of the picture moves"
     found["guesses"] = [[20, 10]]
-    assert messages.guessed(found) == ". Direction is a guess in 1 region (top left): Flip or draw a stroke"
+    assert messages.guessed(found) == "Direction is a guess in 1 region (top left): Flip or draw a stroke"
     found["guesses"] += [[150, 190], [160, 180], [150, 100]]
     assert messages.predicted(found).endswith(
         "Direction is a guess in 4 regions (top left, bottom, middle): Flip or draw a stroke"
