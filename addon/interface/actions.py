@@ -285,10 +285,8 @@ def _wire(target: Target, made: dict, settings: Settings) -> None:
         proxy_pattern=made.get("proxy_pattern"), speed=speed, offset=offset,
     )  # fmt: skip
     for other in uses.users_of_picture(find_plane_image(obj)).objects[1:]:
-        other.loopcore.message, other.loopcore.failed = (
-            rpt_('Plays the loop that was baked on "{name}"').format(name=obj.name),
-            False,
-        )
+        other.loopcore.message = rpt_('Plays the loop that was baked on "{name}"').format(name=obj.name)
+        other.loopcore.failed = False
 
 
 def _folder(obj, settings: Settings, *, kept=False) -> Path:
