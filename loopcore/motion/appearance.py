@@ -61,7 +61,7 @@ def _models(features: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, np.nd
     """
     count, side = len(features), max(moving.shape)
     planes, weight = np.concatenate([features, moving[None] - np.float32(0.5)])[:, ::2, ::2], moving[::2, ::2]
-    size = [max(1, length // _STRIDE) for length in moving.shape]
+    size = max(1, moving.shape[0] // _STRIDE), max(1, moving.shape[1] // _STRIDE)
     m, m_products, part = _moments(planes, weight, size, side)
     s, s_products, _ = _moments(planes, 1 - weight, size, side)
     means = (m + s) / 2
@@ -76,14 +76,14 @@ def _models(features: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _moments(
-    planes: np.ndarray, weight: np.ndarray, size: list[int], side: int
+    planes: np.ndarray, weight: np.ndarray, size: tuple[int, int], side: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns weighted means (*size, n) and mean products (*size, n, n) in windows, and the mean weight."""
     count = len(planes)
     rows, columns = np.tril_indices(count)
     weighted = weight * planes
-    sums = np.concatenate([weight[None], weighted, weighted[rows] * planes[columns]])
-    total, *sums = (_window_mean(plane.astype(np.float64), side) for plane in resize_planes(sums, *size, "area"))
+    cells = resize_planes(np.concatenate([weight[None], weighted, weighted[rows] * planes[columns]]), *size, "area")
+    total, *sums = [_window_mean(plane.astype(np.float64), side) for plane in cells]
     scaled = np.stack(sums, axis=-1) / np.maximum(total, 1e-6)[..., None]
     products = np.empty((*size, count, count))
     products[..., rows, columns] = products[..., columns, rows] = scaled[..., count:]
