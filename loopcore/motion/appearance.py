@@ -69,9 +69,9 @@ def _models(features: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, np.nd
     inner = covariance[..., :count, :count] + _VARIANCE * np.eye(count)
     slopes = np.linalg.solve(inner, covariance[..., :count, count:])[..., 0]
     offset = means[..., count] - (slopes * means[..., :count]).sum(axis=-1)
-    models = [_window_mean(plane, side) for plane in (*np.moveaxis(slopes, -1, 0), offset)]
+    averaged = [_window_mean(plane, side) for plane in (*np.moveaxis(slopes, -1, 0), offset)]
     part = np.clip(part, *_PART)
-    models = resize_planes(np.stack([*models, 4 * part * (1 - part)]), *moving.shape)
+    models = resize_planes(np.stack([*averaged, 4 * part * (1 - part)]), *moving.shape)
     return models[:count], models[count], models[-1]
 
 
