@@ -16,8 +16,8 @@ PUBLIC_TRANSPORT = {"loopcore.transport.integrate", "loopcore.transport.splat", 
 MADE_OF_HEAVY = (
     "loopcore.transport.", "loopcore.loop.blend", "loopcore.loop.carr", "loopcore.loop.contrast",
     "loopcore.loop.cycles", "loopcore.loop.gpu", "loopcore.loop.mix", "loopcore.loop.plate_contrast",
-    "loopcore.loop.steady", "loopcore.flowmap.layers", "loopcore.flowmap.planes", "loopcore.motion.networks",
-    "loopcore.motion.generator", "loopcore.training",
+    "loopcore.loop.smooth", "loopcore.loop.steady", "loopcore.flowmap.layers", "loopcore.flowmap.planes",
+    "loopcore.motion.networks", "loopcore.motion.generator", "loopcore.training",
 )  # fmt: skip
 PACKAGE = Path(loopcore.__path__[0])
 
@@ -61,6 +61,14 @@ def test_importing_all_ordinary_modules_is_light() -> None:
     names = light_modules()
     assert "loopcore.files.pattern" in names
     assert loaded_after("\n".join(f"import {name}" for name in names)) == set()
+
+
+def test_rendering_loads_neither_torch_nor_scipy_ndimage() -> None:
+    """Each takes longer to import than the kernels take to load."""
+    script = "from loopcore.loop import load_kernels; load_kernels(); import sys; print('torch' in sys.modules, "
+    script += "'scipy.ndimage' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
 
 
 def test_help_is_light() -> None:

@@ -25,6 +25,7 @@ from .properties import Settings, file_name, frame_rate
 # Subfolder of the output folder: the still if it exists in the .blend only, the hints, the motion and its arrows.
 SETUP = "setup"
 PREVIEW = "preview"
+PASSES = "passes"  # frames with all layers of the image
 PREVIEW_WIDTH = 480
 DRAFT_SIDE = 512  # pixels of the longer side of a motion that is solved while strokes are drawn
 ARROWS = 32  # along the image's longer side
@@ -74,14 +75,30 @@ def bake(target: Target, settings: Settings, *, overwrite=False, range="", wire=
     if range:
         params["range"] = range
     made = yield Step("Baking", "animate", params)
+    if settings.passes:
+        passes = yield from _passes(target, settings, params)
     left: list[Path] = []
     yield ThreadTask("Searching frames of a longer loop", lambda: left.extend(folders.leftovers(folder)))
     if wire:
         _wire(target, made, settings)
         target.find().loopcore.leftovers = len(left)
     notes = f". {len(left)} files of a longer loop are left there" if left else ""
+    notes += f". {passes}" if settings.passes else ""
     notes += guessed(found)
     return f"{made['written']} frames written, {made['skipped']} were up to date: {folders.shown(folder)}{notes}"
+
+
+def _passes(target: Target, settings: Settings, params: dict) -> Work:
+    """Bake frames with all layers of the image; returns a sentence."""
+    if not find_plane_image(target.find()).layers:
+        return "Passes are written of EXR images only"
+    if settings.resolution != 100:
+        return "Passes are written at a resolution of 100 % only"
+    folder = Path(params["folder"]) / PASSES
+    made = yield Step("Baking passes", "animate", {
+        **params, "folder": str(folder), "layers": ["all"], "format": "exr", "depth": None, "proxy": False,
+    })  # fmt: skip
+    return f"{made['written']} frames with all passes: {folders.shown(folder)}"
 
 
 @on_target

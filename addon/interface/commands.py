@@ -147,6 +147,7 @@ def _settings(command):
     add("-o", "--folder", metavar="DIR", help="output folder")
     add("--format", choices=[kind[0] for kind in properties.FORMATS], type=str.upper, help="file format")
     add("--proxy", action=argparse.BooleanOptionalAction, help="also write small frames for the viewport")
+    add("--passes", action=argparse.BooleanOptionalAction, help="also write frames with all layers of an EXR")
 
 
 def _auto_or(kind):

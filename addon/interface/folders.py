@@ -128,13 +128,14 @@ def take_over(folder: Path, obj) -> None:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Return the frames and proxies that an earlier, longer loop left: those that Loopcore wrote, and only those."""
+    """Return what an earlier, longer loop left of frames, proxies and passes: what Loopcore wrote, and only that."""
     try:
         recipe = json.loads((folder / _RECIPE).read_bytes())
         name, loop = recipe["name"], recipe["recipe"]
         wanted = range(loop["first"], loop["first"] + loop["frames"])
         suffixes = f".{loop['format']}"
-        files = [*folder.iterdir(), *((folder / "proxy").iterdir() if (folder / "proxy").is_dir() else ())]
+        places = [folder, *(place for name in ("proxy", "passes") if (place := folder / name).is_dir())]
+        files = [file for place in places for file in place.iterdir()]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     numbered = re.compile(re.escape(name) + r"\.(\d+)(\.exr|\.png|\.jpg)")

@@ -246,6 +246,10 @@ class Output(Part):
         layout.prop(state, "first")
         layout.prop(state, "resolution")
         layout.prop(state, "proxy")
+        if find_plane_image(obj).layers:
+            column = layout.column()
+            column.enabled = state.resolution == 100
+            column.prop(state, "passes")
         draw_folder(layout, context, obj)
 
 

@@ -79,9 +79,14 @@ PROXY = BoolProperty(
     name="Viewport Proxy", default=True,
     description="Also write small 8-bit frames for the viewport. Renders use the full frames", **_KEPT,
 )  # fmt: skip
+PASSES = BoolProperty(
+    name="All Passes", default=False,
+    description="Also write EXR frames with all layers and passes of the image, such as depth and lights, moved alike, "
+    "to the folder passes", **_KEPT,
+)  # fmt: skip
 LOOP = (
     "frames", "first", "speed", "method", "contrast", "auto_looks", "cycles", "steady", "resolution", "folder",
-    "format", "proxy",
+    "format", "proxy", "passes",
 )  # fmt: skip
 
 
@@ -100,6 +105,7 @@ class LoopcoreObject(bpy.types.PropertyGroup):
     folder: FOLDER
     format: FORMAT
     proxy: PROXY
+    passes: PASSES
     stroke_speed: FloatProperty(
         name="Default Speed", description="Speed of new strokes, in pixels of the image per frame",
         default=1.0, min=0.0, soft_max=8.0, subtype="PIXEL", **_KEPT,
@@ -150,6 +156,7 @@ class Settings:
     folder: str
     format: str
     proxy: bool
+    passes: bool
 
     @classmethod
     def of(cls, obj, **overrides):

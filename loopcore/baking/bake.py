@@ -17,11 +17,11 @@ from loopcore.baking.plan import Plan
 from loopcore.baking.recipe import write_recipe
 from loopcore.baking.writers import NOT_MADE, FrameWriter, write_here
 from loopcore.errors import LoopcoreError
-from loopcore.exr import read_attributes
+from loopcore.exr import is_complete, read_attributes
 from loopcore.files.atomic import remove_leftovers
 from loopcore.files.claim import Claim
 from loopcore.loop import Loop
-from loopcore.motion.field import MotionField
+from loopcore.motion.field import DIGEST, MotionField
 
 
 @dataclass
@@ -87,7 +87,7 @@ def bake(
         compression: of EXR frames, one of `formats.COMPRESSIONS`. dwaa and dwab change all pixels a little, and pxr24
             those of depth float.
         overwrite: write frames again that are up to date, that is, whose stored recipe hash is this bake's.
-        verify: decode the frames that are up to date, and write those again whose pixels are damaged.
+        verify: decode the frames and motion.exr that are up to date, and write those again whose pixels are damaged.
         notes: more entries for recipe.json; `check` reads "layer" and "colorspace" to read the plate alike.
         on_progress: called after every frame.
         cancelled: called between frames; True stops the bake after the frames being written.
@@ -146,7 +146,7 @@ def bake_planned(
     claim.check()
     write_recipe(folder, plan.recipe, plan.name, plan.loop.plate.source, notes or {})
     run = _Bake(plan, claim, on_progress, cancelled, writer)
-    run.write(numbers if overwrite else run.skip_current(numbers, verify))
+    run.write(numbers if overwrite else run.skip_current(numbers, verify), verify)
     run.check_files(numbers)
     return run.result
 
@@ -177,11 +177,11 @@ class _Bake:
                 self._report(None)
         return missing
 
-    def write(self, numbers: Sequence[int]) -> None:
-        """Writes frames and motion.exr."""
+    def write(self, numbers: Sequence[int], verify: bool) -> None:
+        """Writes frames and motion.exr; see `is_saved` for `verify`."""
         # Saving takes seconds for a large plate, so it runs in a thread, and only after the first frame is written.
         with ThreadPoolExecutor(1, thread_name_prefix="loopcore-motion") as thread:
-            saving = thread.submit(_save_motion, self._plan, self._claim, self._started)
+            saving = thread.submit(_save_motion, self._plan, self._claim, self._started, verify)
             try:
                 self._write_frames(numbers)
             finally:
@@ -219,22 +219,27 @@ class _Bake:
             self._on_progress(Progress(done, len(self._plan.numbers), path))
 
 
-def _save_motion(plan: Plan, claim: Claim, started: threading.Event) -> None:
+def _save_motion(plan: Plan, claim: Claim, started: threading.Event, verify: bool) -> None:
     started.wait()
     motion, path = plan.loop.motion, plan.pattern.folder / "motion.exr"
     claim.check()
-    if not is_saved(path, motion):
+    if not is_saved(path, motion, verify):
         motion.save(path)
 
 
-def is_saved(path: Path, motion: MotionField) -> bool:
+def is_saved(path: Path, motion: MotionField, verify: bool = False) -> bool:
     """Returns whether Loopcore wrote this motion to a file; in files of other programs other channels may be outdated.
 
     Args:
         path: the file; it may be missing.
         motion: the motion.
+        verify: also decode the pixels, which takes longer than reading the digest in the header.
     """
     try:
-        return "loopcore/version" in read_attributes(path) and MotionField.load(path).digest() == motion.digest()
+        attributes = read_attributes(path)
+        if "loopcore/version" not in attributes or not is_complete(path):
+            return False
+        stored = None if verify else attributes.get(DIGEST)
+        return (stored or MotionField.load(path).digest()) == motion.digest()
     except LoopcoreError:
         return False

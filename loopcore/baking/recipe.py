@@ -19,6 +19,7 @@ from loopcore import __version__
 from loopcore.baking.frame_rate import frame_rate
 from loopcore.errors import SequenceError
 from loopcore.files.atomic import write_text_atomically
+from loopcore.files.pattern import check_letters
 from loopcore.files.ranges import MAX_FRAMES
 from loopcore.files.regular import TEXT, read_regular
 from loopcore.loop import Loop
@@ -238,6 +239,7 @@ def read_recipe(folder: Path, file: str = FILE_NAME) -> tuple[Recipe, Mapping[st
         recipe = Recipe(**{field.name: values[field.name] for field in fields(Recipe)})
         typed = all(type(values[field.name]) is field.type for field in fields(Recipe))
         whole = typed and isinstance(document["name"], str) and recipe.digest() == document["hash"]
+        check_letters(str(document["name"]), str(document["name"]))
     except FileNotFoundError:
         raise SequenceError(f"'{folder}' has no {file}: give the folder that `loopcore animate` wrote") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -97,9 +97,15 @@ def _run_options(command: argparse.ArgumentParser) -> None:
     add("--job", type=given_path, metavar="FILE.json", help="run the job of such a file, or of a loop's recipe.json")
     add("--dask", metavar="ADDRESS|local:N", help="compute on a Dask cluster, or in N processes on this machine")
     add("--dry-run", action="store_true", help="write nothing, and say what would be written and what it would cost")
+    add("--json", action="store_true", help="print one JSON object at the end and no progress; notes go to stderr")
+    process_options(command)
+
+
+def process_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options of a process that computes."""
+    add = command.add_argument
     add("--threads", type=int, metavar="N", help="threads to compute with (the cores, or LOOPCORE_THREADS)")
     add("--quiet", action="store_true", help="print nothing but warnings and errors")
-    add("--json", action="store_true", help="print one JSON object at the end and no progress; notes go to stderr")
     add("--log", type=given_path, metavar="FILE", help="append what happens to a text file, with times")
 
 

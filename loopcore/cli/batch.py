@@ -8,9 +8,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loopcore.cli.animate import setting_options
+from loopcore.cli.animate import process_options, setting_options
 from loopcore.cli.console import DONE, FAILED, Stop, given_path, print_error
 from loopcore.errors import Cancelled, LoopcoreError
+from loopcore.parallel import limited_threads
 
 if TYPE_CHECKING:
     from loopcore.farm.batch import Summary
@@ -26,11 +27,12 @@ def batch_options(command: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print JSON instead of progress and a table")
     add("--no-report", dest="report", action="store_false", help="do not check the loops and write their reports")
     setting_options(command)
+    process_options(command)
     command.set_defaults(run=_batch)
 
 
 def _batch(arguments: argparse.Namespace, stop: Stop) -> int:
-    from loopcore.cli.batch_console import BatchConsole, print_summary
+    from loopcore.cli.batch_console import BatchConsole, BatchLog, print_summary
     from loopcore.farm.batch import Summary, inputs_of, run_batch
     from loopcore.farm.batch_page import FILE_NAME, write_batch_page
     from loopcore.farm.shots import read_shots
@@ -39,9 +41,17 @@ def _batch(arguments: argparse.Namespace, stop: Stop) -> int:
 
     shots = read_shots(arguments.shots, arguments.output, _defaults(arguments))
     folder = arguments.output or (arguments.shots if arguments.shots.is_dir() else arguments.shots.parent)
-    refuse_overwriting([arguments.shots, *inputs_of(shots)], [folder / FILE_NAME])
+    given = vars(arguments)
+    log = given.get("log")
+    refuse_overwriting([arguments.shots, *inputs_of(shots)], [folder / FILE_NAME, *([] if log is None else [log])])
     make_folder(folder)
-    with BatchConsole(stop, quiet=arguments.json) as observer:
+    quiet = arguments.json or "quiet" in given
+    jobs = [shot.job for shot in shots if shot.job is not None]
+    with (
+        BatchConsole(stop, quiet) as console,
+        BatchLog(console, log, *jobs) as observer,
+        limited_threads(given.get("threads")),
+    ):
         summary = Summary(run_batch(shots, observer))
     try:
         write_batch_page(summary, folder / FILE_NAME, arguments.shots.name or str(arguments.shots))
@@ -49,7 +59,7 @@ def _batch(arguments: argparse.Namespace, stop: Stop) -> int:
         print_error(str(error))
     if arguments.json:
         print(json.dumps(summary.to_dict(), indent=2))
-    else:
+    elif not quiet:
         print_summary(summary)
     return _ended(summary)
 

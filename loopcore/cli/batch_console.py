@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from loopcore.cli.console import Stop, print_error
+from loopcore.cli.log import Log
 from loopcore.errors import one_line
 from loopcore.farm.batch import FAILED, BatchObserver, Outcome, Summary
 from loopcore.farm.batch_page import duration, verdict
@@ -89,6 +90,23 @@ class BatchConsole(BatchObserver):
     def _show(self, title: str, done: int, total: int | None) -> None:
         if self._bars is not None:
             self._bars.update(self._current, description=f"{self._title}: {title}", completed=done, total=total)
+
+
+class BatchLog(Log, BatchObserver):
+    """A `Log` of a batch."""
+
+    inner: BatchObserver
+
+    def shot_begins(self, number: int, total: int, shot: Shot) -> None:
+        """Appends a line."""
+        self.line(f"shot {number} of {total}: {shot.title} ({shot.place})")
+        self.inner.shot_begins(number, total, shot)
+
+    def shot_ends(self, number: int, total: int, outcome: Outcome) -> None:
+        """Appends a line."""
+        message = f": {outcome.message}" if outcome.message else ""
+        self.line(f"{outcome.shot.title}: {_frames(outcome)}, {verdict(outcome)}{message}")
+        self.inner.shot_ends(number, total, outcome)
 
 
 def _frames(outcome: Outcome) -> str:

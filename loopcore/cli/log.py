@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Self, TextIO
 
 from loopcore import __version__
 from loopcore.animate import outputs
@@ -28,16 +29,16 @@ class Log(Observer):
     Args:
         inner: the other observer.
         path: of the file; None keeps no log.
-        job: whose files it must not be.
+        jobs: whose files it must not be.
 
     Raises:
-        SequenceError: the file is one that the job reads or writes, is not a regular file, or cannot be written.
+        SequenceError: the file is one that a job reads or writes, is not a regular file, or cannot be written.
     """
 
-    def __init__(self, inner: Observer, path: Path | None, job: Job) -> None:
-        self.inner, self._file, self._title = inner, None if path is None else _opened(path, job), ""
+    def __init__(self, inner: Observer, path: Path | None, *jobs: Job) -> None:
+        self.inner, self._file, self._title = inner, None if path is None else _opened(path, jobs), ""
 
-    def __enter__(self) -> Log:
+    def __enter__(self) -> Self:
         self.line(f"Loopcore {__version__} begins")
         return self
 
@@ -88,12 +89,13 @@ class Log(Observer):
         return self.inner.cancelled()
 
 
-def _opened(path: Path, job: Job) -> TextIO:
-    refuse_overwriting(job.source.files(), [path])
+def _opened(path: Path, jobs: Sequence[Job]) -> TextIO:
     there = path.exists()
-    for file in outputs(job):
-        if file.absolute() == path.absolute() or (there and file.exists() and file.samefile(path)):
-            raise SequenceError(f"'{path}' is a file that the job writes: choose another one for the log")
+    for job in jobs:
+        refuse_overwriting(job.source.files(), [path])
+        for file in outputs(job):
+            if file.absolute() == path.absolute() or (there and file.exists() and file.samefile(path)):
+                raise SequenceError(f"'{path}' is a file that the job writes: choose another one for the log")
     try:
         if there:
             check_regular(path)

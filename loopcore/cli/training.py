@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 from loopcore.cli.console import DONE, Console, Stop, given_path
-from loopcore.errors import Cancelled
+from loopcore.errors import Cancelled, EngineError
 
 if TYPE_CHECKING:
     from loopcore.training.config import FieldConfig, FluidConfig
@@ -77,7 +77,7 @@ def _config(arguments: argparse.Namespace) -> FieldConfig | FluidConfig:
     from dataclasses import fields, replace
 
     from loopcore.errors import MotionError
-    from loopcore.training.config import DataSettings, FieldConfig, FluidConfig, checked, read_config
+    from loopcore.training.config import DataSettings, FieldConfig, FluidConfig, checked, checked_fluid, read_config
     from loopcore.training.manifest import lists_pictures
 
     source = arguments.source
@@ -96,7 +96,7 @@ def _config(arguments: argparse.Namespace) -> FieldConfig | FluidConfig:
         if isinstance(config, FluidConfig) and config.footage is None and "flow" in name:
             raise MotionError(f"--{name.replace('_', '-')} has no meaning for training on pictures alone")
     if isinstance(config, FluidConfig):
-        return replace(config, cache=arguments.cache or config.cache, **given)
+        return checked_fluid(replace(config, cache=arguments.cache or config.cache, **given))
     flow = {name: given.pop(name) for name in list(given) if "flow" in name}
     return checked(replace(config, run=replace(config.run, **given), data=replace(config.data, **flow)))
 
@@ -107,15 +107,11 @@ def _train_fluid(config: FluidConfig, arguments: argparse.Namespace, stop: Stop)
     from loopcore.errors import MotionError
     from loopcore.files.atomic import make_folder
     from loopcore.files.overwrite import refuse_overwriting
-    from loopcore.training.config import check_numbers
     from loopcore.training.train_fluid import train_fluid
 
     if arguments.output.suffix.lower() != ".safetensors":
         raise MotionError(f"'{arguments.output}' is not a name for weights: they are written as .safetensors")
-    if min(config.steps, config.threads) < 1 or config.seed < 0:
-        raise MotionError("steps and threads must be 1 or more, the seed 0 or more")
     refuse_overwriting([config.weights, config.encoder], [arguments.output])
-    check_numbers(steps=config.steps, threads=config.threads, seed=config.seed)
     make_folder(arguments.output.parent)  # an error after training would lose the weights
     torch.set_num_threads(config.threads)
     with Console("Training") as console:
@@ -142,7 +138,10 @@ def _train_field(config: FieldConfig, arguments: argparse.Namespace, stop: Stop)
             console.step(done, total)
 
         callbacks = Callbacks(progress, lambda line: print(line, flush=True), stop.requested)
-        result = train_generator(config, arguments.output, arguments.cache, callbacks)
+        try:
+            result = train_generator(config, arguments.output, arguments.cache, callbacks)
+        except EngineError as error:  # of the settings' device or precision
+            raise EngineError(f"{arguments.source}: {error}") from None
     print(f"Saved: '{result.weights}'")
     if result.stopped:
         print(f"Stopped after step {result.step}: the same command continues from there")

@@ -12,8 +12,8 @@ Convention: as in `transport.cpu`; kernels work on bands of rows of flat float32
 import math
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
+from loopcore.loop.smooth import box_filter
 from loopcore.parallel import parallel_rows
 from loopcore.transport.cpu import fetch4_at_border
 from loopcore.transport.jit import kernel
@@ -149,7 +149,7 @@ def nodes(past: np.ndarray, future: np.ndarray, step: int, height: int, width: i
     parallel_rows(rows, lambda p, q: _node_rows(b, f, rows, columns, step, _F(alpha), target, p, q))
     past_weight, size = out[..., 4], smoothing(step, height, width)
     for _ in range(2):  # Two boxes make a tent. Weights that are all 1, or all 0, stay so to the bit.
-        past_weight = uniform_filter(past_weight, size, mode="nearest")
+        past_weight = box_filter(past_weight, size)
     smooth, ramp = past_weight.reshape(-1), _F(max(4.0, BORDER_RAMP * max(height, width)))
     parallel_rows(rows, lambda p, q: _blend_weight_rows(smooth, columns, step, height, width, ramp, target, p, q))
     return out

@@ -18,8 +18,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
+from loopcore.loop.smooth import gaussian_filter
 from loopcore.parallel import parallel_rows
 from loopcore.transport.jit import kernel
 
@@ -152,7 +152,7 @@ def needed_layers(paths: Paths) -> np.ndarray:
     weight = mask + _F(1e-4)
     if paths.drifting is not None:  # shapes move with clouds and smoke: they have the plain loop
         need *= 1 - to_grid(paths.drifting[..., None], paths.step)[..., 0]
-    need = gaussian_filter(need * weight, sigma, mode="nearest") / gaussian_filter(weight, sigma, mode="nearest")
+    need = gaussian_filter(need * weight, sigma) / gaussian_filter(weight, sigma)
     need = np.clip(_F(1 + ENOUGH) * need - _F(ENOUGH), 0, most)
     few = ((need > 0.5) * mask).sum() < MIN_AREA * mask.sum()
     return np.zeros_like(need) if few else need

@@ -14,7 +14,6 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from loopcore.loop.blend import (
     BORDER_RAMP,
@@ -30,6 +29,7 @@ from loopcore.loop.blend import (
     to_grid,
 )
 from loopcore.loop.plate_contrast import COPY, SHIFT
+from loopcore.loop.smooth import box_filter
 from loopcore.parallel import parallel_rows
 from loopcore.transport.cpu import fetch4_at_border
 from loopcore.transport.jit import kernel
@@ -172,7 +172,7 @@ def nodes(
     box = smoothing(step, *size)
     for plane in weights:
         for _ in range(2):  # Two boxes make a tent. Weights that are all 1, or all 0, stay so to the bit.
-            uniform_filter(plane, box, mode="nearest", output=plane)
+            plane[...] = box_filter(plane, box)
     ramp, flat = _F(max(4.0, BORDER_RAMP * max(size))), weights.reshape(-1)
     parallel_rows(rows, lambda a, b: _weight_rows(flat, rows, columns, step, *size, ramp, count, target, a, b))
     if mean is not None:

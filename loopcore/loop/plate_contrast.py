@@ -9,9 +9,9 @@ whatever the number of its copies.
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from loopcore.loop.contrast import BLOCK, Contrast, bands
+from loopcore.loop.smooth import box_filter
 from loopcore.parallel import parallel_rows
 from loopcore.transport.jit import kernel
 
@@ -101,4 +101,4 @@ class PlateContrast(Contrast):
 
 
 def _pooled(grid: np.ndarray) -> np.ndarray:
-    return uniform_filter(grid, POOL, mode="constant")
+    return box_filter(grid, POOL, border=False)

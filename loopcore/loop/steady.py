@@ -15,9 +15,9 @@ guide (He, Sun and Tang, "Guided Image Filtering", ECCV 2010), apart for what mo
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from loopcore.loop import blend
+from loopcore.loop.smooth import box_filter
 
 _F = np.float32
 
@@ -51,28 +51,30 @@ def local_mean(source: np.ndarray, luma: np.ndarray, mask: np.ndarray, step: int
 
 def to_tone(values: np.ndarray, white: np.float32) -> np.ndarray:
     """Tone of linear values: the square root up to `white`, the logarithm above it; 0 below 0."""
-    part = np.maximum(values, 0) / white
-    return np.where(part <= 1, np.sqrt(part), 1 + _F(0.5) * np.log(np.maximum(part, 1))).astype(np.float32)
+    part = np.asarray(np.maximum(values, 0) / white)
+    tone = np.sqrt(part, out=np.empty(part.shape, np.float32))
+    above = part > 1
+    tone[above] = 1 + _F(0.5) * np.log(part[above])
+    return tone
 
 
 def _guided(tone: np.ndarray, luma: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
     """The tone (h, w, 4), smoothed by a guided filter over boxes of `size` nodes, each counting with `weight`."""
     weight = weight + _F(_MIN_COUNT)
-    count = _box(weight, size)
+    count = box_filter(weight, size)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return _box(values * weight, size) / count
+        return box_filter(values * weight, size) / count
 
     guide = (tone * luma).sum(axis=-1) / max(float(luma.sum()), 1e-6)
     guide_mean = mean(guide)
     variance = np.maximum(mean(guide * guide) - guide_mean**2, 0)
     out = np.empty_like(tone)
     for c in range(4):
+        if not tone[..., c].any():  # an unused channel
+            out[..., c] = 0
+            continue
         middle = mean(tone[..., c])
         slope = (mean(guide * tone[..., c]) - guide_mean * middle) / (variance + _F(EDGE**2))
         out[..., c] = mean(slope) * guide + mean(middle - slope * guide_mean)
     return out
-
-
-def _box(values: np.ndarray, size: int) -> np.ndarray:
-    return uniform_filter(values, size, mode="nearest")

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _OWN = ("forward.u", "forward.v", "velocity.X", "velocity.Y", "mask.V", "confidence.V", "drifting.V")
 _UNITS = "pixels_per_frame_y_up"
+# Attribute of a file that `MotionField.save` wrote: the digest of the field in it.
+DIGEST = "loopcore/motion_digest"
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +181,10 @@ class MotionField(EqualByContent):
         path = Path(path)
         if path.suffix.lower() != ".exr":
             raise MotionError(f"a motion field is an EXR file: name it {path.stem}.exr, not {path.name}")
-        attributes = {"colorInteropID": "data", "loopcore/flow_units": _UNITS, "loopcore/version": _version()}
+        attributes = {
+            "colorInteropID": "data", "loopcore/flow_units": _UNITS, "loopcore/version": _version(),
+            DIGEST: self.digest(),
+        }  # fmt: skip
         channels = self._channels()
         write_atomically(path, lambda hidden: write_exr(hidden, channels, attributes=attributes, windows=self.windows))
 
@@ -256,16 +261,23 @@ def _from_parts(cls: type[MotionField], parts: Sequence[ExrPart]) -> MotionField
     holder = next(part for part in parts if "forward.u" in part.channels)
     ones = np.ones(holder.channels["forward.u"].shape, np.float32)
     ones = place(ones, holder.data_window, windows.data) if shape == windows.size else ones
-    shown = np.stack([full["forward.u"], -full["forward.v"]], axis=-1)
     mask = masks.from_file(next((full[name] for name in masks.CHANNELS if name in full), ones))
     confidence = full.get("confidence.V", ones)
-    velocity = shown
+    velocity = [full["forward.u"], full["forward.v"]]
     if {"velocity.X", "velocity.Y", "mask.V"} <= full.keys():
-        stored = np.stack([full["velocity.X"], -full["velocity.Y"]], axis=-1)
-        with np.errstate(all="ignore"):  # the constructor refuses values that are not finite
-            edited = (stored * mask[..., None] != shown).any(axis=-1, keepdims=True) & (mask > 0)[..., None]
-            velocity = np.where(edited, shown / np.where(mask > 0, mask, 1)[..., None], stored)
-    return cls(velocity, mask, confidence, windows, full.get("drifting.V"))
+        velocity = _unmasked(velocity, [full["velocity.X"], full["velocity.Y"]], mask)
+    return cls(np.stack([velocity[0], -velocity[1]], axis=-1), mask, confidence, windows, full.get("drifting.V"))
+
+
+def _unmasked(shown: list[np.ndarray], stored: list[np.ndarray], mask: np.ndarray) -> list[np.ndarray]:
+    """Returns the stored velocity; where another program edited `shown`, which is velocity times mask, that of it."""
+    with np.errstate(all="ignore"):  # the constructor refuses values that are not finite
+        edited = (stored[0] * mask != shown[0]) | (stored[1] * mask != shown[1])
+        edited &= mask > 0
+        if not edited.any():
+            return stored
+        scale = np.where(mask > 0, mask, 1)
+        return [np.where(edited, now / scale, before) for now, before in zip(shown, stored, strict=True)]
 
 
 def _missing_flow(channels: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ _ENCODERS: dict[str, dict[str, str]] = {
 }
 # ITU-R BT.709 primaries, transfer and matrix, in the numbers of ITU-T H.273; range 1 is 16..235.
 _BT709, _LIMITED = 1, 1
+MAX_CYCLES = 1000
 _LARGEST_SIDE = 16384  # of H.264 in x264
 
 
@@ -47,7 +48,7 @@ def write_film(
             the last row or column.
         path: the file.
         fps: frames per second; see `frame_rate`.
-        cycles: how many times the frames are repeated, at least 1.
+        cycles: how many times the frames are repeated, 1 to 1000.
         on_progress: called with (done, total) after each frame.
         count: the total; None takes the length of `frames`, or the number so far where it has none.
 
@@ -60,8 +61,8 @@ def write_film(
         EngineError: the av package has no encoder for films, or encoding fails.
     """
     rate = frame_rate(fps)
-    if cycles < 1:
-        raise SequenceError(f"a film of {cycles} cycles has no frames: give 1 or more")
+    if not 1 <= cycles <= MAX_CYCLES:
+        raise SequenceError(f"a film cannot have {cycles} cycles: give 1 to {MAX_CYCLES}")
     encoder = _find_encoder()
     if count is None and isinstance(frames, Sized):
         count = len(frames)

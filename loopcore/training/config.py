@@ -24,6 +24,7 @@ _AT_LEAST_ONE = {
     "run": ("steps", "batch", "accumulate", "log", "validate", "sample", "save"),
 }
 LARGEST = 2**31 - 1  # of any whole number
+LARGEST_WEIGHT = 1e6  # of a loss
 MOST_THREADS = 4096
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
@@ -210,7 +211,7 @@ def read_config(path: str | Path) -> FieldConfig | FluidConfig:
         raise MotionError(f"settings {path} are not valid TOML: {error}") from None
     try:
         if "pictures" in entries or "footage" in entries:
-            return _section(FluidConfig, entries, "", path.parent)
+            return checked_fluid(_section(FluidConfig, entries, "", path.parent))
         config = FieldConfig()
         for name, values in entries.items():
             if name not in {f.name for f in fields(FieldConfig)} or not isinstance(values, dict):
@@ -265,12 +266,33 @@ def check_numbers(**numbers: int) -> None:
     """Refuses counts and seeds that no library takes.
 
     Raises:
-        MotionError: above :data:`LARGEST`, or more threads than :data:`MOST_THREADS`.
+        MotionError: below 0, steps below 1, above :data:`LARGEST`, or more threads than :data:`MOST_THREADS`.
     """
     for name, value in numbers.items():
         largest = MOST_THREADS if name.endswith("threads") else LARGEST
+        least = 1 if name.endswith("steps") else 0
+        if value < least:
+            raise MotionError(f"{name} is {_shown(value)}, but it must be {least} or more")
         if value > largest:
             raise MotionError(f"{name} is {_shown(value)}, but it must be at most {largest}")
+
+
+def checked_fluid(config: FluidConfig) -> FluidConfig:
+    """Validates the settings.
+
+    Args:
+        config: to be validated.
+
+    Returns:
+        The settings.
+
+    Raises:
+        MotionError: an invalid value; the message names its entry.
+    """
+    if config.threads < 1:
+        raise MotionError(f"threads is {config.threads}, but it must be 1 or more")
+    check_numbers(steps=config.steps, threads=config.threads, seed=config.seed)
+    return config
 
 
 def checked(config: FieldConfig) -> FieldConfig:
@@ -294,6 +316,7 @@ def checked(config: FieldConfig) -> FieldConfig:
     ):  # fmt: skip
         if size > largest:
             raise MotionError(f"{name} is {size}, but it must be at most {largest}")
+    _check_weights(loss)
     entries = {"data": data, "model": model, "run": run}
     for section, names in _AT_LEAST_ONE.items():
         for name in names:
@@ -308,7 +331,7 @@ def checked(config: FieldConfig) -> FieldConfig:
     least = 2 * model.multiple
     for name, value, bottom in (
         ("data.side", data.side, max(least, MIN_SIDE)), ("data.long_side", data.long_side, data.side),
-        ("data.least_frames", data.least_frames, 2), ("run.seed", run.seed, 0), ("run.threads", run.threads, 0),
+        ("data.least_frames", data.least_frames, 2),
         ("model.blocks", model.blocks, 0), ("loss.scales", loss.scales, 0),
         ("loss.width", loss.width, 1), ("data.synthetic", data.synthetic, 0),
     ):  # fmt: skip
@@ -321,9 +344,16 @@ def checked(config: FieldConfig) -> FieldConfig:
         raise MotionError(f"run.precision is {run.precision!r}: choose one of {', '.join(PRECISIONS)}")
     if data.clips is None and not data.synthetic:
         raise MotionError("there is nothing to train on: give data.clips a folder of videos, or data.synthetic scenes")
-    if run.learning_rate <= 0:
-        raise MotionError(f"run.learning_rate is {run.learning_rate}, but it must be above 0")
+    if not 0 < run.learning_rate <= 1:
+        raise MotionError(f"run.learning_rate is {run.learning_rate:g}, but it must be above 0 and at most 1")
     return replace(config, model=replace(model, side=data.long_side))
+
+
+def _check_weights(loss: LossSettings) -> None:
+    for name in ("end_point", "moving", "adversarial", "matching"):
+        weight = getattr(loss, name)
+        if not 0 <= weight <= LARGEST_WEIGHT:
+            raise MotionError(f"loss.{name} is {weight:g}, but it must be in 0..{LARGEST_WEIGHT:g}")
 
 
 def _check_flow(data: DataSettings) -> None:

@@ -180,7 +180,13 @@ class Trainer:
         if found is None:
             return
         tensors, state = found
-        for entry, was, now in _differences(state.get("config", {}), _json_values(self.config)):
+        try:
+            changed = _differences(state.get("config", {}), _json_values(self.config))
+        except (AttributeError, TypeError):
+            raise MotionError(
+                f"the settings of the checkpoint in {self.folder} are damaged: use another folder"
+            ) from None
+        for entry, was, now in changed:
             raise MotionError(
                 f"{self.folder} contains a run with {entry} = {was!r}, not {now!r}: use another folder, or delete it"
             )

@@ -147,7 +147,7 @@ def _previews(seeds: Path, folder: Path, rng: random.Random) -> Case:
     option, text = rng.choice(["fps", "cycles", "width", "output"]), rng.choice(_TEXTS)
     label = f"{target.name}, --{option}={text[:20]!r}"
     if option == "output":
-        text = str(out / text) + target.suffix if "\0" not in text and "/" not in text else text
+        text = str(out / (text + target.suffix)) if "\0" not in text and "/" not in text else text
     words.append(f"--{option}={text}")
     return Case("previews", label, folder, "preview", {}, tuple(words), (option, text, "preview", "fps", "frame rate"))
 

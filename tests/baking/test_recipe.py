@@ -144,6 +144,15 @@ def test_bytes_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
         read_recipe(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["../x", "[/x]", "a\u0000b", "a\ud800"])
+def test_names_that_leave_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    write_recipe(tmp_path, RECIPE, "plate_loop", None, {})
+    document = json.loads((tmp_path / FILE_NAME).read_text("utf-8"))
+    (tmp_path / FILE_NAME).write_text(json.dumps({**document, "name": name}), "utf-8")
+    with pytest.raises(SequenceError, match="recipe.json' cannot be read .file name .* may not hold"):
+        read_recipe(tmp_path)
+
+
 @pytest.mark.parametrize("name, value", [("frames", 30), ("contrast", 0.0), ("plate", "00" * 32)])
 def test_a_changed_recipe_is_refused(tmp_path: Path, name: str, value: object) -> None:
     write_recipe(tmp_path, RECIPE, "plate_loop", None, {})

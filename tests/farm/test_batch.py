@@ -131,6 +131,20 @@ def test_an_interrupted_batch_says_what_is_left_and_goes_on(home: Path, tmp_path
     assert [e.text for e in _pages.read(tmp_path / "batch.html").all("span", "status")] == ["done, not checked"] * 3
 
 
+def test_quiet_batches_are_logged(home: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shots, log = home / "shots.csv", tmp_path / "batch.log"
+    assert main(["batch", str(shots), "-o", str(out), "--quiet", "--threads", "1", "--log", str(log)]) == 1
+    caught = capsys.readouterr()
+    assert caught.out == "" and len(caught.err.splitlines()) == len(BAD)
+    texts = [line.split(" ", 2)[2] for line in log.read_text("utf-8").splitlines()]
+    assert texts[0].startswith("Loopcore ") and texts[1] == "shot 1 of 7: good (shots.csv line 2)"
+    assert texts[-1] == "done" and sum("gone.png does not exist" in text for text in texts) == 1
+    for taken in (shots, home / "fall.png", out / "good" / "motion.exr"):
+        kept = taken.read_bytes()
+        assert main(["batch", str(shots), "-o", str(out), "--log", str(taken)]) == 2
+        assert taken.read_bytes() == kept
+
+
 def test_a_loop_that_does_not_pass_is_named(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "shots.csv").write_text(f"plate,output\n{home / 'fall.png'},fast\n")
     options = ["--frames", "24", "--speed", "8", "--hints", str(home / "h.json")]

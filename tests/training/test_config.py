@@ -79,6 +79,10 @@ def test_pictures_and_footage_are_settings_of_the_fluid_network(tmp_path: Path) 
         ('pictures = "a"\nsteps = true\n', "of the type int"),
         ("[run]\nlearning_rate = nan\n", "run.learning_rate is nan, but it must be a finite number"),
         ("[loss]\nmoving = -inf\n", "loss.moving is -inf"),
+        ("[loss]\nmatching = 1e308\n", "loss.matching is 1e.308, but it must be in 0..1e.06"),
+        ("[run]\nlearning_rate = 1e308\n", "run.learning_rate is 1e.308, but it must be above 0 and at most 1"),
+        ('footage = "a"\nsteps = 0\n', "settings .*run.toml: steps is 0, but it must be 1 or more"),
+        ('footage = "a"\nthreads = -1\n', "settings .*run.toml: threads is -1, but it must be 1 or more"),
         ("[run]\nthreads = -1\n", "run.threads is -1"),
         ("[run]\nthreads = 100000\n", "run.threads is 100000, but it must be at most 4096"),
         ("[run]\nseed = 99999999999999999999999\n", "run.seed is 9+, but it must be at most"),
@@ -111,9 +115,9 @@ def test_options_that_belong_to_the_other_kind_are_refused(tmp_path: Path, capsy
     (tmp_path / "run.toml").write_text('pictures = "."\n', "utf-8")
     assert main(["train", str(tmp_path / "run.toml"), "-o", out]) == 2
     assert "written as .safetensors" in capsys.readouterr().err
-    for option in (("--steps", "0"), ("--threads", "0"), ("--seed", "-1")):
-        assert main(["train", str(tmp_path / "run.toml"), "-o", f"{out}.safetensors", *option]) == 2
-        assert "must be 1 or more, the seed 0 or more" in capsys.readouterr().err
+    for name, value, least in (("steps", "0", 1), ("threads", "0", 1), ("threads", "-2", 1), ("seed", "-1", 0)):
+        assert main(["train", str(tmp_path / "run.toml"), "-o", f"{out}.safetensors", f"--{name}", value]) == 2
+        assert f"{name} is {value}, but it must be {least} or more" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["train", str(tmp_path), "-o", out, "--epochs", "2"])
     assert "unrecognized arguments: --epochs 2" in capsys.readouterr().err

@@ -230,6 +230,9 @@ def test_another_run_in_the_same_folder_is_refused(films: tuple[Path, dict[str, 
     other = small(films[0], steps=6)
     with pytest.raises(MotionError, match="data.flow = 'dis', not 'farneback'"):
         train_generator(replace(other, data=replace(other.data, flow="farneback")), tmp_path / "run", cache)
+    state.write_text(json.dumps(saved | {"config": {"data": "x"}}), "utf-8")
+    with pytest.raises(MotionError, match="settings of the checkpoint in .* are damaged"):
+        train_generator(other, tmp_path / "run", cache)
     state.write_text(state.read_text("utf-8")[:50], "utf-8")
     with pytest.raises(MotionError, match="cannot be read"):
         train_generator(small(films[0], steps=6), tmp_path / "run", cache)

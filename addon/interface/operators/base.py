@@ -87,6 +87,7 @@ class WithSettings(OnObject):
     folder: properties.FOLDER
     format: properties.FORMAT
     proxy: properties.PROXY
+    passes: properties.PASSES
 
     def settings(self, obj):
         given = [name for name in properties.LOOP if self.properties.is_property_set(name)]

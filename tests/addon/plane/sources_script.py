@@ -51,7 +51,11 @@ def layers(folder, image):
     hints("Plate")
     for chosen in ("", "Fg.Diffuse"):
         plane.loopcore.layer = chosen
-        bpy.ops.loopcore.bake(object_name="Plate", frames=2, proxy=False, folder=f"//loops/{chosen or 'default'}")
+        place = f"//loops/{chosen or 'default'}"
+        bpy.ops.loopcore.bake(object_name="Plate", frames=2, proxy=False, folder=place, passes=bool(chosen))
+        seen[place] = plane.loopcore.message
+    bpy.ops.loopcore.bake(object_name="Plate", frames=2, resolution=50, folder="//loops/half", passes=True)
+    seen["half"] = plane.loopcore.message
     bpy.data.objects.remove(plane)
     return seen
 

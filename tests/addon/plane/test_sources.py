@@ -126,6 +126,20 @@ def test_the_layer_of_an_exr_is_chosen(seen: dict[str, Any], folder: Path) -> No
         assert np.allclose(frame, np.float32([value, value + 0.1, value + 0.2]), atol=2e-3), name
 
 
+def test_all_passes_come_along_if_asked(seen: dict[str, Any], folder: Path) -> None:
+    from loopcore.exr import read_exr
+
+    assert not (folder / "loops" / "default" / "passes").exists()
+    assert "2 frames with all passes" in seen["layers"]["//loops/Fg.Diffuse"]
+    (whole,) = read_exr(folder / "layers.exr")
+    for number in (1001, 1002):
+        (frame,) = read_exr(folder / "loops" / "Fg.Diffuse" / "passes" / f"Plate_loop.{number}.exr")
+        assert frame.channels.keys() == whole.channels.keys()
+        for name, values in frame.channels.items():
+            assert values.dtype == whole.channels[name].dtype and np.allclose(values, whole.channels[name], atol=2e-3)
+    assert "Passes are written at a resolution of 100 % only" in seen["layers"]["half"]
+
+
 def test_linked_planes_are_refused_before_anything_happens(seen: dict[str, Any]) -> None:
     found = seen["linked"]
     for operator, error in found["errors"].items():
