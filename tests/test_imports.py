@@ -16,8 +16,9 @@ PUBLIC_TRANSPORT = {"loopcore.transport.integrate", "loopcore.transport.splat", 
 MADE_OF_HEAVY = (
     "loopcore.transport.", "loopcore.loop.blend", "loopcore.loop.carr", "loopcore.loop.contrast",
     "loopcore.loop.cycles", "loopcore.loop.gpu", "loopcore.loop.mix", "loopcore.loop.plate_contrast",
-    "loopcore.loop.smooth", "loopcore.loop.steady", "loopcore.flowmap.layers", "loopcore.flowmap.planes",
-    "loopcore.motion.networks", "loopcore.motion.generator", "loopcore.training",
+    "loopcore.loop.packing", "loopcore.loop.smooth", "loopcore.loop.steady", "loopcore.loop.storing",
+    "loopcore.flowmap.layers", "loopcore.flowmap.planes", "loopcore.motion.networks",
+    "loopcore.motion.generator", "loopcore.training",
 )  # fmt: skip
 PACKAGE = Path(loopcore.__path__[0])
 

@@ -68,9 +68,9 @@ class Plan:
         """Returns a canvas of the frames' depth; see `Loop.canvas`."""
         return self.loop.canvas(np.float16 if self.recipe.depth == "half" else np.float32)
 
-    def carried(self, canvas: np.ndarray, number: int) -> list[ExrPart] | None:
+    def carried(self, canvas: np.ndarray, number: int, into: list[ExrPart] | None = None) -> list[ExrPart] | None:
         """Returns the parts of a rendered frame's file, where layers move with the plate; see `Loop.carried`."""
-        return None if self.loop.plate.layers is None else self.loop.carried(self.recipe.time(number), canvas)
+        return None if self.loop.plate.layers is None else self.loop.carried(self.recipe.time(number), canvas, into)
 
     def write_frame(self, path: Path, canvas: np.ndarray, number: int, parts: list[ExrPart] | None = None) -> None:
         """Writes a rendered frame, or its parts, to a file; see `frames.write_frame` and `frames.write_parts`."""

@@ -41,11 +41,11 @@ def write_here(plan: Plan, claim: Claim, numbers: Sequence[int], cancelled: Call
         for number in numbers:
             if writers.stop.is_set() or cancelled():
                 break
-            canvas, parts = writers.canvas(), None
+            canvas, parts = writers.canvas()
             arrived = plan.loop.begin(plan.recipe.time(number), canvas)
             if plan.loop.plate.layers is not None:
                 arrived()
-                parts = plan.carried(canvas, number)
+                parts = plan.carried(canvas, number, parts)
             writers.submit(number, canvas, arrived, parts)
             yield from writers.finished(wait_for_one=False)
         while writers.pending:
@@ -95,7 +95,7 @@ def _most_layered(loop: Loop) -> int:
 
 
 class _Writers:
-    """Threads that write frames while others are computed, with a fixed number of reused canvases.
+    """Threads that write frames while others are computed, with a fixed number of reused canvases and parts.
 
     After a failed frame, or an exception in the block, frames still waiting are not written.
     """
@@ -106,7 +106,7 @@ class _Writers:
         self.pending: dict[Future[None], int] = {}
         threads = min(writer_count(frames), _most_layered(plan.loop))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loopcore-write")
-        self._free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[tuple[np.ndarray, list[ExrPart] | None]] = queue.SimpleQueue()
         self._unmade = threads + 1
 
     def __enter__(self) -> Self:
@@ -117,11 +117,11 @@ class _Writers:
             self.stop.set()
         self._pool.shutdown()
 
-    def canvas(self) -> np.ndarray:
-        """Returns a canvas to render into; waits until one is free."""
+    def canvas(self) -> tuple[np.ndarray, list[ExrPart] | None]:
+        """Returns a canvas to render into, and parts of an earlier frame if there are any; waits until one is free."""
         if self._unmade:
             self._unmade -= 1
-            return self._plan.canvas()
+            return self._plan.canvas(), None
         return self._free.get()
 
     def submit(self, number: int, canvas: np.ndarray, arrived: Callable[[], None], parts: list[ExrPart] | None) -> None:
@@ -154,4 +154,4 @@ class _Writers:
             self.stop.set()
             raise
         finally:
-            self._free.put(canvas)
+            self._free.put((canvas, parts))

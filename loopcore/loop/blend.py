@@ -166,22 +166,25 @@ def line_between(grid, rows, columns, channels, step, y, first, last, line):
     i = min(y // step, rows - 1)
     below = min(i + 1, rows - 1)
     t = _F(y - i * step) / _F(step)
-    a, b = i * columns * channels, below * columns * channels
-    for k in range(first * channels, last * channels):
-        line[k] = grid[a + k] + t * (grid[b + k] - grid[a + k])
+    # Slices, so that the loop's index is known not to be negative: such indices keep it from being vectorised.
+    top = grid[(i * columns + first) * channels : (i * columns + last) * channels]
+    low = grid[(below * columns + first) * channels : (below * columns + last) * channels]
+    out = line[first * channels : last * channels]
+    for k in range(len(out)):
+        out[k] = top[k] + t * (low[k] - top[k])
 
 
 @kernel
 def fetch_along(plate, height, width, x, y, ax, ay, out, position):
     """The mean of fetches along the axis (ax, ay) through (x, y): what one pixel sees of a squeezed plate."""
-    sample = np.empty(4, np.float32)
+    sample, patch = np.empty(4, np.float32), np.empty(64, np.float32)
     count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MAX_FETCHES))
     for c in range(4):
         out[position + c] = _F(0)
     for k in range(count):
         s = (_F(k) + _F(0.5)) / _F(count) - _F(0.5)
         if not cubic_fetch4(plate, height, width, x + s * ax, y + s * ay, sample, 0):
-            fetch4_at_border(plate, height, width, x + s * ax, y + s * ay, sample, 0)
+            fetch4_at_border(plate, height, width, x + s * ax, y + s * ay, sample, 0, patch)
         for c in range(4):
             out[position + c] += sample[c] / _F(count)
 
@@ -189,19 +192,21 @@ def fetch_along(plate, height, width, x, y, ax, ay, out, position):
 @kernel
 def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, luma, copy, tones, first, last):
     line = np.empty((columns + 1) * NODE, np.float32)
-    pair = np.empty(8, np.float32)
+    pair, patch = np.empty(8, np.float32), np.empty(64, np.float32)
     # Rows of a large plate are longer than the cache: tile by tile, the rows that several fetches read stay in it.
     for left in range(0, columns, TILE_CELLS):
         for y in range(first, last):
             start, stop = max(spans[2 * y], left * step), min(spans[2 * y + 1], (left + TILE_CELLS) * step)
             if start < stop:
                 _blend_span(
-                    plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line, pair
-                )
+                    plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line,
+                    pair, patch,
+                )  # fmt: skip
 
 
 @kernel
-def _blend_span(plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line, pair):
+def _blend_span(plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line, pair,
+                patch):  # fmt: skip
     size, per_pixel = height * width, _F(1) / _F(step)
     first, last = start // step, (stop - 1) // step + 1
     line_between(grid, rows, columns, NODE, step, y, first, min(last + 1, columns), line)
@@ -230,9 +235,9 @@ def _blend_span(plate, height, width, grid, rows, columns, step, mask, luma, cop
             x1, y1 = _F(x) + (fx + t * fx_step), _F(y) + (fy + t * fy_step)
             if plain:
                 if not cubic_fetch4(plate, height, width, x0, y0, pair, 0):
-                    fetch4_at_border(plate, height, width, x0, y0, pair, 0)
+                    fetch4_at_border(plate, height, width, x0, y0, pair, 0, patch)
                 if not cubic_fetch4(plate, height, width, x1, y1, pair, 4):
-                    fetch4_at_border(plate, height, width, x1, y1, pair, 4)
+                    fetch4_at_border(plate, height, width, x1, y1, pair, 4, patch)
             else:
                 axis = left if 2 * k < step else right
                 fetch_along(plate, height, width, x0, y0, grid[axis], grid[axis + 1], pair, 0)

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carries the layers of a plate to a frame, one after another: the same paths, masks, cycles and weights for each."""
+"""Carries the layers of a plate to a frame: the same paths, masks, cycles and weights for each."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from loopcore.exr import ExrPart, Window, as_stored
 from loopcore.exr.windows import place
-from loopcore.loop import carrying
+from loopcore.loop import carrying, storing
 from loopcore.loop.blend import to_grid
+from loopcore.loop.packing import Packed, local_means, packed_layers
 from loopcore.loop.steady import SCALE
+from loopcore.parallel import parallel_rows
 from loopcore.plate import Plate
-from loopcore.plate.carried import COLOUR, ID, CarriedLayer, CarriedLayers
+from loopcore.plate.carried import DATA, ID, CarriedLayers
 
 if TYPE_CHECKING:
     from loopcore.loop.mixture import Mixture
@@ -27,6 +28,8 @@ _F = np.float32
 
 # Gains of a channel tend to 1 where it is less than this fraction of its mean.
 FLOOR = 1e-3
+# Packs of more bytes in all are packed again for each frame.
+KEPT_BYTES = 1 << 29
 
 
 class Carrier:
@@ -45,132 +48,131 @@ class Carrier:
         self._layers: CarriedLayers = plate.layers
         self._plate, self._paths, self._mixture, self._source = plate, paths, mixture, source
         self._mask, self._spans, self._splat = paths.mask, spans, splat
-        self._moving = paths.mask > 0
-        moving = np.maximum(source[self._moving], 0)
+        self._moves = bool((paths.mask > 0).any())
+        moving = np.maximum(source[paths.mask > 0], 0)
         self._floor = _F(FLOOR) * (moving.mean(axis=0) if len(moving) else np.ones(4, np.float32))
         self._floor = np.maximum(self._floor, _F(1e-30)).astype(np.float32)
-        self._mean_step = max(round(SCALE * max(self._mask.shape)), 8)
-        self._plate_means, self._means = to_grid(source, self._mean_step), dict[str, np.ndarray]()
         left, top = plate.windows.data[:2]
         rows, columns = paths.window
         self._window: Window = (left + columns.start, top + rows.start, left + columns.stop - 1, top + rows.stop - 1)
-        self._scratch = threading.local()
+        self._boxes = [storing.box_of(part.data_window, self._window) for part in self._layers.parts]
+        self._mean_step = max(round(SCALE * max(self._mask.shape)), 8)
+        self._preparing, self._prepared = threading.Lock(), False
 
-    def parts(self, time: float, canvas: np.ndarray) -> list[ExrPart]:
-        """The parts of the frame's file, with new arrays.
+    def parts(self) -> list[ExrPart]:
+        """New parts for `carry`, with the still values."""
+        parts = [replace(part, channels={k: v.copy() for k, v in part.channels.items()}) for part in self._layers.parts]
+        own = parts[self._layers.plate_part]
+        left, top, right, bottom = own.data_window
+        for full, dtype in self._layers.plate_channels.values():
+            own.channels[full] = np.empty((bottom - top + 1, right - left + 1), dtype)
+        return parts
+
+    def carry(self, time: float, canvas: np.ndarray, parts: list[ExrPart]) -> None:
+        """Put a frame into parts, which may have held another.
 
         Args:
             time: of the frame.
             canvas: (H, W, 4) the frame, all of the plate, float32 or float16.
+            parts: of `parts`.
         """
-        parts = [replace(part, channels={k: v.copy() for k, v in part.channels.items()}) for part in self._layers.parts]
-        if self._moving.any():
+        if self._moves:
+            self._prepare()
             self._carry(time, canvas, parts)
         own = parts[self._layers.plate_part]
         for k, (full, dtype) in enumerate(self._layers.plate_channels.values()):
             pixels = place(canvas[..., k], self._plate.windows.data, own.data_window)
-            own.channels[full] = np.ascontiguousarray(as_stored(pixels, dtype.type))
-        return parts
+            own.channels[full][...] = pixels if pixels.dtype == dtype else as_stored(pixels, dtype.type)
+
+    def _prepare(self) -> None:
+        """Pack the colour layers, and find what of the data is finite, once."""
+        with self._preparing:
+            if self._prepared:
+                return
+            layers, alone = self._layers, self._splat is not None
+            self._packs, others = packed_layers(layers, self._plate.channels, self._window, alone)
+            data = [(a.part, full) for a in layers.layers if a.kind == DATA for full in a.channels.values()]
+            self._ids = [(a.part, full) for a in layers.layers if a.kind == ID for full in a.channels.values()]
+            self._data = [(*key, bool(np.isfinite(self._placed(*key)).all())) for key in others + data]
+            self._kept, self._means, total = dict[int, np.ndarray](), list[np.ndarray](), 0
+            for k, pack in enumerate(self._packs):
+                values = pack.values(layers.parts, self._window)
+                self._means.append(local_means(values, self._mean_step))
+                total += values.nbytes
+                if total <= KEPT_BYTES:
+                    self._kept[k] = values
+            self._plate_means = to_grid(self._source, self._mean_step)
+            self._prepared = True
 
     def _carry(self, time: float, canvas: np.ndarray, parts: list[ExrPart]) -> None:
         nodes = carrying.as_mixture(self._paths.nodes(time)) if self._mixture is None else self._mixture.nodes(time)
-        kinds = {layer.kind for layer in self._layers.layers}
-        if COLOUR in kinds:
-            reference, final = self._buffer("reference"), self._buffer("final")
-            move = partial(self._move, time, nodes, self._move(time, nodes, None, self._source, reference))
-            final[...] = canvas[self._paths.window]
-        sources = carrying.sources(nodes, self._paths.step, self._mask, self._spans) if ID in kinds else None
-        for layer in self._layers.layers:
-            part = parts[layer.part]
-            if layer.kind == COLOUR:
-                others = self._carry_colour(move, layer, part, reference, final)
-                self._carry_data(nodes, others, part)
-            elif sources is not None and layer.kind == ID:
-                self._carry_ids(layer, part, sources)
+        step, mask, spans = self._paths.step, self._mask, self._spans
+        reference = None if self._splat is None or not self._packs else self._splat(time, self._source)
+        for k, pack in enumerate(self._packs):
+            values = self._kept[k] if k in self._kept else pack.values(self._layers.parts, self._window)
+            if self._splat is None or reference is None:
+                self._carry_colours(pack, values, self._means[k], nodes, canvas, parts)
             else:
-                self._carry_data(nodes, list(layer.channels.values()), part)
+                self._match_splatted(
+                    pack, values, self._means[k], (self._splat(time, values), reference), canvas, parts
+                )
+        for part, full, finite in self._data:
+            out, box = parts[part].channels[full], self._boxes[part]
+            storing.data(self._placed(part, full), nodes, step, mask, spans, finite, out, box)
+        if self._ids:
+            places = storing.sources(nodes, step, mask, spans)
+            for part, full in self._ids:
+                storing.ids(
+                    self._placed(part, full), places, mask, spans, parts[part].channels[full], self._boxes[part]
+                )
 
-    def _carry_colour(
-        self, move: Callable[[np.ndarray, np.ndarray], object], layer: CarriedLayer, part: ExrPart,
-        reference: np.ndarray, final: np.ndarray,
-    ) -> list[str]:  # fmt: skip
-        """Carry the channels that the plate has; returns the others."""
-        from loopcore.transport.fill import repair
+    def _carry_colours(
+        self, pack: Packed, values: np.ndarray, means: np.ndarray, nodes: np.ndarray, canvas: np.ndarray,
+        parts: list[ExrPart],
+    ) -> None:  # fmt: skip
+        """Carry the layers of a pack, region by region."""
+        (height, width), step = self._mask.shape, self._paths.step
+        tile = carrying.tile_width(step)
 
-        own = self._plate.channels
-        slots = {full: own.index(short) for short, full in layer.channels.items() if short in own}
-        if slots:
-            values, moved = repair(self._filled(part, slots)), self._buffer("moved")
-            move(values, moved)
-            means = self._means_of(f"{layer.part} {layer.title}", values)
-            carrying.match(
-                moved, values, reference, self._source, final, self._floor, means, self._plate_means,
-                self._mean_step, self._mask, self._spans,
-            )  # fmt: skip
-            for full, slot in slots.items():
-                self._put(part, full, moved[..., slot])
-        return [full for full in layer.channels.values() if full not in slots]
+        def band(first: int, last: int) -> None:
+            pixels = carrying.REGION_ROWS * min(tile, width)
+            moved, reference = np.empty(pixels * pack.size, np.float32), np.empty(4 * pixels, np.float32)
+            for region in carrying.regions(first, last, width, tile):
+                carrying.fetch(values, self._source, nodes, step, self._mask, self._spans, region, moved, reference)
+                self._finish(pack, values, means, moved, reference, region, canvas, parts)
 
-    def _means_of(self, name: str, values: np.ndarray) -> np.ndarray:
-        """A layer's local means, computed once."""
-        if name not in self._means:
-            self._means[name] = to_grid(values, self._mean_step)
-        return self._means[name]
+        parallel_rows(height, band)
 
-    def _move(
-        self, time: float, nodes: np.ndarray, limits: np.ndarray | None, values: np.ndarray, out: np.ndarray
-    ) -> np.ndarray | None:
-        """Carry a picture; returns the limits of its lookups, or the given ones."""
-        if self._splat is None:
-            return carrying.colour(values, nodes, self._paths.step, self._mask, self._spans, limits, out)
-        out[...] = self._splat(time, values)
-        return None
+    def _match_splatted(
+        self, pack: Packed, values: np.ndarray, means: np.ndarray, splatted: tuple[np.ndarray, np.ndarray],
+        canvas: np.ndarray, parts: list[ExrPart],
+    ) -> None:  # fmt: skip
+        """Finish a layer, given it and the plate splatted to the frame."""
+        height, width = self._mask.shape
+        moved, reference = (picture.reshape(height, -1) for picture in splatted)
 
-    def _carry_data(self, nodes: np.ndarray, channels: list[str], part: ExrPart) -> None:
-        for start in range(0, len(channels), 4):
-            slots = {full: slot for slot, full in enumerate(channels[start : start + 4])}
-            values, moved = self._filled(part, slots), self._buffer("moved")
-            carrying.data(values, len(slots), nodes, self._paths.step, self._mask, self._spans, moved)
-            for full, slot in slots.items():
-                self._put(part, full, moved[..., slot])
+        def band(first: int, last: int) -> None:
+            region = carrying.Region(first, last, 0, width)
+            flat = moved[first:last].reshape(-1), reference[first:last].reshape(-1)
+            self._finish(pack, values, means, *flat, region, canvas, parts)
 
-    def _filled(self, part: ExrPart, slots: dict[str, int]) -> np.ndarray:
-        """A part's channels in the loop's window, in these places of four, the others 0."""
-        values = self._buffer("values")
-        values[...] = 0
-        for full, slot in slots.items():
-            values[..., slot] = self._placed(part, full)
-        return values
+        parallel_rows(height, band)
 
-    def _carry_ids(self, layer: CarriedLayer, part: ExrPart, sources: np.ndarray) -> None:
-        for full in layer.channels.values():
-            # As bits: ids stored as floats may be NaN or denormal.
-            values = self._placed(part, full)
-            bits = np.ascontiguousarray(values).view(f"u{values.itemsize}")
-            self._put(part, full, bits.reshape(-1)[sources].view(values.dtype))
+    def _finish(
+        self, pack: Packed, values: np.ndarray, means: np.ndarray, moved: np.ndarray, reference: np.ndarray,
+        region: carrying.Region, canvas: np.ndarray, parts: list[ExrPart],
+    ) -> None:  # fmt: skip
+        """Match a region's layers to the frame, and store them."""
+        corner = (self._paths.window[0].start, self._paths.window[1].start)
+        carrying.match(
+            moved, values, reference, self._source, canvas, corner, self._floor, means, self._plate_means,
+            self._mean_step, self._mask, self._spans, region,
+        )  # fmt: skip
+        for part, full, slot in pack.targets():
+            out, box = parts[part].channels[full], self._boxes[part]
+            storing.put(moved, pack.size, slot, self._mask, self._spans, region, out, box)
 
-    def _placed(self, part: ExrPart, full: str) -> np.ndarray:
-        """A layer's channel in the loop's window, as stored; 0 outside of its data window."""
-        return place(part.channels[full], part.data_window, self._window)
-
-    def _put(self, part: ExrPart, full: str, values: np.ndarray) -> None:
-        """Put the moving pixels of the loop's window into a part's channel."""
-        target, stored = part.channels[full], values
-        if target.dtype != values.dtype:
-            stored = as_stored(values, target.dtype.type)
-        (left, top), (x, y) = self._window[:2], part.data_window[:2]
-        a, b = max(left, x), max(top, y)
-        c, d = min(self._window[2], part.data_window[2]) + 1, min(self._window[3], part.data_window[3]) + 1
-        if a >= c or b >= d:
-            return
-        inside = slice(b - top, d - top), slice(a - left, c - left)
-        bits = f"u{target.itemsize}"
-        shown = target[b - y : d - y, a - x : c - x].view(bits)
-        np.copyto(shown, stored[inside].view(bits), where=self._moving[inside])
-
-    def _buffer(self, name: str) -> np.ndarray:
-        """A thread's own (H, W, 4)."""
-        if not hasattr(self._scratch, name):
-            setattr(self._scratch, name, np.empty_like(self._source))
-        buffer: np.ndarray = getattr(self._scratch, name)
-        return buffer
+    def _placed(self, part: int, full: str) -> np.ndarray:
+        """A channel in the loop's window, as stored; 0 outside of its part's data window."""
+        of = self._layers.parts[part]
+        return np.ascontiguousarray(place(of.channels[full], of.data_window, self._window))

@@ -160,12 +160,17 @@ class Loop:
         self._render(time, out)
         return lambda: None
 
-    def carried(self, t: float, canvas: np.ndarray) -> list[ExrPart]:
-        """The parts of frame t's file: the plate's layers, carried on the CPU as its pixels in `canvas` were."""
+    def carried(self, t: float, canvas: np.ndarray, into: list[ExrPart] | None = None) -> list[ExrPart]:
+        """The parts of frame t's file: the plate's layers, carried on the CPU as its pixels in `canvas` were.
+
+        `into` are parts of an earlier call, which are overwritten and returned.
+        """
         if self._carrier is None:
             raise PlateError("the plate has no layers: read it with layers=")
         time = float(t) if 0 <= t <= self.frames else float(t) % self.frames
-        return self._carrier.parts(time, canvas)
+        parts = self._carrier.parts() if into is None else into
+        self._carrier.carry(time, canvas, parts)
+        return parts
 
     def _prepare_carrier(self) -> Carrier | None:
         """What carries the plate's layers, if it has any."""

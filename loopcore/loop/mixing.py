@@ -200,7 +200,7 @@ def _shifted(value, shift, white):
 def _mix_rows(plate, height, width, grid, rows, columns, channels, step, mask, spans, luma, colour, white, copy, tone,
               fetched, first, last):  # fmt: skip
     line = np.empty((columns + 1) * channels, np.float32)
-    sample = np.empty(4, np.float32)
+    sample, patch = np.empty(4, np.float32), np.empty(64, np.float32)
     # Rows of a large plate are longer than the cache: tile by tile, the rows that several fetches read stay in it.
     for left in range(0, columns, TILE_CELLS):
         for y in range(first, last):
@@ -213,12 +213,13 @@ def _mix_rows(plate, height, width, grid, rows, columns, channels, step, mask, s
                 line[columns * channels + c] = line[(columns - 1) * channels + c]
             if not fetched:
                 _fetch_span(plate, height, width, grid, rows, columns, channels, step, mask, copy, y, start, stop,
-                            line, sample)  # fmt: skip
+                            line, sample, patch)  # fmt: skip
             _finish_span(mask, width, channels, step, luma, colour, white, copy, tone, y, start, stop, line)
 
 
 @kernel
-def _fetch_span(plate, height, width, grid, rows, columns, channels, step, mask, copy, y, start, stop, line, sample):
+def _fetch_span(plate, height, width, grid, rows, columns, channels, step, mask, copy, y, start, stop, line, sample,
+                patch):  # fmt: skip
     for p in range(4 * (y * width + start), 4 * (y * width + stop)):
         copy[p] = _F(0)
     row = min((y + step // 2) // step, rows - 1) * columns
@@ -229,7 +230,7 @@ def _fetch_span(plate, height, width, grid, rows, columns, channels, step, mask,
             n, m = j * channels + k, (j + 1) * channels + k
             if line[n + 2] > 0 or line[m + 2] > 0:
                 _add_copy(plate, height, width, grid, left + k, right + k, step, mask, copy, y, a, b, j * step, line,
-                          n, m, sample)  # fmt: skip
+                          n, m, sample, patch)  # fmt: skip
 
 
 @kernel
@@ -252,7 +253,8 @@ def _finish_span(mask, width, channels, step, luma, colour, white, copy, tone, y
 
 
 @kernel
-def _add_copy(plate, height, width, grid, left, right, step, mask, copy, y, start, stop, origin, line, n, m, sample):
+def _add_copy(plate, height, width, grid, left, right, step, mask, copy, y, start, stop, origin, line, n, m, sample,
+              patch):  # fmt: skip
     """Add one copy, times its weight, to the pixels start..stop-1 of a cell."""
     per_pixel = _F(1) / _F(step)
     dx, dy, weight = line[n], line[n + 1], line[n + 2]
@@ -268,7 +270,7 @@ def _add_copy(plate, height, width, grid, left, right, step, mask, copy, y, star
         u, v, w = _F(x) + (dx + t * dx_step), _F(y) + (dy + t * dy_step), weight + t * weight_step
         if plain:
             if not cubic_fetch4(plate, height, width, u, v, sample, 0):
-                fetch4_at_border(plate, height, width, u, v, sample, 0)
+                fetch4_at_border(plate, height, width, u, v, sample, 0, patch)
         else:
             axis = left if 2 * (x - origin) < step else right
             fetch_along(plate, height, width, u, v, grid[axis + 3], grid[axis + 4], sample, 0)

@@ -98,7 +98,9 @@ def reflect(i, size):
     if size == 1:
         return 0
     period = 2 * (size - 1)
-    i = abs(i) % period
+    i = abs(i)
+    if i >= period:  # Few are, and a division takes longer than all else.
+        i %= period
     return min(i, period - i)
 
 
@@ -125,9 +127,11 @@ def gather_patch(values, height, width, channels, ix, iy, patch):
 
 
 @kernel
-def fetch4_at_border(values, height, width, x, y, out, position):
-    """Do what `cubic_fetch4` does where the footprint crosses the border; the picture is mirrored there."""
-    patch = np.empty(64, np.float32)
+def fetch4_at_border(values, height, width, x, y, out, position, patch):
+    """Do what `cubic_fetch4` does where the footprint crosses the border; the picture is mirrored there.
+
+    `patch` is scratch, flat (4, 4, 4).
+    """
     ix, tx = split(x)
     iy, ty = split(y)
     gather_patch(values, height, width, 4, ix, iy, patch)
@@ -137,12 +141,13 @@ def fetch4_at_border(values, height, width, x, y, out, position):
 
 @kernel
 def _warp4_rows(values, height, width, displacement, out_width, out, first, last):
+    patch = np.empty(64, np.float32)
     for y in range(first, last):
         for x in range(out_width):
             p = y * out_width + x
             sx, sy = _F(x) + displacement[2 * p], _F(y) + displacement[2 * p + 1]
             if not cubic_fetch4(values, height, width, sx, sy, out, 4 * p):
-                fetch4_at_border(values, height, width, sx, sy, out, 4 * p)
+                fetch4_at_border(values, height, width, sx, sy, out, 4 * p, patch)
 
 
 @kernel

@@ -21,8 +21,8 @@ from loopcore.transport.kernel_cache import kernel_cache
 # All sources of the machine code: the kernels, what they inline, the options below, and the format of the files.
 SOURCES = (
     "flowmap/planes.py", "loop/blend.py", "loop/carrying.py", "loop/contrast.py", "loop/cycles.py", "loop/mixing.py",
-    "loop/plate_contrast.py", "loop/smooth.py", "transport/cpu.py", "transport/jit.py", "transport/kernel_cache.py",
-    "transport/limited.py", "transport/simd.py",
+    "loop/plate_contrast.py", "loop/smooth.py", "loop/storing.py", "transport/cpu.py", "transport/halves.py",
+    "transport/jit.py", "transport/kernel_cache.py", "transport/limited.py", "transport/simd.py",
 )  # fmt: skip
 
 

@@ -5,6 +5,10 @@ The clamp of `simd.cubic_fetch4` keeps a result within the range of its 16 pixel
 longer add up to the clamped whole. With c the cubic and b the bilinear value of the picture that guides, its clamped
 value is b + l (c - b) for one l in 0 .. 1 (a flux limiter, as in Sweby, SIAM J. Numer. Anal. 21, 1984). Taken with the
 same l, any other picture's lookup is linear in its pixels.
+
+A lookup of the guide (`guide4`) leaves its weights in `taps`, 12 numbers: cubic along x and y, four each, then bilinear
+along x and y, two each; and in `found`, 12 numbers: the cubic and the bilinear value, and l as a whole number of 0 to
+255, each for four channels. Others (`add_limited4`, `add_limited8`) are taken with both.
 """
 
 import numpy as np
@@ -12,7 +16,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from loopcore.transport.cpu import gather_patch, split
+from loopcore.transport.cpu import gather_patch, reflect, split
+from loopcore.transport.halves import load_vector
 from loopcore.transport.jit import kernel
 from loopcore.transport.simd import (
     _FLAGS,
@@ -22,6 +27,8 @@ from loopcore.transport.simd import (
     _V4,
     _V8,
     _broadcast,
+    _concatenate,
+    _fill,
     _halves,
     _interleave,
     _keys_weights,
@@ -34,7 +41,7 @@ from loopcore.transport.simd import (
 _F = np.float32
 # Limits fall to 0 where l is 1 - 1 / STEEP.
 STEEP = 8
-_BYTES = ir.VectorType(ir.IntType(8), 4)
+TAPS, FOUND = 12, 12
 
 
 def _weights(builder, x, y):
@@ -63,18 +70,6 @@ def _inside(builder, x, y, height, width):
     return inside
 
 
-def _row_loader(context, builder, array_type, array, width, column, row):
-    stride = builder.mul(width, ir.Constant(_I64, 4))
-    start = builder.add(builder.mul(row, stride), builder.mul(column, ir.Constant(_I64, 4)))
-
-    def load_row(k):
-        index = builder.add(start, builder.mul(stride, ir.Constant(_I64, k)))
-        right = builder.add(index, ir.Constant(_I64, 8))
-        return tuple(_load(builder, _pointer(context, builder, array_type, array, at, _V8)) for at in (index, right))
-
-    return load_row
-
-
 def _cubic(builder, load_row, wx, wy):
     """The cubic sum of 4 x 4 pixels of four channels."""
     wx_left, wx_right = _broadcast(builder, _V8, wx[:2]), _broadcast(builder, _V8, wx[2:])
@@ -98,20 +93,6 @@ def _bilinear(builder, load_row, wx, wy):
     return builder.fadd(*_halves(builder, total))
 
 
-def _limited(builder, cubic, linear, codes):
-    """The cubic value as far as its limits let it differ from the bilinear one; where they are 255, to the bit."""
-    limit = builder.uitofp(builder.zext(codes, _INT4), _V4)
-    limit = builder.fmul(limit, ir.Constant(_V4, [1 / 255] * 4))
-    less = builder.fmul(limit, builder.fsub(cubic, linear), flags=_FLAGS)
-    kept = builder.icmp_unsigned("==", codes, ir.Constant(_BYTES, [255] * 4))
-    return builder.select(kept, cubic, builder.fadd(linear, less, flags=_FLAGS))
-
-
-def _add(builder, target, weight, value):
-    more = builder.fmul(value, _broadcast(builder, _V4, [weight]), flags=_FLAGS)
-    builder.store(builder.fadd(_load(builder, target), more, flags=_FLAGS), target, align=4)
-
-
 def _range(builder, load_row):
     """The least and the greatest of 4 x 4 pixels."""
     low = high = None
@@ -123,99 +104,195 @@ def _range(builder, load_row):
     return _pick(builder, "<", *_halves(builder, low)), _pick(builder, ">", *_halves(builder, high))
 
 
-@intrinsic
-def limits4(typingctx, guide, height, width, x, y, limits, position, weight, out):
-    """limits[position:position+4] = by how much the clamp would limit the picture `guide` at (x, y), as bytes.
+def _limits(builder, cubic, linear, low, high):
+    """l times 255, whole: 255 where the cubic value lies in the range, falling to 0 where it leaves it."""
+    clamped = _pick(builder, "<", _pick(builder, ">", cubic, low), high)
+    limit = builder.fdiv(builder.fsub(clamped, linear), builder.fsub(cubic, linear))
+    # Where there is no difference this is NaN, and becomes 0 below.
+    limit = builder.fmul(builder.fsub(limit, ir.Constant(_V4, [1.0] * 4)), ir.Constant(_V4, [255.0 * STEEP] * 4))
+    limit = builder.fadd(limit, ir.Constant(_V4, [255.0] * 4))
+    limit = _pick(builder, ">", limit, ir.Constant(_V4, [0.0] * 4))
+    limit = _pick(builder, "<", limit, ir.Constant(_V4, [255.0] * 4))
+    within = builder.fcmp_unordered("==", clamped, cubic)
+    limit = builder.select(within, ir.Constant(_V4, [255.0] * 4), limit)
+    return builder.sitofp(builder.fptosi(limit, _INT4), _V4)
 
-    Adds `weight` times the value so limited to out[0:4].
-    `guide` is flat (height, width, 4), `limits` flat uint8. A limit that was there before stays if it is less. Returns
-    False, and writes nothing, where the footprint crosses the border or a coordinate is NaN.
+
+def _limited(builder, cubic, linear, limits):
+    """The cubic value as far as its limits let it differ from the bilinear one; where they are 255, to the bit."""
+    all_of_it, scale = (ir.Constant(limits.type, [value] * limits.type.count) for value in (255.0, 1 / 255))
+    less = builder.fmul(builder.fmul(limits, scale), builder.fsub(cubic, linear), flags=_FLAGS)
+    kept = builder.fcmp_ordered("==", limits, all_of_it)
+    return builder.select(kept, cubic, builder.fadd(linear, less, flags=_FLAGS))
+
+
+def _add(builder, target, fresh, weight, value):
+    more = builder.fmul(value, _broadcast(builder, value.type, [weight]), flags=_FLAGS)
+    zero = ir.Constant(value.type, [0.0] * value.type.count)
+    before = builder.select(fresh, zero, _load(builder, target))
+    builder.store(builder.fadd(before, more, flags=_FLAGS), target, align=4)
+
+
+@intrinsic
+def guide4(typingctx, guide, height, width, x, y, taps, found):
+    """Look up the picture that guides, flat (height, width, 4), at (x, y), and fill `taps` and `found`.
+
+    Returns the index of the first pixel of the footprint, or -1, and writes nothing, where the footprint crosses the
+    border or a coordinate is NaN.
     """
     i, f = types.intp, types.float32
-    signature = types.boolean(guide, i, i, f, f, limits, i, f, out)
+    signature = types.int64(guide, i, i, f, f, taps, found)
 
     def codegen(context, builder, sig, args):
-        guide, height, width, x, y, limits, position, weight, out = args
-        inside = _inside(builder, x, y, height, width)
-        with builder.if_then(inside, likely=True):
+        guide, height, width, x, y, taps, found = args
+        corner = builder.alloca(_I64)
+        builder.store(ir.Constant(_I64, -1), corner)
+        with builder.if_then(_inside(builder, x, y, height, width), likely=True):
             column, row, wx, wy = _weights(builder, x, y)
-            load_row = _row_loader(context, builder, sig.args[0], guide, width, column, row)
+            place = builder.add(builder.mul(row, width), column)
+            builder.store(place, corner)
+
+            def load_row(k):
+                index = builder.add(place, builder.mul(width, ir.Constant(_I64, k)))
+                left = builder.mul(index, ir.Constant(_I64, 4))
+                right = builder.add(left, ir.Constant(_I64, 8))
+                return tuple(
+                    _load(builder, _pointer(context, builder, sig.args[0], guide, at, _V8)) for at in (left, right)
+                )
+
             cubic, linear = _cubic(builder, load_row, wx[0], wy[0]), _bilinear(builder, load_row, wx[1], wy[1])
-            low, high = _range(builder, load_row)
-            clamped = _pick(builder, "<", _pick(builder, ">", cubic, low), high)
-            limit = builder.fdiv(builder.fsub(clamped, linear), builder.fsub(cubic, linear))
-            # Where there is no difference this is NaN, and becomes 0 below.
-            limit = builder.fmul(
-                builder.fsub(limit, ir.Constant(_V4, [1.0] * 4)), ir.Constant(_V4, [255.0 * STEEP] * 4)
-            )
-            limit = builder.fadd(limit, ir.Constant(_V4, [255.0] * 4))
-            limit = _pick(builder, ">", limit, ir.Constant(_V4, [0.0] * 4))
-            limit = _pick(builder, "<", limit, ir.Constant(_V4, [255.0] * 4))
-            within = builder.fcmp_unordered("==", clamped, cubic)
-            limit = builder.select(within, ir.Constant(_V4, [255.0] * 4), limit)
-            codes = builder.trunc(builder.fptosi(limit, _INT4), _BYTES)
-            target = _pointer(context, builder, sig.args[5], limits, position, _BYTES)
-            before = builder.load(target, align=1)
-            codes = builder.select(builder.icmp_unsigned("<", codes, before), codes, before)
-            builder.store(codes, target, align=1)
-            target = _pointer(context, builder, sig.args[8], out, ir.Constant(_I64, 0), _V4)
-            _add(builder, target, weight, _limited(builder, cubic, linear, codes))
-        return inside
+            limits = _limits(builder, cubic, linear, *_range(builder, load_row))
+            weights = [_fill(builder, _V4, w) for w in (wx[0], wy[0], [*wx[1], *wy[1]])]
+            for k, array, vectors in ((5, taps, weights), (6, found, (cubic, linear, limits))):
+                for part, vector in enumerate(vectors):
+                    at = _pointer(context, builder, sig.args[k], array, ir.Constant(_I64, 4 * part), _V4)
+                    builder.store(vector, at, align=4)
+        return builder.load(corner)
 
     return signature, codegen
 
 
 @intrinsic
-def limited_fetch4(typingctx, values, height, width, x, y, limits, place, weight, out):
-    """out[0:4] += `weight` times `values`, flat (height, width, 4), at (x, y), limited by limits[place:place+4].
-
-    Returns False, and writes nothing, where the footprint crosses the border or a coordinate is NaN.
-    """
+def add_found4(typingctx, found, weight, fresh, out, position):
+    """out[position:position+4] += `weight` times the guide's own value, with its limits; with `fresh`, to 0."""
     i, f = types.intp, types.float32
-    signature = types.boolean(values, i, i, f, f, limits, i, f, out)
+    signature = types.void(found, f, types.boolean, out, i)
 
     def codegen(context, builder, sig, args):
-        values, height, width, x, y, limits, place, weight, out = args
-        inside = _inside(builder, x, y, height, width)
-        with builder.if_then(inside, likely=True):
-            column, row, wx, wy = _weights(builder, x, y)
-            load_row = _row_loader(context, builder, sig.args[0], values, width, column, row)
-            cubic = _cubic(builder, load_row, wx[0], wy[0])
-            codes = builder.load(_pointer(context, builder, sig.args[5], limits, place, _BYTES), align=1)
-            free = builder.icmp_unsigned("==", builder.bitcast(codes, _I32), ir.Constant(_I32, 0xFFFFFFFF))
-            target = _pointer(context, builder, sig.args[8], out, ir.Constant(_I64, 0), _V4)
+        found, weight, fresh, out, position = args
+        places = [ir.Constant(_I64, 4 * part) for part in range(3)]
+        parts = [_load(builder, _pointer(context, builder, sig.args[0], found, place, _V4)) for place in places]
+        target = _pointer(context, builder, sig.args[3], out, position, _V4)
+        _add(builder, target, fresh, weight, _limited(builder, *parts))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _add_limited(lanes):
+    """The intrinsic for so many channels, 4 or 8, side by side."""
+    vector = ir.VectorType(ir.FloatType(), lanes)
+
+    def columns(builder, load, wx, wy, rows):
+        """The sum of the pixels of `rows` times these weights, in the order of `_cubic` and `_bilinear`."""
+        totals = [None, None]
+        for row, across in zip(rows, wy, strict=True):
+            for side in range(2):
+                line = None
+                for column in range(side, len(wx), 2):
+                    part = builder.fmul(load(row, column), wx[column], flags=_FLAGS)
+                    line = part if line is None else builder.fadd(line, part, flags=_FLAGS)
+                line = builder.fmul(line, across, flags=_FLAGS)
+                totals[side] = line if totals[side] is None else builder.fadd(totals[side], line, flags=_FLAGS)
+        return builder.fadd(*totals)
+
+    @intrinsic
+    def add(typingctx, values, start, pixel, row, taps, found, weight, fresh, out, position):
+        i, f = types.intp, types.float32
+        signature = types.void(values, i, i, i, taps, found, f, types.boolean, out, i)
+
+        def codegen(context, builder, sig, args):
+            values, start, pixel, row, taps, found, weight, fresh, out, position = args
+
+            def loader(first):
+                def load(j, k):
+                    at = builder.add(start, builder.mul(row, ir.Constant(_I64, j)))
+                    at = builder.add(at, builder.mul(pixel, ir.Constant(_I64, k + first)))
+                    return load_vector(context, builder, sig.args[0], values, at, lanes)
+
+                return load
+
+            def tap(k):
+                at = _pointer(context, builder, sig.args[4], taps, ir.Constant(_I64, k), ir.FloatType())
+                return _broadcast(builder, vector, [_load(builder, at)])
+
+            wx, wy = [tap(k) for k in range(4)], [tap(k) for k in range(4, 8)]
+            cubic = columns(builder, loader(0), wx, wy, range(4))
+            at = _pointer(context, builder, sig.args[5], found, ir.Constant(_I64, 8), _V4)
+            limits = _load(builder, at)
+            free = builder.fcmp_ordered("==", limits, ir.Constant(_V4, [255.0] * 4))
+            free = builder.icmp_unsigned("==", builder.bitcast(free, ir.IntType(4)), ir.Constant(ir.IntType(4), 15))
+            target = _pointer(context, builder, sig.args[8], out, position, vector)
             with builder.if_else(free) as (unlimited, otherwise):
                 with unlimited:
-                    _add(builder, target, weight, cubic)
+                    _add(builder, target, fresh, weight, cubic)
                 with otherwise:
-                    linear = _bilinear(builder, load_row, wx[1], wy[1])
-                    _add(builder, target, weight, _limited(builder, cubic, linear, codes))
-        return inside
+                    wx, wy = [tap(k) for k in (8, 9)], [tap(k) for k in (10, 11)]
+                    linear = columns(builder, loader(1), wx, wy, (1, 2))
+                    limits = limits if lanes == 4 else _concatenate(builder, [limits, limits])
+                    _add(builder, target, fresh, weight, _limited(builder, cubic, linear, limits))
+            return context.get_dummy_value()
 
-    return signature, codegen
+        return signature, codegen
+
+    add.__doc__ = f"""out[position:position+{lanes}] += `weight` times what a lookup of other pictures gives.
+
+    Args:
+        values: flat float32, or uint16 the bits of halves. start: index of the first of the {lanes} channels in the
+            first pixel of the footprint. pixel, row: from one pixel, and row of pixels, to the next. taps, found: of
+            the guide at this place; four channels, or twice four, have its limits. fresh: whether to add to 0.
+    """
+    return add
+
+
+add_limited4, add_limited8 = _add_limited(4), _add_limited(8)
 
 
 @kernel
-def _mirrored(values, height, width, x, y, patch):
-    """Fills `patch`, flat (4, 4, 4), with the footprint of (x, y), mirrored at the border; returns the place in it."""
+def guide4_at_border(guide, height, width, x, y, patch, taps, found):
+    """Do what `guide4` does where the footprint crosses the border; the picture is mirrored there.
+
+    `patch` is scratch, flat (4, 4, 4).
+    """
     ix, tx = split(x)
     iy, ty = split(y)
-    gather_patch(values, height, width, 4, ix, iy, patch)
+    gather_patch(guide, height, width, 4, ix, iy, patch)
     below_two = _F(1.9999999)
-    return min(_F(1) + tx, below_two), min(_F(1) + ty, below_two)
+    guide4(patch, 4, 4, min(_F(1) + tx, below_two), min(_F(1) + ty, below_two), taps, found)
+
+
+@kernel(inline="always")
+def _straight(i, size):
+    """Where a row of four pixels from i - 1 on begins in the mirrored picture, and whether it goes on or back.
+
+    0 where it does neither: the border lies within.
+    """
+    first, last = reflect(i - 1, size), reflect(i + 2, size)
+    inner = reflect(i, size)
+    way = inner - first
+    return first, way if abs(way) == 1 and last == first + 3 * way else 0
 
 
 @kernel
-def limits4_at_border(guide, height, width, x, y, limits, position, weight, out):
-    """Do what `limits4` does where the footprint crosses the border; the picture is mirrored there."""
-    patch = np.empty(64, np.float32)
-    x, y = _mirrored(guide, height, width, x, y, patch)
-    limits4(patch, 4, 4, x, y, limits, position, weight, out)
+def footprint(height, width, x, y):
+    """The footprint of (x, y) in the mirrored picture: its first pixel, and how far it is to the next, and next row.
 
-
-@kernel
-def limited_fetch4_at_border(values, height, width, x, y, limits, place, weight, out):
-    """Do what `limited_fetch4` does where the footprint crosses the border; the picture is mirrored there."""
-    patch = np.empty(64, np.float32)
-    x, y = _mirrored(values, height, width, x, y, patch)
-    limited_fetch4(patch, 4, 4, x, y, limits, place, weight, out)
+    Both are 0 where the footprint is not straight.
+    """
+    ix, _ = split(x)
+    iy, _ = split(y)
+    left, across = _straight(ix, width)
+    top, down = _straight(iy, height)
+    if across == 0 or down == 0:
+        return 0, 0, 0
+    return top * width + left, across, down * width

@@ -15,7 +15,7 @@ from loopcore.baking.recipe import Recipe, read_recipe
 from loopcore.errors import LoopcoreError, PlateError
 from loopcore.exr import ExrPart, read_exr, write_parts
 from loopcore.exr.windows import place
-from loopcore.loop import Loop
+from loopcore.loop import Loop, carrier, packing
 from loopcore.motion import MotionField
 from loopcore.plate import Plate, read_plate
 from loopcore.quality import check
@@ -145,6 +145,23 @@ def test_lights_have_the_contrast_of_the_beauty(plate: Plate, motion: MotionFiel
         light = loop.carried(3, canvas)[1].channels
         for k, name in enumerate("RGB"):
             np.testing.assert_allclose(light[name], canvas[..., k], rtol=1e-5, atol=1e-5)
+
+
+def test_packs_and_reused_parts_change_nothing(
+    plate: Plate, motion: MotionField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers packed in twos, for each frame again, and put into the parts of another frame."""
+    loop = Loop(plate, motion, frames=N, device="cpu")
+    canvas = loop.canvas()
+    loop.render(3, canvas)
+    wanted = channels(loop.carried(3, canvas))
+    monkeypatch.setattr(packing, "MOST", 2)
+    monkeypatch.setattr(carrier, "KEPT_BYTES", 0)
+    other = Loop(plate, motion, frames=N, device="cpu")
+    parts = other.carried(5, canvas)
+    assert other.carried(3, canvas, parts) is parts
+    for name, values in channels(parts).items():
+        np.testing.assert_array_equal(bits(values), bits(wanted[name]))
 
 
 def test_ids_are_whole_and_of_the_plate(still: Path, frames: list[list[ExrPart]]) -> None:
