@@ -27,6 +27,8 @@ _GRID_SIDE = 512  # cells on the longer side of an estimate's grid
 
 WEIGHTS = Path(__file__).with_name("weights") / "fluid.safetensors"
 INPUT_SIDES = (512, 1024)  # pixels of the longer sides of the network's inputs
+_AROUND = 0.03  # of the longer side, standard deviation of the surroundings that details are compared with
+_CLASS_RANGE = np.array([0.003, 0.997], np.float32)  # of probabilities whose logits are compared
 _SPEED = 5  # index of the logarithm of the speed among a run's planes of motion
 
 # Longer sides of the picture per frame, mean over what moves: water, sky, smoke, fire.
@@ -44,6 +46,8 @@ class Estimate:
         confidence: (h, w) float32 0..1, of the velocity.
         classes: (5, h, w) float32 probabilities of :data:`loopcore.motion.networks.CLASSES`; None if not known.
         sense: (h, w) float32 0..1, how certain the velocity is not its opposite; None if not known.
+        outlined: (h, w) float32 0..1, moving, lowered where the largest input resolves still things in what moves; None
+            if there is one input only.
 
     Convention: (vx, vy), x right, y down, where content goes.
     """
@@ -53,6 +57,7 @@ class Estimate:
     confidence: np.ndarray
     classes: np.ndarray | None = None
     sense: np.ndarray | None = None
+    outlined: np.ndarray | None = None
 
     @property
     def flowing(self) -> np.ndarray:
@@ -78,10 +83,10 @@ def estimate_picture(picture: np.ndarray, network: FluidNet | None = None) -> Es
         network: used instead of the shipped one.
     """
     size = grid_size(*picture.shape[:2])
-    classes, motion = _seen(network or shipped_network(), picture)
+    classes, motion, outlined = _seen(network or shipped_network(), picture)
     moving, axis, direction, speed = np.split(motion, [1, 3, 5])
     if is_blank(picture):
-        moving = np.zeros_like(moving)
+        moving, outlined = np.zeros_like(moving), np.zeros_like(outlined)
     unit, certainty = orient(axis, direction, moving[0])
     relative = _relative_speed(speed[0], moving[0])
     rows, columns = moving.shape[1:]
@@ -90,8 +95,9 @@ def estimate_picture(picture: np.ndarray, network: FluidNet | None = None) -> Es
     sense = resize_planes(sense_certainty(axis, direction, moving[0])[None], *size)[0]
     vx, vy, moving, certainty = resize_planes(planes, *size)
     velocity = np.ascontiguousarray(np.stack([vx, vy], axis=-1))
-    moving, certainty, sense = (np.clip(plane, 0, 1) for plane in (moving, certainty, sense))
-    return Estimate(moving, velocity, certainty, resize_planes(classes, *size), sense)
+    outlined = resize_planes(outlined[None], *size)[0]
+    moving, certainty, sense, outlined = (np.clip(plane, 0, 1) for plane in (moving, certainty, sense, outlined))
+    return Estimate(moving, velocity, certainty, resize_planes(classes, *size), sense, outlined)
 
 
 def grid_size(height: int, width: int) -> tuple[int, int]:
@@ -120,24 +126,48 @@ def class_probabilities(picture: np.ndarray, network: FluidNet | None = None, si
     return classes
 
 
-def _seen(network: FluidNet, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _seen(network: FluidNet, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns what a network sees in several sizes of the picture.
 
     Small falls are seen in the larger one; classes and speed vary with what is around, and are those of the smallest.
 
     Returns:
         Class probabilities at stride 4; at stride 8 (6, h, w): probability of moving, axis, direction and logarithm of
-        the speed, means over the sizes (of logits, not of probabilities).
+        the speed, means over the sizes (of logits, not of probabilities); and the probability of moving outlined, at
+        stride 4 of the largest size.
     """
     from scipy.special import expit
 
-    (classes, first), *others = _runs(network, picture, INPUT_SIDES)
+    (classes, first), *others = runs = _runs(network, picture, INPUT_SIDES)
     rows, columns = first.shape[1:]
     same = [resize_planes(planes, rows, columns, "area") for _, planes in others]
     motion: np.ndarray = np.stack([first, *same]).mean(axis=0)
     motion[:1] = expit(motion[:1])
     motion[_SPEED] = first[_SPEED]
-    return classes, motion
+    return classes, motion, _outlined(runs)
+
+
+def _outlined(runs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Returns the mean probability of moving, lowered where the largest input resolves still things, (h, w).
+
+    The smaller inputs average rocks and banks with the water around them. Both of the largest one's outputs have to say
+    so, moving and static, each by its logit minus the logit's mean around: the static one alone takes dark gaps of
+    falls for rock.
+    """
+    from scipy.special import expit, logit
+
+    classes, motion = runs[-1]
+    size = classes.shape[1:]
+    mean = np.mean([resize_planes(planes[:1], *size)[0] for _, planes in runs], axis=0)
+    static = _detail(logit(np.clip(classes[0], *_CLASS_RANGE)))
+    still = resize_planes(-_detail(motion[0])[None], *size)[0]
+    return expit(mean - np.maximum(np.minimum(static, still), 0))
+
+
+def _detail(logits: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return logits - gaussian_filter(logits, _AROUND * max(logits.shape))
 
 
 def _runs(network: FluidNet, picture: np.ndarray, sides: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from loopcore.errors import HintsError, MotionError
 from loopcore.exr.windows import Windows
+from loopcore.motion.appearance import correct_by_appearance
 from loopcore.motion.deterministic import resize_planes
 from loopcore.motion.display import display_copy, display_rows, resized_picture
 from loopcore.motion.edges import apply_guided_filter, fit_guided_filter
@@ -186,7 +187,11 @@ def plate_mask(plate: Plate, picture: np.ndarray, estimate: Estimate) -> np.ndar
         estimate: of that copy.
     """
     guide = resized_picture(picture, *_guide_size(*picture.shape[:2]))
-    coarse = resize_planes(_without_islands(estimate)[None], *guide.shape[:2])[0]
+    if estimate.outlined is None:
+        coarse = resize_planes(_without_islands(estimate)[None], *guide.shape[:2])[0]
+    else:
+        outlined = _without_islands(replace(estimate, moving=estimate.outlined))
+        coarse = correct_by_appearance(resize_planes(outlined[None], *guide.shape[:2])[0], guide)
     slopes, offset = fit_guided_filter(coarse, guide, radius=max(2, round(0.012 * max(guide.shape[:2]))))
     size, ramp = (plate.height, plate.width), _thresholds(estimate)
     return apply_guided_filter(slopes, offset, display_rows(plate), size, ramp)

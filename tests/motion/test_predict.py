@@ -255,6 +255,11 @@ def test_the_lower_part_of_the_brook_is_found(brook: tuple[MotionField, np.ndarr
     assert (found & drawn)[350:].sum() > 0.6 * drawn[350:].sum()
 
 
+def test_the_rock_in_the_lower_fall_of_the_brook_is_still(brook: tuple[MotionField, np.ndarray]) -> None:
+    motion, _ = brook
+    assert (motion.mask[432:448, 405:455] > 0.5).mean() < 0.05
+
+
 def test_the_lower_fall_of_the_brook_falls(brook: tuple[MotionField, np.ndarray]) -> None:
     motion, _ = brook
     fall = (slice(418, 448), slice(338, 368))  # its left half; the right one goes aside
