@@ -332,7 +332,7 @@ def checked(config: FieldConfig) -> FieldConfig:
     for name, value, bottom in (
         ("data.side", data.side, max(least, MIN_SIDE)), ("data.long_side", data.long_side, data.side),
         ("data.least_frames", data.least_frames, 2),
-        ("model.blocks", model.blocks, 0), ("loss.scales", loss.scales, 0),
+        ("model.blocks", model.blocks, 0), ("model.widest", model.widest, model.width), ("loss.scales", loss.scales, 0),
         ("loss.width", loss.width, 1), ("data.synthetic", data.synthetic, 0),
     ):  # fmt: skip
         if value < bottom:

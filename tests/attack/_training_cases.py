@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import random
+import tomllib
 from pathlib import Path
 
 import _seeds
@@ -27,7 +28,7 @@ def train(seeds: Path, folder: Path, rng: random.Random) -> Case:
     if what in ("settings", "fluid"):
         source = inputs / "settings.toml"
         label = _write_settings(what, source, rng)
-        subjects: tuple[str, ...] = (str(source),)
+        subjects: tuple[str, ...] = (str(inputs),)  # the settings, or a file that they name
     elif what == "run":
         copy_inputs_to = seeds / "run"
         out.mkdir()
@@ -61,7 +62,21 @@ def _write_settings(what: str, path: Path, rng: random.Random) -> str:
     path.write_text(_seeds.toml(document).replace('"REPLACED"', text), "utf-8")
     if rng.random() < 0.85:
         return f"{section}.{name} = {text[:30]}"
-    return hostile_file(path.rename(path.with_name("whole.toml")), path, rng)
+    label = hostile_file(whole := path.rename(path.with_name("whole.toml")), path, rng)
+    if _is_long(path):
+        path.write_bytes(whole.read_bytes())
+    return label
+
+
+def _is_long(path: Path) -> bool:
+    """Returns whether damaged settings are valid and without the entries that make a run of one step."""
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+        if "pictures" in found:
+            return found.get("steps") != 1
+        return found.get("run", {}).get("steps") != 1 or found.get("data", {}).get("synthetic") != 1
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def evaluate(seeds: Path, folder: Path, rng: random.Random) -> Case:

@@ -88,6 +88,7 @@ def test_pictures_and_footage_are_settings_of_the_fluid_network(tmp_path: Path) 
         ("[run]\nseed = 99999999999999999999999\n", "run.seed is 9+, but it must be at most"),
         ("[run]\nsteps = 1" + "0" * 5000 + "\n", "settings .*run.toml are not valid TOML"),
         ("[model]\nwidth = 1000000\n", "model.width is 1000000, but it must be at most 8192"),
+        ("[model]\nwidest = 8\n", "model.widest is 8, but it must be 64 or more"),
         ("[model]\nhalvings = 1000000\n", "model.halvings is 1000000"),
         ("[loss]\nwidth = 0\n", "loss.width is 0"),
         ("[run]\nseed = " + "[" * 5000 + "]" * 5000 + "\n", "settings .*run.toml"),
