@@ -13,7 +13,6 @@ import math
 
 import numpy as np
 
-from loopcore.exr import Window
 from loopcore.loop.carrying import Region, node_line
 from loopcore.loop.plate_contrast import COPY, SHIFT
 from loopcore.parallel import parallel_rows
@@ -24,8 +23,11 @@ from loopcore.transport.jit import kernel
 _F = np.float32
 
 
-def box_of(part: Window, window: Window) -> np.ndarray:
+def box_of(part: tuple[int, int, int, int], window: tuple[int, int, int, int]) -> np.ndarray:
     """Where a part lies in the loop's window: six whole numbers for the kernels.
+
+    Args:
+        part: (x_min, y_min, x_max, y_max), inclusive, y down. window: alike.
 
     Returns:
         The first row of the loop's window in the part, one past the last, the same of columns; the index in a channel
