@@ -104,3 +104,13 @@ def render(path, engine="CYCLES"):
     scene.render.filepath = str(path)
     bpy.ops.render.render(write_still=True)
     return path
+
+
+def tilted_plane(path):
+    """Remove all objects; return a new plane with the picture, moved and turned about all axes."""
+    for obj in list(bpy.data.objects):
+        bpy.data.objects.remove(obj)
+    obj = image_plane(path)
+    obj.location, obj.rotation_euler = (0.3, 2.0, -0.2), (1.2, 0.2, 0.3)
+    bpy.context.view_layer.update()
+    return obj

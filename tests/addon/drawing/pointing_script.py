@@ -24,12 +24,7 @@ def module(name):
 
 
 def plane():
-    for obj in list(bpy.data.objects):
-        bpy.data.objects.remove(obj)
-    obj = inside.image_plane(PLATE)
-    obj.location, obj.rotation_euler = (0.3, 2.0, -0.2), (1.2, 0.2, 0.3)
-    bpy.context.view_layer.update()
-    return obj
+    return inside.tilted_plane(PLATE)
 
 
 def found(obj):
