@@ -163,8 +163,9 @@ def nodes(
 
     Args:
         shifts: of each copy, (rows, columns, 2) in cells: where it is fetched from. weights: (copies, rows, columns),
-            in time; overwritten. mask: (rows, columns). looks: of `steady.looks`. size: height and width in pixels. mean: (rows, columns, 4)
-            local mean of tone; None where looks are not kept. strength: (rows, columns), by how much they are.
+            in time; overwritten. mask: (rows, columns). looks: of `steady.looks`. size: height and width in pixels.
+            mean: (rows, columns, 4) local mean of tone; None where looks are not kept. strength: (rows, columns), by
+            how much they are.
     """
     (rows, columns), count = mask.shape, len(shifts)
     out = np.zeros((rows, columns, COPY * count + SHIFT), np.float32)

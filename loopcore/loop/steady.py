@@ -61,11 +61,11 @@ def local_mean(source: np.ndarray, luma: np.ndarray, mask: np.ndarray, step: int
 
 
 def looks(mean: np.ndarray, luma: np.ndarray, paths: Paths) -> np.ndarray:
-    """(rows, columns, 2) at the nodes: the local tone in units of DIFFERENCE, and how much it belongs to its place, 0..1.
+    """(rows, columns, 2): the local tone in units of DIFFERENCE, and how far it belongs to its place, 0 to 1.
 
     Where the velocity is the same all around, what looks different moves with the flow, as the crest of a wave does.
-    Where it changes, at the lip or the foot of a fall or beside what is still, looks change with it, and stay. With v the velocity and means
-    taken near the place, the change is sqrt(mean |v|^2 - |mean v|^2) / sqrt(mean |v|^2).
+    Where it changes, at the lip or the foot of a fall or beside what is still, looks change with it, and stay. With v
+    the velocity and means taken near the place, the change is sqrt(mean |v|^2 - |mean v|^2) / sqrt(mean |v|^2).
 
     Args:
         mean: (rows, columns, 4) of `local_mean`. luma: (4,) weights of luminance. paths: of the content.

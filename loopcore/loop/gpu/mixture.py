@@ -70,7 +70,8 @@ class GpuMixture:
         for k, span in enumerate(spans):
             mixing_kernels.copy_nodes[(self._plan.tiles,)](
                 self._trace(-span), self._mask, self._looks, self.weights[k], self.grid[SHIFT + COPY * k :], rows,
-                columns, self._step, MIN_WEIGHT=blend.MIN_WEIGHT, MIN_SQUEEZE=blend.MIN_SQUEEZE, MIN_MASK=MIN_MASK, **self._tile,
+                columns, self._step, MIN_WEIGHT=blend.MIN_WEIGHT, MIN_SQUEEZE=blend.MIN_SQUEEZE, MIN_MASK=MIN_MASK,
+                **self._tile,
             )  # fmt: skip
         weights, (height, width) = self.weights[: len(spans)], self._size
         weights /= weights.sum(0)
