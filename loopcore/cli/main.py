@@ -126,7 +126,7 @@ def _flow_options(command: argparse.ArgumentParser) -> None:
     add("--first", type=int, default=1001, help="number of the first frame (1001)")
     add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
     cycle_options(command)
-    add("--plate", type=given_path, help="the still, which maps of a loop with steady looks are made from")
+    add("--plate", type=given_path, help="the still, for maps of a loop of several cycles or with steady looks")
     add("--layer", help="layer, part or view of a multi-layer plate")
     add("--colorspace", help="colour space of the plate, e.g. srgb_rec709_scene")
     add("--with", dest="extras", action="append", default=[], metavar="EXTRA",
