@@ -6,7 +6,7 @@ The command line, the worker, Blender and farms all use `Job` and `run`, so a se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -63,7 +63,11 @@ class Result:
 
 
 def run(
-    job: Job, observer: Observer | None = None, origin: Origin | None = None, writer: FrameWriter | None = None
+    job: Job,
+    observer: Observer | None = None,
+    origin: Origin | None = None,
+    writer: FrameWriter | None = None,
+    preparing: Preparation | None = None,
 ) -> Result:
     """Runs a job.
 
@@ -72,6 +76,7 @@ def run(
         observer: receives progress and may stop the job.
         origin: the loop that the job makes again; what differs from it is noted before the bake.
         writer: computes and writes the frames; None does so in this process.
+        preparing: used instead of `prepare`.
 
     Returns:
         The files written. If frames failed, they are in `bake.failed` and no previews and report are written.
@@ -82,7 +87,7 @@ def run(
     """
     observer = observer or Observer()
     with ExitStack() as stack:
-        prepared = prepare(job, observer, stack)
+        prepared = (preparing or prepare)(job, observer, stack)
         for line in () if origin is None else origin.differences(prepared.plan.recipe):
             observer.note(line)
         claim = stack.enter_context(prepared.plan.claim())
@@ -119,6 +124,9 @@ class Prepared:
             write_bytes_atomically(target, data)
 
 
+Preparation = Callable[[Job, Observer, ExitStack], Prepared]
+
+
 def prepare(job: Job, observer: Observer, stack: ExitStack) -> Prepared:
     """Reads what a job needs and prepares its loop, without writing to its folder.
 
@@ -135,8 +143,7 @@ def prepare(job: Job, observer: Observer, stack: ExitStack) -> Prepared:
     from loopcore.loop import Loop, load_kernels
     from loopcore.loop.device import gpu_hint
 
-    job.check()
-    _refuse_overwriting(job)
+    check_job(job)
     with ThreadPoolExecutor(1) as thread:
         # Saves half a second before the first frame. An error there occurs again, and is reported, in `Loop`.
         thread.submit(load_kernels, job.device)
@@ -163,6 +170,19 @@ def prepare(job: Job, observer: Observer, stack: ExitStack) -> Prepared:
         depth=job.depth, compression=job.compression,
     )  # fmt: skip
     return Prepared(plan, still)
+
+
+def check_job(job: Job) -> None:
+    """Checks a job, as far as that needs no picture.
+
+    Args:
+        job: the job.
+
+    Raises:
+        LoopcoreError: a setting is out of range, or the job would overwrite a file that it reads.
+    """
+    job.check()
+    _refuse_overwriting(job)
 
 
 def _finish(job: Job, plan: Plan, claim: Claim, observer: Observer, writer: FrameWriter | None) -> Result:
