@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -25,15 +24,13 @@ class KeptLoop:
     def __init__(self) -> None:
         self._key: object = None
         self._prepared: Prepared | None = None
-        self._stack = ExitStack()
 
-    def __call__(self, job: Job, observer: Observer, stack: ExitStack) -> Prepared:
+    def __call__(self, job: Job, observer: Observer) -> Prepared:
         """Returns what `prepare` returns.
 
         Args:
             job: the job.
             observer: receives progress and may stop the job.
-            stack: not used: temporary files are removed when another job comes.
 
         Raises:
             Cancelled: the observer stopped the job.
@@ -43,13 +40,12 @@ class KeptLoop:
         key = _key(job)
         if self._prepared is None or key is None or self._key != key:
             self.forget()  # frees the memory first
-            self._prepared, self._key = prepare(job, observer, self._stack), key
+            self._prepared, self._key = prepare(job, observer), key
         return replace(self._prepared, plan=self._prepared.plan.of_numbers(job.numbers))
 
     def forget(self) -> None:
         """Keeps nothing."""
         self._prepared = self._key = None
-        self._stack.close()
 
 
 def _key(job: Job) -> object:
