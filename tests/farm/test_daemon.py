@@ -86,19 +86,6 @@ def stopped(plain: Daemon) -> Iterator[None]:
     assert not plain.folder.exists()
 
 
-def ended(pid: int) -> bool:
-    """Whether a process has ended; one whose parent does not wait for it is a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
 def test_chunks_share_a_loop_and_the_client_imports_little(daemon: Daemon) -> None:
     first = daemon.run(*daemon.chunk("1001-1003"))
     assert first.returncode == 0 and "Preparing" not in first.stderr
@@ -121,7 +108,7 @@ def test_errors_and_exit_codes_are_those_of_the_command(daemon: Daemon) -> None:
         here = _scenes.run(*given, cwd=daemon.scene, env={"PYTHONPATH": ROOT})
         assert there.returncode == here.returncode != 0
         assert there.stderr == here.stderr
-    assert ended(daemon.pid) is False
+    assert _scenes.ended(daemon.pid) is False
 
 
 def test_an_interrupted_chunk_leaves_the_daemon_usable(daemon: Daemon) -> None:
@@ -154,7 +141,7 @@ def test_a_killed_daemon_costs_no_frame(daemon: Daemon) -> None:
     assert _farm.files(daemon.frames) == daemon.plain
     # The next one starts another daemon.
     assert daemon.run(*daemon.chunk("1001", "--overwrite")).returncode == 0
-    assert daemon.pid != killed and ended(killed)
+    assert daemon.pid != killed and _scenes.ended(killed)
 
 
 @pytest.mark.parametrize("cause", ["idle", "folder", "session"])
@@ -178,7 +165,7 @@ def test_it_ends_by_itself(plain: Daemon, tmp_path: Path, cause: str) -> None:
     pid = daemon.pid
     if cause == "folder":
         shutil.rmtree(daemon.folder)
-    _scenes.wait_for(lambda: ended(pid), 15)
+    _scenes.wait_for(lambda: _scenes.ended(pid), 15)
     assert not daemon.folder.exists()
 
 
