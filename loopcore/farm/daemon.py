@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TextIO
 
-from loopcore.farm.daemon_client import CODE, COMMAND, ERR, LIFE, OUT, PID, REQUESTS, STOP, TAKEN, remove
+from loopcore.farm.daemon_client import CODE, COMMAND, ERR, LIFE, OUT, PID, PREFIX, REQUESTS, STOP, TAKEN, remove
 
 IDLE_S = 60.0
 _TICK_S = 1.0
@@ -68,7 +68,8 @@ def _clean(folder: str) -> None:
     """Removes the folder, with what killed clients left."""
     try:
         for name in os.listdir(folder):
-            remove(os.path.join(folder, name))
+            if name.startswith(PREFIX):
+                remove(os.path.join(folder, name))
         os.unlink(os.path.join(folder, PID))
         os.unlink(os.path.join(folder, REQUESTS))
         os.rmdir(folder)
@@ -105,7 +106,7 @@ class Daemon:
         """Runs commands until the daemon has to end."""
         signal.signal(signal.SIGTERM, self._terminate)
         while name := self._next():
-            if name.isalnum():
+            if name.startswith(PREFIX) and name.removeprefix(PREFIX).isalnum():
                 self._execute(os.path.join(self._folder, name))
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:

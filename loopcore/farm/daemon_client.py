@@ -6,7 +6,7 @@ start a daemon there or use it. This module imports nothing but small parts of t
 
 A command is a folder in that one, made by its client: the file `command` (working folder, parent's process id, number
 of arguments, arguments and environment, separated by NUL); the FIFOs `out` and `err` for the output, and `life`, which
-receives a byte for each signal and is closed when the client ends; last the file `code`. The FIFO `requests`, which the
+receives a byte for each signal and is closed when the client ends; last the file `code`. The FIFO REQUESTS, which the
 daemon reads, receives its name as a line. The daemon takes a command by renaming the file `command`, and a client that
 waits no longer withdraws it likewise: one of the two renames succeeds.
 """
@@ -25,12 +25,14 @@ from types import FrameType
 from loopcore.farm import messages
 
 VARIABLE = "LOOPCORE_DAEMON"
-REQUESTS, PID, COMMAND, TAKEN, LEFT, CODE = "requests", "pid", "command", "taken", "left", "code"
-OUT, ERR, LIFE = "out", "err", "life"
+# In the daemon's folder, which may have other files; PREFIX begins the names of commands.
+REQUESTS, PID, PREFIX = "loopcore-requests", "loopcore-pid", "loopcore-command-"
+# In the folder of a command.
+COMMAND, TAKEN, LEFT, CODE, OUT, ERR, LIFE = "command", "taken", "left", "code", "out", "err", "life"
 STOP = "stop"
 _COMMANDS = ("animate", "predict")
 # How long to wait for a daemon that starts, or that finishes the frame of a client that was killed.
-_PATIENCE_S = 5.0
+_PATIENCE_S = 10.0
 _STOP_PATIENCE_S = 60.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -88,9 +90,12 @@ def remove(place: str) -> None:
     Args:
         place: the folder.
     """
-    try:
-        for name in os.listdir(place):
+    for name in (COMMAND, TAKEN, LEFT, CODE, OUT, ERR, LIFE):
+        try:
             os.unlink(os.path.join(place, name))
+        except OSError:
+            pass
+    try:
         os.rmdir(place)
     except OSError:
         pass  # The other side removes it, too.
@@ -110,6 +115,8 @@ def _connect(folder: str, serve: Callable[[str], None]) -> int | None:
         pass
     facts = os.lstat(folder)
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+        text = f"{VARIABLE} is not used: '{folder}' is not a folder of this user that nobody else may enter (mode 0700)"
+        print(f"loopcore: warning: {text}", file=sys.stderr)
         return None
     requests = _opened(folder)
     if requests is not None:
@@ -157,7 +164,7 @@ class _Client:
     """
 
     def __init__(self, folder: str, requests: int) -> None:
-        self._name = f"c{os.urandom(8).hex()}"
+        self._name = PREFIX + os.urandom(8).hex()
         self._place, self._requests = os.path.join(folder, self._name), requests
         self._files = [requests]
         self._signal = 0

@@ -40,7 +40,7 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        return int((self.folder / "pid").read_text())
+        return int((self.folder / "loopcore-pid").read_text())
 
     def start(self, *arguments: object, python: tuple[str, ...] = ("-m", "loopcore")) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -148,7 +148,7 @@ def test_a_killed_daemon_costs_no_frame(daemon: Daemon) -> None:
 def test_it_ends_by_itself(plain: Daemon, tmp_path: Path, cause: str) -> None:
     """Nobody stops it: it is idle, or its folder or the process that runs its clients is gone."""
     daemon = Daemon(tmp_path / "d", plain.scene, {})
-    idle = "1.5" if cause == "idle" else "60"
+    idle = "2.5" if cause == "idle" else "60"
     program = (
         "import sys; from loopcore import __main__; from loopcore.farm import daemon\n"
         f"daemon.IDLE_S = {idle}\n"
@@ -165,20 +165,28 @@ def test_it_ends_by_itself(plain: Daemon, tmp_path: Path, cause: str) -> None:
     pid = daemon.pid
     if cause == "folder":
         shutil.rmtree(daemon.folder)
+    elif cause == "idle":
+        (daemon.folder / "mine").mkdir()
+        (daemon.folder / "mine" / "code").write_text("kept")
     _scenes.wait_for(lambda: _scenes.ended(pid), 15)
-    assert not daemon.folder.exists()
+    left = [path.name for path in daemon.folder.rglob("*")]
+    assert left == (["mine", "code"] if cause == "idle" else []) and daemon.folder.exists() == (cause == "idle")
 
 
-def test_without_a_private_folder_or_fifos_there_is_no_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_private_folder_or_fifos_there_is_no_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def serve(folder: str) -> None:
         raise AssertionError
 
     folder = tmp_path / "d"
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
+    folder.chmod(0o755)
     command = ["animate", "plate.png", "-o", "loop"]
     assert daemon_client.forward(command, serve) is None  # The variable is not set.
     monkeypatch.setenv("LOOPCORE_DAEMON", str(folder))
     assert daemon_client.forward(command, serve) is None and not list(folder.iterdir())
+    assert "mode 0700" in capsys.readouterr().err
     folder.chmod(0o700)
     assert daemon_client.forward([*command, "--dask", "local:2"], serve) is None
     assert daemon_client.forward(["info"], serve) is None

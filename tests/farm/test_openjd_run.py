@@ -45,7 +45,7 @@ class Farm:
 
     def daemon(self) -> int:
         """The process id of the running session's daemon; 0 where there is none."""
-        for path in self.temporary.glob("OpenJD/*/loopcore/pid"):
+        for path in self.temporary.glob("OpenJD/*/loopcore/loopcore-pid"):
             return int(path.read_text() or 0)
         return 0
 
