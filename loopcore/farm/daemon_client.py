@@ -34,6 +34,7 @@ _COMMANDS = ("animate", "predict")
 # How long to wait for a daemon that starts, or that finishes the frame of a client that was killed.
 _PATIENCE_S = 10.0
 _STOP_PATIENCE_S = 60.0
+_FAILED = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -60,6 +61,8 @@ def forward(argv: Sequence[str], serve: Callable[[str], None]) -> int | None:
     client = _Client(folder, requests)
     try:
         return client.run(argv)
+    except BrokenPipeError:
+        return _FAILED  # The reader of the output is gone.
     except OSError:
         return None
     finally:
@@ -180,7 +183,10 @@ class _Client:
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._receive)
         self._write_command(argv)
-        os.write(self._requests, f"{self._name}\n".encode())
+        try:
+            os.write(self._requests, f"{self._name}\n".encode())
+        except BrokenPipeError:
+            return None  # The daemon ended.
         taken = self._pass_on({out: 1, err: 2})
         code = self._code() if taken else None
         if self._signal and code in (None, 128 + signal.SIGINT):

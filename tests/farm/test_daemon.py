@@ -125,6 +125,10 @@ def test_an_interrupted_chunk_leaves_the_daemon_usable(daemon: Daemon) -> None:
         assert number == signal.SIGKILL or err == "loopcore: interrupted\n"
         done = daemon.run(*daemon.chunk("1002-1003", "--overwrite"))
         assert done.returncode == 0 and "the daemon ended" not in done.stderr and daemon.pid == pid
+    process = daemon.start(*daemon.chunk("1001-1120", "--overwrite"))
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(60) == 1 and daemon.pid == pid
     assert not (daemon.frames / "plate_loop.1120.exr").exists()
     daemon.made(range(1001, 1004))
 
