@@ -208,7 +208,16 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         pass  # running, as another user
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended and nobody has asked for its exit code yet; False where the system does not say."""
+    try:
+        # After the name, which may have any characters, in brackets: proc(5).
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:1] == [b"Z"]
+    except OSError:
+        return False
 
 
 def _is_alive_on_windows(pid: int) -> bool:

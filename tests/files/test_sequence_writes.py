@@ -241,6 +241,18 @@ def test_leftovers_of_ended_processes_are_removed_and_of_running_ones_kept(tmp_p
     assert names_in(tmp_path) == [alive.name]
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="zombies are known from /proc")
+def test_leftovers_of_a_zombie_are_removed(tmp_path: Path) -> None:
+    """A killed process whose parent has not asked for its exit code still has its number."""
+    process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.read()
+    dead = leftover(tmp_path, process.pid)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert remove_leftovers(tmp_path) == [dead]
+    process.wait()
+
+
 def test_own_write_in_progress_is_kept(tmp_path: Path) -> None:
     def write(temporary: Path) -> None:
         temporary.write_bytes(b"a")
