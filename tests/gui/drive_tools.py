@@ -19,7 +19,7 @@ import inside  # noqa: E402
 import mouse  # noqa: E402
 import numpy as np  # noqa: E402
 from mouse import idle, path  # noqa: E402
-from screen import area, drive, picture, region, there, until, window  # noqa: E402
+from screen import area, drive, look, picture, region, there, until, use, window  # noqa: E402
 
 ZIP, OUT, WORKER, PICTURE, *PARTS = sys.argv[sys.argv.index("--") + 1 :]
 PACKAGE = "bl_ext.user_default.loopcore"
@@ -55,20 +55,6 @@ def scene():
     return plane.name
 
 
-def look(name):
-    space = area().spaces.active
-    space.shading.type, space.shading.color_type, space.shading.light = "SOLID", "TEXTURE", "FLAT"
-    space.show_region_ui, space.show_region_toolbar = True, True
-    with there():
-        bpy.ops.view3d.view_axis(type="FRONT")
-    yield 1.0
-    region("UI").active_panel_category = "Loopcore"
-    with there():
-        bpy.ops.view3d.view_selected()
-    space.region_3d.view_distance *= 0.72
-    yield 1.0
-
-
 def click_at(name, x, y, *, button=1):
     mouse.click_at(mouse.screen_of(PACKAGE, name, x, y), button=button)
 
@@ -99,16 +85,10 @@ def children(name, kind):
     return sorted(c.name for c in bpy.data.objects[name].children if c.type == kind)
 
 
-def use(tool):
-    with there():
-        bpy.ops.wm.tool_set_by_id(name=tool)
-    yield 1.0
-
-
 def steps():
     inside.install(ZIP)
     name = scene()
-    yield from look(name)
+    yield from look()
     parts = (flips, drawn, erased, undone, masked, found)
     for part in parts:
         if not PARTS or part.__name__ in PARTS[0].split(","):
