@@ -64,7 +64,7 @@ def _solve():
     while _wanted:
         name = _wanted.pop()
         window = bpy.context.window_manager.windows[0]
-        if _hints_of(name) is None or bpy.context.mode != "OBJECT":
+        if name not in bpy.data.objects or bpy.context.mode != "OBJECT":
             continue
         with bpy.context.temp_override(window=window):
             if not bpy.ops.loopcore.draft_motion.poll():
