@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from windows import HERE, LIMIT_S, all_fine, driven
 
-HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
-LIMIT_S = 1800
 # Of a render: half floats, and one sample at the center of each pixel. On a curved object a projection is linear over
 # each face, hence less exact.
 FLAT, CURVED = 0.004, 0.03
@@ -20,20 +19,8 @@ FLAT, CURVED = 0.004, 0.03
 
 def story(blender: list[str], pictures: Path, zip_path: Path, env: dict[str, str], places: Path) -> int:
     """Make the shot of story.py; returns 0 if everything in it is as it should be."""
-    drive = ["--window-geometry", "0", "0", "1280", "800", "--python", str(HERE / "story.py"), "--"]
-    command = [*blender, *drive, str(zip_path), str(pictures), sys.executable, str(places)]
-    with (pictures / "output.txt").open("w") as output:
-        code = subprocess.run(command, env=env, stdout=output, stderr=subprocess.STDOUT, timeout=LIMIT_S).returncode
-    printed = (pictures / "output.txt").read_text("utf-8", "replace").splitlines()
-    seen = json.loads(next((line[6:] for line in printed if line.startswith("SEEN: ")), "{}"))
-    print(json.dumps(seen, indent=1))
-    if code or not seen.get("ok"):
-        print(f"FAILED: exit code {code}; see {pictures / 'output.txt'}")
-        return 1
-    wanted = as_expected(seen) | rendered(blender, pictures, env, places)
-    for name in (name for name, fine in wanted.items() if not fine):
-        print(f"wrong: {name}")
-    if not all(wanted.values()):
+    seen = driven(blender, "story.py", [zip_path, pictures, sys.executable, places], pictures, env)
+    if seen is None or not all_fine(as_expected(seen) | rendered(blender, pictures, env, places)):
         return 1
     print(f"passed in Blender {seen['version']}; inspect the pictures in {pictures}")
     return 0
