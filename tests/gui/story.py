@@ -292,6 +292,8 @@ def versioned():
     plane().loopcore.speed, plane().loopcore.frames = 2.0, FRAMES - 4
     yield from run("bake")
     SEEN["baked again"] = plane().loopcore.message
+    move_away()
+    yield 2.0
     shown("second version")
     yield from saved("ctrl+s")
     SEEN["versions"] = {name: len(files_of(name)) for name in ("shot_v001", "shot_v002")}
