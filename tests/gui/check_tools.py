@@ -31,6 +31,10 @@ def as_expected(seen: dict) -> dict[str, bool]:
         "Esc": seen["after Esc"] == 1,
         "an anchor stays still": seen["anchor flow"] == [0, 0],
         "erased": seen["erased"] == seen["after redo"] == hints,
+        "errors name the stroke": seen["stroke on rocks"].startswith(
+            'The stroke "Plate Stroke.001" lies where nothing'
+        ),
+        "the outcome of what is shown": seen["message after redo"].startswith("Motion solved"),
         "found by F3": len(seen["searched"]) == 2,
         "shortcuts": [text.split(" ")[0] for text in seen["shortcuts"]]
         == ["loopcore.draw_stroke", "loopcore.flip_flow", "loopcore.predict_motion"],

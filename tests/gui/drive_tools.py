@@ -135,6 +135,7 @@ def drawn():
     SEEN["anchor flow"] = flow_at(OTHER_ROCK)
     drag((60, 60), (200, 80), (300, 60))
     yield from solved(lambda: len(children("CURVE")) == 2)
+    SEEN["stroke on rocks"] = plane().loopcore.message
     picture(OUT, "two")
     bpy.context.view_layer.objects.active = bpy.data.objects[children("CURVE")[0]]
     with there():
@@ -167,6 +168,7 @@ def undone():
     yield 4.0
     yield from until(lambda: task() is None, 60)
     SEEN["after redo"] = children("CURVE") + children("EMPTY")
+    SEEN["message after redo"] = plane().loopcore.message
     picture(OUT, "after")
 
 
@@ -193,7 +195,7 @@ def keyed():
     """Draw by the shortcut, and flip by another one that the user has changed."""
     keys("key", "shift+alt+s")
     yield from idle(1.0)
-    drag((60, 60), (200, 80), (300, 60))
+    drag((301, 160), (300, 176), (290, 190))
     yield from solved(lambda: len(children("CURVE")) == 2)
     items = bpy.context.window_manager.keyconfigs.user.keymaps["Object Mode"].keymap_items
     SEEN["shortcuts"] = sorted(f"{i.idname} {i.type}" for i in items if i.idname.startswith("loopcore."))
@@ -220,7 +222,7 @@ def exported():
     yield 3.0
     picture(OUT, "dialog")
     buttons = region("EXECUTE", "FILE_BROWSER")
-    place = buttons.x + buttons.width - 200, window().height - buttons.y - buttons.height // 2
+    place = buttons.x + buttons.width - 72, window().height - buttons.y - buttons.height // 2
     mouse.mouse(*mouse.moved_to(place), "click", "1")
     yield from until(lambda: browser() is None, 30)
     yield from until(lambda: task() is None and list(folder.iterdir()), 60)
