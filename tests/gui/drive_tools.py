@@ -187,7 +187,9 @@ def searched():
 
 def search(name):
     """Type the name of an operator into the search of menus."""
-    keys("key", "F3", "sleep", "2", "type", "--delay", "100", name)
+    keys("key", "F3")
+    yield from idle(6.0)  # a busy Blender is slow to open it, and would take letters as shortcuts
+    mouse.mouse("type", "--delay", "200", name)
     yield from idle(3.0)
 
 
