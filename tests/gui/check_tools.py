@@ -35,7 +35,7 @@ def as_expected(seen: dict) -> dict[str, bool]:
             'The stroke "Plate Stroke.001" lies where nothing'
         ),
         "the outcome of what is shown": seen["message after redo"].startswith("Motion solved"),
-        "found by F3": len(seen["searched"]) == 2,
+        "found by the search": len(seen["searched"]) == 2,
         "shortcuts": [text.split(" ")[0] for text in seen["shortcuts"]]
         == ["loopcore.draw_stroke", "loopcore.flip_flow", "loopcore.predict_motion"],
         "a changed shortcut": len(seen["keyed"]) == 3,
