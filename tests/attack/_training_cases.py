@@ -63,7 +63,7 @@ def _write_settings(what: str, path: Path, rng: random.Random) -> str:
     if rng.random() < 0.85:
         return f"{section}.{name} = {text[:30]}"
     label = hostile_file(whole := path.rename(path.with_name("whole.toml")), path, rng)
-    if _is_long(path):
+    if path.is_file() and _is_long(path):  # a FIFO would be waited for
         path.write_bytes(whole.read_bytes())
     return label
 
