@@ -3,10 +3,12 @@
 
 `python benchmarks/farm.py [FRAMES [ROUNDS]]`: 60 frames once. The three run in turn. Wall and CPU seconds are printed:
 on a machine that other programs load, the ratio of CPU seconds says more.
-Then the constants for docs/pipeline.md: a chunk of no work, and bytes read and written.
+Then the constants for docs/pipeline.md: a chunk of no work, what `openjd run` itself takes, bytes read and written.
 """
 
+import ctypes
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -23,9 +25,26 @@ def run(*command: object) -> tuple[float, float]:
     """Run a command, and return its wall and CPU seconds."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+    while adopted():
+        os.wait()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     wall = time.perf_counter() - start
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def adopt() -> None:
+    """On Linux make processes whose parent has ended children of this one, so that their CPU time is known."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def adopted() -> bool:
+    """Whether there are children."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def loopcore(*arguments: object) -> list[object]:
@@ -40,16 +59,41 @@ def executable(folder: Path) -> Path:
     return script
 
 
+def openjd(template: Path, *arguments: object) -> list[object]:
+    return [sys.executable, "-m", "openjd", "run", template, *arguments]
+
+
+def empty_tasks(folder: Path, count: int) -> Path:
+    """Write a template of tasks that do nothing, in an environment that is left by a command."""
+    true = {"command": "true"}
+    numbers = {"name": "Number", "type": "INT", "range": f"1-{count}"}
+    template = {
+        "specificationVersion": "jobtemplate-2023-09",
+        "name": "Empty",
+        "jobEnvironments": [{"name": "Empty", "script": {"actions": {"onExit": true}}}],
+        "steps": [
+            {
+                "name": "Empty",
+                "parameterSpace": {"taskParameterDefinitions": [numbers]},
+                "script": {"actions": {"onRun": true}},
+            }
+        ],
+    }
+    path = folder / "empty.json"
+    path.write_text(json.dumps(template))
+    return path
+
+
 def ways(folder: Path, frames: int) -> dict[str, list[object]]:
     """The commands to compare."""
     job = (PLATE, "--hints", PLATE.with_name("hints.json"), "--frames", frames, "--overwrite")
     bundle = folder / "bundle"
     run(*loopcore("farm", "openjd", *job, "-o", bundle, "--chunk", CHUNK, "--command", executable(folder)))
     parameters = f"file://{bundle / 'openjd_parameters.yaml'}"
-    openjd = (sys.executable, "-m", "openjd", "run", bundle / "template.yaml", "-p", parameters)
+    steps = ("--step", "Frames", "--run-dependencies")
     return {
         "plain": loopcore("animate", *job, "-o", folder / "plain"),
-        "openjd": [*openjd, "--step", "Frames", "--run-dependencies"],
+        "openjd": openjd(bundle / "template.yaml", "-p", parameters, *steps),
         "dask": loopcore("animate", *job, "-o", folder / "dask", "--dask", "local:2"),
     }
 
@@ -61,11 +105,15 @@ def constants(folder: Path) -> None:
     for name in ("chunk of one frame", "the same, up to date"):
         wall, cpu = run(*chunk)
         print(f"{name:24}{wall:8.2f} s {cpu:8.2f} s CPU")
+    for count in (1, 60):
+        wall, cpu = run(*openjd(empty_tasks(folder, count)))
+        print(f"{f'openjd, {count} empty tasks':24}{wall:8.2f} s {cpu:8.2f} s CPU")
     sizes = {"plate": PLATE, "motion": motion, "frame": next(out.glob("*.1001.exr"))}
     print(json.dumps({name: path.stat().st_size for name, path in sizes.items()}))
 
 
 def main() -> None:
+    adopt()
     frames = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     with tempfile.TemporaryDirectory() as name:

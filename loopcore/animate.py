@@ -6,9 +6,8 @@ The command line, the worker, Blender and farms all use `Job` and `run`, so a se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -63,7 +62,11 @@ class Result:
 
 
 def run(
-    job: Job, observer: Observer | None = None, origin: Origin | None = None, writer: FrameWriter | None = None
+    job: Job,
+    observer: Observer | None = None,
+    origin: Origin | None = None,
+    writer: FrameWriter | None = None,
+    preparing: Preparation | None = None,
 ) -> Result:
     """Runs a job.
 
@@ -72,6 +75,7 @@ def run(
         observer: receives progress and may stop the job.
         origin: the loop that the job makes again; what differs from it is noted before the bake.
         writer: computes and writes the frames; None does so in this process.
+        preparing: used instead of `prepare`.
 
     Returns:
         The files written. If frames failed, they are in `bake.failed` and no previews and report are written.
@@ -81,11 +85,10 @@ def run(
         LoopcoreError: the job cannot be done; see `read_plate`, `predict_motion`, `Loop` and `bake`.
     """
     observer = observer or Observer()
-    with ExitStack() as stack:
-        prepared = prepare(job, observer, stack)
-        for line in () if origin is None else origin.differences(prepared.plan.recipe):
-            observer.note(line)
-        claim = stack.enter_context(prepared.plan.claim())
+    prepared = (preparing or prepare)(job, observer)
+    for line in () if origin is None else origin.differences(prepared.plan.recipe):
+        observer.note(line)
+    with prepared.plan.claim() as claim:
         prepared.save_still()
         stack_files = _write_stack(job, prepared.plan, observer)
         result = _finish(job, prepared.plan, claim, observer, writer)
@@ -107,25 +110,27 @@ def _write_stack(job: Job, plan: Plan, observer: Observer) -> list[Path]:
 
 @dataclass
 class Prepared:
-    """What is known before anything is written; `still` is a temporary file of a plate of smaller resolution."""
+    """What is known before anything is written; `still` is the file of a plate of smaller resolution."""
 
     plan: Plan
-    still: Path | None
+    still: bytes | None
 
     def save_still(self) -> None:
         """Writes the smaller plate beside the frames."""
         target = self.plan.loop.plate.source
-        if self.still is not None and target is not None and not has_bytes(target, data := self.still.read_bytes()):
-            write_bytes_atomically(target, data)
+        if self.still is not None and target is not None and not has_bytes(target, self.still):
+            write_bytes_atomically(target, self.still)
 
 
-def prepare(job: Job, observer: Observer, stack: ExitStack) -> Prepared:
+Preparation = Callable[[Job, Observer], Prepared]
+
+
+def prepare(job: Job, observer: Observer) -> Prepared:
     """Reads what a job needs and prepares its loop, without writing to its folder.
 
     Args:
         job: the job.
         observer: receives progress and may stop the job.
-        stack: removes temporary files when it is closed.
 
     Raises:
         Cancelled: the observer stopped the job.
@@ -135,13 +140,12 @@ def prepare(job: Job, observer: Observer, stack: ExitStack) -> Prepared:
     from loopcore.loop import Loop, load_kernels
     from loopcore.loop.device import gpu_hint
 
-    job.check()
-    _refuse_overwriting(job)
+    check_job(job)
     with ThreadPoolExecutor(1) as thread:
         # Saves half a second before the first frame. An error there occurs again, and is reported, in `Loop`.
         thread.submit(load_kernels, job.device)
         whole = job.source.read_plate(observer)
-        plate, still = _reduced(job, whole, observer, stack)
+        plate, still = _reduced(job, whole, observer)
         # Hints cover the overscan or not depending on their size, which is compared with the full plate's.
         reference = whole if whole.windows.overscan else plate
         motion = job.source.read_motion(reference, observer).over(plate.windows)
@@ -163,6 +167,19 @@ def prepare(job: Job, observer: Observer, stack: ExitStack) -> Prepared:
         depth=job.depth, compression=job.compression,
     )  # fmt: skip
     return Prepared(plan, still)
+
+
+def check_job(job: Job) -> None:
+    """Checks a job, as far as that needs no picture.
+
+    Args:
+        job: the job.
+
+    Raises:
+        LoopcoreError: a setting is out of range, or the job would overwrite a file that it reads.
+    """
+    job.check()
+    _refuse_overwriting(job)
 
 
 def _finish(job: Job, plan: Plan, claim: Claim, observer: Observer, writer: FrameWriter | None) -> Result:
@@ -246,18 +263,17 @@ def _preview_paths(job: Job) -> tuple[Path, Path, Path]:
     return film, sheet, motion
 
 
-def _reduced(job: Job, plate: Plate, observer: Observer, stack: ExitStack) -> tuple[Plate, Path | None]:
-    """Returns the plate at the job's resolution, and the file of a smaller one, which `check` needs.
-
-    The file lies in a temporary folder, which the stack removes, until the job may write to its own.
-    """
+def _reduced(job: Job, plate: Plate, observer: Observer) -> tuple[Plate, bytes | None]:
+    """Returns the plate at the job's resolution, and the file of a smaller one, which `check` needs."""
     if job.source.resolution == 100:
         return plate, None
     from loopcore.plate.reduced import reduced, save_still
 
     observer.stage("Resizing the plate")
-    file = Path(stack.enter_context(TemporaryDirectory(prefix="loopcore-"))) / "still.exr"
-    return replace(save_still(reduced(plate, job.source.resolution), file), source=_still_path(job)), file
+    with TemporaryDirectory(prefix="loopcore-") as folder:
+        file = Path(folder) / "still.exr"
+        small = save_still(reduced(plate, job.source.resolution), file)
+        return replace(small, source=_still_path(job)), file.read_bytes()
 
 
 def _bake(job: Job, plan: Plan, claim: Claim, observer: Observer, writer: FrameWriter | None) -> Result:

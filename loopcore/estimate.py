@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,15 +68,14 @@ def estimate(job: Job, observer: Observer, origin: Origin | None = None) -> Esti
         LoopcoreError: the job cannot be done.
     """
     start = time.perf_counter()
-    with ExitStack() as stack:
-        plan = prepare(job, observer, stack).plan
-        for line in () if origin is None else origin.differences(plan.recipe):
-            observer.note(line)
-        current = [] if job.overwrite else [n for n in plan.numbers if plan.is_current(n, job.verify)]
-        missing = [number for number in plan.numbers if number not in set(current)]
-        began = time.perf_counter() - start
-        observer.stage("Rendering one frame")
-        seconds, size = _one_frame(plan, missing[len(missing) // 2], len(missing)) if missing else (0.0, 0)
+    plan = prepare(job, observer).plan
+    for line in () if origin is None else origin.differences(plan.recipe):
+        observer.note(line)
+    current = [] if job.overwrite else [n for n in plan.numbers if plan.is_current(n, job.verify)]
+    missing = [number for number in plan.numbers if number not in set(current)]
+    began = time.perf_counter() - start
+    observer.stage("Rendering one frame")
+    seconds, size = _one_frame(plan, missing[len(missing) // 2], len(missing)) if missing else (0.0, 0)
     own = {plan.pattern.path(number) for number in plan.numbers}
     beside = [path.relative_to(job.folder) for path in outputs(job) if path not in own]
     return Estimate(

@@ -116,6 +116,19 @@ def wait_for(there: Callable[[], bool], seconds: float = 60, process: subprocess
         time.sleep(0.005)
 
 
+def ended(pid: int) -> bool:
+    """Whether a process has ended; one whose parent does not wait for it is a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def frames(folder: Path, suffix: str = ".exr") -> list[Path]:
     """The frames in a folder, in order."""
     return sorted(path for path in folder.glob(f"*_loop.[0-9]*{suffix}") if not path.name.startswith("."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -51,10 +51,18 @@ class Plan:
         depth = choose_depth(loop, format, depth)
         check_format(format, depth, compression)
         recipe = Recipe.of(loop, first=first, fps=frame_rate(fps), format=format, depth=depth, compression=compression)
-        pattern = FramePattern(Path(folder), f"{name}.", f".{format}")
-        wanted = checked_numbers(numbers, first, loop.frames)
-        refuse_overwriting([loop.plate.source], [pattern.folder / "motion.exr", *map(pattern.path, wanted)])
-        return cls(loop, recipe, name, pattern, wanted)
+        return cls(loop, recipe, name, FramePattern(Path(folder), f"{name}.", f".{format}"), []).of_numbers(numbers)
+
+    def of_numbers(self, numbers: Sequence[int] | None) -> Plan:
+        """Returns the plan of other frames of the same loop; see `bake` for what is raised.
+
+        Args:
+            numbers: of the frames; None is all.
+        """
+        wanted = checked_numbers(numbers, self.recipe.first, self.loop.frames)
+        outputs = [self.pattern.folder / "motion.exr", *map(self.pattern.path, wanted)]
+        refuse_overwriting([self.loop.plate.source], outputs)
+        return replace(self, numbers=wanted)
 
     def claim(self) -> AbstractContextManager[Claim]:
         """Claims the folder for this loop, within a `with` block; see `claim_folder`."""

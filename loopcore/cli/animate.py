@@ -173,6 +173,7 @@ def _animate(arguments: argparse.Namespace, stop: Stop) -> int:
 
 
 def _run(given: dict[str, Any], stop: Stop) -> int:
+    preparing = given.pop("preparing", None)
     job, origin = _read_job(given) if "job" in given else (job_of(given), None)
     if "write_job" in given:
         return _write_job(given, job)
@@ -191,7 +192,7 @@ def _run(given: dict[str, Any], stop: Stop) -> int:
             with cluster_writer(given["dask"], observer) as writer:
                 result = run(job, observer, origin, writer)
         else:
-            result = run(job, observer, origin)
+            result = run(job, observer, origin, preparing=preparing)
         for line in _reasons(result.bake.failed):
             observer.line(f"error: {line}")
             print_error(line)

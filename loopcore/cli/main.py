@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: `loopcore animate`, `batch`, `predict`, `flow`, `check`, `preview`, `farm`, `info`,
-`worker`, `train`, `evaluate`.
+`worker`, `daemon`, `train`, `evaluate`.
 
 Exit codes: 0 done, 1 some frames failed or a check did not pass, 2 usage or bad input, 130 and 143 interrupted.
 """
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from loopcore import __version__
-from loopcore.animate import FILM_CYCLES
+from loopcore.animate import FILM_CYCLES, Preparation
 from loopcore.cli.animate import animate_options, cycle_options, predict_options
 from loopcore.cli.batch import batch_options
 from loopcore.cli.console import (
@@ -33,19 +34,21 @@ from loopcore.cli.farm import farm_options
 from loopcore.cli.info import info_options
 from loopcore.cli.training import evaluate_options, train_options
 from loopcore.errors import Cancelled, LoopcoreError, MotionError
-from loopcore.farm import messages
+from loopcore.farm import daemon_client, messages
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, preparing: Preparation | None = None) -> int:
     """Runs one command.
 
     Args:
         argv: the arguments; None takes those of the process.
+        preparing: prepares the loops of `animate`; see `loopcore.animate.run`.
 
     Returns:
         The exit code; see the module.
     """
     arguments = _parsed(sys.argv[1:] if argv is None else argv)
+    arguments.preparing = preparing
     if hasattr(sys.stdout, "reconfigure"):
         # File names may contain characters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -110,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate_options(commands.add_parser("evaluate", help="measure a network, or loops, on such pictures or clips"))
     worker = commands.add_parser("worker", help="JSON-RPC on stdin and stdout, for other programs such as Blender")
     worker.set_defaults(run=_worker)
+    daemon = commands.add_parser("daemon", help="end the process that LOOPCORE_DAEMON keeps for the next chunk")
+    daemon.add_argument("action", choices=("stop",))
+    daemon.set_defaults(run=_stop_daemon)
     return parser
 
 
@@ -126,7 +132,7 @@ def _flow_options(command: argparse.ArgumentParser) -> None:
     add("--first", type=int, default=1001, help="number of the first frame (1001)")
     add("--range", metavar="FRAMES", help="only these frames, e.g. 1001-1024 or 1001-1060x2")
     cycle_options(command)
-    add("--plate", type=given_path, help="the still, which maps of a loop with steady looks are made from")
+    add("--plate", type=given_path, help="the still, for maps of a loop of several cycles or with steady looks")
     add("--layer", help="layer, part or view of a multi-layer plate")
     add("--colorspace", help="colour space of the plate, e.g. srgb_rec709_scene")
     add("--with", dest="extras", action="append", default=[], metavar="EXTRA",
@@ -254,6 +260,15 @@ def _worker(arguments: argparse.Namespace, stop: Stop) -> int:
     from loopcore.worker.server import serve
 
     return serve()
+
+
+def _stop_daemon(arguments: argparse.Namespace, stop: Stop) -> int:
+    folder = os.environ.get(daemon_client.VARIABLE)
+    if not folder:
+        print_error(f"{daemon_client.VARIABLE} is not set: it names the folder of the daemon")
+        return USAGE
+    daemon_client.stop(folder)
+    return DONE
 
 
 if __name__ == "__main__":

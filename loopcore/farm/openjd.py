@@ -20,7 +20,7 @@ from typing import Any
 
 from loopcore.baking.plan import checked_numbers
 from loopcore.errors import SequenceError
-from loopcore.farm import messages
+from loopcore.farm import daemon_client, messages
 from loopcore.files.atomic import make_folder, write_text_atomically
 from loopcore.files.overwrite import refuse_overwriting
 from loopcore.files.ranges import format_range
@@ -190,8 +190,21 @@ def template(job: Job, parameters: list[Parameter]) -> dict[str, Any]:
         "name": "{{Param.JobName}}",
         "description": "Made by loopcore farm openjd.",
         "parameterDefinitions": [parameter.definition() for parameter in parameters],
-        "jobEnvironments": [{"name": "Loopcore", "variables": {messages.VARIABLE: messages.VALUE}}],
+        "jobEnvironments": [_environment()],
         "steps": steps,
+    }
+
+
+def _environment() -> dict[str, Any]:
+    """Returns the environment of all tasks: those of a session share a daemon, which the first one starts."""
+    stop = {"command": "{{Param.Loopcore}}", "args": ["daemon", "stop"]}
+    return {
+        "name": "Loopcore",
+        "variables": {
+            messages.VARIABLE: messages.VALUE,
+            daemon_client.VARIABLE: "{{Session.WorkingDirectory}}/loopcore",
+        },
+        "script": {"actions": {"onExit": stop}},
     }
 
 

@@ -63,11 +63,11 @@ class Cycles:
         noise: (K + 1, nodes, nodes) float32, by how much each copy's birth is shifted, every `cell` nodes of the grid.
     """
 
-    def __init__(self, paths: Paths, cycles: int | str) -> None:
+    def __init__(self, paths: Paths, cycles: int | str, looks: np.ndarray | None = None) -> None:
         self.frames = paths.frames
         self._shape, self._step = paths.velocity.shape[:2], paths.step
         if cycles == "auto":
-            self.need = needed_layers(paths)
+            self.need = needed_layers(paths, looks)
             top = math.ceil(float(self.need.max(initial=0)))
             self.layers = tuple(2**k for k in range(top + 1))
         else:
@@ -127,12 +127,17 @@ class Cycles:
         return out
 
 
-def needed_layers(paths: Paths) -> np.ndarray:
-    """(rows, columns): how often N frames have to be halved until a copy still fits halfway through its life."""
+def needed_layers(paths: Paths, looks: np.ndarray | None) -> np.ndarray:
+    """(rows, columns): how often N frames have to be halved until a copy still fits halfway through its life.
+
+    Args:
+        paths: of the content. looks: of `steady.looks`; None where the plate is not known.
+    """
     from loopcore.loop.blend import to_grid
     from loopcore.loop.mixing import mask_grid, quality
 
     mask = mask_grid(paths)
+    looks = np.zeros((*mask.shape, 2), np.float32) if looks is None else looks
     most = min(max(math.floor(math.log2(max(paths.frames / MIN_PERIOD, 1))), 0), MAX_LAYER)
     speed = np.hypot(paths.velocity[..., 0], paths.velocity[..., 1])
     down = np.clip(paths.velocity[..., 1] / np.maximum(speed, _F(1e-6)), 0, 1) ** 2
@@ -143,7 +148,7 @@ def needed_layers(paths: Paths) -> np.ndarray:
         misfit = np.zeros(mask.shape, np.float32)
         for span in (-half, half):
             shift = paths.trace(span)
-            fit = quality(shift, mask)
+            fit = quality(shift, mask, looks)
             length = np.hypot(shift[..., 0], shift[..., 1]) * _F(paths.step)
             too_far = _beyond(2 * np.maximum(1 - fit, _F(MIN_LOSS)) * length / (limit * reluctance))
             misfit += _F(0.5) * np.maximum(too_far, 1 - _beyond(fit * reluctance / _F(MIN_QUALITY)))

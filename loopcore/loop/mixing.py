@@ -65,40 +65,43 @@ def _lookup(field, rows, columns, channels, c, y, x):
 
 
 @kernel
-def _quality(shift, mask, rows, columns, i, j):
-    """How well a copy fits, 0..1: less where squeezed or stretched, sheared, or fetched from what does not move.
+def _quality(shift, mask, looks, rows, columns, i, j):
+    """How well a copy fits, 0..1: less where squeezed, stretched or sheared, or fetched from what does not move or
+    looks different.
 
     With the singular values s1 >= s2 of the Jacobian J, the area |det J| = s1 s2 counts as in a splat, and
-    2 |det J| / ||J||^2 = 2 s1 s2 / (s1^2 + s2^2) is 1 for rotations and falls as detail turns into lines.
+    2 |det J| / ||J||^2 = 2 s1 s2 / (s1^2 + s2^2) is 1 for rotations and falls as detail turns into lines. Looks that
+    differ by d count exp(-(s d)^2 / 2), with d and s as `steady.looks` has them.
     """
     xx, xy, yx, yy = jacobian(shift, rows, columns, i, j)
     area = max(xx * yy - xy * yx, _F(0))
     squares = xx * xx + xy * xy + yx * yx + yy * yy
     fit = min(area, _F(1) / max(area, _F(1))) * _F(2) * area / max(squares, _F(1e-6))
     p = i * columns + j
-    there = _lookup(mask, rows, columns, 1, 0, _F(i) + shift[2 * p + 1], _F(j) + shift[2 * p])
-    moved = min((there + _F(MIN_MASK)) / (mask[p] + _F(MIN_MASK)), _F(1))
-    return min(fit, _F(1)) * moved * moved
+    y, x = _F(i) + shift[2 * p + 1], _F(j) + shift[2 * p]
+    moved = min((_lookup(mask, rows, columns, 1, 0, y, x) + _F(MIN_MASK)) / (mask[p] + _F(MIN_MASK)), _F(1))
+    change = looks[2 * p + 1] * (_lookup(looks, rows, columns, 2, 0, y, x) - looks[2 * p])
+    return min(fit, _F(1)) * moved * moved * math.exp(_F(-0.5) * change * change)
 
 
 @kernel
-def _quality_rows(shift, mask, rows, columns, out, first, last):
+def _quality_rows(shift, mask, looks, rows, columns, out, first, last):
     for i in range(first, last):
         for j in range(columns):
-            out[i * columns + j] = _quality(shift, mask, rows, columns, i, j)
+            out[i * columns + j] = _quality(shift, mask, looks, rows, columns, i, j)
 
 
-def quality(shift: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(rows, columns): how well a copy displaced by `shift` (in cells) fits, 0..1."""
+def quality(shift: np.ndarray, mask: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    """(rows, columns): how well a copy displaced by `shift` (in cells) fits, 0..1; looks: of `steady.looks`."""
     rows, columns = mask.shape
     out = np.empty((rows, columns), np.float32)
-    flat = [a.reshape(-1) for a in (shift, mask, out)]
-    parallel_rows(rows, lambda a, b: _quality_rows(flat[0], flat[1], rows, columns, flat[2], a, b))
+    flat = [a.reshape(-1) for a in (shift, mask, looks, out)]
+    parallel_rows(rows, lambda a, b: _quality_rows(*flat[:3], rows, columns, flat[3], a, b))
     return out
 
 
 @kernel
-def _node_rows(shift, mask, rows, columns, step, channels, k, nodes, weights, first, last):
+def _node_rows(shift, mask, looks, rows, columns, step, channels, k, nodes, weights, first, last):
     """Copy k of the nodes, all but its weight; `weights` is multiplied by how well it fits."""
     scale = _F(step)
     for i in range(first, last):
@@ -109,7 +112,7 @@ def _node_rows(shift, mask, rows, columns, step, channels, k, nodes, weights, fi
             xx, xy, yx, yy = jacobian(shift, rows, columns, i, j)
             nodes[n + 3], nodes[n + 4] = long_axis(xx, xy, yx, yy)
             if weights[p] > 0:
-                weights[p] *= max(_quality(shift, mask, rows, columns, i, j), _F(MIN_WEIGHT))
+                weights[p] *= max(_quality(shift, mask, looks, rows, columns, i, j), _F(MIN_WEIGHT))
 
 
 @kernel
@@ -153,21 +156,22 @@ def _shift_rows(mean, strength, rows, columns, step, count, nodes, first, last):
 
 
 def nodes(
-    shifts: list[np.ndarray], weights: np.ndarray, mask: np.ndarray, step: int, size: tuple[int, int],
-    mean: np.ndarray | None, strength: np.ndarray,
+    shifts: list[np.ndarray], weights: np.ndarray, mask: np.ndarray, looks: np.ndarray, step: int,
+    size: tuple[int, int], mean: np.ndarray | None, strength: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """The grid's nodes (rows, columns, COPY * copies + SHIFT).
 
     Args:
         shifts: of each copy, (rows, columns, 2) in cells: where it is fetched from. weights: (copies, rows, columns),
-            in time; overwritten. mask: (rows, columns). size: height and width in pixels. mean: (rows, columns, 4)
-            local mean of tone; None where looks are not kept. strength: (rows, columns), by how much they are.
+            in time; overwritten. mask: (rows, columns). looks: of `steady.looks`. size: height and width in pixels.
+            mean: (rows, columns, 4) local mean of tone; None where looks are not kept. strength: (rows, columns), by
+            how much they are.
     """
     (rows, columns), count = mask.shape, len(shifts)
     out = np.zeros((rows, columns, COPY * count + SHIFT), np.float32)
-    target, flat_mask = out.reshape(-1), mask.reshape(-1)
+    target, fits = out.reshape(-1), (mask.reshape(-1), looks.reshape(-1))
     for k, shift in enumerate(shifts):
-        _copy_nodes(shift.reshape(-1), flat_mask, mask.shape, step, out.shape[2], k, target, weights[k].reshape(-1))
+        _copy_nodes(shift.reshape(-1), fits, mask.shape, step, out.shape[2], k, target, weights[k].reshape(-1))
     weights /= weights.sum(axis=0)
     box = smoothing(step, *size)
     for plane in weights:
@@ -181,8 +185,8 @@ def nodes(
     return out
 
 
-def _copy_nodes(shift, mask, shape, step, channels, k, target, weights) -> None:
-    parallel_rows(shape[0], lambda a, b: _node_rows(shift, mask, *shape, step, channels, k, target, weights, a, b))
+def _copy_nodes(shift, fits, shape, step, channels, k, target, weights) -> None:
+    parallel_rows(shape[0], lambda a, b: _node_rows(shift, *fits, *shape, step, channels, k, target, weights, a, b))
 
 
 @kernel

@@ -13,7 +13,7 @@ from loopcore.loop import blend, mixing
 from loopcore.loop.cycles import Cycles
 from loopcore.loop.paths import Paths
 from loopcore.loop.plate_contrast import PlateContrast
-from loopcore.loop.steady import local_mean, to_tone
+from loopcore.loop.steady import local_mean, looks, to_tone
 
 _F = np.float32
 
@@ -28,6 +28,7 @@ class Mixture:
         cycles: the copies and their lives.
         strength: (rows, columns) float32, 0 to 1: how steady the looks are at each node.
         mask: (rows, columns), the mask at the nodes.
+        looks: (rows, columns, 2), of `steady.looks`; 0 where the plate is not known.
         mean: (rows, columns, 4), the local mean of tone; None where looks are not kept.
         white: the plate's white, for the tone.
         contrast: gives a frame its detail.
@@ -37,17 +38,21 @@ class Mixture:
         self, paths: Paths, cycles: int | str, steady: float | str, source: np.ndarray | None, luma: np.ndarray,
         tone: np.ndarray, contrast: float,
     ) -> None:  # fmt: skip
-        self._paths, self.cycles = paths, Cycles(paths, cycles)
+        self._paths, self.mask, self.mean, self.white = paths, mixing.mask_grid(paths), None, 1.0
+        self.looks, mean = np.zeros((*self.mask.shape, 2), np.float32), None
+        if source is not None:
+            mean, self.white = local_mean(source, luma, paths.mask, paths.step)
+            self.looks = looks(mean, luma, paths)
+        self.cycles = Cycles(paths, cycles, self.looks)
         if steady == "auto":
-            need = self.cycles.need if cycles == "auto" else Cycles(paths, "auto").need
+            need = self.cycles.need if cycles == "auto" else Cycles(paths, "auto", self.looks).need
             self.strength = _F(STEADY) * np.clip(need - _F(0.5), 0, 1)
         else:
             self.strength = np.full(paths.velocity.shape[:2], steady, np.float32)
-        self.mask, self.mean, self.white = mixing.mask_grid(paths), None, 1.0
         if self.strength.max() > 0:
-            if source is None:
+            if mean is None:
                 raise MotionError("steady looks need the plate: give it (--plate), or set steady to 0")
-            self.mean, self.white = local_mean(source, luma, paths.mask, paths.step)
+            self.mean = mean
         self.contrast = PlateContrast(tone, paths.mask, contrast)
 
     def wanted(self, nodes: np.ndarray) -> list[np.ndarray]:
@@ -69,7 +74,7 @@ class Mixture:
         copies, weights = self._alive(t)
         shifts = [self._paths.trace(-span) for _, span in copies]
         size = self._paths.mask.shape
-        return mixing.nodes(shifts, weights, self.mask, self._paths.step, size, self.mean, self.strength)
+        return mixing.nodes(shifts, weights, self.mask, self.looks, self._paths.step, size, self.mean, self.strength)
 
     def copies(self, t: float) -> list[tuple[int, float]]:
         """The copies in the nodes of frame t, in their order: number, and frames from home."""

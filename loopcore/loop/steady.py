@@ -14,10 +14,15 @@ guide (He, Sun and Tang, "Guided Image Filtering", ECCV 2010), apart for what mo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from loopcore.loop import blend
 from loopcore.loop.smooth import box_filter
+
+if TYPE_CHECKING:
+    from loopcore.loop.paths import Paths
 
 _F = np.float32
 
@@ -28,6 +33,12 @@ EDGE = 0.2
 # The plate's white: this quantile of the greatest channel where it moves.
 WHITE = 0.95
 _MIN_COUNT = 1e-3
+# A copy whose local tone differs by this much from the place's counts exp(-1/2).
+DIFFERENCE = 0.1
+# Near is within squares of this fraction of the frame's longer side. Where the velocity changes by up to MIN_BEND of
+# itself, looks move; by MAX_BEND and more, they stay.
+BEND_SCALE = 0.06
+MIN_BEND, MAX_BEND = 0.1, 0.35
 
 
 def local_mean(source: np.ndarray, luma: np.ndarray, mask: np.ndarray, step: int) -> tuple[np.ndarray, float]:
@@ -47,6 +58,27 @@ def local_mean(source: np.ndarray, luma: np.ndarray, mask: np.ndarray, step: int
     inside, outside = (_guided(tone, luma, part, 2 * radius + 1) for part in (weight, 1 - weight))
     mean = weight[..., None] * inside + (1 - weight[..., None]) * outside
     return np.ascontiguousarray(mean, np.float32), white
+
+
+def looks(mean: np.ndarray, luma: np.ndarray, paths: Paths) -> np.ndarray:
+    """(rows, columns, 2): the local tone in units of DIFFERENCE, and how far it belongs to its place, 0 to 1.
+
+    Where the velocity is the same all around, what looks different moves with the flow, as the crest of a wave does.
+    Where it changes, at the lip or the foot of a fall or beside what is still, looks change with it, and stay. With v
+    the velocity and means taken near the place, the change is sqrt(mean |v|^2 - |mean v|^2) / sqrt(mean |v|^2).
+
+    Args:
+        mean: (rows, columns, 4) of `local_mean`. luma: (4,) weights of luminance. paths: of the content.
+    """
+    size = 2 * round(BEND_SCALE / 2 * max(paths.mask.shape) / paths.step) + 1
+    middle = [box_filter(np.ascontiguousarray(paths.velocity[..., c]), size) for c in range(2)]
+    squares = np.maximum(box_filter((paths.velocity**2).sum(axis=-1), size), _F(1e-12))
+    change = np.sqrt(np.maximum(1 - (middle[0] ** 2 + middle[1] ** 2) / squares, 0))
+    stays = np.clip((change - _F(MIN_BEND)) / _F(MAX_BEND - MIN_BEND), 0, 1)
+    if paths.drifting is not None:  # shapes move with clouds and smoke
+        stays *= 1 - blend.to_grid(paths.drifting[..., None], paths.step)[..., 0]
+    tone = (mean * luma).sum(axis=-1) / _F(max(float(luma.sum()), 1e-6) * DIFFERENCE)
+    return np.stack([tone, stays], -1).astype(np.float32)
 
 
 def to_tone(values: np.ndarray, white: np.float32) -> np.ndarray:

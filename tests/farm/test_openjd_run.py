@@ -38,11 +38,23 @@ class Farm:
     def pid(self) -> Path:
         return self.bundle / "pid"
 
+    @property
+    def temporary(self) -> Path:
+        """Where sessions have their working folders."""
+        return self.bundle.parent / "tmp"
+
+    def daemon(self) -> int:
+        """The process id of the running session's daemon; 0 where there is none."""
+        for path in self.temporary.glob("OpenJD/*/loopcore/loopcore-pid"):
+            return int(path.read_text() or 0)
+        return 0
+
     def start(self, *arguments: object, command: str = "run", parameters: str = "") -> subprocess.Popen[str]:
         values = parameters or f"file://{self.bundle / 'openjd_parameters.yaml'}"
         given = [sys.executable, "-m", "openjd", command, self.bundle / "template.yaml", "-p", values, *arguments]
         return subprocess.Popen(
-            [str(part) for part in given], env={**self.environment, "LOOPCORE_PID": str(self.pid)},
+            [str(part) for part in given],
+            env={**self.environment, "LOOPCORE_PID": str(self.pid), "TMPDIR": str(self.temporary)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
         )  # fmt: skip
 
@@ -62,7 +74,25 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Farm:
     motion = shutil.copy(folder / "plain" / "motion.exr", folder / "in")
     options = ("--motion", motion, "--frames", FRAMES, "--chunk", FRAMES)
     _farm.loopcore("farm", "openjd", still, "-o", folder / "bundle", *options)
+    (folder / "tmp").mkdir()
     return Farm(folder / "bundle", _farm.files(folder / "plain"), _farm.executables(folder / "bin"))
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_the_chunks_of_a_session_share_a_daemon(farm: Farm, kill: bool) -> None:
+    """It ends with the session. Where it is killed, its chunk runs in its own process, and the next starts another."""
+    process = farm.start("--step", "Frames", "-p", "ChunkSize=35")
+    _scenes.wait_for(lambda: len(_scenes.frames(farm.frames)) >= 2, 200, process)
+    daemon = farm.daemon()
+    if kill:
+        os.kill(daemon, signal.SIGKILL)
+    log, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, log
+    assert _farm.files(farm.frames) == farm.plain
+    assert log.count("openjd_status: Preparing the loop") == (3 if kill else 1)
+    assert log.count("the daemon ended") == kill
+    assert daemon and _scenes.ended(daemon) and not list(farm.temporary.glob("OpenJD/*"))
+    shutil.rmtree(farm.frames)
 
 
 def test_chunks_at_once_with_mapped_paths(farm: Farm, tmp_path: Path) -> None:

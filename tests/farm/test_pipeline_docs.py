@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt" or shutil.which("bash") is None,
 
 def test_the_examples_run_and_make_the_same_frames(tmp_path: Path) -> None:
     blocks = re.findall(r"<!-- run -->\n```bash\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     still, _ = _farm.scene(tmp_path)
     with Image.open(still) as picture:
         _scenes.exr(tmp_path / "plate.exr", decode_codes(np.asarray(picture)), "RGB")
@@ -41,8 +41,11 @@ def test_the_examples_run_and_make_the_same_frames(tmp_path: Path) -> None:
             text=True, encoding="utf-8", timeout=240,
         )  # fmt: skip
         assert done.returncode == 0, block + done.stdout + done.stderr
-    made = [_scenes.contents(_scenes.frames(tmp_path / name)) for name in ("loop", "bundle/frames", "loop_dask")]
-    assert len(made[0]) == 12 and made[0] == made[1] == made[2]
+    made = [
+        _scenes.contents(_scenes.frames(tmp_path / name))
+        for name in ("loop", "bundle/frames", "loop_daemon", "loop_dask")
+    ]
+    assert len(made[0]) == 12 and all(frames == made[0] for frames in made)
     assert {path.name for path in (tmp_path / "bundle" / "frames").iterdir()} >= {
         "plate_loop.mp4", "plate_loop_sheet.png", "motion.exr"
     }  # fmt: skip

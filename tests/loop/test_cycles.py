@@ -182,7 +182,7 @@ class TestMixing:
         mask[20:] = 1
         shift = np.zeros((60, 60, 2), np.float32)
         shift[..., 1] = -10
-        fit = mixing.quality(shift, mask)
+        fit = mixing.quality(shift, mask, np.zeros((60, 60, 2), np.float32))
         assert fit[40:].min() > 0.99 and fit[22:29].max() < 0.01
 
     @pytest.mark.parametrize("jacobian", [[[1.5, 0], [0, 1.5]], [[2, 0], [0, 0.5]], [[1, 3], [0, 1]]])
@@ -193,5 +193,16 @@ class TestMixing:
         large, small = np.linalg.svd(matrix, compute_uv=False)
         area = large * small
         expected = min(area, 1 / area) * 2 * area / (large**2 + small**2)
-        fit = mixing.quality(shift.astype(np.float32), np.ones((20, 20), np.float32))
+        looks = np.zeros((20, 20, 2), np.float32)
+        fit = mixing.quality(shift.astype(np.float32), np.ones((20, 20), np.float32), looks)
         assert fit[10, 10] == pytest.approx(expected, rel=1e-4)
+
+    def test_looks_that_differ_count_as_far_as_they_belong_to_the_place(self) -> None:
+        """A tone that rises by 0.3 a column, fetched from 5 columns to the right, differs by 1.5."""
+        looks = np.zeros((20, 30, 2), np.float32)
+        looks[..., 0], looks[10:, :, 1] = 0.3 * np.arange(30), 0.8
+        shift = np.zeros((20, 30, 2), np.float32)
+        shift[..., 0] = 5
+        fit = mixing.quality(shift, np.ones((20, 30), np.float32), looks)
+        np.testing.assert_allclose(fit[:10, :24], 1, rtol=1e-6)
+        np.testing.assert_allclose(fit[10:, :24], np.exp(-((0.8 * 1.5) ** 2) / 2), rtol=1e-4)

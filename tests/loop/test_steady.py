@@ -8,7 +8,8 @@ import pytest
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from loopcore.loop import Loop
-from loopcore.loop.steady import local_mean, to_tone
+from loopcore.loop.paths import Paths
+from loopcore.loop.steady import local_mean, looks, to_tone
 from loopcore.motion import MotionField
 from loopcore.plate import Plate
 
@@ -56,6 +57,20 @@ class TestAFall:
         assert error(steady_mean) < 0.012
         assert error(steady_mean) < 0.5 * error(wandering_mean)
         assert np.median(steady_deviation[inner] / deviation[inner][..., None]) == pytest.approx(1, abs=0.3)
+
+    def test_no_white_water_stands_above_its_lip(self) -> None:
+        """A dark pool flows into a fall: what is fetched from beyond the lip counts less there."""
+        white = np.arange(H)[:, None] * np.ones(W) >= H // 2
+        codes = np.where(white, 0.8, 0.3) + 0.04 * texture()
+        still = Plate(np.repeat((codes**2)[..., None], 3, -1).astype(np.float32), ("R", "G", "B"))
+        velocity = np.zeros((H, W, 2), np.float32)
+        velocity[..., 1] = np.where(white, 0.35, 0.15)
+        ones = np.ones((H, W), np.float32)
+        loop = Loop(still, MotionField(velocity, ones, ones), frames=60)
+        above, below = slice(H // 2 - 5, H // 2), slice(H // 2, H // 2 + 5)
+        for t in (15, 30, 45):
+            tone = np.sqrt(loop.frame(t)[..., 1])
+            assert abs(tone[above].mean() - 0.3) < 0.12 and abs(tone[below].mean() - 0.8) < 0.12
 
     def test_its_looks_do_not_wander(self) -> None:
         still, _, _ = fall()
@@ -120,6 +135,24 @@ class TestTheMean:
         mean, white = local_mean(pixels.astype(np.float32), np.array([1, 1, 1, 0], np.float32) / 3, mask, 1)
         for column in (W // 2 - 1, W // 2):
             assert mean[80, column, 1] == pytest.approx(to_tone(pixels[80, column, 1], np.float32(white)), abs=0.005)
+
+    def test_looks_belong_to_places_where_the_velocity_changes(self) -> None:
+        luma = np.array([0.2, 0.7, 0.1, 0], np.float32)
+
+        def stays(field: MotionField) -> np.ndarray:
+            paths = Paths(field, N)
+            found = looks(np.full((*paths.mask.shape, 4), 0.5, np.float32), luma, paths)
+            np.testing.assert_allclose(found[..., 0], 5, rtol=1e-5)
+            return found[..., 1]
+
+        left = np.arange(W)[None, :] * np.ones((H, 1)) < W // 2
+        turning, ones = np.where(left[..., None], (2.0, 0.0), (0.0, 2.0)), np.ones((H, W), np.float32)
+        assert stays(falling(2)).max() == 0
+        bent = stays(MotionField(turning.astype(np.float32), ones, ones))
+        assert bent[:, W // 2].min() == 1 and bent[:, : W // 4].max() == 0
+        beside = stays(MotionField(falling(2).velocity, left.astype(np.float32), ones))
+        assert beside[:, W // 2 - 2].min() > 0.9
+        assert stays(MotionField(turning.astype(np.float32), ones, ones, drifting=ones)).max() == 0
 
     def test_the_tone_is_smooth_at_white(self) -> None:
         values = np.linspace(0.5, 2, 3001, dtype=np.float64)

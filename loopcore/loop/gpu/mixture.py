@@ -43,10 +43,10 @@ class GpuMixture:
         self.weights = torch.zeros((copies, rows, columns), device=device)
         self._layers = torch.tensor(mixture.cycles.layers, dtype=torch.int32, device=device)
         self.is_shifted, self.white = mixture.mean is not None, mixture.white
-        self._need, self._noise, self._mask, self.strength, self._mean = (
+        self._need, self._noise, self._mask, self._looks, self.strength, self._mean = (
             torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
             for array in (
-                mixture.cycles.need, mixture.cycles.noise, mixture.mask, mixture.strength,
+                mixture.cycles.need, mixture.cycles.noise, mixture.mask, mixture.looks, mixture.strength,
                 mixture.strength if mixture.mean is None else mixture.mean,
             )
         )  # fmt: skip
@@ -69,8 +69,9 @@ class GpuMixture:
         rows, columns = self._mask.shape
         for k, span in enumerate(spans):
             mixing_kernels.copy_nodes[(self._plan.tiles,)](
-                self._trace(-span), self._mask, self.weights[k], self.grid[SHIFT + COPY * k :], rows, columns,
-                self._step, MIN_WEIGHT=blend.MIN_WEIGHT, MIN_SQUEEZE=blend.MIN_SQUEEZE, MIN_MASK=MIN_MASK, **self._tile,
+                self._trace(-span), self._mask, self._looks, self.weights[k], self.grid[SHIFT + COPY * k :], rows,
+                columns, self._step, MIN_WEIGHT=blend.MIN_WEIGHT, MIN_SQUEEZE=blend.MIN_SQUEEZE, MIN_MASK=MIN_MASK,
+                **self._tile,
             )  # fmt: skip
         weights, (height, width) = self.weights[: len(spans)], self._size
         weights /= weights.sum(0)
@@ -84,7 +85,7 @@ class GpuMixture:
 
 def bytes_per_node(copies: int) -> int:
     """GPU memory of a node: its numbers and weights, these while they are smoothed, and what they are made from."""
-    return 4 * (SHIFT + COPY * copies) + 4 * copies + 12 * copies + 4 * 3 + 4 * SHIFT
+    return 4 * (SHIFT + COPY * copies) + 4 * copies + 12 * copies + 4 * 5 + 4 * SHIFT
 
 
 def smoothed(weights: torch.Tensor, size: int) -> torch.Tensor:

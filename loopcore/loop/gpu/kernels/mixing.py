@@ -40,7 +40,7 @@ def _lookup(field, y, x, known, rows, columns, CHANNELS: tl.constexpr):
 
 @triton.jit
 def copy_nodes(
-    shift, mask, weight, grid, rows, columns, step, MIN_WEIGHT: tl.constexpr, MIN_SQUEEZE: tl.constexpr,
+    shift, mask, looks, weight, grid, rows, columns, step, MIN_WEIGHT: tl.constexpr, MIN_SQUEEZE: tl.constexpr,
     MIN_MASK: tl.constexpr, TILE_X: tl.constexpr, TILE_Y: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """A copy's planes of the grid, all but its weight; `weight` (rows, columns) is multiplied by how well it fits.
@@ -59,9 +59,12 @@ def copy_nodes(
     area = tl.maximum(xx * yy - xy * yx, 0.0)
     squares = xx * xx + xy * xy + yx * yx + yy * yy
     fit = tl.minimum(area, 1.0 / tl.maximum(area, 1.0)) * 2.0 * area / tl.maximum(squares, 1e-6)
-    there = _lookup(mask, y.to(tl.float32) + dy, x.to(tl.float32) + dx, inside, rows, columns, 1)
+    at_y, at_x = y.to(tl.float32) + dy, x.to(tl.float32) + dx
+    there = _lookup(mask, at_y, at_x, inside, rows, columns, 1)
     moved = tl.minimum((there + MIN_MASK) / (tl.load(mask + p, inside, 0.0) + MIN_MASK), 1.0)
-    quality = tl.maximum(tl.minimum(fit, 1.0) * moved * moved, MIN_WEIGHT)
+    change = _lookup(looks, at_y, at_x, inside, rows, columns, 2) - tl.load(looks + 2 * p, inside, 0.0)
+    change *= tl.load(looks + 2 * p + 1, inside, 0.0)
+    quality = tl.maximum(tl.minimum(fit, 1.0) * moved * moved * tl.exp(-0.5 * change * change), MIN_WEIGHT)
     tl.store(weight + p, tl.load(weight + p, inside, 0.0) * quality, inside)
 
 
