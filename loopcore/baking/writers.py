@@ -80,12 +80,14 @@ def save_frame(
 
 
 def writer_count(frames: int) -> int:
-    """Returns the number of threads that encode and write.
+    """Returns the number of threads that encode and write: one more than half of those that compute.
+
+    A frame may take longer to encode than to compute, and then more than one writer keeps two cores busy.
 
     Args:
         frames: how many there are to write.
     """
-    return max(1, min(MAX_WRITERS, thread_count() // 2, frames))
+    return max(1, min(MAX_WRITERS, thread_count() // 2 + 1, frames))
 
 
 def _most_layered(loop: Loop) -> int:

@@ -17,7 +17,8 @@ from loopcore.loop.smooth import box_filter
 from loopcore.parallel import parallel_rows
 from loopcore.transport.cpu import fetch4_at_border
 from loopcore.transport.jit import kernel
-from loopcore.transport.simd import composite4, cubic_fetch4, mix4, store_half4
+from loopcore.transport.pixels import composite4, mix4
+from loopcore.transport.simd import cubic_fetch4, store_half4
 
 _F = np.float32
 
@@ -177,22 +178,23 @@ def line_between(grid, rows, columns, channels, step, y, first, last, line):
 @kernel
 def fetch_along(plate, height, width, x, y, ax, ay, out, position):
     """The mean of fetches along the axis (ax, ay) through (x, y): what one pixel sees of a squeezed plate."""
-    sample, patch = np.empty(4, np.float32), np.empty(64, np.float32)
     count = max(1, min(int(math.ceil(math.sqrt(ax * ax + ay * ay))), MAX_FETCHES))
-    for c in range(4):
-        out[position + c] = _F(0)
+    size = _F(count)
+    # Kept in variables: an array made for each pixel takes longer than a fetch.
+    a, b, c, d = _F(0), _F(0), _F(0), _F(0)
     for k in range(count):
-        s = (_F(k) + _F(0.5)) / _F(count) - _F(0.5)
-        if not cubic_fetch4(plate, height, width, x + s * ax, y + s * ay, sample, 0):
-            fetch4_at_border(plate, height, width, x + s * ax, y + s * ay, sample, 0, patch)
-        for c in range(4):
-            out[position + c] += sample[c] / _F(count)
+        s = (_F(k) + _F(0.5)) / size - _F(0.5)
+        if not cubic_fetch4(plate, height, width, x + s * ax, y + s * ay, out, position):
+            fetch4_at_border(plate, height, width, x + s * ax, y + s * ay, out, position)
+        a, b = a + out[position] / size, b + out[position + 1] / size
+        c, d = c + out[position + 2] / size, d + out[position + 3] / size
+    out[position], out[position + 1], out[position + 2], out[position + 3] = a, b, c, d
 
 
 @kernel
 def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, luma, copy, tones, first, last):
     line = np.empty((columns + 1) * NODE, np.float32)
-    pair, patch = np.empty(8, np.float32), np.empty(64, np.float32)
+    pair = np.empty(8, np.float32)
     # Rows of a large plate are longer than the cache: tile by tile, the rows that several fetches read stay in it.
     for left in range(0, columns, TILE_CELLS):
         for y in range(first, last):
@@ -200,13 +202,13 @@ def _blend_rows(plate, height, width, grid, rows, columns, step, mask, spans, lu
             if start < stop:
                 _blend_span(
                     plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line,
-                    pair, patch,
+                    pair,
                 )  # fmt: skip
 
 
 @kernel
-def _blend_span(plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line, pair,
-                patch):  # fmt: skip
+def _blend_span(plate, height, width, grid, rows, columns, step, mask, luma, copy, tones, y, start, stop, line,
+                pair):  # fmt: skip
     size, per_pixel = height * width, _F(1) / _F(step)
     first, last = start // step, (stop - 1) // step + 1
     line_between(grid, rows, columns, NODE, step, y, first, min(last + 1, columns), line)
@@ -235,9 +237,9 @@ def _blend_span(plate, height, width, grid, rows, columns, step, mask, luma, cop
             x1, y1 = _F(x) + (fx + t * fx_step), _F(y) + (fy + t * fy_step)
             if plain:
                 if not cubic_fetch4(plate, height, width, x0, y0, pair, 0):
-                    fetch4_at_border(plate, height, width, x0, y0, pair, 0, patch)
+                    fetch4_at_border(plate, height, width, x0, y0, pair, 0)
                 if not cubic_fetch4(plate, height, width, x1, y1, pair, 4):
-                    fetch4_at_border(plate, height, width, x1, y1, pair, 4, patch)
+                    fetch4_at_border(plate, height, width, x1, y1, pair, 4)
             else:
                 axis = left if 2 * k < step else right
                 fetch_along(plate, height, width, x0, y0, grid[axis], grid[axis + 1], pair, 0)

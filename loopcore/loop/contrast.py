@@ -24,6 +24,7 @@ import numpy as np
 
 from loopcore.parallel import parallel_rows
 from loopcore.transport.jit import kernel
+from loopcore.transport.pixels import ramp8
 
 _F = np.float32
 
@@ -43,20 +44,28 @@ MIN_VARIANCE = 1e-9
 
 
 @kernel
+def _row(flat, width, y):
+    """Row y of a picture. Loops are vectorised over a slice, whose indices are known not to be negative."""
+    return flat[y * width : (y + 1) * width]
+
+
+@kernel
 def _reduce_rows(fine, height, width, columns, coarse, first, last):
-    line = np.empty(width, np.float32)
+    # Two more on either side: a border pixel counts again for those beyond it.
+    line = np.empty(width + 4, np.float32)
+    middle = line[2 : width + 2]
     for i in range(first, last):
         y = 2 * i
-        a, b = max(y - 2, 0) * width, max(y - 1, 0) * width
-        c, d, e = y * width, min(y + 1, height - 1) * width, min(y + 2, height - 1) * width
+        a, b, c = _row(fine, width, max(y - 2, 0)), _row(fine, width, max(y - 1, 0)), _row(fine, width, y)
+        d, e = _row(fine, width, min(y + 1, height - 1)), _row(fine, width, min(y + 2, height - 1))
         for x in range(width):
-            outer, inner = fine[a + x] + fine[e + x], fine[b + x] + fine[d + x]
-            line[x] = _F(1 / 16) * outer + _F(4 / 16) * inner + _F(6 / 16) * fine[c + x]
+            outer, inner = a[x] + e[x], b[x] + d[x]
+            middle[x] = _F(1 / 16) * outer + _F(4 / 16) * inner + _F(6 / 16) * c[x]
+        line[:2], line[width + 2 :] = middle[0], middle[width - 1]
+        out = _row(coarse, columns, i)
         for j in range(columns):
-            x = 2 * j
-            outer = line[max(x - 2, 0)] + line[min(x + 2, width - 1)]
-            inner = line[max(x - 1, 0)] + line[min(x + 1, width - 1)]
-            coarse[i * columns + j] = _F(1 / 16) * outer + _F(4 / 16) * inner + _F(6 / 16) * line[x]
+            outer, inner = line[2 * j] + line[2 * j + 4], line[2 * j + 1] + line[2 * j + 3]
+            out[j] = _F(1 / 16) * outer + _F(4 / 16) * inner + _F(6 / 16) * line[2 * j + 2]
 
 
 def reduce(fine: np.ndarray) -> np.ndarray:
@@ -71,10 +80,9 @@ def reduce(fine: np.ndarray) -> np.ndarray:
 @kernel
 def _expanded_line(coarse, rows, columns, y, width, halves, line):
     """Row y of the coarse picture expanded to twice its size, bilinearly."""
-    above = (y // 2) * columns
-    below = min(y // 2 + y % 2, rows - 1) * columns
+    above, below = _row(coarse, columns, y // 2), _row(coarse, columns, min(y // 2 + y % 2, rows - 1))
     for j in range(columns):
-        halves[j] = _F(0.5) * (coarse[above + j] + coarse[below + j])
+        halves[j] = _F(0.5) * (above[j] + below[j])
     for j in range(columns - 1):
         line[2 * j] = halves[j]
         line[2 * j + 1] = _F(0.5) * (halves[j] + halves[j + 1])
@@ -87,17 +95,22 @@ def _expanded_line(coarse, rows, columns, y, width, halves, line):
 def _energy_rows(fine, height, width, coarse, rows, columns, weight, blocks, energy, first, last):
     halves, line = np.empty(columns, np.float32), np.empty(2 * columns, np.float32)
     for i in range(first, last):
-        for j in range(blocks):
-            energy[i * blocks + j] = _F(0)
+        sums = _row(energy, blocks, i)
+        sums[:] = 0
         for y in range(BLOCK * i, min(BLOCK * (i + 1), height)):
             _expanded_line(coarse, rows, columns, y, width, halves, line)
+            pixels, weights = _row(fine, width, y), _row(weight, width, y)
             for x in range(width):
-                line[x] = weight[y * width + x] * (fine[y * width + x] - line[x]) ** 2
-            for j in range(blocks):
+                line[x] = weights[x] * (pixels[x] - line[x]) ** 2
+            for j in range(width // BLOCK):
+                a, b, c, d = line[8 * j], line[8 * j + 1], line[8 * j + 2], line[8 * j + 3]
+                e, f, g, h = line[8 * j + 4], line[8 * j + 5], line[8 * j + 6], line[8 * j + 7]
+                sums[j] += a + b + c + d + e + f + g + h
+            if width % BLOCK:
                 total = _F(0)
-                for x in range(BLOCK * j, min(BLOCK * (j + 1), width)):
+                for x in range(width - width % BLOCK, width):
                     total += line[x]
-                energy[i * blocks + j] += total
+                sums[blocks - 1] += total
 
 
 def energy(fine: np.ndarray, coarse: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -140,8 +153,12 @@ def _block_line(grid, size, y, width, line):
             right = grid[i, j + 1] + t * (grid[below, j + 1] - grid[i, j + 1])
         slope = (right - left) * per_pixel
         start = size * j + half
-        for k in range(min(size, width - start)):
-            line[start + k] = left + (_F(k) + _F(0.5)) * slope
+        if start + size <= width:  # Eight at a time; an even size of blocks is a multiple of that.
+            for k in range(0, size, 8):
+                ramp8(line, start + k, left, slope, _F(k) + _F(0.5))
+        else:
+            for k in range(width - start):
+                line[start + k] = left + (_F(k) + _F(0.5)) * slope
         left = right
 
 
@@ -154,24 +171,45 @@ def _change_rows(fine, width, coarse, change_below, rows, columns, gain, out, fi
         _expanded_line(coarse, rows, columns, y, width, halves, mean)
         _expanded_line(change_below, rows, columns, y, width, halves, below)
         _block_line(gain, BLOCK, y, width, gains)
+        pixels, changed = _row(fine, width, y), _row(out, width, y)
         for x in range(width):
-            out[y * width + x] = below[x] + gains[x] * (fine[y * width + x] - mean[x])
+            changed[x] = below[x] + gains[x] * (pixels[x] - mean[x])
+
+
+@kernel
+def _add_patches(line, sums):
+    """Add to each sum its PATCH values of the line, in their order; four sums at a time, as one waits for itself."""
+    whole = len(sums) - len(sums) % 4
+    for j in range(0, whole, 4):
+        a, b, c, d = _F(0), _F(0), _F(0), _F(0)
+        for x in range(PATCH * j, PATCH * (j + 1)):
+            a, b, c, d = a + line[x], b + line[x + PATCH], c + line[x + 2 * PATCH], d + line[x + 3 * PATCH]
+        sums[j] += a
+        sums[j + 1] += b
+        sums[j + 2] += c
+        sums[j + 3] += d
+    for j in range(whole, len(sums)):
+        total = _F(0)
+        for x in range(PATCH * j, PATCH * (j + 1)):
+            total += line[x]
+        sums[j] += total
 
 
 @kernel
 def _surplus_rows(tone, change, weight, height, width, blocks, brighter, level, first, last):
     """Per block of PATCH x PATCH: the luminance that the change adds, and the sum of the new tone."""
+    more, total = np.empty(blocks * PATCH, np.float32), np.empty(blocks * PATCH, np.float32)
+    more[width:], total[width:] = 0, 0
     for i in range(first, last):
         brighter[i, :] = 0
         level[i, :] = 0
         for y in range(PATCH * i, min(PATCH * (i + 1), height)):
-            for j in range(blocks):
-                more, total = _F(0), _F(0)
-                for p in range(y * width + PATCH * j, y * width + min(PATCH * (j + 1), width)):
-                    more += weight[p] * change[p] * (_F(2) * tone[p] + change[p])
-                    total += weight[p] * (tone[p] + change[p])
-                brighter[i, j] += more
-                level[i, j] += total
+            tones, changes, weights = _row(tone, width, y), _row(change, width, y), _row(weight, width, y)
+            for x in range(width):
+                more[x] = weights[x] * changes[x] * (_F(2) * tones[x] + changes[x])
+                total[x] = weights[x] * (tones[x] + changes[x])
+            _add_patches(more, brighter[i])
+            _add_patches(total, level[i])
 
 
 @kernel
@@ -179,8 +217,9 @@ def _lower_rows(change, width, grid, first, last):
     line = np.empty(width, np.float32)
     for y in range(first, last):
         _block_line(grid, PATCH, y, width, line)
+        changed = _row(change, width, y)
         for x in range(width):
-            change[y * width + x] -= line[x]
+            changed[x] -= line[x]
 
 
 def _keep_brightness(tone: np.ndarray, change: np.ndarray, weight: np.ndarray) -> None:
@@ -262,8 +301,8 @@ class Contrast:
             copies = [_smoothed(energy(*pair, weight)) for pair in (past, future)]
             part = _resampled(past_weight, *copies[0].shape)
             return part * copies[0] + (1 - part) * copies[1]
-        part = weight * _resampled(past_weight, *weight.shape)
-        return _smoothed(energy(*past, part)) + _smoothed(energy(*future, weight - part))
+        part, rest = _split(weight, past_weight)
+        return _smoothed(energy(*past, part)) + _smoothed(energy(*future, rest))
 
     def _ratio(self, k: int, wanted: np.ndarray, has: np.ndarray) -> np.ndarray:
         floor = _F(MIN_VARIANCE) * self.counts[k]
@@ -301,11 +340,37 @@ def _counts(weight: np.ndarray) -> np.ndarray:
     return padded.reshape(rows, BLOCK, blocks, BLOCK).sum(axis=(1, 3))
 
 
+def _nearest(size: int, count: int) -> np.ndarray:
+    """Which of `size` nodes is nearest to the centre of each of `count` parts of a side."""
+    return ((np.arange(count) + 0.5) / count * size).astype(int)
+
+
 def _resampled(grid: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """The grid's values nearest to the centres of rows x columns blocks."""
-    y = ((np.arange(rows) + 0.5) / rows * grid.shape[0]).astype(int)
-    x = ((np.arange(columns) + 0.5) / columns * grid.shape[1]).astype(int)
-    return grid[y[:, None], x[None, :]]
+    return grid[_nearest(grid.shape[0], rows)[:, None], _nearest(grid.shape[1], columns)[None, :]]
+
+
+@kernel
+def _split_rows(weight, width, grid, rows, columns, part, rest, first, last):
+    line = np.empty(width, np.float32)
+    for y in range(first, last):
+        nearest = grid[rows[y]]
+        for x in range(width):
+            line[x] = nearest[columns[x]]
+        weights, parts, rests = _row(weight, width, y), _row(part, width, y), _row(rest, width, y)
+        for x in range(width):
+            parts[x] = weights[x] * line[x]
+            rests[x] = weights[x] - parts[x]
+
+
+def _split(weight: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A share of the weights (H, W), and the rest; the share is on any grid over the frame."""
+    part, rest = np.empty_like(weight), np.empty_like(weight)
+    (height, width), flat = weight.shape, [a.reshape(-1) for a in (weight, part, rest)]
+    grid = np.ascontiguousarray(share)
+    rows, columns = _nearest(grid.shape[0], height), _nearest(grid.shape[1], width)
+    parallel_rows(height, lambda a, b: _split_rows(flat[0], width, grid, rows, columns, flat[1], flat[2], a, b))
+    return part, rest
 
 
 def bands(tone: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -33,6 +33,7 @@ from loopcore.loop.smooth import box_filter
 from loopcore.parallel import parallel_rows
 from loopcore.transport.cpu import fetch4_at_border
 from loopcore.transport.jit import kernel
+from loopcore.transport.pixels import add4, shift_dark4
 from loopcore.transport.simd import cubic_fetch4
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _shifted(value, shift, white):
 def _mix_rows(plate, height, width, grid, rows, columns, channels, step, mask, spans, luma, colour, white, copy, tone,
               fetched, first, last):  # fmt: skip
     line = np.empty((columns + 1) * channels, np.float32)
-    sample, patch = np.empty(4, np.float32), np.empty(64, np.float32)
+    sample = np.empty(4, np.float32)
     # Rows of a large plate are longer than the cache: tile by tile, the rows that several fetches read stay in it.
     for left in range(0, columns, TILE_CELLS):
         for y in range(first, last):
@@ -217,13 +218,13 @@ def _mix_rows(plate, height, width, grid, rows, columns, channels, step, mask, s
                 line[columns * channels + c] = line[(columns - 1) * channels + c]
             if not fetched:
                 _fetch_span(plate, height, width, grid, rows, columns, channels, step, mask, copy, y, start, stop,
-                            line, sample, patch)  # fmt: skip
+                            line, sample)  # fmt: skip
             _finish_span(mask, width, channels, step, luma, colour, white, copy, tone, y, start, stop, line)
 
 
-@kernel
-def _fetch_span(plate, height, width, grid, rows, columns, channels, step, mask, copy, y, start, stop, line, sample,
-                patch):  # fmt: skip
+@kernel(inline="always")
+def _fetch_span(plate, height, width, grid, rows, columns, channels, step, mask, copy, y, start, stop, line,
+                sample):  # fmt: skip
     for p in range(4 * (y * width + start), 4 * (y * width + stop)):
         copy[p] = _F(0)
     row = min((y + step // 2) // step, rows - 1) * columns
@@ -234,10 +235,10 @@ def _fetch_span(plate, height, width, grid, rows, columns, channels, step, mask,
             n, m = j * channels + k, (j + 1) * channels + k
             if line[n + 2] > 0 or line[m + 2] > 0:
                 _add_copy(plate, height, width, grid, left + k, right + k, step, mask, copy, y, a, b, j * step, line,
-                          n, m, sample, patch)  # fmt: skip
+                          n, m, sample)  # fmt: skip
 
 
-@kernel
+@kernel(inline="always")
 def _finish_span(mask, width, channels, step, luma, colour, white, copy, tone, y, start, stop, line):
     """Shift the tone of the pixels start..stop-1 of a row, and take the square root of their luminance."""
     per_pixel = _F(1) / _F(step)
@@ -247,18 +248,21 @@ def _finish_span(mask, width, channels, step, luma, colour, white, copy, tone, y
             continue
         j = x // step
         n = (j + 1) * channels - SHIFT
+        part = _F(x - j * step) * per_pixel
+        if not shift_dark4(copy, 4 * p, line, n, n + channels, part, colour, white, _F(MIN_RATIO)):
+            for c in range(4):
+                if colour[c] > 0:
+                    shift = line[n + c] + part * (line[n + channels + c] - line[n + c])
+                    copy[4 * p + c] = _shifted(copy[4 * p + c], shift, white)
         light = _F(0)
         for c in range(4):
-            shift = line[n + c] + _F(x - j * step) * per_pixel * (line[n + channels + c] - line[n + c])
-            if colour[c] > 0:
-                copy[4 * p + c] = _shifted(copy[4 * p + c], shift, white)
             light += luma[c] * copy[4 * p + c]
         tone[p] = math.sqrt(max(light, _F(0)))
 
 
-@kernel
-def _add_copy(plate, height, width, grid, left, right, step, mask, copy, y, start, stop, origin, line, n, m, sample,
-              patch):  # fmt: skip
+@kernel(inline="always")
+def _add_copy(plate, height, width, grid, left, right, step, mask, copy, y, start, stop, origin, line, n, m,
+              sample):  # fmt: skip
     """Add one copy, times its weight, to the pixels start..stop-1 of a cell."""
     per_pixel = _F(1) / _F(step)
     dx, dy, weight = line[n], line[n + 1], line[n + 2]
@@ -274,12 +278,11 @@ def _add_copy(plate, height, width, grid, left, right, step, mask, copy, y, star
         u, v, w = _F(x) + (dx + t * dx_step), _F(y) + (dy + t * dy_step), weight + t * weight_step
         if plain:
             if not cubic_fetch4(plate, height, width, u, v, sample, 0):
-                fetch4_at_border(plate, height, width, u, v, sample, 0, patch)
+                fetch4_at_border(plate, height, width, u, v, sample, 0)
         else:
             axis = left if 2 * (x - origin) < step else right
             fetch_along(plate, height, width, u, v, grid[axis + 3], grid[axis + 4], sample, 0)
-        for c in range(4):
-            copy[4 * p + c] += w * sample[c]
+        add4(sample, w, copy, 4 * p)
 
 
 def mix(

@@ -21,22 +21,48 @@ MIN_LINES = 64  # for a thread
 
 
 @kernel
-def _box_lines(source, out, length, step, along, size, border, first, last):
-    """Means over `size` values of lines first .. last - 1; beyond their ends lie zeros, or with `border` the ends."""
-    line, before = np.empty(length + size, np.float64), size // 2
+def _values(source, zeros, columns, y, rows, border, first, last):
+    """Values first .. last - 1 of row y; beyond the rows lie zeros, or with `border` the ends."""
+    inside = min(max(y, 0), rows - 1)
+    return source[inside * columns + first : inside * columns + last] if border or y == inside else zeros
+
+
+@kernel
+def _box_columns(source, out, rows, columns, size, border, first, last):
+    """Means over `size` values of columns first .. last - 1: side by side, so that they are read by rows."""
+    total, zeros, before = np.zeros(last - first, np.float64), np.zeros(last - first, np.float32), size // 2
+    for p in range(size):
+        entering = _values(source, zeros, columns, p - before, rows, border, first, last)
+        for x in range(len(total)):
+            total[x] += np.float64(entering[x])
+    for p in range(rows):
+        if p > 0:
+            entering = _values(source, zeros, columns, p + size - 1 - before, rows, border, first, last)
+            leaving = _values(source, zeros, columns, p - 1 - before, rows, border, first, last)
+            for x in range(len(total)):
+                total[x] += np.float64(entering[x]) - np.float64(leaving[x])
+        means = out[p * columns + first : p * columns + last]
+        for x in range(len(total)):
+            means[x] = total[x] / size
+
+
+@kernel
+def _box_rows(values, columns, size, border, first, last):
+    """Means over `size` values of rows first .. last - 1, in place; beyond them as `_values`."""
+    line, before = np.empty(columns + size, np.float64), size // 2
     for i in range(first, last):
-        start = i * step
-        for p in range(length + size):
+        row = values[i * columns : (i + 1) * columns]
+        for p in range(columns + size):
             q = p - before
-            inside = min(max(q, 0), length - 1)
-            line[p] = source[start + inside * along] if border or q == inside else 0.0
+            inside = min(max(q, 0), columns - 1)
+            line[p] = row[inside] if border or q == inside else 0.0
         total = 0.0
         for p in range(size):
             total += line[p]
-        out[start] = total / size
-        for p in range(1, length):
+        row[0] = total / size
+        for p in range(1, columns):
             total += line[p + size - 1] - line[p - 1]
-            out[start + p * along] = total / size
+            row[p] = total / size
 
 
 @kernel
@@ -70,7 +96,14 @@ def box_filter(grid: np.ndarray, size: int, *, border: bool = True) -> np.ndarra
     """
     if size == 1:
         return np.array(grid, _F)
-    return _both_ways(grid, lambda *lines: _box_lines(*lines[:5], size, border, *lines[5:]))
+    rows, columns = grid.shape
+    source, out = np.ascontiguousarray(grid, _F).reshape(-1), np.empty(grid.shape, _F)
+    flat = out.reshape(-1)
+    parallel_rows(
+        columns, lambda a, b: _box_columns(source, flat, rows, columns, size, border, a, b), min_rows=MIN_LINES
+    )
+    parallel_rows(rows, lambda a, b: _box_rows(flat, columns, size, border, a, b), min_rows=MIN_LINES)
+    return out
 
 
 def gaussian_filter(grid: np.ndarray, sigma: float) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from loopcore.parallel import parallel_rows
 from loopcore.transport.jit import kernel
-from loopcore.transport.simd import LANES, cubic_fetch4, splat_pair4, trace_step
+from loopcore.transport.simd import LANES, cubic_fetch4, mirrored_fetch4, splat_pair4, trace_step
 
 _F = np.float32
 
@@ -127,27 +127,26 @@ def gather_patch(values, height, width, channels, ix, iy, patch):
 
 
 @kernel
-def fetch4_at_border(values, height, width, x, y, out, position, patch):
-    """Do what `cubic_fetch4` does where the footprint crosses the border; the picture is mirrored there.
-
-    `patch` is scratch, flat (4, 4, 4).
-    """
+def fetch4_at_border(values, height, width, x, y, out, position):
+    """Do what `cubic_fetch4` does where the footprint crosses the border; the picture is mirrored there."""
     ix, tx = split(x)
     iy, ty = split(y)
-    gather_patch(values, height, width, 4, ix, iy, patch)
+    columns = (reflect(ix - 1, width), reflect(ix, width), reflect(ix + 1, width), reflect(ix + 2, width))
+    rows = (reflect(iy - 1, height), reflect(iy, height), reflect(iy + 1, height), reflect(iy + 2, height))
+    # Rounded as a place past the first of the four is.
     below_two = _F(1.9999999)
-    cubic_fetch4(patch, 4, 4, min(_F(1) + tx, below_two), min(_F(1) + ty, below_two), out, position)
+    tx, ty = min(_F(1) + tx, below_two) - _F(1), min(_F(1) + ty, below_two) - _F(1)
+    mirrored_fetch4(values, width, columns, rows, tx, ty, out, position)
 
 
 @kernel
 def _warp4_rows(values, height, width, displacement, out_width, out, first, last):
-    patch = np.empty(64, np.float32)
     for y in range(first, last):
         for x in range(out_width):
             p = y * out_width + x
             sx, sy = _F(x) + displacement[2 * p], _F(y) + displacement[2 * p + 1]
             if not cubic_fetch4(values, height, width, sx, sy, out, 4 * p):
-                fetch4_at_border(values, height, width, sx, sy, out, 4 * p, patch)
+                fetch4_at_border(values, height, width, sx, sy, out, 4 * p)
 
 
 @kernel

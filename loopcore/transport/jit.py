@@ -22,7 +22,7 @@ from loopcore.transport.kernel_cache import kernel_cache
 SOURCES = (
     "flowmap/planes.py", "loop/blend.py", "loop/carrying.py", "loop/contrast.py", "loop/cycles.py", "loop/mixing.py",
     "loop/plate_contrast.py", "loop/smooth.py", "loop/storing.py", "transport/cpu.py", "transport/halves.py",
-    "transport/jit.py", "transport/kernel_cache.py", "transport/limited.py", "transport/simd.py",
+    "transport/jit.py", "transport/kernel_cache.py", "transport/limited.py", "transport/pixels.py", "transport/simd.py",
 )  # fmt: skip
 
 

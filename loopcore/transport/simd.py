@@ -158,6 +158,36 @@ def cubic_fetch4(typingctx, values, height, width, x, y, out, position):
 
 
 @intrinsic
+def mirrored_fetch4(typingctx, values, width, columns, rows, tx, ty, out, position):
+    """out[position:position+4] = what `cubic_fetch4` gives for these columns and rows of pixels.
+
+    `columns` and `rows` are tuples of four; tx and ty, in [0, 1), are the place past the second column and row.
+    """
+    i, f = types.intp, types.float32
+    signature = types.void(values, i, types.UniTuple(i, 4), types.UniTuple(i, 4), f, f, out, i)
+
+    def codegen(context, builder, sig, args):
+        values, width, columns, rows, tx, ty, out, position = args
+        weights = _keys_weights(builder, _interleave(builder, _V4, tx, ty))
+        lanes = ir.Constant(_I32, 0), ir.Constant(_I32, 1)
+        wx, wy = ([builder.extract_element(w, axis) for w in weights] for axis in lanes)
+
+        def load_row(k):
+            start, pixels = builder.mul(builder.extract_value(rows, k), width), []
+            for column in range(4):
+                place = builder.add(start, builder.extract_value(columns, column))
+                index = builder.mul(place, ir.Constant(_I64, 4))
+                pixels.append(_load(builder, _pointer(context, builder, sig.args[0], values, index, _V4)))
+            return _concatenate(builder, pixels[:2]), _concatenate(builder, pixels[2:])
+
+        target = _pointer(context, builder, sig.args[6], out, position, _V4)
+        builder.store(_cubic_sum(builder, load_row, wx, wy), target, align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def splat_pair4(typingctx, sums, weights, place, values, source, w_left, w_right):
     """Deposit one 4-channel pixel, values[source:source+4], on two pixels side by side, with these weights.
 
@@ -281,86 +311,6 @@ def trace_step(typingctx, velocity, height, width, place, slope, step, move, nex
         builder.store(k4, paths(7), align=4)
         length = _pick(builder, ">", step, builder.fneg(step))
         return builder.fmul(_largest(builder, error), length)
-
-    return signature, codegen
-
-
-@intrinsic
-def mix4(typingctx, pair, weight, luma, out, position, tones, place, size):
-    """Blend pair[0:4] with `weight` and pair[4:8] with 1 - `weight` into out[position:position+4].
-
-    Also stores the tone, the square root of the luminance (`luma` weighs the channels) where that is positive, of
-    the blend at tones[place], of the first pixel at tones[place + size], of the second at tones[place + 2 * size].
-    """
-    i, f = types.intp, types.float32
-    signature = types.void(pair, f, luma, out, i, tones, i, i)
-
-    def codegen(context, builder, sig, args):
-        pair, weight, channel_weights, out, position, tones, place, size = args
-        zero, four = ir.Constant(_I64, 0), ir.Constant(_I64, 4)
-        first = _load(builder, _pointer(context, builder, sig.args[0], pair, zero, _V4))
-        second = _load(builder, _pointer(context, builder, sig.args[0], pair, four, _V4))
-        luma = _load(builder, _pointer(context, builder, sig.args[2], channel_weights, zero, _V4))
-        # Not second + share (first - second): at weight 1 the blend must equal the first, bit for bit.
-        rest = builder.fsub(ir.Constant(_F, 1.0), weight)
-        blend = builder.fadd(
-            builder.fmul(first, _broadcast(builder, _V4, [weight]), flags=_FLAGS),
-            builder.fmul(second, _broadcast(builder, _V4, [rest]), flags=_FLAGS),
-            flags=_FLAGS,
-        )
-        builder.store(blend, _pointer(context, builder, sig.args[3], out, position, _V4), align=4)
-        vector = _sums4(builder, [builder.fmul(v, luma, flags=_FLAGS) for v in (blend, first, second, second)])
-        vector = _pick(builder, ">", vector, ir.Constant(_V4, [0.0] * 4))
-        known = builder.module.globals
-        name = "llvm.sqrt.v4f32"
-        root = known[name] if name in known else ir.Function(builder.module, ir.FunctionType(_V4, [_V4]), name)
-        vector = builder.call(root, [vector])
-        data = context.make_array(sig.args[5])(context, builder, tones).data
-        for lane in range(3):
-            value = builder.extract_element(vector, ir.Constant(_I32, lane))
-            builder.store(value, builder.gep(data, [place]))
-            place = builder.add(place, size)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-def _sums4(builder, vectors):
-    """The sums over each of four vectors' four lanes, as one vector."""
-    while len(vectors) > 1:
-        pairs = zip(vectors[::2], vectors[1::2], strict=True)
-        vectors = [
-            builder.fadd(_shuffle(builder, a, b, [0, 2, 4, 6]), _shuffle(builder, a, b, [1, 3, 5, 7]), flags=_FLAGS)
-            for a, b in pairs
-        ]
-    return vectors[0]
-
-
-@intrinsic
-def composite4(typingctx, still, moved, position, mask, ratio, colour, value):
-    """value[0:4] = `mask` of the pixel moved[position:position+4] over still's, after its channels with colour[c] > 0
-    are scaled by `ratio`.
-
-    Where the mask is at least 1, the result is the moved pixel, bit for bit.
-    """
-    i, f = types.intp, types.float32
-    signature = types.void(still, moved, i, f, f, colour, value)
-
-    def codegen(context, builder, sig, args):
-        still, moved, position, mask, ratio, colour, value = args
-
-        def pixel(k, array, index):
-            return _pointer(context, builder, sig.args[k], array, index, _V4)
-
-        zero, one = ir.Constant(_I64, 0), ir.Constant(_V4, [1.0] * 4)
-        scaled = builder.fcmp_ordered(">", _load(builder, pixel(5, colour, zero)), ir.Constant(_V4, [0.0] * 4))
-        factor = builder.select(scaled, _broadcast(builder, _V4, [ratio]), one)
-        top = builder.fmul(_load(builder, pixel(1, moved, position)), factor)
-        base, part = _load(builder, pixel(0, still, position)), _broadcast(builder, _V4, [mask])
-        mixed = builder.fadd(base, builder.fmul(part, builder.fsub(top, base), flags=_FLAGS), flags=_FLAGS)
-        whole = builder.fcmp_ordered(">=", part, one)
-        builder.store(builder.select(whole, top, mixed), pixel(6, value, zero), align=4)
-        return context.get_dummy_value()
 
     return signature, codegen
 

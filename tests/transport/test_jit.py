@@ -23,9 +23,9 @@ def edit(folder: Path) -> None:
     """Make fetches beyond the border 100 times as bright; the file keeps its length in lines."""
     file = folder / "loopcore" / "transport" / "cpu.py"
     source = file.read_text(encoding="utf-8")
-    call = "gather_patch(values, height, width, 4, ix, iy, patch)\n"
+    call = "mirrored_fetch4(values, width, columns, rows, tx, ty, out, position)\n"
     assert source.count(call) == 1
-    file.write_text(source.replace(call, call[:-1] + "; patch *= _F(100)\n"), encoding="utf-8")
+    file.write_text(source.replace(call, call[:-1] + "; out[position] *= _F(100)\n"), encoding="utf-8")
 
 
 def test_an_edited_inlined_function_is_recompiled_in_the_next_process(copy: Path) -> None:
