@@ -4,7 +4,8 @@
 #   make test-core      those that need no Blender
 #   make test-blender   fetches Blender 4.2, 5.0 and 5.2 as Python modules (3 GB), and runs the tests that need them
 #   make test-gui       the extension in a real window: BLENDER=/path/to/blender; takes xdotool and ImageMagick;
-#                       STRESS=SEED: 500 (STEPS) random steps with undo and redo instead; STORY=1: one whole shot
+#                       STRESS=SEED: 500 (STEPS) random steps with undo and redo instead; STORY=1: one whole shot;
+#                       TOOLS=1: the tools, shortcuts, search and dialog
 #   make attack     generated hostile inputs for MINUTES (60) from SEED (the time)
 #   make demo           two loops from the example photograph: from the picture alone, and as drawn
 #   make extension      the Blender extension, dist/loopcore-VERSION.zip
@@ -50,7 +51,7 @@ BLENDER ?= blender
 GUI_PICTURES ?= build/gui
 test-gui: $(VENV)/.with-test
 	$(BIN)/python tests/gui/run.py "$(BLENDER)" $(GUI_PICTURES) \
-		$(if $(STRESS),--stress $(STRESS) --steps $(or $(STEPS),500)) $(if $(STORY),--story)
+		$(if $(STRESS),--stress $(STRESS) --steps $(or $(STEPS),500)) $(if $(STORY),--story) $(if $(TOOLS),--tools)
 
 lint: style types layers
 

@@ -20,6 +20,7 @@ HEAD, MIN_HEAD = 12, 6  # length of arrow heads in screen pixels
 
 _handles: list = []
 _drawn: dict[int, "Drawn"] = {}
+_waiting: list[int] = []  # objects whose lines the last drawing had no time for
 # Number of updates of any object or mesh. Reading which ones they were, depsgraph.updates, crashes Blender after undo.
 _updates = 0
 
@@ -53,6 +54,7 @@ def unregister():
     if _changed in bpy.app.handlers.depsgraph_update_post:
         bpy.app.handlers.depsgraph_update_post.remove(_changed)
     _drawn.clear()
+    _waiting.clear()
 
 
 @bpy.app.handlers.persistent
@@ -98,19 +100,38 @@ def _draw_motion():
     space = bpy.context.space_data
     if space is None or not space.overlay.show_overlays:
         return
-    unfinished = False
-    for obj in bpy.context.visible_objects:
-        if obj.type != "MESH" or not obj.loopcore.show_motion:
-            continue
-        drawn = lines_of(obj)
-        if drawn is None:
-            continue
-        unfinished = unfinished or drawn.computation is not None
+    meshes = [obj for obj in bpy.context.visible_objects if obj.type == "MESH"]
+    found = lines_of_all([obj for obj in meshes if obj.loopcore.show_motion])
+    for obj, drawn in found:
         if len(drawn.lines.points):
             _draw_lines(drawn, obj.matrix_world, max(obj.dimensions) * LIFT)
+    unfinished = _waiting or any(drawn.computation is not None for _, drawn in found)
     # Blender ignores tag_redraw while it draws the window.
     if unfinished and not bpy.app.timers.is_registered(_draw_again):
         bpy.app.timers.register(_draw_again, first_interval=0.0)
+
+
+def lines_of_all(objects) -> list[tuple[bpy.types.Object, Drawn]]:
+    """Compute further pieces within the time limit; return the objects with a motion, and their lines as `lines_of`.
+
+    Objects for which there is no time keep the lines they have, and come first in the next call.
+    """
+    ranks = {uid: rank for rank, uid in enumerate(_waiting)}
+    objects = sorted(objects, key=lambda obj: ranks.get(obj.session_uid, len(ranks)))
+    _waiting.clear()
+    found, until, late = [], time.perf_counter() + BUDGET_S, False
+    for obj in objects:
+        before = _drawn.get(obj.session_uid)
+        if late:
+            _waiting.append(obj.session_uid)
+            drawn = before
+        else:
+            computing = before is not None and before.computation is not None
+            drawn = lines_of(obj)
+            late = (computing or drawn is not before) and time.perf_counter() > until
+        if drawn is not None:
+            found.append((obj, drawn))
+    return found
 
 
 def _draw_again():

@@ -52,7 +52,8 @@ def main(argv: list[str]) -> int:
         except AddonError as error:
             return _failed(str(error), USAGE)
         except (RuntimeError, OSError) as error:
-            return _failed(str(error), FAILED)
+            # Blender's operators begin their errors with that word.
+            return _failed(str(error).removeprefix("Error: ").strip(), FAILED)
         except _Interrupted:
             return _failed("interrupted", 128 + signals.received)
 

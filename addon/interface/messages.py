@@ -7,6 +7,7 @@ from ..texts import rpt_, sentences
 
 # Options of the command line: the panel has buttons for them.
 _OPTION_NOTE = re.compile(r"\s*\((?:[^()]*--[^()]*|in the hints)\)")
+_HINTS_FILE = re.compile(r"^hints .*?hints\.json: ")
 _FIELD_NOTE = re.compile(r",? or give a motion field")
 _HINT = re.compile(r"(stroke|flip)s\[(\d+)\](?:\.\w+(?:\[\d+\])?)?")
 
@@ -44,7 +45,7 @@ def _pieces(line, letters):
 
 
 def for_artists(message: str, names: dict[str, list[str]]) -> str:
-    """Return `message` without command-line options, and with the names of strokes and flips instead of indices.
+    """Return `message` without files and command-line options, with the names of strokes and flips, not indices.
 
     Args:
         message: the worker's.
@@ -56,7 +57,7 @@ def for_artists(message: str, names: dict[str, list[str]]) -> str:
         kind = rpt_('the stroke "{name}"') if found[1] == "stroke" else rpt_('the flip "{name}"')
         return kind.format(name=known[index]) if index < len(known) else found[0]
 
-    text = _HINT.sub(named, _FIELD_NOTE.sub("", _OPTION_NOTE.sub("", message)))
+    text = _HINT.sub(named, _FIELD_NOTE.sub("", _OPTION_NOTE.sub("", _HINTS_FILE.sub("", message))))
     return text[:1].upper() + text[1:]
 
 

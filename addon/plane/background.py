@@ -12,6 +12,7 @@ import bpy
 import numpy as np
 
 from ..errors import PlaneError
+from ..texts import rpt_
 
 
 class Background:
@@ -94,16 +95,24 @@ def shown_background(obj: bpy.types.Object) -> Background:
         for found in backgrounds(obj):
             if obj.data.background_images[found.index].show_background_image:
                 return found
-    raise PlaneError(f'"{obj.name}" is not a mesh, and shows no background image: select an image plane, or add one')
+    raise PlaneError(
+        rpt_('"{name}" is not a mesh, and shows no background image: select an image plane, or add one').format(
+            name=obj.name
+        )
+    )
 
 
 def refuse_moved(obj: bpy.types.Object) -> None:
     """Raise PlaneError if the background image of a camera is not where the camera's frame is."""
     shown = obj.data.background_images[shown_background(obj).index]
     moved = any(shown.offset) or shown.rotation or shown.scale != 1 or shown.use_flip_x or shown.use_flip_y
-    if moved or obj.data.type == "PANO":
-        reason = "the camera is panoramic" if not moved else "it is moved, turned, scaled or flipped"
-        raise PlaneError(f'On the background image of "{obj.name}" nothing can be drawn: {reason}')
+    text = ""
+    if moved:
+        text = rpt_('On the background image of "{name}" nothing can be drawn: it is moved, turned, scaled or flipped')
+    elif obj.data.type == "PANO":
+        text = rpt_('On the background image of "{name}" nothing can be drawn: the camera is panoramic')
+    if text:
+        raise PlaneError(text.format(name=obj.name))
 
 
 def frame_of(obj: bpy.types.Object, size: tuple[int, int]) -> np.ndarray:

@@ -17,6 +17,7 @@ import bpy
 import numpy as np
 
 from ..errors import PlaneError
+from ..texts import rpt_
 from .background import refuse_moved
 from .image import PlaneImage
 
@@ -62,7 +63,7 @@ class Coordinates:
             still = np.empty(3 * len(mesh.vertices), np.float32)
             mesh.vertices.foreach_get("co", still)
             if still.size != places.size:
-                raise PlaneError(_GENERATED.format(obj.name))
+                raise _changed(obj)
             size = np.array(mesh.texspace_size)
             size = np.where(size == 0, 1, size)
             return (still.reshape(-1, 3) - np.array(mesh.texspace_location)) / (2 * size) + 0.5, near
@@ -97,11 +98,6 @@ class Coordinates:
         return points[..., :2]
 
 
-_GENERATED = (
-    '"{}" has Generated texture coordinates, which its modifiers change: use UVs, or apply the modifiers'  # of its mesh
-)
-
-
 def coordinates_of(plane: PlaneImage) -> Coordinates:
     """Return the coordinates of a plane's texture. Does not read the mesh.
 
@@ -134,7 +130,9 @@ def _walked(plane):
         if link is None:
             if socket.node == node or socket.node.type == "REROUTE":
                 return Coordinates("UV", "", None, tuple(chain))
-            raise PlaneError(f'The texture coordinates are not UVs ("{socket.node.name}" has no input)')
+            raise PlaneError(
+                rpt_('The texture coordinates are not UVs ("{node}" has no input)').format(node=socket.node.name)
+            )
         source = link.from_node
         if source.type == "UVMAP" and not source.from_instancer:
             return Coordinates("UV", source.uv_map, None, tuple(chain))
@@ -154,8 +152,10 @@ def _walked(plane):
                 return Coordinates("UV", "", None, tuple(chain))
         else:
             raise PlaneError(
-                f'The texture coordinates come from "{source.name}" ({link.from_socket.name}), where the pixels of the '
-                "image cannot be found: connect a UV Map node to the image texture"
+                rpt_(
+                    'The texture coordinates come from "{node}" ({socket}), where the pixels of the image cannot be '
+                    "found: connect a UV Map node to the image texture"
+                ).format(node=source.name, socket=link.from_socket.name)
             )
 
 
@@ -163,22 +163,32 @@ def _check(found, obj):
     """Raise PlaneError if the pixels cannot be found by these coordinates."""
     normal = next((node for node in found.chain if node.vector_type == "NORMAL"), None)
     if normal is not None:
-        raise PlaneError(f'The Mapping node "{normal.name}" has type Normal: set it to Point or Texture')
+        raise PlaneError(
+            rpt_('The Mapping node "{node}" has type Normal: set it to Point or Texture').format(node=normal.name)
+        )
     if found.kind == "UV" and not obj.modifiers:
         layers = obj.data.uv_layers
         if not layers:
-            raise PlaneError(f'"{obj.name}" has no UV map: unwrap it')
+            raise PlaneError(rpt_('"{name}" has no UV map: unwrap it').format(name=obj.name))
         if found.uv_map and found.uv_map not in layers:
-            raise PlaneError(no_uv_map(obj, found.uv_map))
+            raise no_uv_map(obj, found.uv_map)
     if found.kind == "GENERATED" and not all(_keeps(modifier) for modifier in obj.modifiers):
-        raise PlaneError(_GENERATED.format(obj.name))
+        raise _changed(obj)
     if found.kind in ("CAMERA", "WINDOW"):
         _camera()
 
 
-def no_uv_map(obj: bpy.types.Object, name: str) -> str:
-    """Return the sentence on a UV map that a material names and the mesh does not have."""
-    return f'The material of "{obj.name}" uses the UV map "{name}", which the mesh does not have'
+def no_uv_map(obj: bpy.types.Object, name: str) -> PlaneError:
+    """Return the error on a UV map that a material names and the mesh does not have."""
+    text = rpt_('The material of "{name}" uses the UV map "{uv_map}", which the mesh does not have')
+    return PlaneError(text.format(name=obj.name, uv_map=name))
+
+
+def _changed(obj):
+    text = rpt_(
+        '"{name}" has Generated texture coordinates, which its modifiers change: use UVs, or apply the modifiers'
+    )
+    return PlaneError(text.format(name=obj.name))
 
 
 def _keeps(modifier):
@@ -190,9 +200,13 @@ def _keeps(modifier):
 def _camera():
     camera = bpy.context.scene.camera
     if camera is None or camera.type != "CAMERA":
-        raise PlaneError("The texture coordinates are the camera's, and the scene has no camera: add one")
+        raise PlaneError(rpt_("The texture coordinates are the camera's, and the scene has no camera: add one"))
     if camera.data.type == "PANO":
-        raise PlaneError(f'The texture coordinates are those of "{camera.name}", which is panoramic: use UVs')
+        raise PlaneError(
+            rpt_('The texture coordinates are those of "{camera}", which is panoramic: use UVs').format(
+                camera=camera.name
+            )
+        )
     return camera
 
 

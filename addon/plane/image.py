@@ -14,6 +14,7 @@ from pathlib import Path
 import bpy
 
 from ..errors import PlaneError
+from ..texts import rpt_
 from .background import Background, shown_background
 from .headers import Layer, exr_layers
 
@@ -25,11 +26,6 @@ PREVIEW = "loopcore_preview"
 LIVE = "loopcore_live"
 
 _PICTURES = {"rgba", "rgb", "beauty", "default", "main", "master"}
-_REFUSED = {
-    "MOVIE": "is a movie, and a loop is made from a still: load one frame as an image",
-    "TILED": "is a UDIM tile set, and a loop is made from one image: load one tile as an image",
-    "VIEWER": "is a Render Result or Viewer: save it, and use the saved file",
-}
 
 
 @dataclass(frozen=True)
@@ -95,8 +91,10 @@ def refuse_linked(obj: bpy.types.Object) -> None:
     """Raise PlaneError if an object is linked from another file, and not overridden."""
     if obj.library:
         raise PlaneError(
-            f'"{obj.name}" is linked from {obj.library.filepath}: make a library override (Object > Library Override > '
-            "Make) or make it local (Object > Relations > Make Local) to animate it here"
+            rpt_(
+                '"{name}" is linked from {library}: make a library override (Object > Library Override > Make) or make '
+                "it local (Object > Relations > Make Local) to animate it here"
+            ).format(name=obj.name, library=obj.library.filepath)
         )
 
 
@@ -107,16 +105,17 @@ def find_plane_image(obj: bpy.types.Object | None) -> PlaneImage:
         PlaneError: it shows none that can be animated; the message has the reason and a remedy.
     """
     if obj is None:
-        raise PlaneError("No active object: select an image plane")
+        raise PlaneError(rpt_("No active object: select an image plane"))
     if obj.type == "EMPTY" and obj.empty_display_type == "IMAGE":
-        raise PlaneError(f'"{obj.name}" is a reference image: convert it (Object > Convert > Mesh Plane)')
+        text = rpt_('"{name}" is a reference image: convert it (Object > Convert > Mesh Plane)')
+        raise PlaneError(text.format(name=obj.name))
     if obj.type == "CAMERA":
         return _in_background(obj)
     if obj.type != "MESH":
-        raise PlaneError(f'"{obj.name}" is not a mesh: select an image plane')
+        raise PlaneError(rpt_('"{name}" is not a mesh: select an image plane').format(name=obj.name))
     slots = [i for i, slot in enumerate(obj.material_slots) if slot.material]
     if not slots:
-        raise PlaneError(f'"{obj.name}" has no material: add one with an Image Texture')
+        raise PlaneError(rpt_('"{name}" has no material: add one with an Image Texture').format(name=obj.name))
     slots.sort(key=lambda i: i != obj.active_material_index)
     reasons = []
     for index in slots:
@@ -130,7 +129,7 @@ def find_plane_image(obj: bpy.types.Object | None) -> PlaneImage:
 def _in_background(obj):
     found = shown_background(obj)
     if obj.data.library:
-        raise PlaneError(f'The data of the camera "{obj.name}" are linked: make them local')
+        raise PlaneError(rpt_('The data of the camera "{name}" are linked: make them local').format(name=obj.name))
     playing = found.image if found.image.get(STILL) else None
     image = found.image[STILL] if playing else found.image
     return PlaneImage(obj, None, -1, found, (), image, _usable(image), playing)
@@ -145,19 +144,22 @@ def image_in_slot(obj: bpy.types.Object, index: int) -> PlaneImage:
     material = obj.material_slots[index].material
     tree = material.node_tree
     if tree is None or not (bpy.app.version >= (5, 0, 0) or material.use_nodes):
-        raise PlaneError(f'The material "{material.name}" does not use nodes: it needs an Image Texture')
+        text = rpt_('The material "{material}" does not use nodes: it needs an Image Texture')
+        raise PlaneError(text.format(material=material.name))
     engine = bpy.context.scene.render.engine if bpy.context.scene else "CYCLES"
     output = tree.get_output_node("CYCLES" if engine == "CYCLES" else "EEVEE") or tree.get_output_node("ALL")
     if output is None:
-        raise PlaneError(f'The material "{material.name}" has no Material Output')
+        raise PlaneError(rpt_('The material "{material}" has no Material Output').format(material=material.name))
     found = _Walk().start(output.inputs["Surface"])
     if not found:
-        raise PlaneError(f'No image is connected to the surface of the material "{material.name}"')
+        text = rpt_('No image is connected to the surface of the material "{material}"')
+        raise PlaneError(text.format(material=material.name))
     node, stack = _best(found, tree)
     playing = node.image if node.image.get(STILL) else None
     image = node.image[STILL] if playing else node.image
     if node.projection != "FLAT":
-        raise PlaneError(f'The image texture "{node.name}" has {node.projection.title()} projection: set it to Flat')
+        text = rpt_('The image texture "{node}" has {projection} projection: set it to Flat')
+        raise PlaneError(text.format(node=node.name, projection=node.projection.title()))
     return PlaneImage(obj, material, index, node, stack, image, _usable(image), playing)
 
 
@@ -165,7 +167,7 @@ def _best(found, tree):
     """Choose from [(rank, node, stack)] by the lowest rank, then the active node, then the largest image."""
     filled = [item for item in found if item[1].image is not None]
     if not filled:
-        raise PlaneError(f'The image texture "{found[0][1].name}" has no image: open one')
+        raise PlaneError(rpt_('The image texture "{node}" has no image: open one').format(node=found[0][1].name))
     rank = min(item[0] for item in filled)
     same = [item for item in filled if item[0] == rank]
     active = tree.nodes.active
@@ -173,25 +175,38 @@ def _best(found, tree):
     return same[0][1], same[0][2]
 
 
+def _refused(source):
+    """Return why an image of this source is refused; None if it is not."""
+    if source == "MOVIE":
+        return rpt_('"{image}" is a movie, and a loop is made from a still: load one frame as an image')
+    if source == "TILED":
+        return rpt_('"{image}" is a UDIM tile set, and a loop is made from one image: load one tile as an image')
+    if source == "VIEWER":
+        return rpt_('"{image}" is a Render Result or Viewer: save it, and use the saved file')
+    if source == "SEQUENCE":
+        return rpt_('"{image}" is an image sequence: load one frame as a single image')
+    return None
+
+
 def _usable(image):
     """Return the file of an image that can be animated; None if it exists in the .blend only."""
-    if image.source in _REFUSED:
-        raise PlaneError(f'"{image.name}" {_REFUSED[image.source]}')
-    if image.source == "SEQUENCE":
-        raise PlaneError(f'"{image.name}" is an image sequence: load one frame as a single image')
+    refused = _refused(image.source)
+    if refused:
+        raise PlaneError(refused.format(image=image.name))
     if image.source == "GENERATED" or image.is_dirty or image.packed_file:
         path = None
     else:
         path = Path(bpy.path.abspath(image.filepath, library=image.library))
         if not image.filepath or not path.is_file():
-            raise PlaneError(
-                f'The file of "{image.name}" is missing: {path}. Use File > External Data > Find Missing Files'
-            )
+            text = rpt_('The file of "{image}" is missing: {path}. Use File > External Data > Find Missing Files')
+            raise PlaneError(text.format(image=image.name, path=path))
         path = path.resolve()
     if image.packed_file and not all(image.size):
-        raise PlaneError(f'"{image.name}" is packed, and its pixels cannot be read: unpack it (File > External Data)')
+        text = rpt_('"{image}" is packed, and its pixels cannot be read: unpack it (File > External Data)')
+        raise PlaneError(text.format(image=image.name))
     if not all(image.size) and not (path and exr_layers(path)):
-        raise PlaneError(f'"{image.name}" cannot be read. If its file was missing before: Image > Reload')
+        text = rpt_('"{image}" cannot be read. If its file was missing before: Image > Reload')
+        raise PlaneError(text.format(image=image.name))
     return path
 
 

@@ -15,6 +15,7 @@ from mathutils import Matrix
 from mathutils.bvhtree import BVHTree
 
 from ..errors import PlaneError
+from ..texts import rpt_
 from .background import frame_of, refuse_moved
 from .coordinates import coordinates_of, no_uv_map
 
@@ -196,8 +197,10 @@ def _shown(plane, attribute=None):
     (ax, ay), (bx, by) = (pixels[:, 1:] - pixels[:, :1]).transpose(1, 2, 0)
     wide = np.abs(ax * by - ay * bx) > 1e-9
     if not wide.any():
-        what = "The UVs" if coordinates.kind == "UV" else "The texture coordinates"
-        raise PlaneError(f'{what} of "{plane.object.name}" have no area: unwrap the plane')
+        text = rpt_('The texture coordinates of "{name}" have no area: unwrap the plane')
+        if coordinates.kind == "UV":
+            text = rpt_('The UVs of "{name}" have no area: unwrap the plane')
+        raise PlaneError(text.format(name=plane.object.name))
     return corners[wide], pixels[wide], depths[wide], values[wide]
 
 
@@ -227,20 +230,22 @@ def _triangles(obj, coordinates, slot, attribute):
         evaluated.to_mesh_clear()
     shown = np.minimum(materials[faces], max(len(obj.material_slots) - 1, 0)) == slot
     if not shown.any():
-        raise PlaneError(f'No face of "{obj.name}" uses the material: assign it to the plane\'s face')
+        text = rpt_('No face of "{name}" uses the material: assign it to the plane\'s face')
+        raise PlaneError(text.format(name=obj.name))
     shown &= np.isfinite(depths).all(axis=1)
     if not shown.any():
-        raise PlaneError(f'"{obj.name}" is behind the camera, whose coordinates its texture has')
+        text = rpt_('"{name}" is behind the camera, whose coordinates its texture has')
+        raise PlaneError(text.format(name=obj.name))
     return places[vertices][shown], points[shown], depths[shown], values[shown]
 
 
 def _uv_layer(obj, mesh, name):
     if not mesh.uv_layers:
-        raise PlaneError(f'"{obj.name}" has no UV map: unwrap it')
+        raise PlaneError(rpt_('"{name}" has no UV map: unwrap it').format(name=obj.name))
     active = next((u for u in mesh.uv_layers if u.active_render), mesh.uv_layers[0])
     layer = mesh.uv_layers.get(name) if name else active
     if layer is None:
-        raise PlaneError(no_uv_map(obj, name))
+        raise no_uv_map(obj, name)
     return layer
 
 
@@ -253,7 +258,7 @@ def _read(collection, name, shape, kind):
 def _values(mesh, name, vertices, loops):
     attribute = mesh.color_attributes.get(name)
     if attribute is None:
-        raise PlaneError(f'The mesh has no color attribute "{name}" to use as mask')
+        raise PlaneError(rpt_('The mesh has no color attribute "{name}" to use as mask').format(name=name))
     colors = _read(attribute.data, "color", (len(attribute.data), 4), np.float32)
     grey = colors[:, :3] @ np.array([0.2126, 0.7152, 0.0722])
     return grey[vertices if attribute.domain == "POINT" else loops]

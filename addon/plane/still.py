@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import PlaneError
 from ..files import write_exr, write_png
+from ..texts import rpt_
 from .headers import HEAD_BYTES, is_read_by_worker
 from .image import PlaneImage
 
@@ -67,8 +68,8 @@ def still_file(plane: PlaneImage, folder: str | Path) -> StillFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_file(path, data)
         except OSError as error:
-            reason = error.strerror or error
-            raise PlaneError(f'"{name}" cannot be written to {path.parent}: {reason}') from None
+            text = rpt_('"{name}" cannot be written to {folder}: {reason}')
+            raise PlaneError(text.format(name=name, folder=path.parent, reason=error.strerror or error)) from None
 
     return _described(path, stored, "", write)
 
@@ -83,7 +84,8 @@ def _read_directly(path):
         with path.open("rb") as file:
             return is_read_by_worker(file.read(HEAD_BYTES))
     except OSError as error:
-        raise PlaneError(f"{path} cannot be read: {error.strerror or error}") from None
+        text = rpt_("{path} cannot be read: {reason}")
+        raise PlaneError(text.format(path=path, reason=error.strerror or error)) from None
 
 
 def working_space() -> str:

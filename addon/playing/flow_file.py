@@ -15,6 +15,7 @@ import bpy
 import numpy as np
 
 from ..errors import PlaneError
+from ..texts import rpt_
 
 _KINDS = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 # Rows per chunk, by the supported compressions: none, ZIPS, ZIP.
@@ -52,25 +53,28 @@ def read_channels(path: str | Path, wanted: tuple[str, ...]) -> dict[str, np.nda
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise PlaneError(f"The motion {path} cannot be read: {error.strerror or error}") from None
+        text = rpt_("The motion {path} cannot be read: {reason}")
+        raise PlaneError(text.format(path=path, reason=error.strerror or error)) from None
     try:
         header, start = _header(data)
         layout = _layout(header["channels"])
         missing = [name for name in wanted if name not in {entry[0] for entry in layout}]
         if missing:
-            raise PlaneError(f"{path} is not a motion field: it has no channel {missing[0]}")
+            text = rpt_("{path} is not a motion field: it has no channel {channel}")
+            raise PlaneError(text.format(path=path, channel=missing[0]))
         if header["compression"][0] not in _ROWS:
-            raise PlaneError(f"{path} has an unsupported compression: write it with ZIP compression, as Loopcore does")
+            text = rpt_("{path} has an unsupported compression: write it with ZIP compression, as Loopcore does")
+            raise PlaneError(text.format(path=path))
         return _pixels(data, start, header, layout, wanted)
     except (struct.error, zlib.error, KeyError, IndexError, ValueError) as error:
-        raise PlaneError(f"{path} is not a valid EXR: {error}") from None
+        raise PlaneError(rpt_("{path} is not a valid EXR: {reason}").format(path=path, reason=error)) from None
 
 
 def _header(data):
     """Return the attributes of a single-part file as bytes, and the position of the offset table."""
     magic, version = struct.unpack_from("<II", data)
     if magic != 20000630 or version & 0xFF != 2 or version & 0x1A00:
-        raise ValueError("not a single-part scanline EXR")
+        raise ValueError(rpt_("not a single-part scanline EXR"))
     place, header = 8, {}
     while data[place]:
         name, place = _text(data, place)
@@ -93,7 +97,7 @@ def _layout(block):
         name, place = _text(block, place)
         kind, _linear, across, down = struct.unpack_from("<iIii", block, place)
         if (across, down) != (1, 1):
-            raise ValueError(f"channel {name} is subsampled")
+            raise ValueError(rpt_("channel {name} is subsampled").format(name=name))
         layout.append((name, _KINDS[kind]))
         place += 16
     return layout

@@ -40,6 +40,7 @@ from ..plane.uses import (
     unique,
     users_of_picture,
 )
+from ..texts import rpt_
 from . import live, viewport
 from .playback import (
     BEFORE,
@@ -248,7 +249,8 @@ def _some_file(folder, pattern, first, frames):
             path = place / file_name(pattern, number)
             if path.is_file():
                 return path, place / file_name(pattern, first)
-    raise PlaneError(f"None of the {frames} frames {pattern} from {first} is in {folder}: bake the loop")
+    text = rpt_("None of the {frames} frames {pattern} from {first} is in {folder}: bake the loop")
+    raise PlaneError(text.format(frames=frames, pattern=pattern, first=first, folder=folder))
 
 
 def file_name(pattern: str, number: int) -> str:
@@ -257,7 +259,8 @@ def file_name(pattern: str, number: int) -> str:
         return re.sub("#+", lambda found: f"{number:0{len(found.group())}d}", pattern, count=1)
     if re.search(r"%0?\d*d", pattern):
         return re.sub(r"%0?(\d*)d", lambda found: f"{number:0{found.group(1) or 1}d}", pattern, count=1)
-    raise PlaneError(f'"{pattern}" is not the name of a sequence: it needs #### or %04d as the number')
+    text = rpt_('"{pattern}" is not the name of a sequence: it needs #### or %04d as the number')
+    raise PlaneError(text.format(pattern=pattern))
 
 
 def _load(files, plane):

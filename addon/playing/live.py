@@ -37,6 +37,7 @@ from ..plane.uses import (
     unique,
     users_of_picture,
 )
+from ..texts import rpt_
 from .flow_file import flow_image, read_velocity
 
 NAME = "Loopcore Live"
@@ -56,12 +57,13 @@ def add_live_preview(plane: PlaneImage, motion_path: str | Path, frames: int, cy
         PlaneError: the file is not a motion field, the material cannot be changed, or too many cycles.
     """
     if frames < 2:
-        raise PlaneError(f"A loop needs at least 2 frames, not {frames}")
+        raise PlaneError(rpt_("A loop needs at least 2 frames, not {frames}").format(frames=frames))
     if cycles != "auto" and not 1 <= cycles <= frames // 2:
-        raise PlaneError(f"cycles {cycles} is out of range: give 'auto' or a whole number from 1 to {frames // 2}")
+        text = rpt_("cycles {cycles} is out of range: give 'auto' or a whole number from 1 to {most}")
+        raise PlaneError(text.format(cycles=cycles, most=frames // 2))
     obj = plane.object
     if plane.is_background:
-        raise PlaneError("A background image has no shader nodes for a live preview: use Preview")
+        raise PlaneError(rpt_("A background image has no shader nodes for a live preview: use Preview"))
     velocity = read_velocity(motion_path)
     cycles = automatic_cycles(velocity, frames) if cycles == "auto" else cycles
     flow = flow_image(velocity, f"{obj.name} flow")

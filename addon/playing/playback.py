@@ -14,6 +14,7 @@ from ..errors import PlaneError
 from ..plane.copies import image_nodes, is_shared, own_material, playing_nodes
 from ..plane.image import STILL, find_plane_image
 from ..plane.uses import EVERYWHERE, nodes_of, playing_on, shown_images, unique
+from ..texts import rpt_
 from . import viewport
 
 # Properties on the object, or its material: see `player_of`. Custom ones, so that drivers work without the add-on.
@@ -77,7 +78,7 @@ def set_playback(obj: bpy.types.Object, *, speed: float = 1.0, offset: float = 0
         return _drive_camera(obj, speed, offset)
     material = next(iter(playing_materials(obj)), None)
     if material is None:
-        raise PlaneError(f'"{obj.name}" does not play a loop: bake one')
+        raise PlaneError(rpt_('"{name}" does not play a loop: bake one').format(name=obj.name))
     own, others = player_for(obj, material), (other for other in bpy.data.objects if other != obj)
     shared = is_shared(obj, material) or any(driven_by(own, node) for other in others for node in playing_on(other))
     if shared or any(not driven_by(own, node) for node in playing_nodes(material.node_tree)):

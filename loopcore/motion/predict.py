@@ -116,7 +116,8 @@ def _predict(
     if not full_mask.any():
         raise MotionError("nothing here seems to flow along any edge: draw strokes along the flow and a mask around it")
     _check_strokes(hints, full_mask)
-    prediction = _prediction(plate, with_flips(estimate, full_mask, hints.flips), drawn_mask)
+    estimate = with_flips(estimate, full_mask, hints.flips)
+    prediction = _prediction(plate, estimate, drawn_mask)
     motion = solve_motion(plate.height, plate.width, hints, mask=full_mask, prediction=prediction)
     return replace(motion, drifting=_drifting(plate, estimate)), estimate
 

@@ -16,7 +16,7 @@ import bpy  # noqa: E402
 import example  # noqa: E402
 import inside  # noqa: E402
 import measuring  # noqa: E402
-from screen import area, click, clicked, drive, move_away, picture, region, scrolled, there, until, window  # noqa: E402
+from screen import area, click, clicked, drive, look, move_away, picture, region, scrolled, there, until, window  # noqa: E402
 
 ZIP, OUT, WORKER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PACKAGE = "bl_ext.user_default.loopcore"
@@ -61,21 +61,6 @@ def scene(folder):
     return plane
 
 
-def look():
-    """Show the plane from the front in Solid shading with its texture, and the panel."""
-    space = area().spaces.active
-    space.shading.type, space.shading.color_type, space.shading.light = "SOLID", "TEXTURE", "FLAT"
-    space.show_region_ui, space.show_region_toolbar = True, False
-    with there():
-        bpy.ops.view3d.view_axis(type="FRONT")
-    yield 1.0
-    region("UI").active_panel_category = "Loopcore"
-    with there():
-        bpy.ops.view3d.view_selected()
-    space.region_3d.view_distance *= 0.72
-    yield 1.0
-
-
 def select(plane):
     bpy.context.view_layer.objects.active = plane
     for obj in bpy.data.objects:
@@ -88,7 +73,7 @@ def steps():
     folder = Path(OUT) / "shot"
     folder.mkdir(exist_ok=True)
     plane = scene(folder)
-    yield from look()
+    yield from look(toolbar=False)
     picture(OUT, "idle")
     draw_strokes(plane)
     yield from paint_water(plane)
@@ -278,7 +263,7 @@ def interruptions():
     still = Path(OUT) / "shot" / "plate.png"
     still.rename(still.with_name("elsewhere.png"))
     select(bpy.data.objects["Plate"])
-    yield from look()
+    yield from look(toolbar=False)
     picture(OUT, "missing")
     still.with_name("elsewhere.png").rename(still)
     bpy.data.images["plate.png"].reload()

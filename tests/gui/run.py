@@ -3,13 +3,13 @@
 
 ``run.py BLENDER PICTURES --stress SEED [--steps 500]`` makes random steps with undo and redo instead: see stress.py.
 ``run.py BLENDER PICTURES --story [PLACES]`` makes one shot from the picture to two versions instead: see story.py.
+``run.py BLENDER PICTURES --tools`` uses the tools, shortcuts, search and dialog instead: see drive_tools.py.
 
 BLENDER is a program, or a command line that starts one. Without a display it runs under xvfb-run. Screenshots of each
 state are written to the folder PICTURES, for inspection.
 """
 
 import argparse
-import json
 import os
 import shlex
 import shutil
@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 
 import check_story
+import check_tools
+from windows import driven
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 1200
@@ -51,15 +53,12 @@ def main() -> int:
         return stress(blender, pictures, zip_path, env, arguments)
     if arguments.story is not None:
         return check_story.story(blender, pictures, zip_path, env, arguments.story.resolve())
-    drive = ["--window-geometry", "0", "0", "1280", "800", "--python", str(ROOT / "tests/gui/drive.py"), "--"]
-    done = run([*blender, *drive, str(zip_path), str(pictures), sys.executable], env)
-    (pictures / "output.txt").write_text(done.stdout, "utf-8")
-    lines = [line[6:] for line in done.stdout.splitlines() if line.startswith("SEEN: ")]
-    seen = json.loads(lines[-1]) if lines else {}
+    if arguments.tools:
+        return check_tools.tools(blender, pictures, zip_path, env)
+    seen = driven(blender, "drive.py", [zip_path, pictures, sys.executable], pictures, env)
     missing = [name for name in PICTURES if not (pictures / f"{name}.png").is_file()]
-    print(json.dumps(seen, indent=1))
-    if done.returncode or not seen.get("ok") or missing or not as_expected(seen):
-        print(f"FAILED: exit code {done.returncode}, pictures missing: {missing}; see {pictures / 'output.txt'}")
+    if seen is None or missing or not as_expected(seen):
+        print(f"FAILED: pictures missing: {missing}; see {pictures / 'output.txt'}")
         return 1
     if not commands_work(blender, pictures / "shot" / "shot.blend", env):
         return 1
@@ -74,6 +73,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--stress", type=int, metavar="SEED", help="random steps with undo and redo")
     places = ROOT / "tests/gui/story.json"
     parser.add_argument("--story", type=Path, nargs="?", const=places, metavar="PLACES", help="one shot, see story.py")
+    parser.add_argument("--tools", action="store_true", help="the tools, shortcuts, search and dialog")
     parser.add_argument("--steps", type=int, default=500, help="number of random steps (default: 500)")
     return parser.parse_args()
 
@@ -82,16 +82,10 @@ def stress(
     blender: list[str], pictures: Path, zip_path: Path, env: dict[str, str], arguments: argparse.Namespace
 ) -> int:
     """Run stress.py; passes if Blender makes all the steps and ends by itself."""
-    script = ["--window-geometry", "0", "0", "480", "360", "--python", str(ROOT / "tests/gui/stress.py"), "--"]
     given = [zip_path, pictures, sys.executable, arguments.stress, arguments.steps]
-    with (pictures / "output.txt").open("w") as output:
-        command = [*blender, *script, *map(str, given)]
-        code = subprocess.run(command, env=env, stdout=output, stderr=subprocess.STDOUT).returncode
-    printed = (pictures / "output.txt").read_text("utf-8", "replace").splitlines()
-    seen = json.loads(next((line[6:] for line in printed if line.startswith("SEEN: ")), "{}"))
-    print(json.dumps(seen, indent=1))
-    if code or not seen.get("ok") or "Traceback" in "\n".join(printed):
-        print(f"FAILED: exit code {code}; see output.txt and steps.txt in {pictures}")
+    seen = driven(blender, "stress.py", given, pictures, env, size=(480, 360))
+    if seen is None:
+        print(f"the last step is in {pictures / 'steps.txt'}")
         return 1
     print(f"passed in Blender {seen['version']}: {seen['steps']} steps from seed {seen['seed']}")
     return 0

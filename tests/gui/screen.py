@@ -10,8 +10,10 @@ from pathlib import Path
 import bpy
 
 # Positions of buttons from the sidebar's upper left corner, read from screenshots; below 0: from the lower left.
+# "bake" and "preview": with a mask; "bake for all": without one, if other objects use the picture.
 BUTTONS = {
-    "bake": (145, 536), "preview": (190, 512), "paint mask": (184, 250), "cancel": (238, 118), "last panel": (145, -12),
+    "bake": (145, 536), "bake for all": (145, 591), "preview": (190, 512), "paint mask": (184, 250),
+    "cancel": (238, 118), "last panel": (145, -12),
 }  # fmt: skip
 
 
@@ -63,6 +65,28 @@ def scrolled(direction):
         for _ in range(50):  # steps of 40 pixels
             getattr(bpy.ops.view2d, f"scroll_{direction}")()
     region("UI").tag_redraw()
+    yield 1.0
+
+
+def look(toolbar=True):
+    """Show what is selected from the front, in Solid shading with its texture, and the panel."""
+    space = area().spaces.active
+    space.shading.type, space.shading.color_type, space.shading.light = "SOLID", "TEXTURE", "FLAT"
+    space.show_region_ui, space.show_region_toolbar = True, toolbar
+    with there():
+        bpy.ops.view3d.view_axis(type="FRONT")
+    yield 1.5
+    region("UI").active_panel_category = "Loopcore"
+    with there():
+        bpy.ops.view3d.view_selected()
+    space.region_3d.view_distance *= 0.72
+    yield 1.5
+
+
+def use(tool):
+    """Choose a tool of the 3D Viewport."""
+    with there():
+        bpy.ops.wm.tool_set_by_id(name=tool)
     yield 1.0
 
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inside a real Blender with its window: what a matte painter does with one picture, from its import to two versions.
 
-    blender --window-geometry 0 0 1280 800 --python story.py -- ZIP OUT WORKER_PYTHON PLACES
+    blender --window-geometry 0 0 1280 800 --python story.py -- ZIP OUT WORKER_PYTHON PLACES [PART,PART...]
 
-PLACES is a JSON file with a picture and the places in it to click and drag at, as shares of its width and height; see
-story.json. Needs xdotool and ImageMagick's `import`. The last line printed is the results as JSON.
+Then the picture is projected onto three objects, which play one loop. The parts are the functions in STORY. PLACES is a
+JSON file with a picture and the places in it to click and drag at, as shares of its width and height; see story.json.
+The projected one is cut at two shares of its height.
+
+Needs xdotool and ImageMagick's `import`. The last line printed is the results as JSON.
 """
 
 import hashlib
@@ -20,11 +23,12 @@ import bpy  # noqa: E402
 import inside  # noqa: E402
 import mouse  # noqa: E402
 import numpy as np  # noqa: E402
+import projection  # noqa: E402
 from measuring import Watch  # noqa: E402
 from mouse import idle, path  # noqa: E402
-from screen import area, clicked, drive, move_away, picture, region, there, until  # noqa: E402
+from screen import area, clicked, drive, look, move_away, picture, there, until, use  # noqa: E402
 
-ZIP, OUT, WORKER, PLACES = sys.argv[sys.argv.index("--") + 1 :][:4]
+ZIP, OUT, WORKER, PLACES, *PARTS = sys.argv[sys.argv.index("--") + 1 :]
 PACKAGE = "bl_ext.user_default.loopcore"
 os.environ["LOOPCORE_WORKER_PYTHON"] = WORKER
 PLACE = json.loads(Path(PLACES).read_text("utf-8"))
@@ -42,7 +46,8 @@ def module(name):
 
 
 def plane():
-    return bpy.data.objects["plate"]
+    """Return the imported plane, or, of a projection, the object in the middle."""
+    return bpy.data.objects.get("plate") or bpy.data.objects[projection.NAMES[1]]
 
 
 def task():
@@ -93,12 +98,6 @@ def solved(change):
     yield 3.0
 
 
-def use(tool):
-    with there():
-        bpy.ops.wm.tool_set_by_id(name=tool)
-    yield 1.0
-
-
 def imported():
     """Import the picture as a plane, with Blender's own importer, into a saved file."""
     for obj in list(bpy.data.objects):
@@ -129,21 +128,6 @@ def imported():
         bpy.ops.ed.undo_push(message="Import")
     SEEN["size"] = list(module("plane.image").find_plane_image(plane()).size)
     shown("imported")
-
-
-def look():
-    """Show the plane from the front in Solid shading with its texture, and the panel."""
-    space = area().spaces.active
-    space.shading.type, space.shading.color_type, space.shading.light = "SOLID", "TEXTURE", "FLAT"
-    space.show_region_ui, space.show_region_toolbar = True, True
-    with there():
-        bpy.ops.view3d.view_axis(type="FRONT")
-    yield 1.5
-    region("UI").active_panel_category = "Loopcore"
-    with there():
-        bpy.ops.view3d.view_selected()
-    space.region_3d.view_distance *= 0.72
-    yield 1.5
 
 
 def predicted():
@@ -308,6 +292,8 @@ def versioned():
     plane().loopcore.speed, plane().loopcore.frames = 2.0, FRAMES - 4
     yield from run("bake")
     SEEN["baked again"] = plane().loopcore.message
+    move_away()
+    yield 2.0
     shown("second version")
     yield from saved("ctrl+s")
     SEEN["versions"] = {name: len(files_of(name)) for name in ("shot_v001", "shot_v002")}
@@ -315,7 +301,7 @@ def versioned():
     bpy.ops.wm.open_mainfile(filepath=str(FOLDER / "shot_v001.blend"))
     yield 2.0
     yield from look()
-    SEEN["plays"] = [playing(), plane().loopcore.frames]
+    SEEN["plays"] = [playing(plane()), plane().loopcore.frames]
     shown("first version again")
 
 
@@ -333,13 +319,56 @@ def files_of(version):
     return {frame.name: hashlib.sha256(frame.read_bytes()).hexdigest() for frame in frames}
 
 
-def playing():
-    """Return the file that the plane's material plays, relative to the folder."""
-    texture = next(n for n in plane().active_material.node_tree.nodes if n.type == "TEX_IMAGE")
+def playing(obj):
+    """Return the file that an object's material plays, relative to the folder."""
+    texture = next(n for n in obj.active_material.node_tree.nodes if n.type == "TEX_IMAGE")
     return Path(bpy.path.abspath(texture.image.filepath)).resolve().relative_to(FOLDER.resolve()).as_posix()
 
 
-STORY = (imported, predicted, flipped, drawn, masked, shaped, previewed, baked, undone, versioned)
+def projected():
+    """Project the picture onto three objects, draw on one of them, and bake the loop of all once."""
+    bpy.ops.wm.read_homefile(use_empty=True)
+    yield 2.0
+    projection.scene(str(FOLDER / "plate.png"), PLACE["projection"]["cuts"])
+    bpy.context.scene.frame_end = FRAMES
+    bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "projection.blend"))
+    plane().loopcore.frames, plane().loopcore.resolution = FRAMES, 50
+    yield from look()
+    with there():
+        bpy.ops.view3d.view_camera()
+        bpy.ops.view3d.view_center_camera()
+        bpy.ops.ed.undo_push(message="Project")
+    yield 1.0
+    shown("projection")
+    yield from drawn_on_projection()
+    yield from run("bake for all")
+    SEEN["projection baked"] = [plane().loopcore.message, plane().loopcore.play_on]
+    SEEN["projection plays"] = [playing(bpy.data.objects[name]) for name in projection.NAMES]
+    move_away()
+    yield from projection.aside()
+    bpy.context.scene.frame_set(FRAMES // 2)
+    yield 3.0
+    shown("projection from the side")
+    yield from saved("ctrl+s")
+
+
+def drawn_on_projection():
+    """Predict the motion, and drag a stroke on the middle object, through the camera."""
+    keys("key", "shift+alt+p")
+    yield from until(lambda: task() is not None, 30)
+    yield from until(lambda: task() is None, 200)
+    for name in projection.NAMES:
+        bpy.data.objects[name].loopcore.show_motion = True
+    yield from use("loopcore.stroke")
+    mouse.drag(path(*on_screen(*PLACE["projection"]["stroke"])))
+    yield from solved(lambda: children("CURVE"))
+    yield from use("builtin.select_box")
+    move_away()
+    yield 2.0
+    shown("projection drawn")
+
+
+STORY = (imported, predicted, flipped, drawn, masked, shaped, previewed, baked, undone, versioned, projected)
 
 
 def steps():
@@ -349,6 +378,8 @@ def steps():
     overlay, tasks = map(module, names)
     watch.wait_for_arrows(dragging, overlay, module("engine.runtime").engine, tasks)
     for part in STORY:
+        if PARTS and part.__name__ not in PARTS[0].split(","):
+            continue
         began = time.monotonic()
         yield from part()
         print(f"{part.__name__}: {time.monotonic() - began:.0f} s", flush=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from loopcore.motion import Flip, Hints, MotionField, Stroke
 from loopcore.motion.estimate import Estimate
 from loopcore.motion.flips import with_flips
 from loopcore.motion.networks import CLASSES, save_weights
-from loopcore.motion.predict import predict_motion
+from loopcore.motion.predict import predict_motion, predict_with_findings
 from loopcore.observer import Observer
 from loopcore.plate import Plate
 
@@ -121,6 +122,18 @@ def test_a_prediction_is_turned_round(noise: Plate, weights: Path) -> None:
     flipped = predict_motion(noise, Hints(flips=(Flip(50, 30),)), weights=weights)
     assert middle(plain) > 0.1 and middle(flipped) == pytest.approx(-middle(plain), rel=1e-3)
     assert np.array_equal(plain.mask, flipped.mask)
+
+
+def test_the_direction_of_a_flipped_region_is_no_guess(noise: Plate) -> None:
+    mask = np.zeros((ROWS, COLUMNS), np.float32)
+    mask[5:25], mask[35:55] = 1, 1
+    seen = estimate_of(rightward())
+    seen = replace(seen, confidence=0.5 * seen.confidence)
+    guesses = [
+        predict_with_findings(noise, Hints(flips=flips), mask, estimator=lambda _: seen)[1].guesses
+        for flips in ((), (Flip(50, 15),))
+    ]
+    assert [len(places) for places in guesses] == [2, 1] and 35 <= guesses[1][0][1] < 55
 
 
 def test_strokes_override_flips_and_a_mask_limits_them(noise: Plate, weights: Path) -> None:

@@ -9,6 +9,7 @@ from ...plane.image import find_plane_image, plane_of
 from ...texts import CONTEXT, rpt_
 from .. import properties
 from ..actions import CONVENTIONS
+from ..messages import letters_in, wrapped
 from ..properties import Settings
 from .base import OnObject, engine_free, no_task
 
@@ -66,7 +67,11 @@ class LOOPCORE_OT_export_flow_as(OnObject, bpy.types.Operator):
         layout = self.layout
         layout.use_property_split, layout.use_property_decorate = True, False
         layout.prop(self, "convention")
-        layout.label(text=next(text for name, _, text in CONVENTIONS if name == self.convention))
+        about = layout.column(align=True)
+        about.scale_y = 0.8
+        text = next(text for name, _, text in CONVENTIONS if name == self.convention)
+        for line in wrapped(text, letters_in(context)):
+            about.label(text=line)
         layout.prop(self, "speed")
         column = layout.column(align=True)
         column.prop(self, "frames")

@@ -279,7 +279,9 @@ class LOOPCORE_OT_draft_motion(JobOperator, bpy.types.Operator):
             with contextlib.suppress(Refused):
                 state = self._task.target.find().loopcore
                 state.message, state.failed = self._before
-        elif self._task.failed:
+            return {"CANCELLED"}
+        drafts.ended(self._task.target.name, self._task.message, bool(self._task.failed))
+        if self._task.failed:
             self.report({"WARNING"}, self._task.message)
         return {"CANCELLED"} if self._task.failed else {"FINISHED"}
 

@@ -46,9 +46,9 @@ class _Background:
 
 
 def _wait(setup: Setup) -> None:
-    """Wait for the end of a setup, and print its messages."""
+    """Wait until a setup has ended and removed its temporary files, and print its messages."""
     try:
-        while setup.state == "running":
+        while setup.state == "running" or setup.cleaning:
             message = setup.message
             setup.poll()
             if setup.message != message:

@@ -152,6 +152,34 @@ def one_piece_a_draw():
     return out
 
 
+def shared_time():
+    """Three objects and no time: each call computes a piece for one of them, until all are finished, and in turns."""
+    import addon.interface.properties
+
+    addon.interface.properties.register()
+    objects = [plane(cuts=6, bend=True)]
+    for _ in range(2):
+        copy = objects[0].copy()
+        bpy.context.collection.objects.link(copy)
+        objects.append(copy)
+    for obj in objects:
+        obj.loopcore.motion = str(FIELD.with_name("motion.exr"))
+    bpy.context.view_layer.update()
+    overlay.BUDGET_S, began, asked = 0, overlay.lines_of, []
+    overlay.lines_of = lambda obj: asked.append(obj.name) or began(obj)
+    counts, turns = [], []
+    unfinished = True
+    while unfinished:
+        asked.clear()
+        found = overlay.lines_of_all(objects)
+        unfinished = overlay._waiting or any(drawn.computation is not None for _, drawn in found)
+        counts.append(len(asked))
+        turns.append(asked[0])
+    overlay.lines_of = began
+    addon.interface.properties.unregister()
+    return [counts[:-1], len(set(turns[:3])), [len(drawn.lines.points) > 100 for _, drawn in found]]
+
+
 def heads():
     """The arrow head of a stroke in screen space."""
     across = overlay.head_of([(0, 0), (50, 0), (100, 0), (100.5, 0)], 10)
@@ -175,5 +203,5 @@ def nonsense():
 
 
 write_field()
-CASES = (shown, counted, one_piece_a_draw, heads, nonsense)
+CASES = (shown, counted, one_piece_a_draw, shared_time, heads, nonsense)
 inside.emit({case.__name__: case() for case in CASES})

@@ -45,6 +45,11 @@ def test_lines_are_computed_over_several_redraws(results: dict[str, Any]) -> Non
     assert calls >= 4 and meanwhile and kept and moved and changed and gone
 
 
+def test_several_objects_share_the_time_of_a_redraw(results: dict[str, Any]) -> None:
+    counts, first, finished = results["shared_time"]
+    assert set(counts[:3]) == {1} and first == 3 and finished == [True] * 3
+
+
 def test_strokes_have_arrow_heads_at_their_end(results: dict[str, Any]) -> None:
     heads = results["heads"]
     tip, *back = heads["head"]

@@ -56,6 +56,8 @@ def run_all(commands, runtime, folder, results):
     results["bake"] = run(commands, "bake", "--object", "Plate", "--frames", "6", "--format", "png_8", "--save")
     results["part"] = run(commands, "bake", "--frames", "6", "--range", "1001-1002", "--folder", str(folder / "part"))
     results["python"] = run(commands, "setup", "--python", os.environ["LOOPCORE_WORKER_PYTHON"])
+    place = import_module(f"{runtime.__package__}.installation").place()
+    results["left by checks"] = [path.name for path in place.folder.glob("check-*")]
     results["no python"] = run(commands, "setup", "--python", str(folder / "nowhere"))
     results["two sources"] = run(commands, "setup", "--python", "p", "--wheels", "w")
     inside.use_worker(runtime.__package__.rpartition(".")[0])

@@ -58,7 +58,9 @@ def test_all_bakes_the_planes_that_are_prepared(results: dict[str, Any], folder:
 
 def test_setup_checks_a_python(results: dict[str, Any]) -> None:
     assert results["python"]["code"] == 0, results["python"]
-    assert results["no python"]["code"] == 1 and "nowhere" in results["no python"]["err"]
+    assert results["left by checks"] == []
+    error = results["no python"]["err"]
+    assert results["no python"]["code"] == 1 and "nowhere" in error and "Error:" not in error
     assert results["two sources"]["code"] == 2
 
 

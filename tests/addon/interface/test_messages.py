@@ -52,6 +52,7 @@ def test_strokes_are_named() -> None:
     words = for_artists(plain, NAMES)
     assert plain.startswith("strokes[1] ") and "--mask" in plain
     assert words.startswith('The stroke "Weir "B"" lies where nothing') and "--" not in words and "hints" not in words
+    assert for_artists(f"hints /shots/new hints/setup/hints.json: {plain}", NAMES) == words
 
 
 def test_other_text_is_unchanged() -> None:

@@ -17,15 +17,16 @@ SCRIPT = Path(__file__).with_name("texts_script.py")
 # Commands print English, as `loopcore` does; environment.py and lock.py write for another process.
 ENGLISH = ("interface/commands.py", "engine/environment.py", "engine/lock.py", "engine/process.py")
 # Names, of data-blocks and programs.
-NAMES = {"{} mask", "Loopcore: {}", "torch {}", "Loopcore {}, Python {}, {}"}
+NAMES = {"{} mask", "{} flow", "{} viewport", "Loopcore: {}", "torch {}", "Loopcore {}, Python {}, {}"}
 # Words, or a word beside a value.
 SENTENCE = re.compile(r"[A-Za-z'’]{2,}[,:]? [A-Za-z]{2,}|[a-z]{2,}:? ['\"]?\{\}|\{\}['\"]? [a-z]{2,}")
 ERRORS = {"Refused", "PlaneError", "Failed", "Cancelled", "AddonError"}
 
 
 def sources() -> list[Path]:
-    """Return the modules with texts for users; of `plane` and `playing` only the errors of `AddonError.__init__`."""
-    return [path for room in ("drawing", "engine", "interface") for path in sorted((ADDON / room).rglob("*.py"))
+    """Return the modules with texts for users."""
+    rooms = ("drawing", "engine", "interface", "plane", "playing")
+    return [path for room in rooms for path in sorted((ADDON / room).rglob("*.py"))
             if path.relative_to(ADDON).as_posix() not in ENGLISH]  # fmt: skip
 
 
