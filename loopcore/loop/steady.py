@@ -38,7 +38,7 @@ DIFFERENCE = 0.1
 # Near is within squares of this fraction of the frame's longer side. Where the velocity changes by up to MIN_BEND of
 # itself, looks move; by MAX_BEND and more, they stay.
 BEND_SCALE = 0.06
-MIN_BEND, MAX_BEND = 0.1, 0.35
+MIN_BEND, MAX_BEND = 0.25, 0.45
 
 
 def local_mean(source: np.ndarray, luma: np.ndarray, mask: np.ndarray, step: int) -> tuple[np.ndarray, float]:
