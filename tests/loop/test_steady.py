@@ -64,7 +64,7 @@ class TestAFall:
         codes = np.where(white, 0.8, 0.3) + 0.04 * texture()
         still = Plate(np.repeat((codes**2)[..., None], 3, -1).astype(np.float32), ("R", "G", "B"))
         velocity = np.zeros((H, W, 2), np.float32)
-        velocity[..., 1] = np.where(white, 0.4, 0.1)
+        velocity[..., 1] = np.where(white, 0.32, 0.08)
         ones = np.ones((H, W), np.float32)
         loop = Loop(still, MotionField(velocity, ones, ones), frames=60)
         above, below = slice(H // 2 - 5, H // 2), slice(H // 2, H // 2 + 5)
