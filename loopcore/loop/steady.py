@@ -71,8 +71,10 @@ def looks(mean: np.ndarray, luma: np.ndarray, paths: Paths) -> np.ndarray:
         mean: (rows, columns, 4) of `local_mean`. luma: (4,) weights of luminance. paths: of the content.
     """
     size = 2 * round(BEND_SCALE / 2 * max(paths.mask.shape) / paths.step) + 1
-    middle = [box_filter(np.ascontiguousarray(paths.velocity[..., c]), size) for c in range(2)]
-    squares = np.maximum(box_filter((paths.velocity**2).sum(axis=-1), size), _F(1e-12))
+    # Relative to the fastest, so that no square overflows.
+    velocity = paths.velocity / max(float(np.abs(paths.velocity).max(initial=0)), 1e-30)
+    middle = [box_filter(np.ascontiguousarray(velocity[..., c]), size) for c in range(2)]
+    squares = np.maximum(box_filter((velocity**2).sum(axis=-1), size), _F(1e-12))
     change = np.sqrt(np.maximum(1 - (middle[0] ** 2 + middle[1] ** 2) / squares, 0))
     stays = np.clip((change - _F(MIN_BEND)) / _F(MAX_BEND - MIN_BEND), 0, 1)
     if paths.drifting is not None:  # shapes move with clouds and smoke

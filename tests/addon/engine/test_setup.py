@@ -211,7 +211,7 @@ def test_reasons_why_a_setup_cannot_start(tmp_path: Path, real_wheel: Path) -> N
     assert str(tmp_path / "file") in error
     work = Setup.install(place, tmp_path / "gone", wheels=tmp_path / "wheels")
     assert "No such file" in failure(work) or os.name == "nt"
-    assert state_of(place).name == "absent"
+    _scenes.wait_for(lambda: state_of(place).name == "absent")
 
 
 def test_a_missing_package_fails_cleanly(tmp_path: Path, real_wheel: Path) -> None:
