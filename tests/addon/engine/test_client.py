@@ -34,7 +34,7 @@ class Timed:
     def __init__(self, engine: Any) -> None:
         self.engine, self.polls = engine, [0.0]
 
-    def until(self, condition: Callable[[], object], seconds: float = 60) -> float:
+    def until(self, condition: Callable[[], object], seconds: float = 300) -> float:
         """Poll as Blender does until `condition()`; returns the seconds it took."""
         start = time.monotonic()
         while not condition():
