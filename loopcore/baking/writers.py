@@ -4,7 +4,7 @@
 import queue
 import threading
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -134,17 +134,16 @@ class _Writers:
         self.pending[self._pool.submit(self._write, number, canvas, arrived, parts)] = number
 
     def finished(self, wait_for_one: bool) -> Written:
-        """Yields the frames that were written or failed since the last call."""
-        if wait_for_one:
-            wait(self.pending, return_when=FIRST_COMPLETED)
-        for future in [f for f in self.pending if f.done()]:
-            number = self.pending.pop(future)
-            try:
-                future.result()
-            except LoopcoreError as error:
-                yield number, str(error)
-            else:
-                yield number, ""
+        """Yields the frames that were written or failed since the last call, in the order of `submit`."""
+        while self.pending:
+            future = next(iter(self.pending))
+            if not wait_for_one and not future.done():
+                return
+            wait_for_one = False
+            error = future.exception()
+            if error is not None and not isinstance(error, LoopcoreError):
+                raise error
+            yield self.pending.pop(future), "" if error is None else str(error)
 
     def _write(self, number: int, canvas: np.ndarray, arrived: Callable[[], None], parts: list[ExrPart] | None) -> None:
         try:
